@@ -1,0 +1,19 @@
+"""Labels, fold plans and data sets: what every other stage starts from. Imports no torch."""
+
+from foldstill.data.dataset import Dataset, content_groups
+from foldstill.data.folds import TEST, FoldPlan, given_folds, make_plan
+from foldstill.data.labels import Labels, strata_by_votes
+from foldstill.data.simplex import kl_divergence, row_kl
+
+__all__ = [
+    "TEST",
+    "Dataset",
+    "FoldPlan",
+    "Labels",
+    "content_groups",
+    "given_folds",
+    "kl_divergence",
+    "make_plan",
+    "row_kl",
+    "strata_by_votes",
+]

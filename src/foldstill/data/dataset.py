@@ -1,0 +1,78 @@
+"""Inputs and labels of the same rows, under the views' names that members ask for."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.labels import Labels, Strings
+from foldstill.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labels and, per view, one array whose first axis is the rows of the labels.
+
+    A view is images (N, H, W, channels) as uint8 or float, or signals (N, channels, T) as float or integer. Arrays may be
+    memory maps. Images stay channels-last in memory: the engine reads them as they lie.
+    """
+
+    labels: Labels
+    views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise DataError("a data set needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)")
+        for name, array in self.views.items():
+            if array.ndim not in (3, 4):
+                raise DataError(
+                    f"view {name!r} must be images (N, H, W, channels) or signals (N, channels, T), got shape {array.shape}: "
+                    "add the channel axis"
+                )
+            if len(array) != len(self.labels):
+                raise DataError(f"view {name!r} has {len(array)} rows, the labels {len(self.labels)}: align them")
+            if array.dtype.kind not in "uif":
+                raise DataError(f"view {name!r} must hold numbers, got {array.dtype}")
+
+    def view(self, name: str) -> NDArray[Any]:
+        """The array of one view; raises DataError that lists what there is."""
+        if name not in self.views:
+            raise DataError(f"no view {name!r}, there is {sorted(self.views)}: name one of these in the member's `view`")
+        return self.views[name]
+
+    def with_groups(self, groups: Strings) -> "Dataset":
+        return replace(self, labels=replace(self.labels, groups=groups))
+
+
+class DataSource(Protocol):
+    """Settings that know how to load a data set: one per file format."""
+
+    def load(self, root: Path) -> Dataset:
+        """The data set; relative paths in the settings start at `root`."""
+        ...
+
+
+def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
+    """`groups` with those merged that share a pixel-identical input: copies under other ids must not cross folds.
+
+    `array` is (N, ...). A merged group has the name of its first row's group.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(groups)
+    content = np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
+    _, by_group = np.unique(groups, return_inverse=True)
+    _, by_content = np.unique(content, return_inverse=True)
+    # Rows, groups and contents are nodes of one graph; what hangs together is one group.
+    rows = np.arange(n)
+    source = np.concatenate([rows, rows])
+    sink = np.concatenate([n + by_group, n + by_group.max() + 1 + by_content])
+    size = n + by_group.max() + 1 + by_content.max() + 1
+    _, part = connected_components(coo_array((np.ones(2 * n), (source, sink)), shape=(size, size)), directed=False)
+    _, first, inverse = np.unique(part[:n], return_index=True, return_inverse=True)
+    return groups[first][inverse]

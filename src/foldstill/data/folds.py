@@ -1,0 +1,193 @@
+"""Fold plans: which rows are held out together, and the locked test rows that no fit ever sees."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.data.labels import Labels, Strings, as_ids
+from foldstill.errors import FoldError
+from foldstill.files import digest, whole
+
+Strategy = Literal["grouped", "stratified_grouped"]
+
+TEST = -1
+"""The fold number of a locked test row."""
+
+_TEST_GRAIN = 20
+"""The test share is met in steps of 1/20 of the groups."""
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Fold of every row; TEST marks locked test rows. Each other row is held out exactly once.
+
+    Checked when made: a group is in one place, every fold 0..K-1 has rows.
+    """
+
+    ids: Strings
+    groups: Strings
+    fold_N: NDArray[np.int16]
+    seed: int | None = None
+    strategy: str = "given"
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.groups) == len(self.fold_N):
+            raise FoldError(
+                f"ids ({len(self.ids)}), groups ({len(self.groups)}) and folds ({len(self.fold_N)}) must have one value a row"
+            )
+        present = np.unique(self.fold_N)
+        held = present[present != TEST]
+        if len(held) < 2 or not np.array_equal(held, np.arange(len(held))):
+            raise FoldError(f"folds must be numbered 0..K-1 with K >= 2 (test rows {TEST}), got {present.tolist()}")
+        order = np.argsort(self.groups, kind="stable")
+        group, fold = self.groups[order], self.fold_N[order]
+        torn = (group[1:] == group[:-1]) & (fold[1:] != fold[:-1])
+        if torn.any():
+            name = group[1:][torn][0]
+            places = sorted({("test" if f == TEST else f"fold {f}") for f in fold[group == name].tolist()})
+            raise FoldError(
+                f"group {name!r} is in {' and '.join(places)}: a group must stay in one place; "
+                "make the folds by this group, or name the column that may not be split"
+            )
+
+    @cached_property
+    def n_folds(self) -> int:
+        return int(self.fold_N.max()) + 1
+
+    @cached_property
+    def test_rows(self) -> NDArray[np.intp]:
+        """Index of the locked test rows."""
+        return np.flatnonzero(self.fold_N == TEST)
+
+    @cached_property
+    def oof_rows(self) -> NDArray[np.intp]:
+        """Index of the rows that are held out once: all but the test rows."""
+        return np.flatnonzero(self.fold_N != TEST)
+
+    def held_out(self, fold: int) -> NDArray[np.intp]:
+        """Index of the rows of one fold."""
+        return np.flatnonzero(self.fold_N == fold)
+
+    def training(self, fold: int) -> NDArray[np.intp]:
+        """Index of the rows that models of this fold may see: neither of the fold nor of the test split."""
+        return np.flatnonzero((self.fold_N != fold) & (self.fold_N != TEST))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of ids, groups and folds; everything made from this plan carries it."""
+        return digest(self.ids, self.groups, self.fold_N)
+
+    def write(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        meta = {"foldstill": json.dumps({"seed": self.seed, "strategy": self.strategy, "digest": self.digest})}
+        table = pa.table({"id": self.ids.tolist(), "group": self.groups.tolist(), "fold": self.fold_N})
+        with whole(path) as part:
+            pq.write_table(table.replace_schema_metadata(meta), part)
+
+    @classmethod
+    def read(cls, path: Path) -> "FoldPlan":
+        """The plan in a parquet file with columns id, group, fold (-1 = test), as `write` makes it or made elsewhere."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path, use_threads=False)
+        except FileNotFoundError:
+            raise FoldError(f"no fold plan at {path}: run the stage that makes it, or give the path of yours") from None
+        except (pa.ArrowException, OSError) as error:
+            raise FoldError(f"{path} is not a parquet file with a fold plan ({error}): write columns id, group, fold") from error
+        lacking = [c for c in ("id", "group", "fold") if c not in table.column_names]
+        if lacking:
+            raise FoldError(f"{path} lacks the columns {lacking}: a fold plan has id, group and fold (-1 = test)")
+        meta = json.loads((table.schema.metadata or {}).get(b"foldstill", b"{}"))
+        return cls(
+            ids=as_ids(table["id"].to_numpy(), "id"),
+            groups=as_ids(table["group"].to_numpy(), "group"),
+            fold_N=table["fold"].to_numpy().astype(np.int16),
+            seed=meta.get("seed"),
+            strategy=meta.get("strategy", "given"),
+        )
+
+
+def given_folds(labels: Labels, fold_N: ArrayLike) -> FoldPlan:
+    """A plan from folds made elsewhere: whole numbers, -1 for test rows; numbered anew from 0 in their order."""
+    fold = np.asarray(fold_N)
+    if fold.shape != (len(labels),) or fold.dtype.kind not in "iu":
+        raise FoldError(f"folds must be one whole number a row ({len(labels)}), got {fold.dtype} of shape {fold.shape}")
+    names = np.unique(fold[fold != TEST])
+    numbered = np.where(fold == TEST, TEST, np.searchsorted(names, fold)).astype(np.int16)
+    return FoldPlan(labels.ids, labels.groups, numbered)
+
+
+def make_plan(
+    labels: Labels,
+    *,
+    n_folds: int = 5,
+    test_share: float = 0.15,
+    strategy: Strategy = "stratified_grouped",
+    seed: int = 0,
+) -> FoldPlan:
+    """A plan with a locked test split of about `test_share` of the rows and K folds of the rest, no group split.
+
+    "stratified_grouped" balances each row's most voted class, "grouped" only the number of rows. The same labels and
+    seed give the same plan. Raises FoldError when there are too few groups, or when a training set would lack a class.
+    """
+    if not 0 <= test_share < 1:
+        raise FoldError(f"test_share must be in [0, 1), got {test_share}: 0.15 locks 15 % of the rows away")
+    if n_folds < 2:
+        raise FoldError(f"n_folds must be 2 or more, got {n_folds}")
+    # sum of the two: the test split takes whole slices of the groups as well
+    n_groups = len(np.unique(labels.groups))
+    wanted = n_folds + (1 if test_share > 0 else 0)
+    if n_groups < wanted:
+        raise FoldError(
+            f"{n_folds} folds{' and a test split' if test_share > 0 else ''} need at least {wanted} groups, got {n_groups}: "
+            "use fewer folds, or a finer group"
+        )
+    fold_N = np.full(len(labels), TEST, dtype=np.int16)
+    rest = np.arange(len(labels))
+    if test_share > 0:
+        grain = min(_TEST_GRAIN, n_groups)
+        share = Fraction(test_share).limit_denominator(grain) or Fraction(1, grain)
+        slices = _slices(labels, share.denominator, strategy, seed)
+        rest = np.flatnonzero(slices >= share.numerator)
+        rest_groups = len(np.unique(labels.groups[rest]))
+        if rest_groups < n_folds:
+            raise FoldError(f"{n_folds} folds need as many groups, the test split left {rest_groups}: lower test_share")
+    fold_N[rest] = _slices(labels.take(rest), n_folds, strategy, seed + 1)
+    plan = FoldPlan(labels.ids, labels.groups, fold_N, seed, strategy)
+    for fold in range(n_folds):
+        labels.take(plan.training(fold)).require_every_class(f"the training set of fold {fold}")
+    return plan
+
+
+def _slices(labels: Labels, k: int, strategy: Strategy, seed: int) -> NDArray[np.int16]:
+    """Slice 0..k-1 of each row, groups whole."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if strategy not in ("grouped", "stratified_grouped"):
+        raise FoldError(f"strategy must be grouped or stratified_grouped, got {strategy!r}")
+    slice_N = np.zeros(len(labels), dtype=np.int16)
+    top = labels.votes_NC.argmax(axis=1)
+    if strategy == "grouped":
+        splitter = GroupKFold(k, shuffle=True, random_state=seed)
+    else:
+        # A class with fewer rows than slices is spread as far as it goes; sklearn warns about it on every call.
+        _, count = np.unique(top, return_counts=True)
+        if count.max() < k:
+            raise FoldError(f"{k} slices need a class with at least {k} rows, the largest has {count.max()}: use grouped")
+        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for i, (_, held) in enumerate(splitter.split(top, top, labels.groups)):
+            slice_N[held] = i
+    return slice_N

@@ -1,0 +1,208 @@
+"""Votes per row and what follows from them: targets, strata, row weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.data.simplex import Float, check_rows
+from foldstill.errors import DataError
+from foldstill.files import digest
+
+Strings = NDArray[np.str_]
+RowWeight = Literal["none", "log1p", "clamp"]
+
+STRATUM_BOUNDS = (3, 10)
+"""Number of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). The one place thresholds are named."""
+
+
+def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
+    """The stratum's name for each row, by its number of votes.
+
+    >>> strata_by_votes([1, 3, 28]).tolist()
+    ['1-2', '3-9', '>=10']
+    """
+    edges = list(bounds)
+    if not edges or edges != sorted(set(edges)) or edges[0] < 2:
+        raise DataError(f"stratum bounds must rise from 2 or more, got {tuple(bounds)}: use for example (3, 10)")
+    lower = [1, *edges[:-1]]
+    names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
+    return np.asarray(names)[np.searchsorted(edges, np.asarray(total_N), side="right")]
+
+
+def as_ids(values: ArrayLike, name: str) -> Strings:
+    """Ids or groups as an array of strings, (N,)."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{name} must be 1-D, got shape {array.shape}: pass one value a row")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise DataError(f"{name} holds NaN: every row needs a value")
+        if (array == np.floor(array)).all():
+            array = array.astype(np.int64)
+    return array.astype(np.str_)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What annotators said of each row. N rows, C classes.
+
+    `votes_NC` are counts (fractions of a vote are allowed, as in shares times a total); a hard label is one vote.
+    `groups` name what must not be split between folds. `stratum_N` is by number of votes unless given.
+    Make one with `from_votes`, `from_shares` or `from_hard`.
+    """
+
+    ids: Strings
+    groups: Strings
+    votes_NC: NDArray[np.float64]
+    classes: tuple[str, ...]
+    stratum_N: Strings = field(default_factory=lambda: np.empty(0, np.str_))
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        votes = self.votes_NC
+        if votes.ndim != 2 or votes.shape != (n, len(self.classes)):
+            raise DataError(
+                f"votes must have shape (rows, classes) = ({n}, {len(self.classes)}), got {votes.shape}: "
+                "give one column a class and one row an id"
+            )
+        if n == 0:
+            raise DataError("labels need at least one row, got none: check the file or the filter that made them")
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise DataError(f"classes must be two or more different names, got {list(self.classes)}")
+        if len(self.groups) != n:
+            raise DataError(f"groups must have one value a row ({n}), got {len(self.groups)}")
+        first, count = np.unique(self.ids, return_counts=True)
+        if (count > 1).any():
+            raise DataError(
+                f"ids must be unique, {int((count > 1).sum())} are not; first: {first[count > 1][:3].tolist()}: "
+                "make one id a row, for example from recording and offset"
+            )
+        self._check_votes()
+        if len(self.stratum_N) == 0:
+            object.__setattr__(self, "stratum_N", strata_by_votes(self.total_N))
+        if len(self.stratum_N) != n:
+            raise DataError(f"stratum must have one value a row ({n}), got {len(self.stratum_N)}")
+
+    def _check_votes(self) -> None:
+        for wrong, what, cure in (
+            (~np.isfinite(self.votes_NC).all(axis=1), "NaN or infinite votes", "fill missing counts with 0"),
+            ((self.votes_NC < 0).any(axis=1), "negative votes", "votes are counts; a missing vote is 0"),
+            ((self.votes_NC == 0).all(axis=1), "no vote at all", "drop the rows, or pass them as rows without labels"),
+        ):
+            if wrong.any():
+                rows = self.ids[wrong]
+                raise DataError(f"{len(rows)} of {len(self.ids)} rows have {what}; first ids: {rows[:3].tolist()}: {cure}")
+
+    @classmethod
+    def from_votes(
+        cls,
+        votes_NC: ArrayLike,
+        *,
+        ids: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        classes: Sequence[str] | None = None,
+        stratum: ArrayLike | None = None,
+    ) -> "Labels":
+        """Labels from counts (N, C). Ids default to the row number, groups to the ids, classes to c0, c1, ..."""
+        votes = np.asarray(votes_NC, dtype=np.float64)
+        if votes.ndim != 2:
+            raise DataError(f"votes must have shape (rows, classes), got {votes.shape}: hard labels go to from_hard")
+        ids_N = np.arange(len(votes)).astype(np.str_) if ids is None else as_ids(ids, "ids")
+        return cls(
+            ids=ids_N,
+            groups=ids_N if groups is None else as_ids(groups, "groups"),
+            votes_NC=votes,
+            classes=tuple(str(c) for c in classes) if classes is not None else tuple(f"c{i}" for i in range(votes.shape[1])),
+            stratum_N=np.empty(0, np.str_) if stratum is None else as_ids(stratum, "stratum"),
+        )
+
+    @classmethod
+    def from_shares(cls, shares_NC: ArrayLike, total_N: ArrayLike | float, **rest: Any) -> "Labels":
+        """Labels from vote shares (rows sum to 1) and the number of votes behind each row (or one number for all)."""
+        shares = check_rows(shares_NC, "vote shares").astype(np.float64)
+        total = np.broadcast_to(np.asarray(total_N, dtype=np.float64), (len(shares),))
+        if not (np.isfinite(total).all() and (total > 0).all()):
+            raise DataError("the total of votes must be positive in every row: give 1 where it is not known")
+        return cls.from_votes(shares / shares.sum(axis=1, keepdims=True) * total[:, None], **rest)
+
+    @classmethod
+    def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str], **rest: Any) -> "Labels":
+        """Labels from one class a row: an index below C, or a name out of `classes`. Each is one vote."""
+        labels = np.asarray(labels_N)
+        names = [str(c) for c in classes]
+        if labels.dtype.kind not in "iu":
+            place = {name: i for i, name in enumerate(names)}
+            unknown = sorted({str(v) for v in labels.tolist()} - set(place))
+            if unknown:
+                raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
+            labels = np.asarray([place[str(v)] for v in labels.tolist()])
+        if labels.ndim != 1 or (labels.size and not (0 <= labels.min() and labels.max() < len(names))):
+            raise DataError(f"hard labels must be one index in 0..{len(names) - 1} a row, got shape {labels.shape}")
+        return cls.from_votes(np.eye(len(names))[labels], classes=names, **rest)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def total_N(self) -> NDArray[np.float64]:
+        """Votes a row."""
+        total: NDArray[np.float64] = self.votes_NC.sum(axis=1)
+        return total
+
+    @cached_property
+    def target_NC(self) -> NDArray[np.float64]:
+        """Vote shares; rows sum to one."""
+        share: NDArray[np.float64] = self.votes_NC / self.total_N[:, None]
+        return share
+
+    def weight_N(self, scheme: RowWeight = "none", maximum: float = 10.0) -> NDArray[np.float64]:
+        """Row weights of mean 1: all equal, log(1 + votes), or votes but at most `maximum`."""
+        if scheme == "none":
+            return np.ones(len(self))
+        if scheme not in ("log1p", "clamp"):
+            raise DataError(f"row weight must be none, log1p or clamp, got {scheme!r}")
+        weight: NDArray[np.float64] = np.log1p(self.total_N) if scheme == "log1p" else np.minimum(self.total_N, maximum)
+        return weight / weight.mean()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of ids, groups, votes, classes and strata: two tables with the same one are about the same rows."""
+        return digest(self.ids, self.groups, self.votes_NC, list(self.classes), self.stratum_N)
+
+    def take(self, rows: NDArray[Any]) -> "Labels":
+        """The rows picked by an index or a mask, in that order."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            groups=self.groups[rows],
+            votes_NC=self.votes_NC[rows],
+            stratum_N=self.stratum_N[rows],
+        )
+
+    def require_every_class(self, where: str) -> None:
+        """Raise DataError naming the classes no row of these labels was ever given a vote for."""
+        missing = [c for c, total in zip(self.classes, self.votes_NC.sum(axis=0), strict=True) if total == 0]
+        if missing:
+            raise DataError(
+                f"{where} has no vote for {missing}: use fewer folds, the stratified strategy, or merge the class into another"
+            )
+
+
+def same_rows(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
+    """The index that brings rows `got` into the order of `wanted`; raises DataError when the sets of ids differ."""
+    order = np.argsort(got)
+    place = np.searchsorted(got, wanted, sorter=order)
+    found = order[np.minimum(place, len(got) - 1)] if len(got) else np.zeros(len(wanted), np.intp)
+    missing = wanted[got[found] != wanted] if len(got) else wanted
+    if len(missing):
+        raise DataError(f"{what} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row")
+    if len(got) > len(wanted):
+        raise DataError(f"{what} has {len(got) - len(wanted)} rows more than the labels: drop rows that have no label")
+    return found
+
+
+__all__ = ["STRATUM_BOUNDS", "Float", "Labels", "RowWeight", "Strings", "as_ids", "same_rows", "strata_by_votes"]

@@ -1,0 +1,87 @@
+"""Rows that sum to one: checks, the one clip everything shares, and KL divergence.
+
+N rows, C classes. This is the lowest module of the package, so that fitting, auditing and scoring use one definition.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.errors import DataError
+
+Float = NDArray[np.floating[Any]]
+
+EPS = 1e-7
+"""The smallest probability any logarithm in foldstill sees, in fitting, in scoring and in export."""
+
+ROW_SUM_TOLERANCE = 1e-3
+"""How far a row's sum may be from one: float16 files and six-digit CSVs stay inside it, logits do not."""
+
+
+def check_rows(proba: ArrayLike, name: str) -> Float:
+    """`proba` as a float array of shape (..., C) whose rows are distributions; raises DataError that says what is wrong."""
+    array = np.asarray(proba)
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    if array.ndim < 2:
+        raise DataError(f"{name} must be at least 2-D (rows, classes), got shape {array.shape}: add the missing axis")
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise DataError(f"{name} must be finite, row {row} holds NaN or infinity: drop or repair such rows first")
+    if array.size and (array.min() < -ROW_SUM_TOLERANCE or array.max() > 1 + ROW_SUM_TOLERANCE):
+        raise DataError(
+            f"{name} must be probabilities in [0, 1], got values from {array.min():.4g} to {array.max():.4g}: "
+            "these look like logits or counts; apply softmax, or divide votes by their total"
+        )
+    total = array.sum(axis=-1)
+    off = np.abs(total - 1) > ROW_SUM_TOLERANCE
+    if off.any():
+        first = tuple(int(i) for i in np.argwhere(off)[0])
+        raise DataError(
+            f"{name}: rows must sum to 1, {int(off.sum())} of {off.size} do not; first at {first}, sum {total[first]:.6g}: "
+            "normalise them, or check that every class has a column"
+        )
+    return array
+
+
+def clip_rows(proba: Float) -> Float:
+    """`proba` with every entry at least EPS and rows summing to one again, as float64; its logarithm is finite."""
+    clipped = np.clip(proba, EPS, None, dtype=np.float64)
+    clipped /= clipped.sum(axis=-1, keepdims=True)
+    return clipped
+
+
+def softmax(logits: Float) -> Float:
+    """Softmax over the last axis, in float64."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    out: Float = np.exp(shifted, dtype=np.float64)
+    out /= out.sum(axis=-1, keepdims=True)
+    return out
+
+
+def row_kl(*, target: Float, proba: Float) -> Float:
+    """KL(target || proba) of each row in nats, shape (..., ) without the class axis, unchecked.
+
+    Sums y log(y / p) over entries with y > 0; p is floored at EPS inside the logarithm and nowhere else, so that a
+    perfect prediction scores exactly 0.
+    """
+    target = np.asarray(target, dtype=np.float64)
+    ratio = np.log(np.where(target > 0, target, 1.0)) - np.log(np.maximum(proba, EPS, dtype=np.float64))
+    kl: Float = (target * ratio).sum(axis=-1)
+    return kl
+
+
+def kl_divergence(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Mean KL(target || proba) over rows, in nats; 0 for a perfect prediction.
+
+    Both arguments are (N, C) distributions and keyword only: the reversed call gives another number that looks
+    plausible, and logits are refused. `weight` (N,) makes it a weighted mean.
+
+    >>> kl_divergence(target=[[0.5, 0.5]], proba=[[0.5, 0.5]])
+    0.0
+    """
+    target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
+    if target_NC.shape != proba_NC.shape:
+        raise DataError(f"target {target_NC.shape} and proba {proba_NC.shape} must have the same shape: align the rows by id")
+    return float(np.average(row_kl(target=target_NC, proba=proba_NC), weights=None if weight is None else np.asarray(weight)))
