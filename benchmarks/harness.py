@@ -1,0 +1,79 @@
+"""Side-by-side timing: A and B alternately in one process, one thread, equal results asserted first.
+
+A benchmark imports this module before numpy or torch, because it pins the number of threads. The figure is the median of
+the pair-by-pair ratios of CPU time (user + system, children included), which a busy machine moves far less than wall time.
+"""
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times more `clock` time the baseline took, over pairs run one after the other."""
+
+    name: str
+    median: float
+    low: float
+    high: float
+    ours_s: float
+    baseline_s: float
+    clock: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.median:.3g}x ({self.low:.3g} to {self.high:.3g}), "
+            f"{self.clock} {self.ours_s * 1e3:.4g} ms against {self.baseline_s * 1e3:.4g} ms"
+        )
+
+
+def cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"cpu": cpu_seconds, "process": time.process_time, "wall": time.perf_counter}
+
+
+def side_by_side(
+    name: str,
+    *,
+    ours: Callable[[], Any],
+    baseline: Callable[[], Any],
+    same: Callable[[Any, Any], None],
+    repeats: int = 7,
+    clock: str = "process",
+) -> Ratio:
+    """Run `same(ours(), baseline())` once, which must assert that both agree, then time them in turn and print the ratio.
+
+    `clock` is "process" (CPU time of this process, fine-grained), "cpu" (children included, 10 ms steps) or "wall".
+    """
+    same(ours(), baseline())  # the warm-up as well
+    now = CLOCKS[clock]
+    mine, theirs = [], []
+    for _ in range(repeats):
+        for run, seconds in ((ours, mine), (baseline, theirs)):
+            start = now()
+            run()
+            seconds.append(now() - start)
+    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+    ratio = Ratio(
+        name, statistics.median(ratios), min(ratios), max(ratios), statistics.median(mine), statistics.median(theirs), clock
+    )
+    print(ratio)
+    return ratio
+
+
+def floor(ratio: Ratio, at_least: float) -> None:
+    """Exit with 1 when a ratio is below its floor: what continuous integration calls."""
+    if ratio.median < at_least:
+        sys.exit(f"{ratio.name}: {ratio.median:.3g}x is below its floor of {at_least:g}x")

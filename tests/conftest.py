@@ -1,0 +1,27 @@
+"""One thread everywhere, set before any library starts its pool: two spinning threads on two busy cores are ten times slower."""
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def real() -> Path:
+    """The folder with real development data; it is not part of the project, so tests that read it skip without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real development data is not beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
