@@ -1,0 +1,75 @@
+"""Every path of a run, in one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldstill.errors import ExperimentError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run; nothing else in foldstill joins these names."""
+
+    root: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.root / "experiment.toml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds.parquet"
+
+    @property
+    def members(self) -> Path:
+        return self.root / "members"
+
+    @property
+    def oof(self) -> Path:
+        return self.root / "oof.parquet"
+
+    @property
+    def test(self) -> Path:
+        return self.root / "test.parquet"
+
+    @property
+    def stacking(self) -> Path:
+        return self.root / "stacking"
+
+    def combiner(self, name: str) -> Path:
+        return self.stacking / name
+
+    @property
+    def student(self) -> Path:
+        return self.root / "student"
+
+    @property
+    def student_without_teacher(self) -> Path:
+        return self.root / "student-without-teacher"
+
+    @property
+    def comparison(self) -> Path:
+        return self.root / "comparison.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def require(self, path: Path, stage: str) -> Path:
+        """`path` if it is there; otherwise an error that names the stage that makes it."""
+        if not path.exists():
+            raise ExperimentError(f"{path} is not there: run `foldstill {stage}` on {self.root} first")
+        return path
+
+
+def combination_folder(path: Path) -> Path:
+    """The folder of a fitted combination, from `RUN/NAME` or the whole path."""
+    for candidate in (path, RunDir(path.parent).combiner(path.name)):
+        if (candidate / "combination.json").exists():
+            return candidate
+    made = sorted(p.name for p in RunDir(path.parent).stacking.glob("*") if p.is_dir())
+    raise ExperimentError(f"no combination at {path}: {path.parent} has {made or 'none'}; name one as RUN/NAME")
