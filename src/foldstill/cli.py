@@ -1,0 +1,278 @@
+"""The command line. Every command imports what it needs when it runs, so that `--help` answers at once."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foldstill.errors import FoldstillError
+from foldstill.terminal import bars, console, spread
+
+app = typer.Typer(
+    name="foldstill",
+    help="Which combination of your models is best, whether it really beats plain averaging, and how small a student keeps it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
+app.add_typer(oof_app, name="oof")
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class ExportFormat(StrEnum):
+    NPZ = "npz"
+    CSV = "csv"
+    WIDE_CSV = "wide-csv"
+
+
+Target = Annotated[Path, typer.Argument(help="An experiment file, or the folder of a run.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> when not given.", show_default=False)]
+Jobs = Annotated[int | None, typer.Option(help="Processes of one thread each on a CPU; all cores when not given.", min=1)]
+On = Annotated[Device, typer.Option(help="Where to train.")]
+Force = Annotated[bool, typer.Option("--force", help="Do finished stages again.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/demo"),
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run everything on an embedded data set: nothing to download, a few minutes on two cores."""
+    from foldstill.experiment import demo_text, parse_experiment
+    from foldstill.pipeline import open_run, run_all
+
+    with bars(quiet=quiet) as report:
+        run = open_run(parse_experiment(demo_text(), "the demo"), demo_text(), Path(), out, jobs=jobs, report=report)
+        comparison = run_all(run)
+    _show(comparison, run.dir.report)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("experiment.toml"),
+) -> None:
+    """Write an experiment file to start from, with every usual setting explained."""
+    from foldstill.errors import ExperimentError
+    from foldstill.experiment import demo_text
+    from foldstill.files import write_text
+
+    if path.exists():
+        raise ExperimentError(f"{path} exists already: name another file, or remove it")
+    write_text(path, demo_text())
+    console().print(f"{path} is written. Run it with: foldstill run {path}")
+
+
+@app.command()
+def run(
+    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+) -> None:
+    """Do all stages of an experiment: train, build the OOF table, stack, distill, compare. Finished stages are kept."""
+    from foldstill.pipeline import open_target, run_all
+
+    with bars(quiet=quiet) as report:
+        opened = open_target(target, out, jobs=jobs, device=device.value, force=force, report=report)
+        comparison = run_all(opened)
+    _show(comparison, opened.dir.report)
+
+
+@app.command()
+def train(
+    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+) -> None:
+    """Train every member on every fold. Goes on where it was interrupted."""
+    from foldstill.pipeline import open_target, train_stage
+
+    with bars(quiet=quiet) as report:
+        opened = open_target(target, out, jobs=jobs, device=device.value, force=force, report=report)
+        train_stage(opened)
+    console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {target}")
+
+
+@oof_app.command("build")
+def oof_build(target: Target, out: Out = None) -> None:
+    """Collect the held-out predictions of a run's trained members into one table."""
+    from foldstill.pipeline import oof_stage, open_target
+
+    opened = open_target(target, out)
+    table, test = oof_stage(opened)
+    told = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
+    console().print(told + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
+
+
+@app.command()
+def stack(
+    target: Annotated[Path, typer.Argument(help="An OOF table (.parquet), an experiment file, or the folder of a run.")],
+    out: Out = None,
+    combiner: Annotated[list[str] | None, typer.Option(help="Only these, by kind; `foldstill stack --help` lists none: see docs.")] = None,
+    stratum: Annotated[list[str] | None, typer.Option(help="Fit and score only rows of these strata.")] = None,
+    jobs: Jobs = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cross-fit every combiner, then fit each to all rows."""
+    from foldstill.pipeline import open_stacking, stack_stage
+
+    with bars(quiet=quiet) as report:
+        opened = open_stacking(
+            target, out, combiners=combiner or (), strata=stratum or (), jobs=jobs, force=force, report=report
+        )
+        explanation = stack_stage(opened)
+    screen = console()
+    screen.print(explanation)
+    screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
+
+
+@app.command()
+def distill(
+    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+) -> None:
+    """Teach the student held-out predictions of the teacher, and its twin votes only, at the same budget."""
+    from foldstill.pipeline import distill_stage, open_target
+
+    with bars(quiet=quiet) as report:
+        opened = open_target(target, out, jobs=jobs, device=device.value, force=force, report=report)
+        distill_stage(opened)
+    console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {target}")
+
+
+@app.command()
+def compare(
+    target: Annotated[Path, typer.Argument(help="The folder of a run, or its experiment file.")], out: Out = None
+) -> None:
+    """Compare every arm with plain averaging: a table, a verdict, comparison.json, comparison.csv and report.html."""
+    from foldstill.pipeline import compare_stage, run_dir
+
+    folder = run_dir(target, out)
+    comparison = compare_stage(folder)
+    _show(comparison, folder.report)
+
+
+@oof_app.command("import")
+def oof_import(
+    paths: Annotated[list[Path], typer.Argument(help="One .npz, one wide .parquet/.csv, or one .csv/.parquet a member.")],
+    out: Annotated[Path, typer.Option(help="The table to write (.parquet).")] = Path("oof.parquet"),
+    labels: Annotated[Path | None, typer.Option(help="A .csv/.parquet with ids and votes, shares or a class a row.")] = None,
+    group: Annotated[str, typer.Option(help="The column or array that may not be split between folds.")] = "",
+    fold: Annotated[str, typer.Option(help="The column or array with the fold of each row.")] = "",
+    stratum: Annotated[str, typer.Option(help="The column or array that names a row's stratum.")] = "",
+    space: Annotated[str, typer.Option(help="What the scores are: proba, logit or label.")] = "proba",
+    drop_members: Annotated[list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")] = None,
+) -> None:
+    """Bring predictions made elsewhere into one checked table. Imports no torch."""
+    from foldstill.oof import audit, import_scores, write_table
+
+    table = import_scores(
+        paths, labels=labels, group=group, fold=fold, stratum=stratum, space=space, drop_members=tuple(drop_members or ())
+    )
+    write_table(table, out)
+    screen = console()
+    screen.print(
+        f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes, {len(table.folds)} folds, "
+        f"{len(set(table.labels.groups.tolist()))} groups in {out}"
+    )
+    for finding in audit(table).findings:
+        if finding.verdict in ("warn", "fail"):
+            screen.print(f"[bold]{finding.id} {finding.verdict}[/bold] {finding.evidence} {finding.cure}")
+    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack")
+
+
+@oof_app.command("audit")
+def oof_audit(
+    table: Annotated[Path, typer.Argument(help="An OOF table.")],
+    test: Annotated[Path | None, typer.Option(help="Scores of locked test rows, with labels.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also the checks that refit combiners.")] = False,
+) -> None:
+    """Look for leaks, misaligned members and duplicates. Exit code 3 when a hard check fails."""
+    from foldstill.pipeline import audit_table
+
+    report = audit_table(table, test, deep=deep)
+    console().print(report.table())
+    if report.failed_hard:
+        raise typer.Exit(3)
+
+
+@oof_app.command("export")
+def oof_export(
+    table: Annotated[Path, typer.Argument(help="An OOF table.")],
+    out: Annotated[Path, typer.Argument(help="A file, or a folder for one file a member.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="Which form.")] = ExportFormat.NPZ,
+) -> None:
+    """Write a table in a form that other tools read."""
+    from foldstill.oof import export_table, read_table
+
+    export_table(read_table(table), out, form.value)
+    console().print(f"Written to {out}")
+
+
+@app.command()
+def apply(
+    combination: Annotated[Path, typer.Argument(help="A fitted combination: RUN/NAME, for example hms-stack/auto.")],
+    table: Annotated[Path, typer.Argument(help="Scores of the same members (.parquet).")],
+    out: Annotated[Path, typer.Option(help="The scores to write (.parquet).")] = Path("scores.parquet"),
+) -> None:
+    """Combine the scores of a new table with a combination that was fitted before."""
+    from foldstill.pipeline import apply_combination
+
+    scores = apply_combination(combination, table, out)
+    console().print(f"{len(scores)} rows x {len(scores.classes)} classes in {out}")
+
+
+@app.command()
+def predict(
+    target: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    data: Annotated[Path, typer.Option(help="New inputs in the form of the experiment's data.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The scores to write (.parquet or .csv).")] = Path("predictions.parquet"),
+    arm: Annotated[str, typer.Option(help="A member, a combination, or student.")] = "auto",
+    device: On = Device.AUTO,
+) -> None:
+    """Score new inputs with a member, a combination or the student of a run."""
+    from foldstill.pipeline import predict_inputs
+
+    scores = predict_inputs(target, data, arm, out, device=device.value)
+    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {arm} in {out}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine is, what foldstill will use of it, and what is missing."""
+    from foldstill.machine import examine
+
+    console().print(examine())
+
+
+def _show(comparison: "object", report: Path) -> None:
+    from foldstill.compare import Comparison, arms_table
+
+    assert isinstance(comparison, Comparison)
+    screen = console()
+    screen.print(arms_table(comparison))
+    screen.print(f"\n[bold]{comparison.verdict}[/bold]\n")
+    screen.print(f"Report: {report}")
+
+
+def main() -> None:
+    """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
+    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--combiner", "--stratum"}))
+    try:
+        app(args=arguments)
+    except FoldstillError as error:
+        console(stderr=True).print(f"[red bold]foldstill:[/red bold] {error}", markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""One experiment, one TOML file, one strict frozen value.
+
+The settings of each stage live beside what they configure; this module only composes them and says, all at once and each
+with its place, what is wrong in a file.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from foldstill.base_models.specs import Member
+from foldstill.data.folds import FoldPlan, Strategy, make_plan
+from foldstill.data.labels import Labels
+from foldstill.data.sources import DataSettings
+from foldstill.distill.settings import StudentSettings
+from foldstill.errors import ExperimentError
+from foldstill.rundir import RunDir
+from foldstill.stacking.settings import CombinerSettings, default_combiners
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """How rows are held out."""
+
+    n_folds: int = 5
+    """Number of folds K."""
+    test_share: float = 0.15
+    """Share of the rows locked away until the comparison; 0 for none."""
+    strategy: Strategy = "stratified_grouped"
+    """Whether folds balance the most voted class or only the number of rows."""
+    path: str = ""
+    """A parquet file with columns id, group, fold to use instead, relative to the experiment file."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    def plan(self, labels: Labels, seed: int, root: Path) -> FoldPlan:
+        """The plan these settings ask for."""
+        if not self.path:
+            return make_plan(
+                labels, n_folds=self.n_folds, test_share=self.test_share, strategy=self.strategy, seed=seed
+            )
+        plan = FoldPlan.read(root / self.path)
+        if plan.ids.tolist() != labels.ids.tolist() or plan.groups.tolist() != labels.groups.tolist():
+            raise ExperimentError(f"{self.path} has other ids or groups than the data, or another order: make it from this data")
+        return plan
+
+
+@dataclass(frozen=True)
+class StackingSettings:
+    """Which combiners are fitted."""
+
+    combiner: tuple[CombinerSettings, ...] = field(default_factory=default_combiners)
+    """The combiners, each with its `kind`; all the usual ones when none is named."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.combiner]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ExperimentError(f"combiners must have different names, {twice} appear twice: set `name`")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run depends on."""
+
+    name: str
+    """The name of the run folder."""
+    data: DataSettings
+    """Where inputs and labels come from."""
+    member: tuple[Member, ...]
+    """The base models, each trained once a fold."""
+    seed: int = 0
+    """Every random number of the run derives from it."""
+    folds: FoldSettings = FoldSettings()
+    """How rows are held out."""
+    stacking: StackingSettings = field(default_factory=StackingSettings)
+    """Which combiners are fitted."""
+    student: StudentSettings | None = None
+    """The compact network that is taught; none when absent."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    def __post_init__(self) -> None:
+        if not self.name or any(c in self.name for c in "/\\"):
+            raise ExperimentError(f"name must be usable as a folder name, got {self.name!r}")
+        names = [m.name for m in self.member]
+        if not names:
+            raise ExperimentError("an experiment needs at least one [[member]]")
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ExperimentError(f"members must have different names, {twice} appear twice")
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment in a TOML file.
+
+    A top-level [recipe] table holds defaults for the recipe of every member and of the student. Raises ExperimentError
+    that lists every mistake with its place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ExperimentError(f"no experiment file at {path}: write one with `foldstill init {path}`") from None
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} is not a TOML file ({error}): give an experiment file") from error
+    return parse_experiment(text, str(path))
+
+
+def parse_experiment(text: str, where: str) -> Experiment:
+    """The experiment in a TOML text; `where` names it in errors."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"{where} is not valid TOML: {error}") from error
+    _share_recipe(raw)
+    try:
+        # By way of JSON, where strictness still lets an array be a tuple.
+        experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        mistakes = [_sentence(detail, raw) for detail in error.errors()]
+        raise ExperimentError(f"{where} has {len(mistakes)} mistake{'s'[: len(mistakes) > 1]}:\n  " + "\n  ".join(mistakes)) from error
+    return experiment
+
+
+def demo_text() -> str:
+    """The demo's experiment file: embedded, commented, and what `foldstill init` writes to start from."""
+    return resources.files("foldstill").joinpath("demo.toml").read_text(encoding="utf-8")
+
+
+def _share_recipe(raw: dict[str, Any]) -> None:
+    shared = raw.pop("recipe", None)
+    if not isinstance(shared, dict):
+        return
+    members, student = raw.get("member"), raw.get("student")
+    takers = [*(members if isinstance(members, list) else []), *([student] if isinstance(student, dict) else [])]
+    for taker in takers:
+        if isinstance(taker, dict) and isinstance(taker.get("recipe", {}), dict):
+            taker["recipe"] = {**shared, **taker.get("recipe", {})}
+
+
+def _sentence(detail: "ErrorDetails", raw: Any) -> str:
+    """One mistake: its place as a dotted path into the file, and what is wrong there."""
+    place, value = [], raw
+    for step in detail["loc"]:
+        # pydantic puts the tag of a union into the place; the file has no such key.
+        if isinstance(value, Mapping) and step not in value and value.get("kind") == step:
+            continue
+        place.append(str(step))
+        value = value[step] if isinstance(value, list | Mapping) and _holds(value, step) else None
+    dotted = ".".join(place)
+    match detail["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            near = difflib.get_close_matches(place[-1], sorted(_known_keys(Experiment)), n=1)
+            return f"{dotted}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+        case "missing" | "missing_argument":
+            return f"{dotted}: is required and missing"
+        case "value_error":
+            return f"{dotted}: {detail['msg'].removeprefix('Value error, ')}"
+        case _:
+            got = json.dumps(detail["input"], default=str)
+            return f"{dotted}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {got if len(got) < 60 else got[:57] + '...'}"
+
+
+def _holds(value: Any, step: Any) -> bool:
+    return step in value if isinstance(value, Mapping) else isinstance(step, int) and step < len(value)
+
+
+def _known_keys(kind: Any) -> Iterator[str]:
+    """Every key of the settings reachable from a type, for suggestions."""
+    if get_origin(kind) in (Union, UnionType, Annotated, tuple):
+        for part in get_args(kind):
+            yield from _known_keys(part)
+    elif is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        for each in fields(kind):
+            yield each.name
+            if get_origin(hints[each.name]) is not Literal:
+                yield from _known_keys(hints[each.name])
+
+
+def run_folder(experiment: Experiment, out: Path | None) -> RunDir:
+    """Where a run lives: `out`, or runs/<name> under the current folder."""
+    return RunDir(out if out is not None else Path("runs") / experiment.name)

@@ -1,0 +1,104 @@
+"""An experiment opened in its folder: data, fold plan, and how to work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import FoldPlan
+from foldstill.errors import ExperimentError
+from foldstill.experiment import Experiment, parse_experiment, read_experiment, run_folder
+from foldstill.files import read_json, write_json, write_text
+from foldstill.machine import versions
+from foldstill.rundir import RunDir
+
+Report = Callable[[str, float, float, str], None]
+"""Called with a piece of work's name, how much is done, out of how much, and a note such as the score so far."""
+
+
+def silent(name: str, done: float, total: float, note: str) -> None:
+    """A Report that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment and where and how it is worked on. Relative paths of the experiment start at `root`."""
+
+    experiment: Experiment
+    dir: RunDir
+    root: Path
+    jobs: int | None = None
+    device: str = "auto"
+    force: bool = False
+    report: Report = silent
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return self.experiment.data.load(self.root)
+
+    @cached_property
+    def plan(self) -> FoldPlan:
+        """The plan on disk if there is one, which must be the one the experiment asks for; else made and written."""
+        plan = self.experiment.folds.plan(self.dataset.labels, self.experiment.seed, self.root)
+        if self.dir.folds.exists():
+            before = FoldPlan.read(self.dir.folds)
+            if before.digest == plan.digest:
+                return plan
+            if not self.force:
+                raise ExperimentError(
+                    f"{self.dir.folds} holds another fold plan (digest {before.digest}) than the experiment asks for "
+                    f"({plan.digest}): data, groups, folds or seed changed; name another run folder, or use --force"
+                )
+        plan.write(self.dir.folds)
+        return plan
+
+
+def open_run(
+    experiment: Experiment,
+    text: str,
+    root: Path,
+    out: Path | None = None,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+    report: Report = silent,
+) -> Run:
+    """A run of `experiment` in `out` (runs/<name> when None); its text and what it depends on are kept there."""
+    folder = run_folder(experiment, out)
+    if folder.root.exists() and not folder.root.is_dir():
+        raise ExperimentError(f"{folder.root} is a file: name a folder for the run")
+    write_text(folder.experiment, text)
+    write_json(folder.provenance, {"versions": versions(), "root": str(root.resolve())})
+    return Run(experiment, folder, root, jobs, device, force, report)
+
+
+def open_target(
+    target: Path,
+    out: Path | None = None,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+    report: Report = silent,
+) -> Run:
+    """The run of an experiment file, or the run that lives in a folder."""
+    if target.is_dir():
+        folder = RunDir(target)
+        if not folder.experiment.exists():
+            raise ExperimentError(f"{target} holds no experiment.toml: give the folder of a run, or an experiment file")
+        text = folder.experiment.read_text(encoding="utf-8")
+        root = Path(read_json(folder.provenance)["root"])
+        experiment = parse_experiment(text, str(folder.experiment))
+        return open_run(experiment, text, root, target, jobs=jobs, device=device, force=force, report=report)
+    experiment = read_experiment(target)
+    text = target.read_text(encoding="utf-8")
+    return open_run(experiment, text, target.parent, out, jobs=jobs, device=device, force=force, report=report)
+
+
+def run_dir(target: Path, out: Path | None = None) -> RunDir:
+    """The folder of a run, from the folder itself or from its experiment file; nothing is written."""
+    if target.is_dir():
+        return RunDir(target)
+    return run_folder(read_experiment(target), out)

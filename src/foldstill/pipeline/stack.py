@@ -1,0 +1,142 @@
+"""Combiners over an OOF table: cross-fitted scores to be judged, and fits to all rows to be used."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foldstill.errors import StackError
+from foldstill.experiment import StackingSettings, read_experiment
+from foldstill.files import digest
+from foldstill.manifest import Stage
+from foldstill.oof.audit import AuditReport, audit
+from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
+from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+from foldstill.pipeline.run import Report, RunDir, run_dir, silent
+from foldstill.rundir import combination_folder
+from foldstill.stacking import Combiner, Fitted, crossfit_all, fit_all, load, save
+
+
+@dataclass(frozen=True)
+class Stacking:
+    """A folder with an OOF table and the combiners to fit to it."""
+
+    dir: RunDir
+    combiners: tuple[Combiner, ...]
+    jobs: int | None = None
+    force: bool = False
+    report: Report = silent
+
+
+def open_stacking(
+    target: Path,
+    out: Path | None = None,
+    *,
+    combiners: Sequence[str] = (),
+    strata: Sequence[str] = (),
+    jobs: int | None = None,
+    force: bool = False,
+    report: Report = silent,
+) -> Stacking:
+    """Stacking of a run, or of a table on its own, which is copied into `out` (<table>-stack when None).
+
+    `combiners` picks among the experiment's (or the default) combiners by name; `strata` keeps only rows of these.
+    """
+    if target.is_dir() or target.suffix == ".toml":
+        folder = run_dir(target, out)
+        folder.require(folder.oof, "oof build")
+        if strata:
+            raise StackError("strata are picked from a table on its own: give the run's oof.parquet and another --out")
+        settings = read_experiment(folder.experiment).stacking if folder.experiment.exists() else StackingSettings()
+    else:
+        folder, settings = RunDir(out or target.with_name(f"{target.stem}-stack")), StackingSettings()
+        table = of_strata(read_table(target), strata)
+        Stage(folder.stacking, {"table": table_digest(table)}).finished(force=force)
+        write_table(table, folder.oof)
+        Stage(folder.stacking, {"table": table_digest(table)}).finish()
+    return Stacking(folder, picked(settings.combiner, combiners), jobs, force, report)
+
+
+def picked(combiners: Sequence[Combiner], names: Sequence[str]) -> tuple[Combiner, ...]:
+    """The combiners of these names, all when none is named; the plain average always, because all is compared with it."""
+    known = {c.name: c for c in combiners}
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise StackError(f"no combiner {unknown}, there is {sorted(known)}: name some of these")
+    return tuple(c for c in combiners if not names or c.name in names or c.kind == "average")
+
+
+def of_strata(table: OOFTable, strata: Sequence[str]) -> OOFTable:
+    """The rows of the named strata, all when none is named."""
+    present = sorted(set(table.labels.stratum_N.tolist()))
+    unknown = [s for s in strata if s not in present]
+    if unknown:
+        raise StackError(f"no rows of stratum {unknown}, the table has {present}: name some of these")
+    return table.take(np.isin(table.labels.stratum_N, list(strata))) if strata else table
+
+
+def table_digest(table: OOFTable) -> str:
+    """Of everything a fit depends on."""
+    return digest(table.labels.digest, list(table.members), list(table.scores.families), table.proba_NMC, table.fold_N)
+
+
+def stack_stage(stacking: Stacking) -> str:
+    """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
+
+    Returns what the combiner that chooses says of its choice. Raises StackError when the table fails a hard audit.
+    """
+    from joblib import cpu_count
+
+    folder, jobs = stacking.dir, stacking.jobs or cpu_count()
+    table = read_table(folder.oof)
+    refuse_leaks(audit(table))
+    test = read_scores(folder.test) if folder.test.exists() else None
+    mark = table_digest(table)
+    stages = {
+        c.name: Stage(folder.combiner(c.name), {"table": mark, "settings": digest(type(c).__name__, asdict(c))})  # type: ignore[call-overload]
+        for c in stacking.combiners
+    }
+    pending = [c for c in stacking.combiners if not stages[c.name].finished(force=stacking.force)]
+    report = stacking.report
+    crossed = crossfit_all(pending, table, jobs=jobs, on_progress=lambda d, t, note: report("cross-fit", d, t, note))
+    fitted = fit_all(pending, table, jobs=jobs, on_progress=lambda d, t, note: report("fit", d, t, note))
+    for one, cross in zip(fitted, crossed, strict=True):
+        place = folder.combiner(one.name)
+        save(one, place)
+        write_scores(one_arm(table.scores, one.name, cross.proba_NC), place / "oof.parquet")
+        if test is not None:
+            write_scores(one_arm(test, one.name, one.apply(test)), place / "test.parquet")
+        stages[one.name].finish(kl_cross_fitted=cross.kl, explanation=one.explanation)
+    explanations = [load(folder.combiner(c.name)).explanation for c in stacking.combiners]
+    return " ".join(e for e in explanations if e)
+
+
+def refuse_leaks(report: AuditReport) -> None:
+    """Raise StackError when a hard check failed: cross-fitting cannot rescue a leaked table."""
+    if report.failed_hard:
+        failed = [f for f in report.findings if f.hard and f.verdict == "fail"]
+        told = "; ".join(f"{f.id}: {f.evidence} {f.cure}" for f in failed)
+        raise StackError(f"the table fails {len(failed)} hard check(s), so no combination of it can be trusted. {told}")
+
+
+def one_arm(scores: ScoreTable | FoldScores, name: str, proba_NC: np.ndarray) -> ScoreTable:  # type: ignore[type-arg]
+    """Combined scores as a table with a single member."""
+    return ScoreTable(scores.ids, (name,), scores.classes, proba_NC[:, None, :].astype(np.float32))
+
+
+def apply_combination(combination: Path, table: Path, out: Path) -> ScoreTable:
+    """Combine the scores in `table` (labels beside them are kept) and write them to `out`."""
+    fitted: Fitted = load(combination_folder(combination))
+    scores = read_scores(table)
+    combined = one_arm(scores, fitted.name, fitted.apply(scores))
+    write_scores(combined, out, read_labels(table))
+    return combined
+
+
+def audit_table(table: Path, test: Path | None, *, deep: bool) -> AuditReport:
+    """Every check of a table on disk, with the scores of locked test rows when there are some."""
+    held = read_scores(test) if test is not None else None
+    if held is not None and not isinstance(held, FoldScores):
+        raise StackError(f"{test} holds no fold models: give the test scores of a run")
+    return audit(read_table(table), test=held, test_labels=read_labels(test) if test is not None else None, deep=deep)

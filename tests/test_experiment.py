@@ -1,0 +1,90 @@
+"""An experiment file: strict, all mistakes at once, each with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from foldstill.errors import ExperimentError
+from foldstill.experiment import demo_text, parse_experiment, read_experiment
+
+GOOD = """
+name = "x"
+[data]
+kind = "digits"
+[[member]]
+name = "a"
+network = "test_resnet"
+"""
+
+
+def test_the_demo_is_a_valid_experiment() -> None:
+    demo = parse_experiment(demo_text(), "the demo")
+    assert demo.name == "demo"
+    assert len(demo.member) == 3
+
+
+def test_defaults_fill_what_a_file_leaves_out() -> None:
+    experiment = parse_experiment(GOOD, "x.toml")
+    assert experiment.folds.n_folds == 5
+    assert experiment.student is None
+    assert "auto" in [c.name for c in experiment.stacking.combiner]
+
+
+def test_a_shared_recipe_is_the_default_of_every_member() -> None:
+    text = GOOD + '[recipe]\nepochs = 3\nlr = 0.01\n[[member]]\nname = "b"\nnetwork = "test_vit"\nrecipe = { epochs = 7 }\n'
+    a, b = parse_experiment(text, "x.toml").member
+    assert (a.recipe.epochs, a.recipe.lr) == (3, 0.01)
+    assert (b.recipe.epochs, b.recipe.lr) == (7, 0.01)
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
+    text = """
+name = "x"
+[data]
+kind = "digits"
+sise = 32
+[folds]
+n_folds = "five"
+[[member]]
+name = "a"
+network = "test_resnet"
+[member.recipe]
+epohcs = 3
+lr = -1.0
+"""
+    with pytest.raises(ExperimentError) as caught:
+        parse_experiment(text, "x.toml")
+    told = str(caught.value)
+    assert "x.toml" in told
+    assert "data.sise: no such key; did you mean size?" in told
+    assert "member.0.recipe.epohcs: no such key; did you mean epochs?" in told
+    assert "folds.n_folds" in told
+    assert '"five"' in told
+
+
+def test_a_settings_own_check_is_told_with_its_place() -> None:
+    with pytest.raises(ExperimentError, match=r"member\.0\.recipe: lr must be positive"):
+        parse_experiment(GOOD + "recipe = { lr = -1.0 }\n", "x.toml")
+
+
+def test_an_unknown_kind_lists_the_kinds_there_are() -> None:
+    with pytest.raises(ExperimentError, match=r"data.*(npz|digits)"):
+        parse_experiment(GOOD.replace('"digits"', '"parquet"'), "x.toml")
+
+
+def test_two_members_of_one_name_are_refused() -> None:
+    with pytest.raises(ExperimentError, match="appear twice"):
+        parse_experiment(GOOD + '[[member]]\nname = "a"\nnetwork = "test_vit"\n', "x.toml")
+
+
+@pytest.mark.parametrize(("text", "told"), [("name = ", "not valid TOML"), ("", "name: is required")])
+def test_a_file_that_is_no_experiment_says_so(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(ExperimentError, match=told):
+        read_experiment(path)
+
+
+def test_a_missing_file_names_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="foldstill init"):
+        read_experiment(tmp_path / "none.toml")
