@@ -4,12 +4,17 @@ from foldstill.data.dataset import Dataset, content_groups
 from foldstill.data.folds import TEST, FoldPlan, given_folds, make_plan
 from foldstill.data.labels import Labels, strata_by_votes
 from foldstill.data.simplex import kl_divergence, row_kl
+from foldstill.data.sources import DataSettings, DigitsData, FolderData, NpzData
 
 __all__ = [
     "TEST",
+    "DataSettings",
     "Dataset",
+    "DigitsData",
     "FoldPlan",
+    "FolderData",
     "Labels",
+    "NpzData",
     "content_groups",
     "given_folds",
     "kl_divergence",

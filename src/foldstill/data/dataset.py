@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, Strings
 from foldstill.errors import DataError
+from foldstill.files import digest
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Labels and, per view, one array whose first axis is the rows of the labels.
 
-    A view is images (N, H, W, channels) as uint8 or float, or signals (N, channels, T) as float or integer. Arrays may be
-    memory maps. Images stay channels-last in memory: the engine reads them as they lie.
+    A view is images (N, H, W, channels) as uint8 or float, or signals (N, channels, T) as float or integer. Arrays
+    may be memory maps. Images stay channels-last in memory: the engine reads them as they lie.
     """
 
     labels: Labels
@@ -26,11 +28,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.views:
-            raise DataError("a data set needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)")
+            raise DataError(
+                "a data set needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)"
+            )
         for name, array in self.views.items():
             if array.ndim not in (3, 4):
                 raise DataError(
-                    f"view {name!r} must be images (N, H, W, channels) or signals (N, channels, T), got shape {array.shape}: "
+                    f"view {name!r} must be images (N, H, W, channels) or signals (N, channels, T), "
+                    f"got shape {array.shape}: "
                     "add the channel axis"
                 )
             if len(array) != len(self.labels):
@@ -41,11 +46,33 @@ class Dataset:
     def view(self, name: str) -> NDArray[Any]:
         """The array of one view; raises DataError that lists what there is."""
         if name not in self.views:
-            raise DataError(f"no view {name!r}, there is {sorted(self.views)}: name one of these in the member's `view`")
+            raise DataError(
+                f"no view {name!r}, there is {sorted(self.views)}: name one of these in the member's `view`"
+            )
         return self.views[name]
 
-    def with_groups(self, groups: Strings) -> "Dataset":
+    @cached_property
+    def digest(self) -> str:
+        """Of labels and inputs: what is trained on this data carries it."""
+        parts = [part for name in sorted(self.views) for part in (name, self.views[name])]
+        return digest(self.labels.digest, *parts)
+
+    def grouped_by_content(self, view: str) -> "Dataset":
+        """With those groups merged that share a pixel-identical input of this view."""
+        groups = content_groups(self.view(view), self.labels.groups)
         return replace(self, labels=replace(self.labels, groups=groups))
+
+
+CONTENT = "content"
+"""The group that makes pixel-identical inputs one."""
+
+
+def given_group(group: str | tuple[str, ...]) -> str:
+    """The key or column among `group` besides CONTENT, or nothing; raises DataError when there are several."""
+    names = [name for name in ((group,) if isinstance(group, str) else group) if name and name != CONTENT]
+    if len(names) > 1:
+        raise DataError(f"data.group names {names}: give one key or column, with or without {CONTENT!r}")
+    return names[0] if names else ""
 
 
 class DataSource(Protocol):

@@ -40,7 +40,8 @@ class FoldPlan:
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.groups) == len(self.fold_N):
             raise FoldError(
-                f"ids ({len(self.ids)}), groups ({len(self.groups)}) and folds ({len(self.fold_N)}) must have one value a row"
+                f"ids ({len(self.ids)}), groups ({len(self.groups)}) and folds ({len(self.fold_N)}) must have "
+                "one value a row"
             )
         present = np.unique(self.fold_N)
         held = present[present != TEST]
@@ -95,7 +96,7 @@ class FoldPlan:
 
     @classmethod
     def read(cls, path: Path) -> "FoldPlan":
-        """The plan in a parquet file with columns id, group, fold (-1 = test), as `write` makes it or made elsewhere."""
+        """The plan in a parquet file with columns id, group, fold (-1 = test), from `write` or made elsewhere."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -104,7 +105,9 @@ class FoldPlan:
         except FileNotFoundError:
             raise FoldError(f"no fold plan at {path}: run the stage that makes it, or give the path of yours") from None
         except (pa.ArrowException, OSError) as error:
-            raise FoldError(f"{path} is not a parquet file with a fold plan ({error}): write columns id, group, fold") from error
+            raise FoldError(
+                f"{path} is not a parquet file with a fold plan ({error}): write columns id, group, fold"
+            ) from error
         lacking = [c for c in ("id", "group", "fold") if c not in table.column_names]
         if lacking:
             raise FoldError(f"{path} lacks the columns {lacking}: a fold plan has id, group and fold (-1 = test)")
@@ -150,7 +153,8 @@ def make_plan(
     wanted = n_folds + (1 if test_share > 0 else 0)
     if n_groups < wanted:
         raise FoldError(
-            f"{n_folds} folds{' and a test split' if test_share > 0 else ''} need at least {wanted} groups, got {n_groups}: "
+            f"{n_folds} folds{' and a test split' if test_share > 0 else ''} need at least {wanted} groups, "
+            f"got {n_groups}: "
             "use fewer folds, or a finer group"
         )
     fold_N = np.full(len(labels), TEST, dtype=np.int16)
@@ -184,7 +188,9 @@ def _slices(labels: Labels, k: int, strategy: Strategy, seed: int) -> NDArray[np
         # A class with fewer rows than slices is spread as far as it goes; sklearn warns about it on every call.
         _, count = np.unique(top, return_counts=True)
         if count.max() < k:
-            raise FoldError(f"{k} slices need a class with at least {k} rows, the largest has {count.max()}: use grouped")
+            raise FoldError(
+                f"{k} slices need a class with at least {k} rows, the largest has {count.max()}: use grouped"
+            )
         splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)

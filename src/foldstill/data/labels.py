@@ -16,7 +16,7 @@ Strings = NDArray[np.str_]
 RowWeight = Literal["none", "log1p", "clamp"]
 
 STRATUM_BOUNDS = (3, 10)
-"""Number of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). The one place thresholds are named."""
+"""Votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). The one place thresholds are named."""
 
 
 def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
@@ -52,7 +52,9 @@ class Labels:
 
     `votes_NC` are counts (fractions of a vote are allowed, as in shares times a total); a hard label is one vote.
     `groups` name what must not be split between folds. `stratum_N` is by number of votes unless given.
-    Make one with `from_votes`, `from_shares` or `from_hard`.
+    `sample_weight_N` is how much a row counts for reasons other than its votes, ones unless given. `counted` is False
+    when only shares are known for sure, and the totals are a guess or a lower bound.
+    Make one with `from_votes`, `from_shares`, `from_annotators` or `from_hard`.
     """
 
     ids: Strings
@@ -60,6 +62,8 @@ class Labels:
     votes_NC: NDArray[np.float64]
     classes: tuple[str, ...]
     stratum_N: Strings = field(default_factory=lambda: np.empty(0, np.str_))
+    sample_weight_N: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    counted: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -86,6 +90,15 @@ class Labels:
             object.__setattr__(self, "stratum_N", strata_by_votes(self.total_N))
         if len(self.stratum_N) != n:
             raise DataError(f"stratum must have one value a row ({n}), got {len(self.stratum_N)}")
+        if len(self.sample_weight_N) == 0:
+            object.__setattr__(self, "sample_weight_N", np.ones(n))
+        weight = self.sample_weight_N
+        if weight.shape != (n,) or not np.isfinite(weight).all() or not (weight >= 0).all() or not weight.any():
+            raise DataError(
+                f"sample weights must be one number a row ({n}), not negative and not all zero, "
+                f"got shape {weight.shape}: "
+                "leave them out for equal rows"
+            )
 
     def _check_votes(self) -> None:
         for wrong, what, cure in (
@@ -95,7 +108,9 @@ class Labels:
         ):
             if wrong.any():
                 rows = self.ids[wrong]
-                raise DataError(f"{len(rows)} of {len(self.ids)} rows have {what}; first ids: {rows[:3].tolist()}: {cure}")
+                raise DataError(
+                    f"{len(rows)} of {len(self.ids)} rows have {what}; first ids: {rows[:3].tolist()}: {cure}"
+                )
 
     @classmethod
     def from_votes(
@@ -106,6 +121,8 @@ class Labels:
         groups: ArrayLike | None = None,
         classes: Sequence[str] | None = None,
         stratum: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        counted: bool = True,
     ) -> "Labels":
         """Labels from counts (N, C). Ids default to the row number, groups to the ids, classes to c0, c1, ..."""
         votes = np.asarray(votes_NC, dtype=np.float64)
@@ -116,23 +133,58 @@ class Labels:
             ids=ids_N,
             groups=ids_N if groups is None else as_ids(groups, "groups"),
             votes_NC=votes,
-            classes=tuple(str(c) for c in classes) if classes is not None else tuple(f"c{i}" for i in range(votes.shape[1])),
+            classes=tuple(str(c) for c in classes)
+            if classes is not None
+            else tuple(f"c{i}" for i in range(votes.shape[1])),
             stratum_N=np.empty(0, np.str_) if stratum is None else as_ids(stratum, "stratum"),
+            sample_weight_N=np.empty(0) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64),
+            counted=counted,
         )
 
     @classmethod
     def from_shares(cls, shares_NC: ArrayLike, total_N: ArrayLike | float, **rest: Any) -> "Labels":
-        """Labels from vote shares (rows sum to 1) and the number of votes behind each row (or one number for all)."""
+        """Labels from vote shares (rows sum to 1) and the number of votes behind each row (or one number for all).
+
+        Pass `counted=True` when the totals are true counts and not a guess or a lower bound.
+        """
         shares = check_rows(shares_NC, "vote shares").astype(np.float64)
         total = np.broadcast_to(np.asarray(total_N, dtype=np.float64), (len(shares),))
         if not (np.isfinite(total).all() and (total > 0).all()):
             raise DataError("the total of votes must be positive in every row: give 1 where it is not known")
-        return cls.from_votes(shares / shares.sum(axis=1, keepdims=True) * total[:, None], **rest)
+        votes = shares / shares.sum(axis=1, keepdims=True) * total[:, None]
+        return cls.from_votes(votes, **({"counted": False} | rest))
 
     @classmethod
-    def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str], **rest: Any) -> "Labels":
-        """Labels from one class a row: an index below C, or a name out of `classes`. Each is one vote."""
+    def from_annotators(cls, choice_NA: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
+        """Labels from the class index each of A annotators chose; -1 or NaN is a vote that was not cast."""
+        choice = np.asarray(choice_NA)
+        if choice.ndim != 2:
+            raise DataError(
+                f"annotators must have shape (rows, annotators), got {choice.shape}: one class a row goes to from_hard"
+            )
+        cast = np.isfinite(choice) & (choice != -1) if choice.dtype.kind == "f" else choice != -1
+        index = np.where(cast, choice, 0)
+        n_classes = len(classes) if classes is not None else int(index.max(initial=0)) + 1
+        if (index != np.floor(index)).any() or (index < 0).any() or (index >= n_classes).any():
+            raise DataError(
+                f"annotators must hold class indices 0..{n_classes - 1}, -1 or NaN for no vote, "
+                f"got values from {np.min(index):g} to {np.max(index):g}: number the classes from 0"
+            )
+        votes = np.zeros((len(choice), n_classes))
+        row, column = np.nonzero(cast)
+        np.add.at(votes, (row, index[row, column].astype(np.intp)), 1.0)
+        return cls.from_votes(votes, classes=classes, **rest)
+
+    @classmethod
+    def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
+        """Labels from one class a row: an index below C, or a name out of `classes`. Each is one vote.
+
+        Without `classes` they are the different values of the labels, sorted.
+        """
         labels = np.asarray(labels_N)
+        if classes is None:
+            found, labels = np.unique(labels, return_inverse=True)
+            classes = as_ids(found, "labels").tolist()
         names = [str(c) for c in classes]
         if labels.dtype.kind not in "iu":
             place = {name: i for i, name in enumerate(names)}
@@ -140,7 +192,7 @@ class Labels:
             if unknown:
                 raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
             labels = np.asarray([place[str(v)] for v in labels.tolist()])
-        if labels.ndim != 1 or (labels.size and not (0 <= labels.min() and labels.max() < len(names))):
+        if labels.ndim != 1 or (labels.size and not (labels.min() >= 0 and labels.max() < len(names))):
             raise DataError(f"hard labels must be one index in 0..{len(names) - 1} a row, got shape {labels.shape}")
         return cls.from_votes(np.eye(len(names))[labels], classes=names, **rest)
 
@@ -160,18 +212,21 @@ class Labels:
         return share
 
     def weight_N(self, scheme: RowWeight = "none", maximum: float = 10.0) -> NDArray[np.float64]:
-        """Row weights of mean 1: all equal, log(1 + votes), or votes but at most `maximum`."""
-        if scheme == "none":
-            return np.ones(len(self))
-        if scheme not in ("log1p", "clamp"):
+        """Row weights of mean 1: all equal, log(1 + votes), or votes but at most `maximum`, times the sample weight."""
+        if scheme not in ("none", "log1p", "clamp"):
             raise DataError(f"row weight must be none, log1p or clamp, got {scheme!r}")
-        weight: NDArray[np.float64] = np.log1p(self.total_N) if scheme == "log1p" else np.minimum(self.total_N, maximum)
-        return weight / weight.mean()
+        weight = self.sample_weight_N.copy()
+        if scheme == "log1p":
+            weight *= np.log1p(self.total_N)
+        elif scheme == "clamp":
+            weight *= np.minimum(self.total_N, maximum)
+        weight /= weight.mean()
+        return weight
 
     @cached_property
     def digest(self) -> str:
         """Of ids, groups, votes, classes and strata: two tables with the same one are about the same rows."""
-        return digest(self.ids, self.groups, self.votes_NC, list(self.classes), self.stratum_N)
+        return digest(self.ids, self.groups, self.votes_NC, list(self.classes), self.stratum_N, self.sample_weight_N)
 
     def take(self, rows: NDArray[Any]) -> "Labels":
         """The rows picked by an index or a mask, in that order."""
@@ -181,6 +236,7 @@ class Labels:
             groups=self.groups[rows],
             votes_NC=self.votes_NC[rows],
             stratum_N=self.stratum_N[rows],
+            sample_weight_N=self.sample_weight_N[rows],
         )
 
     def require_every_class(self, where: str) -> None:
@@ -188,7 +244,8 @@ class Labels:
         missing = [c for c, total in zip(self.classes, self.votes_NC.sum(axis=0), strict=True) if total == 0]
         if missing:
             raise DataError(
-                f"{where} has no vote for {missing}: use fewer folds, the stratified strategy, or merge the class into another"
+                f"{where} has no vote for {missing}: use fewer folds, the stratified strategy, "
+                "or merge the class into another"
             )
 
 
@@ -199,7 +256,9 @@ def same_rows(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
     found = order[np.minimum(place, len(got) - 1)] if len(got) else np.zeros(len(wanted), np.intp)
     missing = wanted[got[found] != wanted] if len(got) else wanted
     if len(missing):
-        raise DataError(f"{what} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row")
+        raise DataError(
+            f"{what} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row"
+        )
     if len(got) > len(wanted):
         raise DataError(f"{what} has {len(got) - len(wanted)} rows more than the labels: drop rows that have no label")
     return found

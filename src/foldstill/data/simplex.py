@@ -20,7 +20,7 @@ ROW_SUM_TOLERANCE = 1e-3
 
 
 def check_rows(proba: ArrayLike, name: str) -> Float:
-    """`proba` as a float array of shape (..., C) whose rows are distributions; raises DataError that says what is wrong."""
+    """`proba` as floats of shape (..., C) whose rows are distributions; raises DataError that says what is wrong."""
     array = np.asarray(proba)
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
@@ -39,7 +39,8 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
     if off.any():
         first = tuple(int(i) for i in np.argwhere(off)[0])
         raise DataError(
-            f"{name}: rows must sum to 1, {int(off.sum())} of {off.size} do not; first at {first}, sum {total[first]:.6g}: "
+            f"{name}: rows must sum to 1, {int(off.sum())} of {off.size} do not; first at {first}, "
+            f"sum {total[first]:.6g}: "
             "normalise them, or check that every class has a column"
         )
     return array
@@ -47,7 +48,7 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
 
 def clip_rows(proba: Float) -> Float:
     """`proba` with every entry at least EPS and rows summing to one again, as float64; its logarithm is finite."""
-    clipped = np.clip(proba, EPS, None, dtype=np.float64)
+    clipped: Float = np.clip(proba, EPS, None, dtype=np.float64)
     clipped /= clipped.sum(axis=-1, keepdims=True)
     return clipped
 
@@ -83,5 +84,9 @@ def kl_divergence(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | No
     """
     target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
     if target_NC.shape != proba_NC.shape:
-        raise DataError(f"target {target_NC.shape} and proba {proba_NC.shape} must have the same shape: align the rows by id")
-    return float(np.average(row_kl(target=target_NC, proba=proba_NC), weights=None if weight is None else np.asarray(weight)))
+        raise DataError(
+            f"target {target_NC.shape} and proba {proba_NC.shape} must have the same shape: align the rows by id"
+        )
+    return float(
+        np.average(row_kl(target=target_NC, proba=proba_NC), weights=None if weight is None else np.asarray(weight))
+    )

@@ -20,12 +20,15 @@ from foldstill.errors import OOFError
 def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: Sequence[str]) -> None:
     if proba.shape[-3:] != (n, len(members), len(classes)):
         raise OOFError(
-            f"scores must have shape (rows, members, classes) = ({n}, {len(members)}, {len(classes)}), got {proba.shape[-3:]}"
+            f"scores must have shape (rows, members, classes) = ({n}, {len(members)}, {len(classes)}), "
+            f"got {proba.shape[-3:]}"
         )
     if n == 0 or not members:
         raise OOFError(f"a score table needs rows and members, got {n} rows and {len(members)} members")
     if len(set(members)) < len(members):
-        raise OOFError(f"member names must differ, got {sorted(m for m in set(members) if list(members).count(m) > 1)} twice")
+        raise OOFError(
+            f"member names must differ, got {sorted(m for m in set(members) if list(members).count(m) > 1)} twice"
+        )
     check_rows(proba, "scores")
 
 
@@ -82,18 +85,22 @@ class ScoreTable:
 class OOFTable:
     """Held-out scores with the labels of the same rows and the fold each row was held out in.
 
-    `fold_N` is 0..K-1, one fold a group; `plan_digest` ties the table to the plan that made it ("" when imported without).
+    `fold_N` is 0..K-1, one fold a group; `plan_digest` ties the table to the plan that made it ("" when imported
+    without). `folds_assigned` marks folds that were made for cross-fitting combiners only: they say nothing of how the
+    members were trained.
     """
 
     scores: ScoreTable
     labels: Labels
     fold_N: NDArray[np.int16]
     plan_digest: str = ""
+    folds_assigned: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.classes != self.scores.classes:
             raise OOFError(
-                f"classes of scores {list(self.scores.classes)} and labels {list(self.labels.classes)} must be the same, "
+                f"classes of scores {list(self.scores.classes)} and labels {list(self.labels.classes)} must be "
+                "the same, "
                 "in the same order: reorder the columns of one"
             )
         if not np.array_equal(self.labels.ids, self.scores.ids):
@@ -106,7 +113,12 @@ class OOFTable:
     @classmethod
     def align(cls, scores: ScoreTable, labels: Labels, fold_N: NDArray[Any], plan_digest: str = "") -> "OOFTable":
         """A table with the scores brought into the labels' order by id."""
-        return cls(scores.take(same_rows("the score table", labels.ids, scores.ids)), labels, fold_N.astype(np.int16), plan_digest)
+        return cls(
+            scores.take(same_rows("the score table", labels.ids, scores.ids)),
+            labels,
+            fold_N.astype(np.int16),
+            plan_digest,
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,7 +167,9 @@ class FoldScores:
 
     def __post_init__(self) -> None:
         if self.proba_KNMC.ndim != 4:
-            raise OOFError(f"fold scores must have shape (fold models, rows, members, classes), got {self.proba_KNMC.shape}")
+            raise OOFError(
+                f"fold scores must have shape (fold models, rows, members, classes), got {self.proba_KNMC.shape}"
+            )
         _check_scores(self.proba_KNMC, len(self.ids), self.members, self.classes)
         if not self.families:
             object.__setattr__(self, "families", self.members)

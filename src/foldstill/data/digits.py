@@ -1,0 +1,106 @@
+"""The embedded demo data: scikit-learn's digits judged by simulated annotators. No download, no file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import Dataset
+from foldstill.data.labels import Labels
+from foldstill.errors import DataError
+
+ROWS = 1797
+"""How many digits scikit-learn carries."""
+
+MAX_VOTES = 28
+"""As in HMS, the largest number of experts behind a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsData:
+    """Digits 0 to 9 as images (N, size, size, 1), 1 to 28 simulated votes a row, rows grouped by simulated writers."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    kind: Literal["digits"] = "digits"
+    rows: int = ROWS
+    """How many of the 1,797 digits, drawn from the seed."""
+    size: int = 32
+    """Height and width of an image, a multiple of 8: each pixel is repeated."""
+    rows_per_group: float = 12.0
+    """Mean number of rows of a simulated writer; sizes are log-normal."""
+    disagreement: float = 1.0
+    """How torn annotators are between digits that look alike: 0 makes them agree, 1 gives an entropy of 0.7 nats."""
+    seed: int = 0
+    """Of the rows drawn, the writers and the votes."""
+
+    def __post_init__(self) -> None:
+        if not 20 <= self.rows <= ROWS:
+            raise DataError(f"data.rows must be 20 to {ROWS}, got {self.rows}")
+        if self.size < 8 or self.size % 8:
+            raise DataError(f"data.size must be a multiple of 8, got {self.size}: use 16, 32 or 64")
+        if self.rows_per_group < 1:
+            raise DataError(f"data.rows_per_group must be 1 or more, got {self.rows_per_group}")
+        if not 0 <= self.disagreement <= 1:
+            raise DataError(f"data.disagreement must be between 0 and 1, got {self.disagreement}")
+
+    def load(self, root: Path) -> Dataset:
+        """The data set, the same for the same settings; `root` is not used."""
+        from sklearn.datasets import load_digits
+
+        rng = np.random.default_rng(self.seed)
+        digits = load_digits()
+        opinion = _opinions(digits.data, digits.target, self.disagreement)
+        rows = np.sort(rng.permutation(ROWS)[: self.rows])
+        writer = _writers(rng, self.rows, self.rows_per_group)
+        # Half the rows are seen by few annotators, half by many: the two regimes of HMS.
+        few = rng.random(self.rows) < 0.5
+        total = np.where(few, rng.integers(1, 8, self.rows), rng.integers(10, MAX_VOTES + 1, self.rows))
+        votes = rng.multinomial(total, _by_writer(rng, opinion[rows], writer, self.disagreement))
+        images = np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8)
+        repeat = self.size // 8
+        images = images.repeat(repeat, axis=1).repeat(repeat, axis=2)[..., None]
+        labels = Labels.from_votes(
+            votes,
+            ids=np.char.add("digit-", rows.astype(np.str_)),
+            groups=np.char.add("writer-", writer.astype(np.str_)),
+            classes=[str(c) for c in range(10)],
+        )
+        return Dataset(labels, {"image": images})
+
+
+def _opinions(pixels_NF: NDArray[np.float64], truth_N: NDArray[np.int64], disagreement: float) -> NDArray[np.float64]:
+    """What share of annotators sees which digit: the classes of an image's neighbours, nearer ones counting more.
+
+    A function of the pixels, so that a network can learn it and an ambiguous image stays ambiguous.
+    """
+    square = (pixels_NF**2).sum(axis=1)
+    distance = square[:, None] + square[None, :] - 2 * pixels_NF @ pixels_NF.T
+    np.fill_diagonal(distance, np.inf)
+    truth_NC = np.eye(10)[truth_N]
+    nearest = distance.min(axis=1, keepdims=True)
+    # The nearest image of another digit is about 600 farther in squared distance than the nearest of the same.
+    share_NC = np.exp(-(distance - nearest) / 260.0) @ truth_NC
+    share_NC /= share_NC.sum(axis=1, keepdims=True)
+    opinion: NDArray[np.float64] = (1 - disagreement) * truth_NC + disagreement * share_NC
+    return opinion
+
+
+def _writers(rng: np.random.Generator, n: int, mean_size: float) -> NDArray[np.int64]:
+    """The writer of each row: as many as fit, of log-normal weight, in no order; each has a row."""
+    n_groups = max(1, min(n, round(n / mean_size)))
+    weight = rng.lognormal(0.0, 0.6, n_groups)
+    writer = np.concatenate([np.arange(n_groups), rng.choice(n_groups, n - n_groups, p=weight / weight.sum())])
+    return rng.permutation(writer)
+
+
+def _by_writer(
+    rng: np.random.Generator, opinion_NC: NDArray[np.float64], writer_N: NDArray[np.int64], disagreement: float
+) -> NDArray[np.float64]:
+    """`opinion_NC` tilted by the habit of each writer's annotators, which makes rows of a writer alike."""
+    habit = rng.normal(0.0, 0.3 * disagreement, (writer_N.max() + 1, opinion_NC.shape[1]))
+    tilted: NDArray[np.float64] = opinion_NC * np.exp(habit[writer_N])
+    tilted /= tilted.sum(axis=1, keepdims=True)
+    return tilted

@@ -1,0 +1,119 @@
+"""A data set of image files and a CSV or parquet file with one row an image: its name and its votes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import CONTENT, Dataset, given_group
+from foldstill.data.frames import read_frame, require_columns
+from foldstill.data.labels import Labels, as_ids
+from foldstill.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderData:
+    """Where the images and their labels are; one of votes, shares or label is named."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    """The folder of images; a relative path starts at the experiment file's folder."""
+    table: str
+    """CSV or parquet file with one row an image; a relative path starts at the experiment file's folder."""
+    file: str = "file"
+    """Column of the file name below the folder."""
+    suffix: str = ""
+    """What file names in the column lack, such as `.png`."""
+    size: int | tuple[int, int] = 224
+    """Height and width every image is brought to (bilinear): one number for a square, or (height, width)."""
+    color: Literal["rgb", "gray"] = "rgb"
+    """Three channels or one."""
+    votes: tuple[str, ...] = ()
+    """Columns of vote counts, one a class; they name the classes."""
+    shares: tuple[str, ...] = ()
+    """Columns of vote shares, one a class; they name the classes."""
+    total: str | float = 1.0
+    """With shares: column of the number of votes behind each row, or one number for all rows."""
+    label: str = ""
+    """Column of hard labels: class index or name."""
+    classes: tuple[str, ...] = ()
+    """Class names, in order; those of the columns, or the different values of the label, when empty."""
+    id: str = ""
+    """Column of the ids; the file name when empty."""
+    group: str | tuple[str, ...] = ""
+    """Column of what must not be split between folds; `content` makes pixel-identical images one group; or both."""
+    stratum: str = ""
+    """Column of the stratum of each row; by number of votes when empty."""
+
+    def __post_init__(self) -> None:
+        if not (self.path and self.table):
+            raise DataError("data needs path (the folder of images) and table (the CSV of their votes): set both")
+        named = [name for name in ("votes", "shares", "label") if getattr(self, name)]
+        if len(named) != 1:
+            raise DataError(f"data must name one of votes, shares or label, got {named or 'none'}: keep one")
+        if self.total != 1.0 and not self.shares:
+            raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
+        if min(self._height_width) < 1:
+            raise DataError(f"data.size must be positive, got {self.size}: use for example 224 or (128, 256)")
+        given_group(self.group)
+
+    def load(self, root: Path) -> Dataset:
+        """The data set, every image read once into one uint8 array; raises DataError naming files that are missing."""
+        where = root / self.table
+        frame = read_frame(where)
+        names = [self.file, *self.votes, *self.shares, self.label, self.id, given_group(self.group), self.stratum]
+        require_columns(frame, [n for n in names if n] + ([self.total] if isinstance(self.total, str) else []), where)
+        files = frame[self.file].astype(str).to_numpy() + self.suffix
+        images = self._read(root / self.path, [str(f) for f in files])
+        dataset = Dataset(self._labels(frame), {"image": images})
+        return dataset.grouped_by_content("image") if CONTENT in self.group else dataset
+
+    @property
+    def _height_width(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def _read(self, folder: Path, files: list[str]) -> NDArray[np.uint8]:
+        from PIL import Image, UnidentifiedImageError
+
+        missing = [f for f in files if not (folder / f).is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(files)} images are not in {folder}; first: {missing[:3]}: "
+                "correct data.path or data.file, or set data.suffix"
+            )
+        height, width = self._height_width
+        images = np.empty((len(files), height, width, 3 if self.color == "rgb" else 1), dtype=np.uint8)
+        for out, name in zip(images, files, strict=True):
+            try:
+                with Image.open(folder / name) as image:
+                    pixels = image.convert("RGB" if self.color == "rgb" else "L")
+                    out[:] = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR)).reshape(out.shape)
+            except (UnidentifiedImageError, OSError) as error:
+                raise DataError(
+                    f"{folder / name} cannot be read as an image ({error}): replace the file or drop its row"
+                ) from error
+        return images
+
+    def _labels(self, frame: "pd.DataFrame") -> Labels:
+        columns: dict[str, Any] = {"ids": frame[self.id or self.file].to_numpy()}
+        if group := given_group(self.group):
+            columns["groups"] = frame[group].to_numpy()
+        if self.stratum:
+            columns["stratum"] = frame[self.stratum].to_numpy()
+        if self.votes:
+            return Labels.from_votes(frame[list(self.votes)].to_numpy(), classes=self.classes or self.votes, **columns)
+        if self.shares:
+            total = frame[self.total].to_numpy() if isinstance(self.total, str) else self.total
+            return Labels.from_shares(
+                frame[list(self.shares)].to_numpy(), total, classes=self.classes or self.shares, **columns
+            )
+        return Labels.from_hard(
+            as_ids(frame[self.label].to_numpy(), self.label), classes=self.classes or None, **columns
+        )

@@ -1,0 +1,143 @@
+"""A data set in one `.npz`: arrays of images or signals beside votes, shares or hard labels."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import CONTENT, Dataset, given_group
+from foldstill.data.labels import Labels
+from foldstill.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzData:
+    """Where the arrays of a data set are in an `.npz`; one of votes, shares, annotators or labels is named."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    kind: Literal["npz"] = "npz"
+    path: str
+    """The file; a relative path starts at the experiment file's folder."""
+    images: str = ""
+    """Key of images (N, H, W, channels) or (N, H, W), the view named `image`."""
+    signals: str = ""
+    """Key of signals (N, channels, T), the view named `signal`."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Further views: key of the array -> name of the view."""
+    votes: str = ""
+    """Key of vote counts (N, C)."""
+    shares: str = ""
+    """Key of vote shares (N, C), rows summing to one."""
+    total: str | float = 1.0
+    """With shares: key of the number of votes behind each row, or one number for all rows."""
+    annotators: str = ""
+    """Key of the class each annotator chose (N, annotators); -1 or NaN where one did not vote."""
+    labels: str = ""
+    """Key of hard labels (N,): class index or name."""
+    classes: str | tuple[str, ...] = ""
+    """Key of the class names, or the names themselves."""
+    id: str = ""
+    """Key of the ids; the row number when empty."""
+    group: str | tuple[str, ...] = ""
+    """Key of what must not be split between folds; `content` makes pixel-identical inputs one group; or both."""
+    stratum: str = ""
+    """Key of the stratum of each row; by number of votes when empty."""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise DataError("data.path is empty: name the .npz file")
+        if not (self.images or self.signals or self.views):
+            raise DataError("data names no input: set images, signals or views to keys of the .npz")
+        named = [name for name in ("votes", "shares", "annotators", "labels") if getattr(self, name)]
+        if len(named) != 1:
+            raise DataError(
+                f"data must name one of votes, shares, annotators or labels, got {named or 'none'}: keep one"
+            )
+        if self.total != 1.0 and not self.shares:
+            raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
+        given_group(self.group)
+
+    def load(self, root: Path) -> Dataset:
+        """The data set; raises DataError for a missing file or key, listing the keys there are."""
+        arrays = read_npz(root / self.path)
+        views = {self.views[key]: arrays.get(key, "views") for key in self.views}
+        if self.images:
+            views["image"] = _channels_last(arrays.get(self.images, "images"), self.images)
+        if self.signals:
+            views["signal"] = arrays.get(self.signals, "signals")
+        dataset = Dataset(self._labels(arrays), views)
+        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
+        return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
+
+    def _labels(self, arrays: "Npz") -> Labels:
+        columns: dict[str, Any] = {}
+        for name, key in (("ids", self.id), ("groups", given_group(self.group)), ("stratum", self.stratum)):
+            if key:
+                columns[name] = arrays.get(key, name)
+        classes = self._classes(arrays)
+        if self.votes:
+            return Labels.from_votes(arrays.get(self.votes, "votes"), classes=classes, **columns)
+        if self.shares:
+            total = arrays.get(self.total, "total") if isinstance(self.total, str) else self.total
+            return Labels.from_shares(arrays.get(self.shares, "shares"), total, classes=classes, **columns)
+        if self.annotators:
+            return Labels.from_annotators(arrays.get(self.annotators, "annotators"), classes=classes, **columns)
+        return Labels.from_hard(arrays.get(self.labels, "labels"), classes=classes, **columns)
+
+    def _classes(self, arrays: "Npz") -> tuple[str, ...] | None:
+        if not self.classes:
+            return None
+        names = arrays.get(self.classes, "classes").tolist() if isinstance(self.classes, str) else self.classes
+        return tuple(str(name) for name in names)
+
+
+@dataclass(frozen=True)
+class Npz:
+    """The arrays of one file, by key."""
+
+    path: Path
+    arrays: Mapping[str, NDArray[Any]]
+
+    def get(self, key: str, role: str) -> NDArray[Any]:
+        """One array; raises DataError listing the keys when there is none."""
+        if key not in self.arrays:
+            raise DataError(
+                f"{self.path} has no {key!r} (for {role}), it has {sorted(self.arrays)}: name one of these keys"
+            )
+        try:
+            return self.arrays[key]
+        except ValueError as error:
+            raise DataError(
+                f"{key!r} in {self.path} holds Python objects, which are never unpickled: save plain numbers or strings"
+            ) from error
+
+
+def read_npz(path: Path) -> Npz:
+    """The arrays of an `.npz`, each read when asked for; nothing is unpickled."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"no file {path}: correct data.path, or put the file there") from None
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz of arrays ({error}): write it with numpy.savez") from error
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise DataError(
+            f"{path} holds one bare array, not an .npz: write it with numpy.savez(file, images=..., votes=...)"
+        )
+    return Npz(path, loaded)
+
+
+def _channels_last(images: NDArray[Any], key: str) -> NDArray[Any]:
+    if images.ndim == 3:
+        return images[..., None]
+    if images.ndim == 4 and images.shape[1] <= 4 < images.shape[3]:
+        raise DataError(
+            f"images {key!r} of shape {images.shape} look channels-first, wanted (N, H, W, channels): "
+            "transpose them with numpy.moveaxis(images, 1, -1)"
+        )
+    return images
