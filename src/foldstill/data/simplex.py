@@ -46,22 +46,22 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
     return array
 
 
-def clip_rows(proba: Float) -> Float:
+def clip_rows(proba: Float) -> NDArray[np.float64]:
     """`proba` with every entry at least EPS and rows summing to one again, as float64; its logarithm is finite."""
     clipped: Float = np.clip(proba, EPS, None, dtype=np.float64)
     clipped /= clipped.sum(axis=-1, keepdims=True)
     return clipped
 
 
-def softmax(logits: Float) -> Float:
+def softmax(logits: Float) -> NDArray[np.float64]:
     """Softmax over the last axis, in float64."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    out: Float = np.exp(shifted, dtype=np.float64)
+    out: NDArray[np.float64] = np.exp(shifted, dtype=np.float64)
     out /= out.sum(axis=-1, keepdims=True)
     return out
 
 
-def row_kl(*, target: Float, proba: Float) -> Float:
+def row_kl(*, target: Float, proba: Float) -> NDArray[np.float64]:
     """KL(target || proba) of each row in nats, shape (..., ) without the class axis, unchecked.
 
     Sums y log(y / p) over entries with y > 0; p is floored at EPS inside the logarithm and nowhere else, so that a
@@ -69,7 +69,7 @@ def row_kl(*, target: Float, proba: Float) -> Float:
     """
     target = np.asarray(target, dtype=np.float64)
     ratio = np.log(np.where(target > 0, target, 1.0)) - np.log(np.maximum(proba, EPS, dtype=np.float64))
-    kl: Float = (target * ratio).sum(axis=-1)
+    kl: NDArray[np.float64] = (target * ratio).sum(axis=-1)
     return kl
 
 

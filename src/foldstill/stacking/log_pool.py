@@ -1,0 +1,91 @@
+"""The log-linear pool: a weighted geometric average with a bias a class.
+
+N rows, M members, C classes, D columns (members, or families of tied members).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.labels import RowWeight
+from foldstill.data.simplex import Float, softmax
+from foldstill.errors import StackError
+from foldstill.oof.table import OOFTable
+from foldstill.stacking.averages import log_proba
+from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.loglinear import minimise_kl
+from foldstill.stacking.voted import columns_of, spread
+
+
+@dataclass(frozen=True)
+class LogPooled:
+    """softmax(sum_m power_m log p_m + bias_C); powers need not sum to one, their sum is the sharpness."""
+
+    power_M: NDArray[np.float64]
+    bias_C: NDArray[np.float64]
+
+    def __call__(self, proba_NMC: Float) -> Proba:
+        require_members(proba_NMC, len(self.power_M))
+        return softmax(np.einsum("nmc,m->nc", log_proba(proba_NMC), self.power_M) + self.bias_C)
+
+    @property
+    def weight_M(self) -> NDArray[np.float64]:
+        """Powers as shares that sum to one."""
+        total = self.power_M.sum()
+        return self.power_M / total if total > 0 else np.full(len(self.power_M), 1 / len(self.power_M))
+
+    def state(self) -> State:
+        return {"power": self.power_M, "bias": self.bias_C}
+
+
+@dataclass(frozen=True)
+class LogPool:
+    """Powers >= 0 a member and a bias a class, fitted by KL with a ridge towards the geometric average."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    kind: Literal["log_pool"] = "log_pool"
+    """Selects this combiner in an experiment file."""
+    name: str = "log_pool"
+    """Name in tables and folders."""
+    tied: bool = False
+    """One power a family instead of one a member."""
+    ridge: float = 1e-3
+    """Pull of every power towards its share in the geometric average; 0 is none."""
+    row_weight: RowWeight = "none"
+    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+
+    def __post_init__(self) -> None:
+        if not self.ridge >= 0:
+            raise StackError(f"ridge must be 0 or more, got {self.ridge}: 0.001 is a good start")
+
+    def fit(self, table: OOFTable) -> LogPooled:
+        columns = columns_of(table.scores.families, tied=self.tied)
+        n_columns, n_classes = len(columns), len(table.classes)
+        log_NMC = log_proba(table.proba_NMC)
+        column_NCD = np.stack([log_NMC[:, list(column)].mean(axis=1) for column in columns], axis=-1)
+        flat_RD = column_NCD.reshape(-1, n_columns)
+
+        def score(parameter: NDArray[np.float64]) -> NDArray[np.float64]:
+            logit_NC = (flat_RD @ parameter[:n_columns].astype(np.float32)).reshape(-1, n_classes)
+            return logit_NC + parameter[n_columns:]
+
+        def pull_back(gradient_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+            by_column = gradient_NC.astype(np.float32).ravel() @ flat_RD
+            return np.concatenate([by_column.astype(np.float64), gradient_NC.sum(axis=0)])
+
+        size_D = np.asarray([len(column) for column in columns], np.float64)
+        found = minimise_kl(
+            score,
+            pull_back,
+            target_NC=table.labels.target_NC,
+            weight_N=table.labels.weight_N(self.row_weight),
+            centre_P=np.r_[size_D / size_D.sum(), np.zeros(n_classes)],
+            ridge_P=np.r_[np.full(n_columns, self.ridge), np.full(n_classes, 1e-6)],
+            lower_P=np.r_[np.zeros(n_columns), np.full(n_classes, -np.inf)],
+        )
+        return LogPooled(spread(found[:n_columns], columns, len(table.members)), found[n_columns:])
+
+    def restore(self, state: State) -> LogPooled:
+        return LogPooled(array(state, "power"), array(state, "bias"))
