@@ -1,0 +1,59 @@
+"""One line of the comparison: what is compared, and what it costs to run.
+
+N rows, C classes, M members.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.simplex import check_rows
+from foldstill.errors import CompareError
+
+Kind = Literal["member", "average", "combination", "student", "student_without_teacher", "ablation"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one prediction costs; None where it was not measured. Of a combination: of all members it needs."""
+
+    parameters: int | None = None
+    macs: int | None = None
+    """Multiply-accumulates a row."""
+    latency_1_ms: float | None = None
+    """Milliseconds for one row alone."""
+    latency_batch_ms: float | None = None
+    """Milliseconds for one batch of `batch` rows."""
+    batch: int | None = None
+    bytes: int | None = None
+    """Size of the weights on disk."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not (np.isfinite(value) and value >= 0):
+                raise CompareError(f"cost {name} must be a number of 0 or more, or None when not measured, got {value}")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A prediction of every row with its name and kind; `proba_NC` sums to one in each row."""
+
+    name: str
+    kind: Kind
+    proba_NC: NDArray[Any]
+    cost: Cost | None = None
+    note: str = ""
+    weight_M: NDArray[np.float64] | None = None
+    """Weight of each member, where the arm is a weighting of members."""
+    chosen: str | None = None
+    """What an arm that chooses (auto) chose."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise CompareError("an arm needs a name")
+        if self.kind not in get_args(Kind):
+            raise CompareError(f"arm {self.name!r}: kind must be one of {list(get_args(Kind))}, got {self.kind!r}")
+        if check_rows(self.proba_NC, f"arm {self.name!r}").ndim != 2:
+            raise CompareError(f"arm {self.name!r} must be (rows, classes), got {self.proba_NC.shape}")

@@ -1,0 +1,85 @@
+"""What the members are worth together: score against their number, and how alike their errors are.
+
+N rows, M members, C classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.compare.comparison import SizePoint
+from foldstill.data.simplex import EPS, Float
+
+Floats = NDArray[np.float64]
+
+_WORK = 4e8
+"""Logarithms that the curve may cost; larger tables get fewer random orders."""
+
+
+def size_curve(
+    *, target: Floats, proba_NMC: Float, weight: Floats | None = None, orders: int = 20, seed: int = 0
+) -> tuple[SizePoint, ...]:
+    """KL of plain averages of 1..M members: over random subsets, and adding the best single member first.
+
+    The random curve chooses nothing and is honest on any rows. The best-first curve orders members by the rows it is
+    scored on, so it is a bound on what pruning can keep and no promise.
+    """
+    # Only cells with votes count in KL; on hard labels that is one in C.
+    row, column = np.nonzero(target)
+    share = target[row, column]
+    cell_PM = np.ascontiguousarray(proba_NMC[row, :, column], dtype=np.float64)
+    weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
+    worth = weight_N[row] * share
+    constant = float(worth @ np.log(share))
+
+    def path(order: NDArray[np.intp]) -> Floats:
+        total, kl = np.zeros(len(share)), np.empty(len(order))
+        for n, member in enumerate(order, start=1):
+            total += cell_PM[:, member]
+            kl[n - 1] = constant - float(worth @ np.log(np.maximum(total / n, EPS)))
+        return kl
+
+    m = proba_NMC.shape[1]
+    rng = np.random.default_rng(seed)
+    affordable = max(3, min(orders, int(_WORK / max(1, cell_PM.size))))
+    random_OM = np.stack([path(rng.permutation(m)) for _ in range(affordable)])
+    single = constant - worth @ np.log(np.maximum(cell_PM, EPS))
+    best = path(np.argsort(single, kind="stable"))
+    # The first and last points are known exactly: all single members, all members.
+    random_OM[:, -1] = best[-1]
+    mean = random_OM.mean(axis=0)
+    mean[0] = single.mean()
+    return tuple(
+        SizePoint(n + 1, float(mean[n]), float(random_OM[:, n].min()), float(random_OM[:, n].max()), float(best[n]))
+        for n in range(m)
+    )
+
+
+def worth_in_members(kl: float, curve: Sequence[SizePoint]) -> float | None:
+    """The number of plainly averaged members that reach `kl`, interpolated; None when no number of them does.
+
+    The deep-ensemble equivalent of Ashukha et al. (2020), with KL in place of calibrated log-likelihood; below 1 is
+    reported as the share of what one member has over none is not defined, so it is 0 there.
+    """
+    if not curve or kl < curve[-1].mean:
+        return None
+    previous = curve[0]
+    if kl > previous.mean:
+        return 0.0
+    for point in curve[1:]:
+        if point.mean <= kl:
+            span = previous.mean - point.mean
+            return previous.n + (point.n - previous.n) * (previous.mean - kl) / span if span > 0 else float(point.n)
+        previous = point
+    return float(curve[0].n)
+
+
+def error_correlation(*, target: Floats, proba_NMC: Float) -> tuple[tuple[float, ...], ...]:
+    """Correlation between members of prediction minus vote share, over rows and classes, (M, M)."""
+    error_MP = (proba_NMC - target[:, None, :]).transpose(1, 0, 2).reshape(proba_NMC.shape[1], -1)
+    # Errors of a row sum to zero, so they are centred already.
+    product = error_MP.astype(np.float64) @ error_MP.T
+    scale = np.sqrt(np.diag(product))
+    correlation = product / np.maximum(np.outer(scale, scale), 1e-300)
+    return tuple(tuple(float(x) for x in row) for row in correlation)

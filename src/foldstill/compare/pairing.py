@@ -1,0 +1,221 @@
+"""Every arm against the plain average, on the same rows, with the same draws of groups.
+
+N rows, A arms, G groups, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.compare.arms import Arm
+from foldstill.compare.bootstrap import Interval, group_sums, paired_intervals
+from foldstill.compare.calibration import top_reliability
+from foldstill.compare.comparison import ArmScore, Comparison, RowLosses, Rows, Stratum, StratumScore
+from foldstill.compare.floor import noise_floor
+from foldstill.compare.members import error_correlation, size_curve, worth_in_members
+from foldstill.compare.metrics import row_class_kl, scores
+from foldstill.compare.verdict import holm, verdict
+from foldstill.data.labels import Labels
+from foldstill.data.simplex import row_kl
+from foldstill.errors import CompareError
+from foldstill.oof.table import ScoreTable
+
+Floats = NDArray[np.float64]
+
+_ABOVE_THE_FLOOR = 1.1
+"""A floor this much above a score that was reached is not believed: totals of votes that are lower bounds raise it."""
+
+
+def compare(
+    arms: Sequence[Arm],
+    labels: Labels,
+    *,
+    rows: Rows = "test",
+    baseline: str = "average",
+    members: ScoreTable | None = None,
+    weight_N: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Scores of every arm on the rows of `labels`, and each arm's KL minus the baseline's with a paired interval.
+
+    `rows` says what is shown: locked test rows, or cross-fitted out-of-fold rows (nearly clean, not wholly: the members
+    of other folds saw these labels). `members` are the member scores of the same rows: with them come the score against
+    the number of members, what an arm is worth in members, and the members' correlation. `weight_N` weights every mean.
+    Raises CompareError when names repeat, the baseline is missing or rows differ.
+    """
+    _check(arms, labels, rows, baseline, members)
+    target_NC = labels.target_NC
+    proba_ANC = [_normal(arm.proba_NC) for arm in arms]
+    weight = np.ones(len(labels)) if weight_N is None else np.asarray(weight_N, dtype=np.float64)
+    if weight.shape != (len(labels),) or not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise CompareError(f"weights must be one non-negative number a row ({len(labels)}), got shape {weight.shape}")
+    losses = RowLosses(
+        ids=labels.ids,
+        groups=labels.groups,
+        stratum_N=labels.stratum_N,
+        weight_N=weight,
+        kl_NA=np.column_stack([row_kl(target=target_NC, proba=p) for p in proba_ANC]),
+    )
+    names = [arm.name for arm in arms]
+    base = names.index(baseline)
+    difference_NA = losses.kl_NA - losses.kl_NA[:, [base]]
+    settings: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+    everywhere = _intervals(difference_NA, base, labels.groups, weight, settings)
+    best = int(np.argmin(np.average(losses.kl_NA, axis=0, weights=weight)))
+    floor_N = noise_floor(labels.votes_NC, proba_ANC[best], stratum_N=labels.stratum_N, seed=seed)
+    strata, in_stratum = [], []
+    for name in sorted(set(labels.stratum_N[weight > 0].tolist())):
+        at = labels.stratum_N == name
+        strata.append(
+            Stratum(name, int(at.sum()), len(np.unique(labels.groups[at])), _floor(floor_N, at, best, losses))
+        )
+        in_stratum.append((name, at, _intervals(difference_NA[at], base, labels.groups[at], weight[at], settings)))
+    # One stratum whose totals are wrong spoils the whole.
+    believed = all(stratum.floor is not None for stratum in strata)
+    floor = _floor(floor_N, weight > 0, best, losses) if believed else None
+    size_G = group_sums(weight[:, None], labels.groups)[:, 0]
+    corrected = iter(holm([i.p for i in everywhere if i is not None]))
+    curve = (
+        () if members is None else size_curve(target=target_NC, proba_NMC=members.proba_NMC, weight=weight, seed=seed)
+    )
+    lines = []
+    for place, (arm, proba, interval) in enumerate(zip(arms, proba_ANC, everywhere, strict=True)):
+        score = scores(target=target_NC, proba=proba, weight=weight)
+        line = ArmScore(
+            name=arm.name,
+            kind=arm.kind,
+            scores=score,
+            class_kl_C=tuple(np.average(row_class_kl(target=target_NC, proba=proba), axis=0, weights=weight).tolist()),
+            strata=tuple(
+                StratumScore(name, scores(target=target_NC[at], proba=proba[at], weight=weight[at]), part[place])
+                for name, at, part in in_stratum
+            ),
+            reliability=top_reliability(target=target_NC, proba=proba, weight=weight),
+            difference=interval,
+            worth=worth_in_members(float(score["kl"] or 0), curve),
+            cost=arm.cost,
+            note=arm.note,
+            chosen=arm.chosen,
+            weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
+        )
+        if interval is not None:
+            line = _against(line, difference_NA[:, place], interval, next(corrected), labels.groups, weight)
+        lines.append(line)
+    lines = [replace(line, reducible=_reducible(line, lines[base].kl, floor)) for line in lines]
+    teacher_gain = _teacher_gain(arms, losses, settings)
+    return Comparison(
+        verdict=verdict(lines, baseline=baseline, teacher_gain=teacher_gain, level=level),
+        rows=rows,
+        baseline=baseline,
+        classes=labels.classes,
+        arms=tuple(lines),
+        strata=tuple(strata),
+        n_rows=len(labels),
+        n_groups=len(size_G),
+        effective_groups=float(size_G.sum() ** 2 / (size_G**2).sum()),
+        floor=floor,
+        level=level,
+        resamples=resamples,
+        seed=seed,
+        losses=losses,
+        members=() if members is None else members.members,
+        size_curve=curve,
+        correlation=() if members is None else error_correlation(target=target_NC, proba_NMC=members.proba_NMC),
+    )
+
+
+def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, members: ScoreTable | None) -> None:
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise CompareError(
+            f"arms must have different names, got {sorted({n for n in names if names.count(n) > 1})} twice"
+        )
+    if baseline not in names:
+        raise CompareError(f"the baseline {baseline!r} is not among the arms {names}: add it, or name another")
+    if rows not in get_args(Rows):
+        raise CompareError(f"rows must be one of {list(get_args(Rows))}, got {rows!r}")
+    for arm in arms:
+        if arm.proba_NC.shape != (len(labels), len(labels.classes)):
+            raise CompareError(
+                f"arm {arm.name!r} must be (rows, classes) = ({len(labels)}, {len(labels.classes)}), "
+                f"got {arm.proba_NC.shape}: score the rows of the labels, in their order"
+            )
+        if arm.weight_M is not None and members is not None and len(arm.weight_M) != len(members.members):
+            raise CompareError(f"arm {arm.name!r} has {len(arm.weight_M)} weights for {len(members.members)} members")
+    if members is not None and not np.array_equal(members.ids, labels.ids):
+        raise CompareError("member scores and labels must hold the same ids in the same order: align them first")
+    if len(np.unique(labels.groups)) < 2:
+        raise CompareError("a comparison needs rows of two groups or more, got one: name a finer group")
+
+
+def _normal(proba_NC: NDArray[Any]) -> Floats:
+    """Rows that sum to one exactly: what float16 files leave over would count as a negative KL."""
+    proba = np.clip(proba_NC, 0, None, dtype=np.float64)
+    normal: Floats = proba / proba.sum(axis=1, keepdims=True)
+    return normal
+
+
+def _intervals(
+    difference_NA: Floats, base: int, groups: NDArray[Any], weight: Floats, settings: dict[str, Any]
+) -> list[Interval | None]:
+    """One interval an arm, None for the baseline, and for all where there is one group."""
+    found: list[Interval | None] = [None] * difference_NA.shape[1]
+    others = [a for a in range(len(found)) if a != base]
+    if others and len(np.unique(groups[weight > 0])) > 1:
+        for a, interval in zip(
+            others, paired_intervals(difference_NA[:, others], groups, weight_N=weight, **settings), strict=True
+        ):
+            found[a] = interval
+    return found
+
+
+def _against(
+    line: ArmScore, difference_N: Floats, interval: Interval, holm_p: float, groups: NDArray[Any], weight: Floats
+) -> ArmScore:
+    """With what sets an arm beside the baseline apart from the interval."""
+    total_G, size_G, independent_G = group_sums(
+        np.column_stack([weight * difference_N, weight, (weight * (difference_N - interval.estimate)) ** 2]),
+        groups,
+    ).T
+    counted = size_G > 0
+    mean_G = total_G[counted] / size_G[counted]
+    clustered = ((total_G - interval.estimate * size_G) ** 2).sum()
+    independent = independent_G.sum()
+    return replace(
+        line,
+        holm_p=holm_p,
+        improved=float(np.mean((mean_G < 0) + 0.5 * (mean_G == 0))),
+        design_effect=float(clustered / independent) if independent > 0 else None,
+    )
+
+
+def _teacher_gain(arms: Sequence[Arm], losses: RowLosses, settings: dict[str, Any]) -> Interval | None:
+    """The student minus the same student without a teacher, where both are there."""
+    kinds = [arm.kind for arm in arms]
+    if "student" not in kinds or "student_without_teacher" not in kinds:
+        return None
+    taught, alone = kinds.index("student"), kinds.index("student_without_teacher")
+    difference_N1 = (losses.kl_NA[:, taught] - losses.kl_NA[:, alone])[:, None]
+    return paired_intervals(difference_N1, losses.groups, weight_N=losses.weight_N, **settings)[0]
+
+
+def _floor(floor_N: Floats | None, at: NDArray[np.bool_], best: int, losses: RowLosses) -> float | None:
+    """Vote-noise floor of the rows `at`; None when the best arm is clearly below it: totals of votes are wrong."""
+    if floor_N is None:
+        return None
+    floor, reached = np.average(
+        np.column_stack([floor_N, losses.kl_NA[:, best]])[at], axis=0, weights=losses.weight_N[at]
+    )
+    return float(floor) if floor <= _ABOVE_THE_FLOOR * reached else None
+
+
+def _reducible(line: ArmScore, average: float, floor: float | None) -> float | None:
+    """Not defined where the baseline is at the floor already."""
+    if line.difference is None or floor is None or average - floor < 0.01 * average:
+        return None
+    return (average - line.kl) / (average - floor)

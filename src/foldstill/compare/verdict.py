@@ -1,0 +1,100 @@
+"""The answer in one sentence, as a pure function of the numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foldstill.compare.bootstrap import Interval
+from foldstill.compare.comparison import ArmScore
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for the number of comparisons by Holm's step-down rule (Holm, 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(scaled, 1.0)
+    return [float(x) for x in corrected]
+
+
+def verdict(
+    arms: Sequence[ArmScore], *, baseline: str, teacher_gain: Interval | None = None, level: float = 0.95
+) -> str:
+    """Which combination is best, whether it beats the baseline, by how much, and what the student keeps.
+
+    A gain counts when the interval excludes zero and the p-value does so after Holm's correction over all arms.
+    `teacher_gain` is the student's KL minus that of the same student without a teacher.
+    """
+    parts = [_combinations(arms, baseline, level)]
+    student = next((arm for arm in arms if arm.kind == "student"), None)
+    if student is not None:
+        parts.append(_student(student, arms, baseline, teacher_gain))
+    return " ".join(parts)
+
+
+def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
+    average = "plain averaging" if baseline == "average" else baseline
+    combined = {
+        arm.name: arm.difference
+        for arm in sorted(arms, key=lambda arm: arm.kl)
+        if arm.kind in ("average", "combination") and arm.difference is not None
+    }
+    if not combined:
+        return f"No combination was compared with {average}."
+    by_name = {arm.name: arm for arm in arms}
+    best, difference = next(iter(combined.items()))
+    proved = [n for n, d in combined.items() if d.high < 0 and (by_name[n].holm_p or 0) < 1 - level]
+    if proved:
+        gain, share = combined[proved[0]], by_name[proved[0]].reducible
+        part = "" if share is None else f", {share:.0%} of what a perfect model could still remove"
+        text = f"Stack: {proved[0]} beats {average} by {-gain.estimate:.4f} KL ({_span(gain)}){part}."
+        if proved[0] != best:
+            text += f" {best} scores lower still, but less surely ({_span(difference)})."
+        return text
+    if difference.high < 0:
+        return (
+            f"Nothing here surely beats {average}: {best} is {-difference.estimate:.4f} KL better ({_span(difference)}), "
+            f"but with {len(arms) - 1} arms compared this may be chance (corrected p {by_name[best].holm_p:.3f})."
+        )
+    if all(d.low > 0 for d in combined.values()):
+        return (
+            f"Nothing here beats {average}: all do worse, the nearest, {best}, "
+            f"by {difference.estimate:.4f} KL ({_span(difference)})."
+        )
+    side = "better" if difference.estimate < 0 else "worse"
+    return f"Nothing here beats {average}: the best, {best}, is {abs(difference.estimate):.4f} KL {side} ({_span(difference)})."
+
+
+def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher_gain: Interval | None) -> str:
+    difference = student.difference
+    assert difference is not None, "a student is never the baseline"
+    average = "the plain average" if baseline == "average" else baseline
+    if difference.significant:
+        side = f"{abs(difference.estimate):.4f} KL {'below' if difference.estimate < 0 else 'above'} {average}"
+    else:
+        side = f"level with {average}, {difference.estimate:+.4f} KL"
+    text = f"The student is {side} ({_span(difference)}){_cheaper(student, arms, baseline)}"
+    if teacher_gain is None:
+        return text + "."
+    if teacher_gain.high < 0:
+        return f"{text}; its teacher is worth {-teacher_gain.estimate:.4f} KL ({_span(teacher_gain)})."
+    gain = f"{teacher_gain.estimate:+.4f} KL with the teacher, {_span(teacher_gain)}"
+    return f"{text}; distillation does not help here ({gain})."
+
+
+def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
+    whole = next(arm for arm in arms if arm.name == baseline).cost
+    for what, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
+        own, all_of_it = getattr(student.cost, what, None), getattr(whole, what, None)
+        if own is not None and all_of_it:
+            return f" at {own / all_of_it:.1%} of its {name}"
+    return ""
+
+
+def _span(interval: Interval) -> str:
+    return f"{interval.level:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
