@@ -48,7 +48,7 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
 
 def clip_rows(proba: Float) -> NDArray[np.float64]:
     """`proba` with every entry at least EPS and rows summing to one again, as float64; its logarithm is finite."""
-    clipped: Float = np.clip(proba, EPS, None, dtype=np.float64)
+    clipped: NDArray[np.float64] = np.clip(proba, EPS, None, dtype=np.float64)
     clipped /= clipped.sum(axis=-1, keepdims=True)
     return clipped
 

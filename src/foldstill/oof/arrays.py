@@ -109,7 +109,8 @@ def as_proba(
             f"sum {total[first][0]:.6g}: normalise them; where each class is a yes or no of its own (multi-label), "
             "make one two-class table a finding"
         )
-    return (values / total).astype(np.float32)
+    proba: NDArray[np.float32] = (values / total).astype(np.float32)
+    return proba
 
 
 def _one_hot(raw: NDArray[Any]) -> bool:
@@ -132,7 +133,8 @@ def _smoothed(raw: NDArray[Any], name: str, n_classes: int, smoothing: float | N
         )
     other = (1 - smoothing) / (n_classes - 1)
     of_class_CC: NDArray[np.float32] = np.where(np.eye(n_classes, dtype=bool), smoothing, other).astype(np.float32)
-    return of_class_CC[raw]
+    named: NDArray[np.float32] = of_class_CC[raw]
+    return named
 
 
 def _member_proba(values: Any, name: str, labels: Labels, space: Space, smoothing: float | None) -> NDArray[np.float32]:
