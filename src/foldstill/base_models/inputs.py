@@ -1,0 +1,110 @@
+"""One view of a data set where the network can read it: on the device when it fits, else in host memory with prefetch.
+
+N rows, B batch; images lie as (N, H, W, C) and are read as (B, C, H, W) in channels-last order without a copy.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foldstill.errors import MemberError
+
+_KEPT = ("uint8", "int8", "int16", "float16", "float32")
+"""Types that stay as they are until a batch is scaled; others become float32."""
+
+_FREE_SHARE = 0.5
+"""The view may take half of the free memory of a GPU; the rest is for weights and activations."""
+
+_BLOCK_ROWS = 256
+
+
+class DeviceInputs:
+    """A view as one tensor, and batches of it by row index."""
+
+    def __init__(self, array: NDArray[Any], device: str | torch.device = "cpu") -> None:
+        """`array` is images (N, H, W, C) or signals (N, C, T); a memory map is read as it lies, page by page."""
+        self.device = torch.device(device)
+        kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(np.float32)
+        with warnings.catch_warnings():
+            # A read-only memory map is meant: nothing here writes into a view.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            data = torch.from_numpy(np.ascontiguousarray(kept))
+        self.is_image = data.ndim == 4
+        self._prefetch = False
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            self._prefetch = data.nbytes > _FREE_SHARE * free
+            data = data.pin_memory() if self._prefetch else data.to(self.device)
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def channels(self) -> int:
+        return int(self._data.shape[3 if self.is_image else 1])
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """(H, W) of images, (T,) of signals."""
+        return tuple(self._data.shape[1:3] if self.is_image else self._data.shape[2:])
+
+    def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The raw batches (B, C, H, W) or (B, C, T) on the device, for index tensors on the device (host when prefetching)."""
+        if not self._prefetch:
+            for rows_B in batches_of_rows:
+                yield self._view(self._data.index_select(0, rows_B.to(self._data.device)))
+            return
+        # The next batch is gathered and copied on its own stream while the network works on this one.
+        stream = torch.cuda.Stream(self.device)
+        ahead: Tensor | None = None
+        for rows_B in batches_of_rows:
+            gathered = self._data.index_select(0, rows_B.cpu()).pin_memory()
+            with torch.cuda.stream(stream):
+                following = gathered.to(self.device, non_blocking=True)
+            if ahead is not None:
+                yield self._view(ahead)
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            following.record_stream(torch.cuda.current_stream(self.device))
+            ahead = following
+        if ahead is not None:
+            yield self._view(ahead)
+
+    def _view(self, raw: Tensor) -> Tensor:
+        return raw.permute(0, 3, 1, 2) if self.is_image else raw
+
+    def scaling(self, rows_N: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation a channel over the given rows only, float32 (C,); a constant channel has std 1.
+
+        Blocks are merged in float64 (Chan, Golub and LeVeque, 1979), so a large offset costs no digits.
+        """
+        blocks = torch.from_numpy(np.sort(rows_N)).split(_BLOCK_ROWS)
+        count, mean, m2 = (
+            0,
+            torch.zeros(self.channels, dtype=torch.float64),
+            torch.zeros(self.channels, dtype=torch.float64),
+        )
+        for raw in self.batches(rows.to(self.device) for rows in blocks):
+            # Float64 is for the sums: a block's values are few enough for float32 around their own mean.
+            flat = raw.transpose(0, 1).flatten(1).float()
+            n, block_mean = flat.shape[1], flat.mean(dim=1, dtype=torch.float64)
+            block_m2 = (flat - block_mean.float()[:, None]).square().sum(dim=1, dtype=torch.float64)
+            delta = block_mean.cpu() - mean
+            m2 += block_m2.cpu() + delta.square() * count * n / (count + n)
+            mean += delta * n / (count + n)
+            count += n
+        std = (m2 / max(count, 1)).sqrt()
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            bad = [int(c) for c in torch.nonzero(~(mean.isfinite() & std.isfinite())).flatten()]
+            raise MemberError(
+                f"inputs must be finite, channels {bad} hold NaN or infinity in training rows: fill or drop them first"
+            )
+        std[std == 0] = 1.0
+        return mean.float(), std.float()

@@ -1,0 +1,244 @@
+"""One member trained on one fold: what a worker does, and the folder it leaves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.specs import EarlyStopping, Member
+from foldstill.data.folds import FoldPlan
+from foldstill.data.labels import Labels, Strings
+from foldstill.data.simplex import kl_divergence
+from foldstill.errors import MemberError
+from foldstill.files import digest, read_json, whole, write_json, write_text
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one (member, fold) stands: epochs done of all stages, mean training loss of the last one.
+
+    `held_out_kl` is known when the job is finished, and chooses nothing.
+    """
+
+    member: str
+    fold: int
+    epoch: int
+    epochs: int
+    loss: float
+    held_out_kl: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One member, one fold, where its files go and what they are made from."""
+
+    member: Member
+    fold: int
+    folder: Path
+    inputs: Mapping[str, Any]
+    device: str
+
+    @property
+    def name(self) -> str:
+        return f"member {self.member.name}, fold {self.fold}"
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages."""
+        stage = self.member.recipe.second_stage
+        return self.member.recipe.epochs + (stage.epochs if stage else 0)
+
+    @property
+    def seed(self) -> int:
+        """Differs between members and folds, and does not depend on which other members there are."""
+        return int(digest(self.inputs["seed"], self.member.name, self.fold), 16) % 2**31
+
+    def finished(self) -> Progress | None:
+        """The end of a job that is done, None for one that is not; raises MemberError when it was made from other inputs."""
+        from foldstill.base_models.checkpoint import changes
+
+        if not (self.folder / "done.json").exists():
+            return None
+        done = read_json(self.folder / "done.json")
+        changed = changes(done["inputs"], _plain(self.inputs))
+        if changed:
+            raise MemberError(
+                f"{self.name}: {self.folder} was made from other inputs: {'; '.join(changed)}: "
+                "use another run folder, or redo it with force"
+            )
+        return Progress(self.member.name, self.fold, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
+
+
+def _plain(value: Any) -> Any:
+    """`value` as it comes back from a JSON file."""
+    import json
+
+    return json.loads(json.dumps(value))
+
+
+class Bench:
+    """What one process keeps between jobs: a view on the device, and on a GPU the network of the last job.
+
+    A fold of the same architecture gets its first weights written in place, so that nothing is compiled or planned anew.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: tuple[Any, str, Any] | None = None
+        self._network: tuple[Member, Any] | None = None
+
+    def inputs(self, view: NDArray[Any], device: str) -> Any:
+        from foldstill.base_models.inputs import DeviceInputs
+
+        if self._inputs is None or self._inputs[0] is not view or self._inputs[1] != device:
+            self._inputs = None  # frees the old view before the new one is put on the device
+            self._inputs = (view, device, DeviceInputs(view, device))
+        return self._inputs[2]
+
+    def network(self, job: Job, in_channels: int, n_classes: int, size: tuple[int, ...]) -> Any:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(job.seed)
+            fresh = job.member.build(in_channels, n_classes, size)
+        if not job.device.startswith("cuda"):
+            return fresh
+        if self._network is not None and self._network[0] == job.member:
+            self._network[1].load_state_dict(fresh.state_dict())
+        else:
+            self._network = (job.member, fresh.to(job.device))
+        return self._network[1]
+
+
+def run_job(
+    job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan, bench: Bench, on_progress: Callable[[Progress], None]
+) -> Progress:
+    """Train the job's network, or go on from its checkpoint, and leave its folder whole; `done.json` is written last."""
+    from safetensors.torch import save_file
+
+    from foldstill.base_models.checkpoint import Checkpoint
+    from foldstill.base_models.engine import Epoch, fit, predict
+
+    start = time.process_time()
+    recipe = job.member.recipe
+    inputs = bench.inputs(view, job.device)
+    network = bench.network(job, inputs.channels, len(labels.classes), inputs.size)
+    train, valid = _inner_split(plan.training(job.fold), labels, recipe.early_stopping, job.seed)
+    stages = [(recipe, train)]
+    if recipe.second_stage is not None:
+        stages.append((recipe.for_second_stage(), train[labels.total_N[train] >= recipe.second_stage.min_votes]))
+    lines: list[dict[str, Any]] = []
+    checkpoints = [job.folder / f"checkpoint-{stage}.safetensors" for stage in range(1, len(stages) + 1)]
+    epochs_before = 0
+    for stage, (stage_recipe, rows) in enumerate(stages, start=1):
+
+        def report(epoch: Epoch, before: int = epochs_before) -> None:
+            on_progress(Progress(job.member.name, job.fold, before + epoch.epoch + 1, job.epochs, epoch.loss))
+
+        try:
+            history = fit(
+                network,
+                inputs,
+                labels.target_NC,
+                _row_weights(labels, rows, stage_recipe.row_weight, stage_recipe.row_weight_maximum),
+                rows,
+                stage_recipe,
+                seed=job.seed + stage,
+                draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
+                valid_rows=valid,
+                keep_scaling=stage > 1,
+                checkpoint=Checkpoint(checkpoints[stage - 1], dict(job.inputs)),
+                on_epoch=report,
+            )
+        except MemberError as error:
+            raise MemberError(f"{job.name}: {error}") from error
+        lines += [{"stage": stage, **asdict(epoch)} for epoch in history]
+        epochs_before += stage_recipe.epochs
+
+    held, test = plan.held_out(job.fold), plan.test_rows
+    proba_held = predict(network, inputs, held, precision=recipe.precision)
+    _write_scores(job.folder / "oof.parquet", labels.ids[held], labels.classes, proba_held)
+    if len(test):
+        proba_test = predict(network, inputs, test, precision=recipe.precision)
+        _write_scores(job.folder / "test.parquet", labels.ids[test], labels.classes, proba_test)
+    with whole(job.folder / "weights.safetensors") as part:
+        save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
+    _write_history(job.folder / "history.csv", lines)
+    held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)
+    end = Progress(job.member.name, job.fold, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
+    write_json(
+        job.folder / "done.json",
+        {
+            "inputs": job.inputs,
+            "loss": end.loss,
+            "held_out_kl": held_out_kl,
+            "epochs": len(lines),
+            "cpu_s": round(time.process_time() - start, 2),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        },
+    )
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+    on_progress(end)
+    return end
+
+
+def _inner_split(train: Rows, labels: Labels, settings: EarlyStopping | None, seed: int) -> tuple[Rows, Rows | None]:
+    """Training rows without a share of their groups, and the rows of that share."""
+    if settings is None:
+        return train, None
+    groups = np.unique(labels.groups[train])
+    if len(groups) < 2:
+        raise MemberError(f"early stopping splits the training rows by group, got {len(groups)} group: switch it off")
+    number = min(max(1, round(settings.share * len(groups))), len(groups) - 1)
+    chosen = np.random.default_rng(seed).permutation(groups)[:number]
+    judged = np.isin(labels.groups[train], chosen)
+    return train[~judged], train[judged]
+
+
+def _row_weights(labels: Labels, rows: Rows, scheme: Any, maximum: float) -> NDArray[np.float64]:
+    """Weights of mean 1 over the rows that are trained on; 0 elsewhere."""
+    weight = np.zeros(len(labels))
+    if len(rows):
+        weight[rows] = labels.take(rows).weight_N(scheme, maximum)
+    return weight
+
+
+def _draw_rates(labels: Labels, rows: Rows, sampling: str) -> NDArray[np.float64] | None:
+    """How often each row is drawn, relative to others; None draws each once."""
+    if sampling == "uniform":
+        return None
+    if sampling == "votes":
+        return labels.total_N
+    frequency = labels.target_NC[rows].mean(axis=0)
+    rates: NDArray[np.float64] = (labels.target_NC / np.where(frequency > 0, frequency, 1.0)).sum(axis=1)
+    return rates
+
+
+def _write_scores(path: Path, ids: Strings, classes: tuple[str, ...], proba_NC: NDArray[np.float32]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "id": pa.array(ids.tolist()),
+        **{name: pa.array(column) for name, column in zip(classes, proba_NC.T, strict=True)},
+    }
+    with whole(path) as part:
+        pq.write_table(pa.table(columns), part, compression="zstd", use_dictionary=False)
+
+
+def _write_history(path: Path, lines: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, text.getvalue())

@@ -1,0 +1,309 @@
+"""Members over folds: the one loop that trains them, and what it leaves read back as score tables.
+
+N rows, M members, C classes, K fold models. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.jobs import Bench, Job, Progress, run_job
+from foldstill.base_models.specs import Member
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import FoldPlan
+from foldstill.data.labels import Labels, Strings, as_ids
+from foldstill.errors import MemberError
+from foldstill.files import digest, read_json, write_json
+from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+
+_POLL_S = 0.5
+
+
+def train_members(
+    members: Sequence[Member],
+    dataset: Dataset,
+    plan: FoldPlan,
+    folder: Path,
+    *,
+    seed: int = 0,
+    jobs: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train every member on every fold into `folder/<member>/fold-<k>/`; what is finished is skipped.
+
+    On a CPU `jobs` processes of one thread each share the data by memory map (default: one a core; 1 stays in this
+    process); joblib's `parallel_config` chooses another backend. On a GPU all jobs run in this process. The same seed
+    gives the same weights whatever the number of jobs. `on_progress` hears of epochs, from one thread at a time.
+
+    Raises MemberError for a member that cannot be built or trained, and for a folder made from other inputs, naming
+    what changed; `force` redoes that part.
+    """
+    device = _device(device)
+    pending, finished = _plan_jobs(members, dataset, plan, folder, seed, device, force)
+    tell = on_progress or (lambda progress: None)
+    for progress in finished:
+        tell(progress)
+    if not pending:
+        return
+    n_jobs = min(jobs or _cpu_count(), len(pending))
+    if device == "cpu" and n_jobs > 1:
+        _run_in_processes(pending, dataset, plan, n_jobs, tell)
+        return
+    bench = Bench()
+    with _one_thread(device):
+        for job in pending:
+            run_job(job, dataset.view(job.member.view), dataset.labels, plan, bench, tell)
+
+
+def _cpu_count() -> int:
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise MemberError(f'device {wanted!r} is wanted, torch sees no CUDA device: use device = "auto" or "cpu"')
+    return wanted
+
+
+def _plan_jobs(
+    members: Sequence[Member], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, device: str, force: bool
+) -> tuple[list[Job], list[Progress]]:
+    """Jobs to run, long ones first, and the end of those already done. Every network is built once before any is trained."""
+    twice = [name for name, count in Counter(m.name for m in members).items() if count > 1]
+    if twice:
+        raise MemberError(f"member names must differ, {twice} occur more than once: rename one")
+    if not members:
+        raise MemberError("training needs at least one member, got none: add a [[member]]")
+    labels = dataset.labels
+    if not np.array_equal(labels.ids, plan.ids):
+        raise MemberError(
+            "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
+        )
+    made_of = {name: digest(dataset.view(name)) for name in {m.view for m in members}}
+    todo: list[tuple[float, Job]] = []
+    finished: list[Progress] = []
+    for member in members:
+        view = dataset.view(member.view)
+        job = None
+        for fold in range(plan.n_folds):
+            inputs = {
+                "member": asdict(member),  # type: ignore[call-overload]
+                "labels": labels.digest,
+                "classes": list(labels.classes),
+                "plan": plan.digest,
+                "data": made_of[member.view],
+                "shape": list(view.shape[1:]),
+                "seed": seed,
+                "fold": fold,
+            }
+            job = Job(member, fold, folder / member.name / f"fold-{fold}", inputs, device)
+            if force and _is_stale(job):
+                shutil.rmtree(job.folder)
+            done = job.finished()
+            if done:
+                finished.append(done)
+            else:
+                todo.append((0.0, job))
+        if any(j.member is member for _, j in todo):
+            cost = _cost(member, view, len(labels.classes)) * job.epochs  # type: ignore[union-attr]
+            todo = [(cost if j.member is member else c, j) for c, j in todo]
+    todo.sort(key=lambda pair: -pair[0])
+    return [job for _, job in todo], finished
+
+
+def _is_stale(job: Job) -> bool:
+    from foldstill.base_models.checkpoint import stale
+
+    return stale(job.folder, job.inputs)
+
+
+def _cost(member: Member, view: NDArray[Any], n_classes: int) -> float:
+    """Floating point operations of one forward pass of one row: enough to put long jobs first."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    is_image = view.ndim == 4
+    shape = (view.shape[3], *view.shape[1:3]) if is_image else view.shape[1:]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = member.build(shape[0], n_classes, shape[1:]).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, *shape))
+    return float(counter.get_total_flops())
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """One torch thread while a CPU trains, so that results do not depend on the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_in_processes(
+    pending: list[Job], dataset: Dataset, plan: FoldPlan, n_jobs: int, tell: Callable[[Progress], None]
+) -> None:
+    import joblib
+
+    lock, over = threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        heard: dict[Path, int] = {}
+        while not over.wait(_POLL_S):
+            for job in pending:
+                progress = _read_progress(job)
+                if progress and progress.epoch > heard.get(job.folder, 0):
+                    heard[job.folder] = progress.epoch
+                    with lock:
+                        tell(progress)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        calls = [joblib.delayed(_work)(job, dataset.view(job.member.view), dataset.labels, plan) for job in pending]
+        pool = joblib.Parallel(
+            n_jobs=n_jobs, prefer="processes", pre_dispatch="all", batch_size=1, return_as="generator_unordered"
+        )
+        for end in pool(calls):
+            with lock:
+                tell(end)
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan) -> Progress:
+    path = job.folder / "progress.json"
+    with _one_thread(job.device):
+        try:
+            return run_job(job, view, labels, plan, Bench(), lambda progress: write_json(path, asdict(progress)))
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _read_progress(job: Job) -> Progress | None:
+    try:
+        return Progress(**read_json(job.folder / "progress.json"))
+    except FileNotFoundError:
+        return None
+
+
+def collect(
+    folder: Path, members: Sequence[Member], labels: Labels, plan: FoldPlan
+) -> tuple[OOFTable, FoldScores | None]:
+    """The held-out scores of every member, and those of the test rows by all K fold models (None without a test split).
+
+    Raises MemberError for a part that is missing or was made from other labels or folds.
+    """
+    oof, test = plan.oof_rows, plan.test_rows
+    names, families = tuple(m.name for m in members), tuple(m.family for m in members)
+    proba_NMC = np.empty((len(labels), len(members), len(labels.classes)), np.float32)
+    proba_KNMC = np.empty((plan.n_folds, len(test), len(members), len(labels.classes)), np.float32)
+    for m, member in enumerate(members):
+        for fold in range(plan.n_folds):
+            place = folder / member.name / f"fold-{fold}"
+            if not (place / "done.json").exists():
+                raise MemberError(
+                    f"member {member.name}, fold {fold} is not trained, {place} has no done.json: train it first"
+                )
+            inputs = read_json(place / "done.json")["inputs"]
+            if (inputs["labels"], inputs["plan"]) != (labels.digest, plan.digest):
+                raise MemberError(f"{place} was trained with other labels or folds: use the run's own, or train anew")
+            held = plan.held_out(fold)
+            proba_NMC[held, m] = _read_scores(place / "oof.parquet", labels.ids[held], labels.classes)
+            if len(test):
+                proba_KNMC[fold, :, m] = _read_scores(place / "test.parquet", labels.ids[test], labels.classes)
+    scores = ScoreTable(labels.ids[oof], names, labels.classes, proba_NMC[oof], families)
+    table = OOFTable(scores, labels.take(oof), plan.fold_N[oof], plan.digest)
+    if not len(test):
+        return table, None
+    return table, FoldScores(labels.ids[test], names, labels.classes, proba_KNMC, families)
+
+
+def _read_scores(path: Path, ids: Strings, classes: tuple[str, ...]) -> NDArray[np.float32]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, use_threads=False)
+    if table["id"].to_pylist() != ids.tolist():
+        raise MemberError(f"{path} does not hold the rows of its fold: the file was changed; train the member anew")
+    return np.stack([table[name].to_numpy() for name in classes], axis=1)
+
+
+def predict_members(
+    folder: Path,
+    members: Sequence[Member],
+    views: Mapping[str, NDArray[Any]],
+    classes: Sequence[str],
+    device: str = "auto",
+    *,
+    ids: Sequence[str] | None = None,
+) -> FoldScores:
+    """Scores of new rows by all K fold models of every member; `ids` default to the row numbers.
+
+    Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
+    """
+    from safetensors.torch import load_file
+
+    from foldstill.base_models.engine import predict
+    from foldstill.base_models.inputs import DeviceInputs
+
+    device = _device(device)
+    missing = sorted({m.view for m in members} - views.keys())
+    if missing:
+        raise MemberError(
+            f"members read the views {missing}, given are {sorted(views)}: give every view they were trained on"
+        )
+    on_device = {
+        name: DeviceInputs(array, device) for name, array in views.items() if name in {m.view for m in members}
+    }
+    by_member = []
+    for member in members:
+        places = sorted(
+            (folder / member.name).glob("fold-*/done.json"), key=lambda p: int(p.parent.name.removeprefix("fold-"))
+        )
+        if not places:
+            raise MemberError(f"member {member.name} has no trained fold in {folder}: train it first")
+        view, by_fold = views[member.view], []
+        for done in places:
+            inputs = read_json(done)["inputs"]
+            if inputs["classes"] != list(classes) or inputs["shape"] != list(view.shape[1:]):
+                raise MemberError(
+                    f"member {member.name} was trained on rows of shape {inputs['shape']} and classes {inputs['classes']}, "
+                    f"got {list(view.shape[1:])} and {list(classes)}: prepare the new rows as the training rows were"
+                )
+            data = on_device[member.view]
+            network = member.without_download().build(data.channels, len(classes), data.size)
+            network.load_state_dict(load_file(done.with_name("weights.safetensors")))
+            by_fold.append(predict(network, data, np.arange(len(view)), precision=member.recipe.precision))
+        by_member.append(by_fold)
+    counts = {member.name: len(by_fold) for member, by_fold in zip(members, by_member, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise MemberError(f"members must have the same number of trained folds, got {counts}: finish training")
+    proba_KNMC = np.stack([np.stack(by_fold) for by_fold in by_member], axis=2)
+    names = as_ids(np.arange(proba_KNMC.shape[1]) if ids is None else np.asarray(ids), "ids")
+    return FoldScores(
+        names, tuple(m.name for m in members), tuple(classes), proba_KNMC, tuple(m.family for m in members)
+    )

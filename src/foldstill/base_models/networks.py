@@ -1,0 +1,124 @@
+"""A network that takes a view as it lies in memory: it scales and resizes its own input, so its weights are all it needs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foldstill.base_models.specs import TimmMember
+from foldstill.errors import MemberError
+
+
+class InputLayer(nn.Module):
+    """Raw values to zero mean and unit variance a channel, then to the size the network wants.
+
+    The constants are buffers, filled from the training rows and saved with the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_channels: int, resize: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.resize = resize
+        self.register_buffer("mean", torch.zeros(in_channels))
+        self.register_buffer("std", torch.ones(in_channels))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """(B, C, H, W) or (B, C, T) of any dtype to float32."""
+        shape = (-1,) + (1,) * (raw.ndim - 2)
+        x = (raw.float() - self.mean.view(shape)) / self.std.view(shape)
+        if self.resize is None or x.ndim != 4 or tuple(x.shape[2:]) == self.resize:
+            return x
+        smaller = self.resize[0] < x.shape[2] or self.resize[1] < x.shape[3]
+        return F.interpolate(x, self.resize, mode="bilinear", align_corners=False, antialias=smaller)
+
+
+class Network(nn.Module):
+    """`body(input(raw))`: raw values of a view in, logits (B, C) out."""
+
+    def __init__(self, body: nn.Module, in_channels: int, resize: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.input = InputLayer(in_channels, resize)
+        self.body = body
+
+    def forward(self, raw: Tensor) -> Tensor:
+        logits: Tensor = self.body(self.input(raw))
+        return logits
+
+
+def network_for(spec: TimmMember, in_channels: int, n_classes: int, size: Sequence[int] | None = None) -> Network:
+    """A fresh timm network in the shape the spec asks for, initialised from torch's global generator.
+
+    `size` is (H, W) of the view; networks with a fixed input size need it, or `image_size`. Raises MemberError for a
+    name timm does not know, an option or a size the network refuses, and for weights that cannot be had.
+    """
+    import timm
+
+    if not timm.is_model(spec.network):
+        near = difflib.get_close_matches(spec.network, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}" if near else "see timm.list_models()"
+        raise MemberError(f"member {spec.name!r}: timm has no network {spec.network!r}: {hint}?")
+    wanted = spec.resize or (tuple(size) if size else None)
+    options = dict(spec.options)
+    if wanted and timm.models.get_pretrained_cfg_value(spec.network, "fixed_input_size"):
+        options.setdefault("img_size", list(wanted))
+    if spec.drop_path_rate:
+        options["drop_path_rate"] = spec.drop_path_rate
+    try:
+        body = timm.create_model(
+            spec.network,
+            pretrained=spec.pretrained,
+            in_chans=in_channels,
+            num_classes=n_classes,
+            drop_rate=spec.drop_rate,
+            **options,
+        )
+    except Exception as error:
+        raise MemberError(f"member {spec.name!r}: {_why(spec, error)}") from error
+    if spec.stem_stride is not None:
+        _set_stem_stride(spec, body)
+    network = Network(body, in_channels, spec.resize)
+    if wanted:
+        _try_size(spec, network, in_channels, wanted)
+    return network
+
+
+def _why(spec: TimmMember, error: Exception) -> str:
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if spec.pretrained and not isinstance(error, TypeError | AssertionError):
+        return (
+            f"pretrained weights of {spec.network!r} cannot be had ({said}): connect once so that they are cached, "
+            "or set pretrained = false"
+        )
+    return f"timm refuses {spec.network!r} with these options ({said}): correct `options` or `image_size`"
+
+
+def _set_stem_stride(spec: TimmMember, body: nn.Module) -> None:
+    first = next((m for m in body.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or spec.stem_stride is None or first.kernel_size[0] < spec.stem_stride or first.padding == (0, 0):
+        raise MemberError(
+            f"member {spec.name!r}: {spec.network!r} does not begin with a padded convolution whose stride can be "
+            f"{spec.stem_stride}: leave stem_stride out (a patch_size in `options` may serve)"
+        )
+    first.stride = (spec.stem_stride, spec.stem_stride)
+
+
+@torch.no_grad()
+def _try_size(spec: TimmMember, network: Network, in_channels: int, size: tuple[int, ...]) -> None:
+    """One forward pass without data: a size that a network refuses is better known before training."""
+    was = network.training
+    try:
+        network.eval()(torch.zeros(1, in_channels, *size))
+    except Exception as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MemberError(
+            f"member {spec.name!r}: {spec.network!r} refuses images of {' x '.join(map(str, size))} ({said}): "
+            "set image_size to a size it takes"
+        ) from error
+    finally:
+        network.train(was)

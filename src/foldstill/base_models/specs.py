@@ -1,0 +1,260 @@
+"""Settings of a member: which network sees which view, and the recipe that trains it. Imports neither torch nor pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from foldstill.data.augment import AnyAugmentation
+from foldstill.data.labels import RowWeight
+from foldstill.errors import MemberError
+
+if TYPE_CHECKING:
+    from foldstill.base_models.networks import Network
+
+Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
+_FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise MemberError(what)
+
+
+@dataclass(frozen=True)
+class KL:
+    """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T))."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    kind: Literal["kl"] = "kl"
+    temperature: float = 1.0
+    """T; above 1 softens both sides, for a student (Hinton et al., 2015, section 2)."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.temperature > 0,
+            f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are",
+        )
+
+
+@dataclass(frozen=True)
+class CrossEntropyKL:
+    """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    kind: Literal["ce_kl"] = "ce_kl"
+    kl_weight: float = 2.0
+    """How much KL counts beside the cross-entropy."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.kl_weight >= 0, f"kl_weight must not be negative, got {self.kl_weight}: 0 trains on hard classes only"
+        )
+
+
+AnyLoss = KL | CrossEntropyKL
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when KL on an inner group split of the training rows no longer falls; the best epoch's weights are kept.
+
+    The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    share: float = 0.1
+    """Share of the training groups that judge the epochs and are not trained on."""
+    patience: int = 5
+    """Epochs without a better KL before training stops."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.share < 1, f"early_stopping.share must be in (0, 1), got {self.share}: 0.1 judges on a tenth")
+        _require(self.patience >= 1, f"early_stopping.patience must be 1 or more, got {self.patience}")
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """More epochs, from the final weights of the first stage, on the rows with many votes only."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    min_votes: float = 10.0
+    """Rows with at least this many votes are trained on."""
+    epochs: int = 5
+    """Epochs of this stage."""
+    lr: float = 3e-4
+    """Peak learning rate of this stage; the other settings are those of the recipe."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.epochs >= 1, f"second_stage.epochs must be 1 or more, got {self.epochs}: leave the stage out instead"
+        )
+        _require(self.lr > 0, f"second_stage.lr must be positive, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults suit a small network trained from scratch on a CPU."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    epochs: int = 20
+    """Passes over the training rows; a fixed number, so that no epoch is chosen on rows that are reported."""
+    batch_size: int = 64
+    """Rows a step; the last, smaller batch of an epoch is dropped."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Adam's weight decay is L2, AdamW's is decoupled; SGD has Nesterov momentum 0.9."""
+    lr: float = 3e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.02
+    """Of matrices and kernels only: biases and norms are never decayed."""
+    schedule: Schedule = "one_cycle"
+    """The learning rate over the steps; plateau follows the training loss (or the inner split's KL with early stopping)."""
+    warmup: float = 0.05
+    """Share of the steps with a linearly rising rate; for one_cycle the share of the rising part."""
+    step_epochs: int = 10
+    """Epochs between two drops of the `step` schedule, or without progress before one of `plateau`."""
+    step_factor: float = 0.1
+    """What a drop of `step` or `plateau` multiplies the rate by."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the weights that predicts; 0 predicts with the last weights."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    loss: AnyLoss = field(default_factory=KL)
+    """What is minimised against the vote shares."""
+    row_weight: RowWeight = "none"
+    """Weight of a row in the loss by its number of votes: none, log1p, or clamp."""
+    row_weight_maximum: float = 10.0
+    """Votes beyond this do not add weight under `clamp`."""
+    sampling: Literal["uniform", "balanced", "votes"] = "uniform"
+    """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes."""
+    augment: tuple[AnyAugmentation, ...] = ()
+    """Applied in this order to training batches, never to rows that are predicted."""
+    early_stopping: EarlyStopping | None = None
+    """Off by default."""
+    second_stage: SecondStage | None = None
+    """Off by default."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU, float32 on a CPU. The loss is always float32."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"epochs must be 1 or more, got {self.epochs}")
+        _require(
+            self.batch_size >= 2, f"batch_size must be 2 or more, got {self.batch_size}: batch norm needs two rows"
+        )
+        _require(self.lr > 0, f"lr must be positive, got {self.lr}: 3e-3 suits training from scratch")
+        _require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
+        _require(0 <= self.warmup < 1, f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
+        _require(
+            self.schedule != "one_cycle" or self.warmup > 0,
+            "one_cycle needs a rising part, got warmup 0: use cosine, or a warmup such as 0.3",
+        )
+        _require(self.step_epochs >= 1, f"step_epochs must be 1 or more, got {self.step_epochs}")
+        _require(
+            0 < self.step_factor < 1,
+            f"step_factor must be in (0, 1), got {self.step_factor}: 0.1 divides the rate by ten",
+        )
+        _require(0 <= self.ema < 1, f"ema must be a decay in [0, 1), got {self.ema}: 0.999 averages about 1,000 steps")
+        _require(self.clip_norm >= 0, f"clip_norm must not be negative, got {self.clip_norm}: 0 does not clip")
+        _require(self.row_weight_maximum > 0, f"row_weight_maximum must be positive, got {self.row_weight_maximum}")
+
+    def for_second_stage(self) -> Recipe:
+        """The recipe of the second stage alone."""
+        if self.second_stage is None:
+            raise MemberError("the recipe has no second stage: set recipe.second_stage")
+        return replace(self, epochs=self.second_stage.epochs, lr=self.second_stage.lr, second_stage=None)
+
+
+class Member(Protocol):
+    """Settings of one kind of network. A new kind is a new class with these attributes; nothing is registered."""
+
+    @property
+    def name(self) -> str:
+        """Unique in an experiment; the name of its folder and of its column in tables."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """What it has in common with others; combiners can tie weights within a family."""
+        ...
+
+    @property
+    def view(self) -> str:
+        """The view of the data set it reads."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        ...
+
+    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
+        """A fresh network from torch's global generator; `size` is (H, W) or (T,) of the view."""
+        ...
+
+    def without_download(self) -> Member:
+        """The same network without pretrained weights: what a network is built as before its own weights are loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class TimmMember:
+    """Any network of timm by its name, with any number of channels."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    name: str
+    """Unique in an experiment."""
+    network: str
+    """A name out of `timm.list_models()`."""
+    kind: Literal["timm"] = "timm"
+    view: str = "image"
+    """The view of the data set it reads."""
+    image_size: int | tuple[int, int] | None = None
+    """Side, or height and width, that images are resized to; None takes them as they are."""
+    pretrained: bool = False
+    """Start from timm's weights, which are downloaded once."""
+    stem_stride: int | None = None
+    """Stride of the first convolution; 1 keeps the resolution of small images."""
+    drop_rate: float = 0.0
+    """Dropout before the classifier."""
+    drop_path_rate: float = 0.0
+    """Stochastic depth, where the network has it."""
+    options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
+    """Further arguments for `timm.create_model`, such as patch_size = 4."""
+    family: str = ""
+    """Defaults to the network's name."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.name) and "/" not in self.name, f"a member's name must be a folder's name, got {self.name!r}"
+        )
+        _require(
+            not isinstance(self.image_size, int) or self.image_size > 0,
+            f"image_size must be positive, got {self.image_size}",
+        )
+        _require(self.stem_stride in (None, 1, 2, 4), f"stem_stride must be 1, 2 or 4, got {self.stem_stride}")
+        for key in ("drop_rate", "drop_path_rate"):
+            _require(0 <= getattr(self, key) < 1, f"{key} must be in [0, 1), got {getattr(self, key)}")
+        if not self.family:
+            object.__setattr__(self, "family", self.network)
+
+    @property
+    def resize(self) -> tuple[int, int] | None:
+        """(H, W) that images are resized to, if any."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
+        from foldstill.base_models.networks import network_for
+
+        return network_for(self, in_channels, n_classes, size)
+
+    def without_download(self) -> TimmMember:
+        return replace(self, pretrained=False)
