@@ -170,11 +170,13 @@ def oof_import(
     drop_members: Annotated[list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")] = None,
 ) -> None:
     """Bring predictions made elsewhere into one checked table. Imports no torch."""
-    from foldstill.oof import audit, import_scores, write_table
+    from foldstill.oof import ImportSettings, import_scores, write_table
+    from foldstill.oof.audit import audit
 
-    table = import_scores(
-        paths, labels=labels, group=group, fold=fold, stratum=stratum, space=space, drop_members=tuple(drop_members or ())
+    settings = ImportSettings(
+        labels=str(labels or ""), group=group, fold=fold, stratum=stratum, space=space, drop_members=tuple(drop_members or ())
     )
+    table = import_scores(paths, settings)
     write_table(table, out)
     screen = console()
     screen.print(

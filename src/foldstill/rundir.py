@@ -28,6 +28,9 @@ class RunDir:
     def members(self) -> Path:
         return self.root / "members"
 
+    def member_cost(self, name: str) -> Path:
+        return self.members / name / "cost.json"
+
     @property
     def oof(self) -> Path:
         return self.root / "oof.parquet"

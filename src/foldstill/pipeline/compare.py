@@ -1,5 +1,115 @@
 """Every arm of a run on the same rows, from what the stages left on disk."""
 
+import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.compare import Arm, Comparison, Cost, compare
+from foldstill.compare.arms import Kind
+from foldstill.distill.cost import total_cost
+from foldstill.errors import ExperimentError
+from foldstill.files import read_json
+from foldstill.manifest import DONE
+from foldstill.oof.audit import audit
+from foldstill.oof.store import read_labels, read_scores, read_table
+from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.rundir import RunDir
+from foldstill.stacking import Fitted, load
+
+
+def compare_stage(folder: RunDir) -> Comparison:
+    """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
+
+    The rows are the locked test rows where the run has some; else the out-of-fold rows with combinations cross-fitted.
+    Students are compared on locked test rows only: their teachers saw the labels of each other's rows.
+    """
+    from foldstill.compare.report import write_report
+
+    table = read_table(folder.require(folder.oof, "oof build"))
+    folder.require(folder.stacking, "stack")
+    if folder.test.exists():
+        test, labels = read_scores(folder.test), read_labels(folder.test)
+        if not isinstance(test, FoldScores) or labels is None:
+            raise ExperimentError(f"{folder.test} holds no fold models or no labels: make it again with `foldstill oof build`")
+        costs = _member_costs(folder, test)
+        arms = [*_members(test.mean(), costs), *_combinations(folder, "test.parquet", test.members, costs), *_students(folder)]
+        comparison = compare(arms, labels, rows="test", members=test.mean())
+    else:
+        arms = [*_members(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
+        comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
+    comparison.write(folder.root)
+    context = read_json(folder.provenance)["versions"] if folder.provenance.exists() else {}
+    write_report(comparison, folder.report, curves=_curves(folder), audit=audit(table), context=context)
+    return comparison
+
+
+def _members(scores: ScoreTable, costs: Mapping[str, Cost]) -> list[Arm]:
+    return [Arm(name, "member", scores.proba_NMC[:, m], cost=costs.get(name)) for m, name in enumerate(scores.members)]
+
+
+def _combinations(folder: RunDir, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]) -> list[Arm]:
+    """The combinations that were fitted, each with the cost of the members it needs."""
+    arms = []
+    for place in sorted(folder.stacking.iterdir()):
+        if not (place / DONE).exists():
+            continue
+        fitted = load(place)
+        weight_M = _weights(fitted, members)
+        needed = [m for i, m in enumerate(members) if weight_M is None or weight_M[i] > 0]
+        kind: Kind = "average" if fitted.combiner.kind == "average" else "combination"
+        arms.append(
+            Arm(
+                fitted.name,
+                kind,
+                _one_member(place / file),
+                cost=total_cost(costs[m] for m in needed) if costs else None,
+                note=fitted.explanation,
+                weight_M=weight_M,
+                chosen=getattr(fitted.combination, "choice", None),
+            )
+        )
+    return arms
+
+
+def _weights(fitted: Fitted, members: tuple[str, ...]) -> NDArray[np.float64] | None:
+    """Member weights in the order of `members`."""
+    if fitted.weight_M is None:
+        return None
+    given = dict(zip(fitted.members, fitted.weight_M.tolist(), strict=True))
+    return np.asarray([given.get(m, 0.0) for m in members])
+
+
+def _students(folder: RunDir) -> list[Arm]:
+    places: list[tuple[Path, Kind]] = [(folder.student, "student"), (folder.student_without_teacher, "student_without_teacher")]
+    arms = []
+    for place, kind in places:
+        if (place / DONE).exists():
+            done = read_json(place / DONE)
+            arms.append(Arm(done["name"], kind, _one_member(place / "test.parquet"), cost=Cost(**done["cost"]), note=done["note"]))
+    return arms
+
+
+def _one_member(path: Path) -> NDArray[np.float32]:
+    scores = read_scores(path)
+    if not isinstance(scores, ScoreTable) or len(scores.members) != 1:
+        raise ExperimentError(f"{path} should hold one arm: make it again with --force")
+    return scores.proba_NMC[:, 0]
+
+
+def _member_costs(folder: RunDir, test: FoldScores) -> dict[str, Cost]:
+    """What a member costs with all its fold models, where it was measured."""
+    files = {m: folder.member_cost(m) for m in test.members}
+    return {m: total_cost([Cost(**read_json(path))] * test.n_models) for m, path in files.items() if path.exists()}
+
+
+def _curves(folder: RunDir) -> list[dict[str, Any]]:
+    """One record an epoch of every training history of the run."""
+    records: list[dict[str, Any]] = []
+    for path in sorted(folder.members.glob("*/fold-*/history.csv")):
+        with path.open(encoding="utf-8", newline="") as lines:
+            records += [{"member": path.parents[1].name, "fold": path.parent.name, **line} for line in csv.DictReader(lines)]
+    return records

@@ -1,8 +1,17 @@
-"""Members over folds, and the table of what they said of rows they never saw."""
+"""Members over folds, what each costs to run, and the table of what they said of rows they never saw."""
 
-from foldstill.oof.store import read_scores, read_table, write_scores, write_table
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from foldstill.files import write_json
+from foldstill.oof.store import read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Report, Run
+from foldstill.pipeline.stack import table_digest
+
+if TYPE_CHECKING:
+    from foldstill.base_models.jobs import Progress
 
 
 def train_stage(run: Run) -> None:
@@ -18,8 +27,9 @@ def train_stage(run: Run) -> None:
         jobs=run.jobs,
         device=run.device,
         force=run.force,
-        on_progress=run.report,
+        on_progress=_bar_a_member(run.report, run.plan.n_folds),
     )
+    _measure_costs(run)
 
 
 def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
@@ -28,12 +38,40 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
 
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
     # An unchanged table keeps its file, and with it what was fitted to it.
-    if not (run.dir.oof.exists() and same_table(read_table(run.dir.oof), table)):
+    if not (run.dir.oof.exists() and table_digest(read_table(run.dir.oof)) == table_digest(table)):
         write_table(table, run.dir.oof)
-    if test is not None:
-        write_scores(test, run.dir.test, run.dataset.labels.take(run.plan.test_rows))
+        if test is not None:
+            write_scores(test, run.dir.test, run.dataset.labels.take(run.plan.test_rows))
     return table, test
 
 
-def same_table(a: OOFTable, b: OOFTable) -> bool:
-    return table_digest(a) == table_digest(b)
+def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
+    """Progress of (member, fold) jobs as one bar a member, with the mean held-out KL of its finished folds."""
+    epochs: dict[str, dict[int, int]] = {}
+    held_out: dict[str, dict[int, float]] = {}
+
+    def hear(progress: "Progress") -> None:
+        epochs.setdefault(progress.member, {})[progress.fold] = progress.epoch
+        scores = held_out.setdefault(progress.member, {})
+        if progress.held_out_kl is not None:
+            scores[progress.fold] = progress.held_out_kl
+        note = f"training loss {progress.loss:.4f}"
+        if scores:
+            note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_folds} folds"
+        report(progress.member, sum(epochs[progress.member].values()), progress.epochs * n_folds, note)
+
+    return hear
+
+
+def _measure_costs(run: Run) -> None:
+    """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
+    from foldstill.base_models.inputs import DeviceInputs
+    from foldstill.distill.cost import measure_cost
+
+    for member in run.experiment.member:
+        path = run.dir.member_cost(member.name)
+        if path.exists() and not run.force:
+            continue
+        row = DeviceInputs(run.dataset.view(member.view)[:1])
+        network = member.without_download().build(row.channels, len(run.dataset.labels.classes), row.size)
+        write_json(path, asdict(measure_cost(network, row.example())))
