@@ -65,6 +65,8 @@ def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
 
 def _measure_costs(run: Run) -> None:
     """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
+    import torch
+
     from foldstill.base_models.inputs import DeviceInputs
     from foldstill.distill.cost import measure_cost
 
@@ -72,6 +74,7 @@ def _measure_costs(run: Run) -> None:
         path = run.dir.member_cost(member.name)
         if path.exists() and not run.force:
             continue
-        row = DeviceInputs(run.dataset.view(member.view)[:1])
-        network = member.without_download().build(row.channels, len(run.dataset.labels.classes), row.size)
-        write_json(path, asdict(measure_cost(network, row.example())))
+        inputs = DeviceInputs(run.dataset.view(member.view)[:1])
+        network = member.without_download().build(inputs.channels, len(run.dataset.labels.classes), inputs.size)
+        (row,) = inputs.batches([torch.zeros(1, dtype=torch.int64)])
+        write_json(path, asdict(measure_cost(network, row)))
