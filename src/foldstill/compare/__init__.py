@@ -6,5 +6,18 @@ from foldstill.compare.comparison import Comparison
 from foldstill.compare.floor import noise_floor
 from foldstill.compare.metrics import scores
 from foldstill.compare.pairing import compare
+from foldstill.compare.report import write_report
+from foldstill.compare.table import arms_table
 
-__all__ = ["Arm", "Comparison", "Cost", "Interval", "compare", "noise_floor", "paired_intervals", "scores"]
+__all__ = [
+    "Arm",
+    "Comparison",
+    "Cost",
+    "Interval",
+    "arms_table",
+    "compare",
+    "noise_floor",
+    "paired_intervals",
+    "scores",
+    "write_report",
+]

@@ -81,5 +81,5 @@ def error_correlation(*, target: Floats, proba_NMC: Float) -> tuple[tuple[float,
     # Errors of a row sum to zero, so they are centred already.
     product = error_MP.astype(np.float64) @ error_MP.T
     scale = np.sqrt(np.diag(product))
-    correlation = product / np.maximum(np.outer(scale, scale), 1e-300)
+    correlation = np.clip(product / np.maximum(np.outer(scale, scale), 1e-300), -1, 1)
     return tuple(tuple(float(x) for x in row) for row in correlation)

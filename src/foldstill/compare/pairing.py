@@ -5,7 +5,7 @@ N rows, A arms, G groups, C classes.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,9 @@ from foldstill.compare.verdict import holm, verdict
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import row_kl
 from foldstill.errors import CompareError
-from foldstill.oof.table import ScoreTable
+
+if TYPE_CHECKING:
+    from foldstill.oof.table import ScoreTable
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +37,7 @@ def compare(
     *,
     rows: Rows = "test",
     baseline: str = "average",
-    members: ScoreTable | None = None,
+    members: "ScoreTable | None" = None,
     weight_N: ArrayLike | None = None,
     level: float = 0.95,
     resamples: int = 2000,
@@ -129,7 +131,7 @@ def compare(
     )
 
 
-def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, members: ScoreTable | None) -> None:
+def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, members: "ScoreTable | None") -> None:
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise CompareError(

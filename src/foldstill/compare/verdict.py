@@ -1,6 +1,7 @@
 """The answer in one sentence, as a pure function of the numbers."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -37,37 +38,44 @@ def verdict(
     return " ".join(parts)
 
 
+def answer(arms: Sequence[ArmScore], *, level: float = 0.95) -> Literal["yes", "unsure", "no"]:
+    """Whether any combination beats the baseline: surely, before Holm's correction only, or not."""
+    if _proved(arms, level):
+        return "yes"
+    return "unsure" if any(d.high < 0 for d in _combined(arms).values()) else "no"
+
+
+def _combined(arms: Sequence[ArmScore]) -> dict[str, Interval]:
+    """Differences of all combinations, best first."""
+    ordered = sorted(arms, key=lambda arm: arm.kl)
+    return {a.name: a.difference for a in ordered if a.kind in ("average", "combination") and a.difference is not None}
+
+
+def _proved(arms: Sequence[ArmScore], level: float) -> list[str]:
+    """The combinations that surely beat the baseline, best first."""
+    corrected = {arm.name: arm.holm_p for arm in arms}
+    return [name for name, d in _combined(arms).items() if d.high < 0 and (corrected[name] or 0.0) < 1 - level]
+
+
 def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
     average = "plain averaging" if baseline == "average" else baseline
-    combined = {
-        arm.name: arm.difference
-        for arm in sorted(arms, key=lambda arm: arm.kl)
-        if arm.kind in ("average", "combination") and arm.difference is not None
-    }
+    combined, by_name = _combined(arms), {arm.name: arm for arm in arms}
     if not combined:
         return f"No combination was compared with {average}."
-    by_name = {arm.name: arm for arm in arms}
     best, difference = next(iter(combined.items()))
-    proved = [n for n, d in combined.items() if d.high < 0 and (by_name[n].holm_p or 0) < 1 - level]
-    if proved:
+    size, span = f"{abs(difference.estimate):.4f} KL", _span(difference)
+    if proved := _proved(arms, level):
         gain, share = combined[proved[0]], by_name[proved[0]].reducible
         part = "" if share is None else f", {share:.0%} of what a perfect model could still remove"
         text = f"Stack: {proved[0]} beats {average} by {-gain.estimate:.4f} KL ({_span(gain)}){part}."
-        if proved[0] != best:
-            text += f" {best} scores lower still, but less surely ({_span(difference)})."
-        return text
+        return text if proved[0] == best else f"{text} The lower score of {best} is less sure ({span})."
     if difference.high < 0:
-        return (
-            f"Nothing here surely beats {average}: {best} is {-difference.estimate:.4f} KL better ({_span(difference)}), "
-            f"but with {len(arms) - 1} arms compared this may be chance (corrected p {by_name[best].holm_p:.3f})."
-        )
+        chance = f"with {len(arms) - 1} arms compared this may be chance (corrected p {by_name[best].holm_p:.3f})"
+        return f"Nothing here surely beats {average}: {best} is {size} better ({span}), but {chance}."
     if all(d.low > 0 for d in combined.values()):
-        return (
-            f"Nothing here beats {average}: all do worse, the nearest, {best}, "
-            f"by {difference.estimate:.4f} KL ({_span(difference)})."
-        )
+        return f"Nothing here beats {average}: all do worse, the nearest, {best}, by {size} ({span})."
     side = "better" if difference.estimate < 0 else "worse"
-    return f"Nothing here beats {average}: the best, {best}, is {abs(difference.estimate):.4f} KL {side} ({_span(difference)})."
+    return f"Nothing here beats {average}: the best, {best}, is {size} {side} ({span})."
 
 
 def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher_gain: Interval | None) -> str:
@@ -97,4 +105,4 @@ def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
 
 
 def _span(interval: Interval) -> str:
-    return f"{interval.level:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
+    return f"{100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f}"

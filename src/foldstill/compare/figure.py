@@ -1,0 +1,135 @@
+"""A figure that is text: an SVG whose colours follow the page, with the numbers it was drawn from."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# Each colour is drawn in its light value; a page that sets the property shows its own, a saved file keeps this one.
+COLOURS = {
+    "ink": "#1f2328",
+    "muted": "#68717b",
+    "grid": "#dfe3e8",
+    "blue": "#2458c5",
+    "orange": "#bd560b",
+    "purple": "#7a41c2",
+    "green": "#1b7a4a",
+    "sky": "#4d9fd6",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG with what it shows in words and in numbers."""
+
+    key: str
+    title: str
+    caption: str
+    svg: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @property
+    def inline(self) -> str:
+        """The SVG for a page: no XML head, named for screen readers."""
+        body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", self.svg[self.svg.index("<svg") :])
+        label = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+        return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+    @property
+    def csv(self) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
+        return text.getvalue()
+
+    @property
+    def svg_uri(self) -> str:
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+
+    @property
+    def csv_uri(self) -> str:
+        return "data:text/csv;base64," + base64.b64encode(self.csv.encode()).decode()
+
+
+@dataclass
+class Drawing:
+    """A canvas being drawn on; `svg` is set when the block ends."""
+
+    canvas: "Canvas"
+    axes: "list[Axes]"
+    svg: str = field(default="")
+
+
+@contextmanager
+def drawing(
+    key: str, width: float, height: float, *, rows: int = 1, columns: int = 1, **subplots: Any
+) -> Iterator[Drawing]:
+    """Axes in the report's style, sizes in inches; no window system and no global state of matplotlib is touched."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    ink, muted, grid = COLOURS["ink"], COLOURS["muted"], COLOURS["grid"]
+    style = {
+        "svg.fonttype": "none",
+        # Names inside the SVG must differ between figures of a page and be the same in every run.
+        "svg.hashsalt": key,
+        "font.size": 9.5,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.edgecolor": grid,
+        "axes.labelcolor": muted,
+        "axes.titlecolor": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": grid,
+        "grid.linewidth": 0.8,
+        "text.color": ink,
+        "xtick.color": grid,
+        "ytick.color": grid,
+        "xtick.labelcolor": muted,
+        "ytick.labelcolor": ink,
+        "lines.linewidth": 1.6,
+        "legend.frameon": False,
+    }
+    with mpl.rc_context(style):  # type: ignore[arg-type]
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        axes = canvas.subplots(rows, columns, squeeze=False, **subplots)
+        page = Drawing(canvas, list(axes.ravel()))
+        yield page
+        text = io.StringIO()
+        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    page.svg = _themed(text.getvalue())
+
+
+def _themed(svg: str) -> str:
+    """Colours become properties with the drawn colour as their default; text takes the reader's own sans-serif."""
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
+    for name, value in COLOURS.items():
+        svg = re.sub(f"(?<=: ){value}", f"var(--{name}, {value})", svg, flags=re.IGNORECASE)
+    return svg
+
+
+def grid_shape(n: int, columns: int) -> tuple[int, int]:
+    """Rows and columns that hold n panels."""
+    return -(-n // columns), min(n, columns)
+
+
+def numbers(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Header and rows as a figure holds them; floats to six digits."""
+
+    def short(value: Any) -> Any:
+        return float(f"{value:.6g}") if isinstance(value, float) else "" if value is None else value
+
+    return {"header": tuple(header), "rows": tuple(tuple(short(v) for v in row) for row in rows)}

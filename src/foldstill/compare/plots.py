@@ -1,0 +1,406 @@
+"""The figures of a comparison, each with its numbers. N rows, A arms, C classes, M members."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from foldstill.compare.bootstrap import Interval
+from foldstill.compare.comparison import ArmScore, Comparison
+from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers
+
+Records = Sequence[Mapping[str, Any]]
+
+KIND_COLOUR = {
+    "member": "muted",
+    "average": "ink",
+    "combination": "blue",
+    "student": "orange",
+    "student_without_teacher": "orange",
+    "ablation": "purple",
+}
+_SERIES = ("ink", "blue", "orange", "green", "purple", "sky")
+_WIDTH = 9.0
+
+
+def colour(arm: ArmScore) -> str:
+    return COLOURS[KIND_COLOUR[arm.kind]]
+
+
+def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
+    """The baseline, the best combination, the student and the best member come first; then others by score."""
+    by_kl = sorted(comparison.arms, key=lambda arm: arm.kl)
+    wanted = [comparison[comparison.baseline]]
+    for kinds in (("combination", "average"), ("student",), ("student_without_teacher",), ("member",)):
+        wanted += [arm for arm in by_kl if arm.kind in kinds and arm not in wanted][:1]
+    wanted += [arm for arm in by_kl if arm not in wanted]
+    return wanted[:limit]
+
+
+def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], labels: bool) -> None:
+    """Differences with intervals, one line an arm; a filled mark excludes zero after correction."""
+    near = max(
+        (max(abs(i.low), abs(i.high)) for arm, i in lines if arm.kind in ("combination", "average")),
+        default=max(max(abs(i.low), abs(i.high)) for _, i in lines),
+    )
+    # One hopeless arm must not press all others against zero.
+    edge = 5 * near if near > 0 else 1.0
+    axes.axvline(0, color=COLOURS["ink"], linewidth=1)
+    for y, (arm, interval) in enumerate(lines):
+        shade = colour(arm)
+        if interval.estimate > edge:
+            axes.annotate(
+                f"{interval.estimate:+.3f} →", (edge, y), color=shade, ha="right", va="center", annotation_clip=False
+            )
+            continue
+        axes.plot(
+            [max(interval.low, -edge), min(interval.high, edge)],
+            [y, y],
+            color=shade,
+            linewidth=2,
+            solid_capstyle="round",
+        )
+        filled = interval.significant and (arm.holm_p is None or arm.holm_p < 1 - interval.level)
+        axes.plot(
+            interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else "#ffffff",
+            markeredgewidth=1.6,
+        )  # fmt: skip
+    axes.set_yticks(range(len(lines)), [arm.name for arm, _ in lines] if labels else [""] * len(lines))
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+
+
+def arms_plot(comparison: Comparison) -> Figure:
+    """Every arm's KL minus the baseline's, best on top."""
+    lines = sorted(
+        ((arm, arm.difference) for arm in comparison.arms if arm.difference is not None),
+        key=lambda line: line[1].estimate,
+    )
+    base = comparison[comparison.baseline]
+    with drawing("arms", _WIDTH, 0.9 + 0.31 * len(lines)) as page:
+        [axes] = page.axes
+        _forest(axes, lines, labels=True)
+        axes.set_xlabel(f"KL minus the {base.name}'s ({base.kl:.4f}); left is better")
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(lines)), [f"{arm.kl:.4f}" for arm, _ in lines])
+        right.tick_params(length=0)
+        right.spines["right"].set_visible(False)
+    rows = [
+        (
+            arm.name,
+            arm.kl,
+            i.estimate,
+            i.low,
+            i.high,
+            arm.holm_p,
+            arm.improved,
+            arm.design_effect,
+            arm.reducible,
+            arm.worth,
+        )
+        for arm, i in lines
+    ]
+    header = (
+        "arm", "KL", "difference", "low", "high", "corrected p", "groups improved", "design effect",
+        "of the reducible", "worth members",
+    )  # fmt: skip
+    return Figure(
+        "arms",
+        f"Difference from the {base.name}, with {comparison.level:.0%} intervals over groups",
+        "Points are differences in mean KL, bars their paired intervals over whole groups. A filled point excludes zero "
+        "also after Holm's correction over all arms. The number at the right is the arm's KL.",
+        page.svg,
+        **numbers(header, rows),
+    )
+
+
+def strata_plot(comparison: Comparison) -> Figure | None:
+    """Differences in each stratum; None with fewer than two strata."""
+    strata = [s for s in comparison.strata if s.n_groups > 1]
+    if len(comparison.strata) < 2 or not strata:
+        return None
+    arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
+    arms.sort(key=lambda arm: arm.kl)
+    with drawing("strata", _WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
+        for place, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
+            parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
+            _forest(axes, [(arm, i) for arm, i in parts if i is not None], labels=place == 0)
+            axes.set_title(f"{stratum.name} votes, {stratum.n_rows:,} rows")
+            axes.locator_params(axis="x", nbins=5)
+        page.canvas.supxlabel(f"KL minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
+    rows = []
+    for stratum in comparison.strata:
+        for arm in comparison.arms:
+            part = _in(arm, stratum.name)
+            i = part.difference
+            span = (None, None, None) if i is None else (i.estimate, i.low, i.high)
+            rows.append(
+                (stratum.name, stratum.n_rows, stratum.n_groups, stratum.floor, arm.name, part.scores["kl"], *span)
+            )
+    header = ("stratum", "rows", "groups", "vote-noise floor", "arm", "KL", "difference", "low", "high")
+    return Figure(
+        "strata",
+        "Difference in each stratum of the rows",
+        "The same differences among rows with few and with many votes. Each stratum has its own scale.",
+        page.svg,
+        **numbers(header, rows),
+    )
+
+
+def _in(arm: ArmScore, stratum: str) -> Any:
+    return next(part for part in arm.strata if part.stratum == stratum)
+
+
+def reliability_plot(comparison: Comparison) -> Figure:
+    """Predicted probability of the top class against its vote share."""
+    arms = key_arms(comparison, 4)
+    rows, columns = grid_shape(len(arms), 4)
+    with drawing("reliability", _WIDTH, 2.6 * rows, rows=rows, columns=columns, sharex=True, sharey=True) as page:
+        for axes, arm in zip(page.axes, arms, strict=False):
+            axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+            axes.plot(
+                [b.predicted for b in arm.reliability],
+                [b.observed for b in arm.reliability],
+                "o-",
+                markersize=4,
+                color=colour(arm),
+            )
+            axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            axes.set_title(f"{arm.name}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
+        page.canvas.supxlabel("predicted probability of the top class", color=COLOURS["muted"], fontsize=9.5)
+        page.axes[0].set_ylabel("vote share")
+    table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.arms for b in arm.reliability]
+    return Figure(
+        "reliability",
+        "Calibration of the predicted class",
+        "15 bins of equal mass. Points below the dashed line promise more than the votes keep.",
+        page.svg,
+        **numbers(("arm", "predicted", "vote share", "share of rows"), table),
+    )
+
+
+def class_plot(comparison: Comparison) -> Figure:
+    """What each class adds to the KL."""
+    arms = key_arms(comparison, len(_SERIES))
+    classes = comparison.classes
+    base = np.asarray(comparison[comparison.baseline].class_kl_C)
+    order = np.argsort(-base)[:20]
+    with drawing("classes", _WIDTH, 1.2 + 0.34 * len(order)) as page:
+        [axes] = page.axes
+        for place, arm in enumerate(arms):
+            offset = (place - (len(arms) - 1) / 2) * 0.11
+            axes.plot(
+                np.asarray(arm.class_kl_C)[order], np.arange(len(order)) + offset, "o", markersize=5.5,
+                color=COLOURS[_SERIES[place]], label=arm.name,
+            )  # fmt: skip
+        axes.set_yticks(range(len(order)), [classes[c] for c in order])
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.tick_params(length=0)
+        axes.set_xlabel("part of the KL; left is better")
+        page.canvas.legend(loc="outside upper left", ncols=min(3, len(arms)))
+    table = [(arm.name, *arm.class_kl_C) for arm in comparison.arms]
+    return Figure(
+        "classes",
+        "What each class adds to the KL",
+        "Parts are never negative and sum to the arm's KL."
+        + (f" The 20 largest of {len(classes)} classes are drawn." if len(classes) > 20 else ""),
+        page.svg,
+        **numbers(("arm", *classes), table),
+    )
+
+
+def weights_plot(weights: Records) -> Figure | None:
+    """Member weights of each arm that has them; records hold arm, member, weight and may hold low and high."""
+    names = list(dict.fromkeys(str(r["arm"]) for r in weights))[:3]
+    if not names:
+        return None
+    parts = [sorted((r for r in weights if r["arm"] == name), key=lambda r: -r["weight"])[:25] for name in names]
+    tallest = max(len(part) for part in parts)
+    with drawing("weights", _WIDTH, 0.9 + 0.21 * tallest, columns=len(names)) as page:
+        for axes, name, part in zip(page.axes, names, parts, strict=True):
+            y = np.arange(len(part))
+            axes.barh(y, [r["weight"] for r in part], height=0.62, color=COLOURS["blue"])
+            for place, r in enumerate(part):
+                if r.get("low") is not None and r.get("high") is not None:
+                    axes.plot([r["low"], r["high"]], [place, place], color=COLOURS["ink"], linewidth=1.4)
+            axes.set_yticks(y, [str(r["member"]) for r in part], fontsize=8)
+            axes.set_ylim(tallest - 0.4, -0.6)
+            axes.tick_params(length=0)
+            axes.grid(axis="y", visible=False)
+            axes.locator_params(axis="x", nbins=4)
+            axes.set_title(name)
+    table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for r in weights]
+    return Figure(
+        "weights",
+        "Weights of the members",
+        "Lines, where drawn, are bootstrap intervals over groups. Members that say the same share a weight between them, "
+        "so that a small weight is no proof of a poor member.",
+        page.svg,
+        **numbers(("arm", "member", "weight", "low", "high"), table),
+    )
+
+
+def correlation_plot(comparison: Comparison) -> Figure | None:
+    """How alike the members' errors are, similar members side by side."""
+    m = len(comparison.members)
+    if m < 3:
+        return None
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    matrix = np.asarray(comparison.correlation)
+    distance = np.clip(1 - matrix, 0, None)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    shown, names = matrix[np.ix_(order, order)], [comparison.members[i] for i in order]
+    low = float(matrix.min())
+    from matplotlib.colors import to_rgb
+
+    with drawing("correlation", _WIDTH, min(8.5, 2.0 + 0.19 * m)) as page:
+        [axes] = page.axes
+        strength = (shown - low) / max(1 - low, 1e-9)
+        shade = np.concatenate([np.broadcast_to(to_rgb(COLOURS["blue"]), (m, m, 3)), strength[..., None]], axis=2)
+        axes.pcolormesh(shade)
+        axes.set(aspect="equal", xticks=[])
+        axes.set_yticks(np.arange(m) + 0.5, names, fontsize=7.5 if m > 15 else 9)
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+    return Figure(
+        "correlation",
+        "How alike the members err",
+        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the order "
+        "of the lines. Members in one block are near-copies: one of them may do.",
+        page.svg,
+        **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
+    )
+
+
+def size_plot(comparison: Comparison) -> Figure | None:
+    """KL against the number of members that are averaged."""
+    curve = comparison.size_curve
+    if len(curve) < 2:
+        return None
+    n = [p.n for p in curve]
+    with drawing("size", _WIDTH, 3.4) as page:
+        [axes] = page.axes
+        axes.fill_between(
+            n, [p.low for p in curve], [p.high for p in curve], color=COLOURS["blue"], alpha=0.15, linewidth=0
+        )
+        axes.plot(n, [p.mean for p in curve], color=COLOURS["blue"], label="random members, averaged (band: range)")
+        axes.plot(
+            n, [p.best_first for p in curve], color=COLOURS["muted"], linestyle=(0, (4, 3)), label="best members first"
+        )
+        marked = [
+            a
+            for a in key_arms(comparison)
+            if a.kind in ("combination", "student") and a.kl < max(p.high for p in curve)
+        ]
+        for arm in marked:
+            axes.axhline(arm.kl, color=colour(arm), linewidth=1)
+            axes.annotate(
+                arm.name, (1, arm.kl), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                color=colour(arm), va="center", fontsize=8.5,
+            )  # fmt: skip
+        axes.set(xlabel="members", ylabel="KL")
+        axes.legend(loc="upper right")
+    rows = [(p.n, p.mean, p.low, p.high, p.best_first) for p in curve]
+    return Figure(
+        "size",
+        "How many members the ensemble needs",
+        "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
+        "bounds what pruning can keep and promises nothing.",
+        page.svg,
+        **numbers(("members", "mean KL", "low", "high", "best first"), rows),
+    )
+
+
+def curves_plot(curves: Records) -> Figure | None:
+    """Training loss and held-out KL by epoch; records hold member, fold, epoch, loss, kl."""
+    members = list(dict.fromkeys(str(r["member"]) for r in curves))[:12]
+    if not members:
+        return None
+    rows, columns = grid_shape(len(members), 3)
+    with drawing("curves", _WIDTH, 0.4 + 2.2 * rows, rows=rows, columns=columns, sharey=True) as page:
+        for axes in page.axes[len(members) :]:
+            axes.set_axis_off()
+        for axes, member in zip(page.axes, members, strict=False):
+            mine = [r for r in curves if r["member"] == member]
+            for fold in sorted({r["fold"] for r in mine}):
+                part = sorted((r for r in mine if r["fold"] == fold), key=lambda r: r["epoch"])
+                axes.plot([r["epoch"] for r in part], [r["loss"] for r in part], color=COLOURS["muted"], linewidth=1)
+                held = [r for r in part if r.get("kl") is not None]
+                axes.plot([r["epoch"] for r in held], [r["kl"] for r in held], color=COLOURS["blue"], linewidth=1.3)
+            axes.set_title(member)
+            axes.set_xlabel("epoch")
+    table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
+    return Figure(
+        "curves",
+        "Learning curves",
+        "Blue: KL on the held-out fold. Grey: training loss. One line a fold.",
+        page.svg,
+        **numbers(("member", "fold", "epoch", "training loss", "held-out KL"), table),
+    )
+
+
+def cost_plot(comparison: Comparison) -> Figure | None:
+    """KL against what a prediction costs; the line joins arms that nothing cheaper beats."""
+    titles = {
+        "macs": "multiply-accumulates a row",
+        "latency_1_ms": "milliseconds for one row",
+        "parameters": "parameters",
+    }
+    priced = {
+        what: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, what))]
+        for what in titles
+    }
+    panels = [what for what, points in priced.items() if len(points) > 1]
+    if not panels:
+        return None
+    with drawing("cost", _WIDTH, 3.3, columns=len(panels), sharey=True) as page:
+        for axes, what in zip(page.axes, panels, strict=True):
+            points = sorted(priced[what], key=lambda point: (point[1], point[0].kl))
+            front, best = [], np.inf
+            for arm, value in points:
+                axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm))
+                if arm.kl < best:
+                    front.append((arm, value))
+                    best = arm.kl
+            axes.plot(
+                [v for _, v in front],
+                [a.kl for a, _ in front],
+                color=COLOURS["muted"],
+                linewidth=1,
+                drawstyle="steps-post",
+                zorder=1,
+            )
+            for arm, value in front:
+                axes.annotate(
+                    arm.name,
+                    (value, arm.kl),
+                    xytext=(5, -9),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=COLOURS["ink"],
+                )
+            axes.set(xscale="log", xlabel=titles[what])
+            axes.margins(x=0.18, y=0.15)
+        page.axes[0].set_ylabel("KL")
+    rows = [
+        (a.name, a.kl, c.parameters, c.macs, c.latency_1_ms, c.latency_batch_ms, c.batch, c.bytes)
+        for a in comparison.arms
+        if (c := a.cost)
+    ]
+    header = ("arm", "KL", "parameters", "MACs", "ms, one row", "ms, one batch", "batch", "bytes")
+    return Figure(
+        "cost",
+        "Score against cost",
+        "Lower and further left is better. The line joins the arms that nothing cheaper beats; they are named.",
+        page.svg,
+        **numbers(header, rows),
+    )

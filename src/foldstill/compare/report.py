@@ -1,0 +1,136 @@
+"""One HTML file that answers "should I stack?" in its first screen and holds everything the answer rests on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foldstill.compare import plots
+from foldstill.compare.comparison import Comparison
+from foldstill.compare.metrics import METRICS
+from foldstill.compare.verdict import answer
+from foldstill.files import write_text
+
+Records = Sequence[Mapping[str, Any]]
+
+_HEADLINE = {
+    "yes": "Yes: stack.",
+    "unsure": "Not proven: stay with the plain average.",
+    "no": "No: the plain average is enough.",
+}
+
+_ROWS = {
+    "test": "Locked test rows: no member, combiner or student was fitted, chosen or calibrated on their groups.",
+    "oof cross-fitted": (
+        "Cross-fitted out-of-fold rows: every combination was fitted without the groups it is scored on. They are nearly "
+        "clean, not wholly, because members of other folds saw these labels. A locked test split is the stronger proof."
+    ),
+}
+
+
+def write_report(
+    comparison: Comparison,
+    path: Path,
+    *,
+    curves: Records | None = None,
+    weights: Records | None = None,
+    audit: Records | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> None:
+    """The comparison as one self-contained HTML file: no script, font or picture is fetched from anywhere.
+
+    `curves` are records of member, fold, epoch, loss, kl; `weights` of arm, member, weight and perhaps low, high (without
+    them the arms' own weights are shown); `audit` of check, verdict, evidence, cure; `context` names and values for the
+    provenance table (versions, digests, what was fitted where).
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("foldstill.compare", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"number": _number, "signed": _signed, "percent": _percent, "count": _count, "p": _p_value}
+    sections = [
+        ("strata", "By stratum", [plots.strata_plot(comparison)]),
+        ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
+        (
+            "members",
+            "Members",
+            [
+                plots.weights_plot(_own_weights(comparison) if weights is None else weights),
+                plots.size_plot(comparison),
+                plots.correlation_plot(comparison),
+            ],
+        ),
+        ("curves", "Training", [plots.curves_plot(curves or ())]),
+        ("cost", "Cost", [plots.cost_plot(comparison)]),
+    ]
+    html = pages.get_template("report.html.j2").render(
+        c=comparison,
+        base=comparison[comparison.baseline],
+        headline=_HEADLINE[answer(comparison.arms, level=comparison.level)],
+        rows_meaning=_ROWS[comparison.rows],
+        arms=sorted(comparison.arms, key=lambda arm: arm.kl),
+        best=_best(comparison),
+        metrics=METRICS,
+        kinds=plots.KIND_COLOUR,
+        arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,
+        sections=[
+            (key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)
+        ],
+        audit=list(audit or ()),
+        context=dict(context or {}),
+    )
+    write_text(path, html)
+
+
+def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
+    """Records of the weights that arms carry themselves."""
+    return [
+        {
+            "arm": arm.name,
+            "member": comparison.members[m] if comparison.members else f"member {m + 1}",
+            "weight": weight,
+        }
+        for arm in comparison.arms
+        for m, weight in enumerate(arm.weights or ())
+    ]
+
+
+def _best(comparison: Comparison) -> dict[str, float]:
+    """The best value of each score that has a better side."""
+    best = {}
+    for key, metric in METRICS.items():
+        values = [float(v) for arm in comparison.arms if (v := arm.scores[key]) is not None]
+        if values:
+            aim = {"low": lambda v: v, "high": lambda v: -v, "one": lambda v: abs(v - 1), "zero": abs}[metric.better]
+            best[key] = min(values, key=aim)
+    return best
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}".replace("-", "−")
+
+
+def _count(value: float | None) -> str:
+    """Large counts with a unit: 28.0 M."""
+    if value is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def _p_value(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,33 @@
+"""The comparison as a table for the terminal."""
+
+from typing import TYPE_CHECKING
+
+from foldstill.compare.comparison import Comparison
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def arms_table(comparison: Comparison) -> "Table":
+    """Every arm, best first, at most 100 columns wide; `*` marks a difference that excludes zero after correction."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm", max_width=28, overflow="ellipsis", no_wrap=True)
+    for title in ("KL", "difference", f"{100 * comparison.level:g} % interval", "", "accuracy", "ECE", "worth"):
+        table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
+    for arm in sorted(comparison.arms, key=lambda arm: arm.kl):
+        d = arm.difference
+        sure = d is not None and d.significant and (arm.holm_p or 0.0) < 1 - comparison.level
+        table.add_row(
+            arm.name,
+            f"{arm.kl:.4f}",
+            "" if d is None else f"{d.estimate:+.4f}",
+            "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
+            "*" if sure else "",
+            f"{arm.scores['accuracy']:.3f}",
+            f"{arm.scores['ece']:.3f}",
+            "" if arm.worth is None else f"{arm.worth:.1f}",
+            style="dim" if d is None else "green" if sure and d.estimate < 0 else None,
+        )
+    return table
