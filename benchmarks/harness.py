@@ -67,7 +67,13 @@ def side_by_side(
             seconds.append(now() - start)
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
     ratio = Ratio(
-        name, statistics.median(ratios), min(ratios), max(ratios), statistics.median(mine), statistics.median(theirs), clock
+        name,
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        statistics.median(mine),
+        statistics.median(theirs),
+        clock,
     )
     print(ratio)
     return ratio

@@ -31,7 +31,10 @@ def test_defaults_fill_what_a_file_leaves_out() -> None:
 
 
 def test_a_shared_recipe_is_the_default_of_every_member() -> None:
-    text = GOOD + '[recipe]\nepochs = 3\nlr = 0.01\n[[member]]\nname = "b"\nnetwork = "test_vit"\nrecipe = { epochs = 7 }\n'
+    text = (
+        GOOD
+        + '[recipe]\nepochs = 3\nlr = 0.01\n[[member]]\nname = "b"\nnetwork = "test_vit"\nrecipe = { epochs = 7 }\n'
+    )
     a, b = parse_experiment(text, "x.toml").member
     assert (a.recipe.epochs, a.recipe.lr) == (3, 0.01)
     assert (b.recipe.epochs, b.recipe.lr) == (7, 0.01)

@@ -15,7 +15,11 @@ STAGES = ("base_models", "oof", "stacking", "distill", "data")
 
 def package_files() -> set[str]:
     wanted = {".py", ".toml", ".j2", ".typed"}
-    return {p.relative_to(PACKAGE.parent).as_posix() for p in PACKAGE.rglob("*") if p.suffix in wanted or p.name == "py.typed"}
+    return {
+        p.relative_to(PACKAGE.parent).as_posix()
+        for p in PACKAGE.rglob("*")
+        if p.suffix in wanted or p.name == "py.typed"
+    }
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -36,7 +36,9 @@ class ExportFormat(StrEnum):
 
 Target = Annotated[Path, typer.Argument(help="An experiment file, or the folder of a run.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> when not given.", show_default=False)]
-Jobs = Annotated[int | None, typer.Option(help="Processes of one thread each on a CPU; all cores when not given.", min=1)]
+Jobs = Annotated[
+    int | None, typer.Option(help="Processes of one thread each on a CPU; all cores when not given.", min=1)
+]
 On = Annotated[Device, typer.Option(help="Where to train.")]
 Force = Annotated[bool, typer.Option("--force", help="Do finished stages again.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
@@ -75,7 +77,12 @@ def init(
 
 @app.command()
 def run(
-    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+    target: Target,
+    out: Out = None,
+    jobs: Jobs = None,
+    device: On = Device.AUTO,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """Do all stages of an experiment: train, build the OOF table, stack, distill, compare. Finished stages are kept."""
     from foldstill.pipeline import open_target, run_all
@@ -88,7 +95,12 @@ def run(
 
 @app.command()
 def train(
-    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+    target: Target,
+    out: Out = None,
+    jobs: Jobs = None,
+    device: On = Device.AUTO,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train every member on every fold. Goes on where it was interrupted."""
     from foldstill.pipeline import open_target, train_stage
@@ -112,9 +124,13 @@ def oof_build(target: Target, out: Out = None) -> None:
 
 @app.command()
 def stack(
-    target: Annotated[Path, typer.Argument(help="An OOF table (.parquet), an experiment file, or the folder of a run.")],
+    target: Annotated[
+        Path, typer.Argument(help="An OOF table (.parquet), an experiment file, or the folder of a run.")
+    ],
     out: Out = None,
-    combiner: Annotated[list[str] | None, typer.Option(help="Only these, by kind; `foldstill stack --help` lists none: see docs.")] = None,
+    combiner: Annotated[
+        list[str] | None, typer.Option(help="Only these, by kind; `foldstill stack --help` lists none: see docs.")
+    ] = None,
     stratum: Annotated[list[str] | None, typer.Option(help="Fit and score only rows of these strata.")] = None,
     jobs: Jobs = None,
     force: Force = False,
@@ -135,7 +151,12 @@ def stack(
 
 @app.command()
 def distill(
-    target: Target, out: Out = None, jobs: Jobs = None, device: On = Device.AUTO, force: Force = False, quiet: Quiet = False
+    target: Target,
+    out: Out = None,
+    jobs: Jobs = None,
+    device: On = Device.AUTO,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """Teach the student held-out predictions of the teacher, and its twin votes only, at the same budget."""
     from foldstill.pipeline import distill_stage, open_target
@@ -160,21 +181,33 @@ def compare(
 
 @oof_app.command("import")
 def oof_import(
-    paths: Annotated[list[Path], typer.Argument(help="One .npz, one wide .parquet/.csv, or one .csv/.parquet a member.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="One .npz, one wide .parquet/.csv, or one .csv/.parquet a member.")
+    ],
     out: Annotated[Path, typer.Option(help="The table to write (.parquet).")] = Path("oof.parquet"),
-    labels: Annotated[Path | None, typer.Option(help="A .csv/.parquet with ids and votes, shares or a class a row.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A .csv/.parquet with ids and votes, shares or a class a row.")
+    ] = None,
     group: Annotated[str, typer.Option(help="The column or array that may not be split between folds.")] = "",
     fold: Annotated[str, typer.Option(help="The column or array with the fold of each row.")] = "",
     stratum: Annotated[str, typer.Option(help="The column or array that names a row's stratum.")] = "",
     space: Annotated[str, typer.Option(help="What the scores are: proba, logit or label.")] = "proba",
-    drop_members: Annotated[list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")] = None,
+    drop_members: Annotated[
+        list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")
+    ] = None,
 ) -> None:
     """Bring predictions made elsewhere into one checked table. Imports no torch."""
-    from foldstill.oof import ImportSettings, import_scores, write_table
     from foldstill.oof.audit import audit
 
+    from foldstill.oof import ImportSettings, import_scores, write_table
+
     settings = ImportSettings(
-        labels=str(labels or ""), group=group, fold=fold, stratum=stratum, space=space, drop_members=tuple(drop_members or ())
+        labels=str(labels or ""),
+        group=group,
+        fold=fold,
+        stratum=stratum,
+        space=space,
+        drop_members=tuple(drop_members or ()),
     )
     table = import_scores(paths, settings)
     write_table(table, out)

@@ -52,7 +52,9 @@ class FoldSettings:
             )
         plan = FoldPlan.read(root / self.path)
         if plan.ids.tolist() != labels.ids.tolist() or plan.groups.tolist() != labels.groups.tolist():
-            raise ExperimentError(f"{self.path} has other ids or groups than the data, or another order: make it from this data")
+            raise ExperimentError(
+                f"{self.path} has other ids or groups than the data, or another order: make it from this data"
+            )
         return plan
 
 
@@ -133,7 +135,9 @@ def parse_experiment(text: str, where: str) -> Experiment:
         experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         mistakes = [_sentence(detail, raw) for detail in error.errors()]
-        raise ExperimentError(f"{where} has {len(mistakes)} mistake{'s'[: len(mistakes) > 1]}:\n  " + "\n  ".join(mistakes)) from error
+        raise ExperimentError(
+            f"{where} has {len(mistakes)} mistake{'s'[: len(mistakes) > 1]}:\n  " + "\n  ".join(mistakes)
+        ) from error
     return experiment
 
 

@@ -46,7 +46,11 @@ def examine() -> "Table":
     for name in NEEDED:
         table.add_row(name, found.get(name, "missing"), "" if name in found else f"pip install {name}")
     for name, use in OPTIONAL.items():
-        table.add_row(name, found.get(name, "not installed"), f"only for {use}: pip install 'foldstill\\[onnx]'" * (name not in found))
+        table.add_row(
+            name,
+            found.get(name, "not installed"),
+            f"only for {use}: pip install 'foldstill\\[onnx]'" * (name not in found),
+        )
     table.add_row("CUDA", *_cuda())
     return table
 
@@ -58,4 +62,7 @@ def _cuda() -> tuple[str, str]:
         return "none", "members train on the CPU, in processes of one thread each"
     device = torch.cuda.get_device_properties(0)
     gib = device.total_memory / 2**30
-    return f"{device.name}, {gib:.0f} GiB", "members train one after the other on it, in bfloat16, data resident when it fits"
+    return (
+        f"{device.name}, {gib:.0f} GiB",
+        "members train one after the other on it, in bfloat16, data resident when it fits",
+    )

@@ -1,5 +1,38 @@
-"""The stages of a run in their order, each resumable; what the command line and notebooks call."""
+"""The stages of a run in their order, each resumable: what the command line and notebooks call."""
 
+from foldstill.compare.comparison import Comparison
+from foldstill.pipeline.compare import compare_stage
+from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.run import Report, Run, open_run, open_target, run_dir
+from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
+from foldstill.pipeline.train import oof_stage, train_stage
 
-__all__ = ["Report", "Run", "open_run", "open_target", "run_dir"]
+
+def run_all(run: Run) -> Comparison:
+    """All stages of an experiment, finished ones kept."""
+    train_stage(run)
+    oof_stage(run)
+    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
+    if run.experiment.student is not None:
+        distill_stage(run)
+    return compare_stage(run.dir)
+
+
+__all__ = [
+    "Comparison",
+    "Report",
+    "Run",
+    "Stacking",
+    "apply_combination",
+    "audit_table",
+    "compare_stage",
+    "distill_stage",
+    "oof_stage",
+    "open_run",
+    "open_stacking",
+    "open_target",
+    "run_all",
+    "run_dir",
+    "stack_stage",
+    "train_stage",
+]

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from foldstill.oof.audit import audit
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, Comparison, Cost, compare
 from foldstill.compare.arms import Kind
+from foldstill.data.labels import Labels
+from foldstill.data.simplex import kl_divergence
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
 from foldstill.manifest import DONE
-from foldstill.oof.audit import audit
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, ScoreTable
 from foldstill.rundir import RunDir
@@ -34,9 +36,15 @@ def compare_stage(folder: RunDir) -> Comparison:
     if folder.test.exists():
         test, labels = read_scores(folder.test), read_labels(folder.test)
         if not isinstance(test, FoldScores) or labels is None:
-            raise ExperimentError(f"{folder.test} holds no fold models or no labels: make it again with `foldstill oof build`")
+            raise ExperimentError(
+                f"{folder.test} holds no fold models or no labels: make it again with `foldstill oof build`"
+            )
         costs = _member_costs(folder, test)
-        arms = [*_members(test.mean(), costs), *_combinations(folder, "test.parquet", test.members, costs), *_students(folder)]
+        arms = [
+            *_members(test.mean(), costs),
+            *_combinations(folder, "test.parquet", test.members, costs),
+            *_students(folder, labels),
+        ]
         comparison = compare(arms, labels, rows="test", members=test.mean())
     else:
         arms = [*_members(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
@@ -83,14 +91,27 @@ def _weights(fitted: Fitted, members: tuple[str, ...]) -> NDArray[np.float64] | 
     return np.asarray([given.get(m, 0.0) for m in members])
 
 
-def _students(folder: RunDir) -> list[Arm]:
-    places: list[tuple[Path, Kind]] = [(folder.student, "student"), (folder.student_without_teacher, "student_without_teacher")]
+def _students(folder: RunDir, labels: Labels) -> list[Arm]:
+    """The students that were trained, each the one of the first seed, with the spread over further seeds in its note."""
+    places: list[tuple[Path, Kind]] = [
+        (folder.student, "student"),
+        (folder.student_without_teacher, "student_without_teacher"),
+    ]
     arms = []
     for place, kind in places:
-        if (place / DONE).exists():
-            done = read_json(place / DONE)
-            arms.append(Arm(done["name"], kind, _one_member(place / "test.parquet"), cost=Cost(**done["cost"]), note=done["note"]))
+        if not ((place / "test.parquet").exists() and (place / "cost.json").exists()):
+            continue
+        scores = read_scores(place / "test.parquet")
+        others = sorted(place.glob("seed-*/test.parquet"))
+        note = _spread([_one_member(p) for p in (place / "test.parquet", *others)], labels) if others else ""
+        cost = Cost(**read_json(place / "cost.json"))
+        arms.append(Arm(scores.members[0], kind, _one_member(place / "test.parquet"), cost=cost, note=note))
     return arms
+
+
+def _spread(by_seed: list[NDArray[np.float32]], labels: Labels) -> str:
+    kl = [kl_divergence(target=labels.target_NC, proba=proba) for proba in by_seed]
+    return f"KL over {len(kl)} seeds: mean {np.mean(kl):.4f}, standard deviation {np.std(kl, ddof=1):.4f}; shown is the first"
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:
@@ -111,5 +132,7 @@ def _curves(folder: RunDir) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for path in sorted(folder.members.glob("*/fold-*/history.csv")):
         with path.open(encoding="utf-8", newline="") as lines:
-            records += [{"member": path.parents[1].name, "fold": path.parent.name, **line} for line in csv.DictReader(lines)]
+            records += [
+                {"member": path.parents[1].name, "fold": path.parent.name, **line} for line in csv.DictReader(lines)
+            ]
     return records

@@ -1,5 +1,171 @@
-"""The student and its twin without a teacher, taught on the same rows at the same budget."""
+"""The student and its twin without a teacher, taught on the same rows at the same budget, scored on the locked rows.
 
+N rows, C classes.
+"""
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import Dataset
+from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets, train_student
 from foldstill.errors import DistillError
+from foldstill.files import write_json
 from foldstill.oof.store import read_scores, read_table, write_scores
-from foldstill.pipeline.run import Run
+from foldstill.oof.table import ScoreTable
+from foldstill.pipeline.run import Report, Run
+from foldstill.rundir import combination_folder
+from foldstill.stacking import load
+
+if TYPE_CHECKING:
+    from queue import Queue
+
+    from foldstill.base_models.engine import Epoch
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One student to train: settings, targets of the rows it learns from, seed and place."""
+
+    settings: StudentSettings
+    target_NC: NDArray[np.float64]
+    weight_N: NDArray[np.float64]
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.settings.name + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
+
+
+def distill_stage(run: Run) -> None:
+    """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones go on."""
+    rows, test = run.plan.oof_rows, run.plan.test_rows
+    if not len(test):
+        raise DistillError(
+            "a student needs locked test rows to be scored on, the plan has none: its teachers saw the labels of each other's "
+            "rows, so out-of-fold rows would be too kind to it; set folds.test_share"
+        )
+    lessons = _lessons(run)
+    for lesson, _ in zip(lessons, _trained(run, lessons, rows), strict=True):
+        scored = lesson.folder / "test.parquet"
+        if scored.exists() and (lesson.folder / "cost.json").exists() and not run.force:
+            continue
+        student = load_student(lesson.folder)
+        view = run.dataset.view(student.view)
+        labels = run.dataset.labels.take(test)
+        proba_NC = student.predict(view[test], device=run.device)
+        scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
+        write_json(lesson.folder / "cost.json", asdict(student.cost(view[test[:1]])))
+        write_scores(scores, scored, labels)
+
+
+def _lessons(run: Run) -> list[Lesson]:
+    settings = run.experiment.student
+    if settings is None:
+        raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
+    table = read_table(run.dir.require(run.dir.oof, "oof build"))
+    soft = _teacher(run, settings)
+    arms = [
+        (
+            settings,
+            mixed_targets(soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation),
+        )
+    ]
+    if settings.without_teacher:
+        alone = settings.untaught()
+        arms.append((alone, mixed_targets(None, table.labels, alone.mix, weight=alone.row_weight)))
+    places = {settings.name: run.dir.student, settings.untaught().name: run.dir.student_without_teacher}
+    return [
+        Lesson(one, target, weight, run.experiment.seed + seed, run.dir.seed(places[one.name], seed))
+        for seed in range(settings.seeds)
+        for one, (target, weight) in arms
+    ]
+
+
+def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:
+    """The teacher's held-out scores; for the ablation those of models that saw the rows."""
+    place = combination_folder(run.dir.root / settings.teacher)
+    if settings.ablation == "in_sample":
+        from foldstill.base_models.members import predict_members
+
+        labels = run.dataset.labels.take(run.plan.oof_rows)
+        views = {m.view: run.dataset.view(m.view)[run.plan.oof_rows] for m in run.experiment.member}
+        seen = predict_members(
+            run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids
+        )
+        return SoftTargets(labels.ids, load(place).apply(seen), settings.teacher, False, labels.classes)
+    scores = read_scores(place / "oof.parquet")
+    assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
+    return SoftTargets(scores.ids, scores.proba_NMC[:, 0], settings.teacher, True, scores.classes)
+
+
+def _trained(run: Run, lessons: list[Lesson], rows: NDArray[np.intp]) -> Iterator[None]:
+    """Each lesson learned, in order: side by side in processes of one thread on a CPU, one after the other on a GPU."""
+    import joblib
+    import torch
+
+    on_gpu = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    jobs = 1 if on_gpu else min(len(lessons), run.jobs or joblib.cpu_count())
+    if jobs == 1:
+        for lesson in lessons:
+            yield _learn(lesson, run.dataset, rows, run.device, run.force, run.report)
+        return
+    with _across_processes(run.report) as queue:
+        calls = (
+            joblib.delayed(_learn_elsewhere)(lesson, run.dataset, rows, run.device, run.force, queue)
+            for lesson in lessons
+        )
+        yield from joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+
+
+def _learn(lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str, force: bool, report: Report) -> None:
+    epochs = lesson.settings.recipe.epochs
+
+    def tell(epoch: "Epoch") -> None:
+        report(lesson.name, epoch.epoch + 1, epochs, f"training loss {epoch.loss:.4f}")
+
+    train_student(
+        lesson.settings,
+        dataset,
+        rows,
+        lesson.target_NC,
+        lesson.weight_N,
+        lesson.folder,
+        seed=lesson.seed,
+        device=device,
+        force=force,
+        on_progress=tell,
+    )
+
+
+def _learn_elsewhere(
+    lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str, force: bool, queue: "Queue[Any]"
+) -> None:
+    _learn(lesson, dataset, rows, device, force, lambda *told: queue.put(told))
+
+
+@contextmanager
+def _across_processes(report: Report) -> Iterator["Queue[Any]"]:
+    """A queue that other processes report into, read here until the block ends."""
+    with multiprocessing.Manager() as manager:
+        queue: Queue[Any] = manager.Queue()
+
+        def listen() -> None:
+            while (told := queue.get()) is not None:
+                report(*told)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield queue
+        finally:
+            queue.put(None)
+            listener.join()

@@ -69,8 +69,9 @@ def open_run(
     folder = run_folder(experiment, out)
     if folder.root.exists() and not folder.root.is_dir():
         raise ExperimentError(f"{folder.root} is a file: name a folder for the run")
-    write_text(folder.experiment, text)
-    write_json(folder.provenance, {"versions": versions(), "root": str(root.resolve())})
+    if not folder.experiment.exists() or folder.experiment.read_text(encoding="utf-8") != text:
+        write_text(folder.experiment, text)
+        write_json(folder.provenance, {"versions": versions(), "root": str(root.resolve())})
     return Run(experiment, folder, root, jobs, device, force, report)
 
 

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from foldstill.oof.audit import AuditReport, audit
 
 from foldstill.errors import StackError
 from foldstill.experiment import StackingSettings, read_experiment
 from foldstill.files import digest
 from foldstill.manifest import Stage
-from foldstill.oof.audit import AuditReport, audit
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.run import Report, RunDir, run_dir, silent
