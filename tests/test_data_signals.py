@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from foldstill.data.moments import dataset_moments
+from foldstill.data.signals import (
+    band_pass,
+    bin_means,
+    frame_power,
+    line_for_gaps,
+    mean_for_gaps,
+    mel_filters,
+    resize,
+    robust_scale,
+    window_frames,
+)
+from foldstill.errors import DataError
+
+
+def test_the_frame_product_is_the_power_of_the_zero_padded_transform(rng):
+    x = rng.standard_normal((1, 4000)).astype(np.float32)
+    frames = window_frames(x, 128, 39, "constant")[0]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(128) / 128)
+    wanted = np.abs(np.fft.rfft(frames * hann, n=1024)) ** 2
+    np.testing.assert_allclose(frame_power(frames, 1024, 3, 100), wanted[:, 3:103], rtol=1e-4, atol=1e-3)
+
+
+def test_a_mel_filter_bank_covers_its_band_with_triangles_of_area_one():
+    # Bands wide against a bin, so that sampling a triangle on the bins keeps its area.
+    filters = mel_filters(8, 4096, 200.0, 20.0)
+    assert filters.min() == 0
+    np.testing.assert_allclose(filters.sum(axis=0) * 200 / 4096, 1, rtol=2e-3)
+
+
+def test_gaps_are_filled_by_the_mean_or_by_a_line_and_a_dead_channel_is_zero():
+    x = np.array([[0, np.nan, 2, np.nan], [np.nan] * 4], dtype=np.float32)
+    np.testing.assert_array_equal(mean_for_gaps(x), [[0, 1, 2, 1], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(line_for_gaps(x), [[0, 1, 2, 2], [0, 0, 0, 0]])
+    whole = x[:1, :1]
+    assert mean_for_gaps(whole) is whole
+
+
+def test_the_band_pass_keeps_the_band_removes_the_rest_and_delays_nothing():
+    time = np.arange(10_000) / 200
+    kept, hum, drift = np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 60 * time), 5 * np.sin(2 * np.pi * 0.02 * time)
+    out = band_pass((kept + hum + drift)[None].astype(np.float32), 0.5, 30, order=4, sfreq_hz=200)[0]
+    np.testing.assert_allclose(out[1000:-1000], kept[1000:-1000], atol=0.03)
+    with pytest.raises(DataError, match=r"below 100\.0 Hz"):
+        band_pass(np.zeros((1, 100), np.float32), 1, 100, order=4, sfreq_hz=200)
+
+
+def test_the_robust_scale_is_sigma_for_noise_whatever_one_channel_does(rng):
+    x = 3 * rng.standard_normal((9, 20_000)).astype(np.float32)
+    x[0] *= 1000
+    assert robust_scale(x) == pytest.approx(3, rel=0.03)
+    assert robust_scale(np.zeros((2, 50), np.float32)) == 1
+
+
+def test_bin_means_drop_an_unfilled_bin():
+    np.testing.assert_array_equal(bin_means(np.arange(10, dtype=np.float32)[None], 4), [[1.5, 5.5]])
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize(("interpolation", "mode"), [("linear", "bilinear"), ("cubic", "bicubic")])
+@pytest.mark.parametrize("size", [(17, 20), (60, 31)])
+def test_resizing_is_torchs(rng, interpolation, mode, antialias, size):
+    torch = pytest.importorskip("torch")
+    x = rng.standard_normal((2, 33, 48)).astype(np.float32)
+    wanted = torch.nn.functional.interpolate(torch.from_numpy(x)[None], size=size, mode=mode, antialias=antialias)[0]
+    np.testing.assert_allclose(resize(x, *size, interpolation=interpolation, antialias=antialias), wanted, atol=2e-5)
+
+
+def test_moments_in_one_pass_are_those_of_two_passes(rng):
+    # A large mean against the spread: the difference of two sums of squares would lose it. 150 rows are three blocks.
+    array = (1000 + rng.standard_normal((150, 8, 9, 3)) * [1, 2, 3]).astype(np.float32)
+    rows = np.arange(0, 150, dtype=np.intp)
+    every, channel = dataset_moments(array, rows), dataset_moments(array, rows, per="channel")
+    wide = array.astype(np.float64)
+    assert float(every.mean) == pytest.approx(wide.mean(), abs=1e-4)
+    assert float(every.std) == pytest.approx(wide.std(), abs=1e-4)
+    np.testing.assert_allclose(channel.mean, wide.mean(axis=(0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(channel.std, wide.std(axis=(0, 1, 2)), atol=1e-4)
+
+
+def test_moments_do_not_keep_only_the_last_block():
+    """A reference project assigned the sum of each file instead of adding it, and normalised by the last file."""
+    array = np.zeros((200, 1, 1, 1), np.float32)
+    array[:100] = 1
+    total = dataset_moments(array, np.arange(200))
+    assert (total.count, float(total.mean), float(total.std)) == (200, 0.5, 0.5)
+
+
+def test_moments_see_training_rows_only(rng):
+    array = rng.standard_normal((20, 3, 50)).astype(np.float16)
+    rows = np.arange(0, 20, 2)
+    changed = array.copy()
+    changed[1::2] = 99
+    a, b = dataset_moments(array, rows, per="channel"), dataset_moments(changed, rows, per="channel")
+    np.testing.assert_array_equal(a.mean, b.mean)
+    assert a.mean.shape == (3,)
+
+
+def test_moments_refuse_no_rows_and_missing_values():
+    with pytest.raises(DataError, match="index of its training rows"):
+        dataset_moments(np.zeros((3, 1, 4)), np.empty(0, np.intp))
+    with pytest.raises(DataError, match="NaN or infinite"):
+        dataset_moments(np.full((3, 1, 4), np.nan), np.arange(3))
