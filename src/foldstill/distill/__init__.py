@@ -1,0 +1,30 @@
+"""A compact student that keeps what the ensemble knows: targets, training, cost, export. Imports no torch."""
+
+from foldstill.distill.onnx_file import OnnxStudent, predict_onnx
+from foldstill.distill.settings import StudentSettings
+from foldstill.distill.student import Student, distill, load_student, predict_student, train_student
+from foldstill.distill.targets import (
+    DirichletMix,
+    FixedMix,
+    SoftTargets,
+    TeacherOnly,
+    VotesOnly,
+    mixed_targets,
+)
+
+__all__ = [
+    "DirichletMix",
+    "FixedMix",
+    "OnnxStudent",
+    "SoftTargets",
+    "Student",
+    "StudentSettings",
+    "TeacherOnly",
+    "VotesOnly",
+    "distill",
+    "load_student",
+    "mixed_targets",
+    "predict_onnx",
+    "predict_student",
+    "train_student",
+]

@@ -1,0 +1,128 @@
+"""What a prediction costs: parameters, multiply-accumulates, bytes, and latency with the machine it was measured on."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foldstill.compare.arms import Cost
+from foldstill.errors import DistillError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one call on `rows` rows: median and 95th percentile, and where they were measured."""
+
+    rows: int
+    p50_ms: float
+    p95_ms: float
+    threads: int
+    processor: str
+
+
+def processor_name() -> str:
+    """The processor as its maker names it, or the machine type where nobody says."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure_latency(call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
+    """Wall-clock latency of `call`, which must predict `rows` rows on `threads` threads; three calls warm up."""
+    if repeats < 2:
+        raise DistillError(f"latency needs 2 repeats or more, got {repeats}: 30 give a stable median")
+    for _ in range(3):
+        call()
+    taken_ms = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        taken_ms.append((time.perf_counter() - start) * 1e3)
+    p50, p95 = np.percentile(taken_ms, [50, 95])
+    return Latency(rows, float(p50), float(p95), threads, processor_name())
+
+
+def count_macs(network: "nn.Module", example: "Tensor") -> int:
+    """Multiply-accumulates of convolutions and matrix products for one row, `example` being (1, ...)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(example)
+    network.train(was)
+    # Torch counts a multiply-accumulate as two operations.
+    return int(counter.get_total_flops()) // 2
+
+
+def measure_cost(
+    network: "nn.Module", example: "Tensor", *, batch: int = 32, threads: int = 1, repeats: int = 30
+) -> Cost:
+    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), latencies are medians.
+
+    The number of threads is torch's of the whole process while it measures, and is put back afterwards.
+    """
+    import torch
+
+    if example.shape[0] != 1:
+        raise DistillError(f"cost is of one row: give an example of shape (1, ...), got {tuple(example.shape)}")
+    tensors = [*network.parameters(), *network.buffers()]
+    away = {str(t.device) for t in tensors} - {"cpu"}
+    if away:
+        raise DistillError(f"latency is measured on the CPU, the network lies on {sorted(away)}: move a copy there")
+    many = example.expand(batch, *example.shape[1:]).contiguous()
+    was, before = network.training, torch.get_num_threads()
+    network.eval()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            one = measure_latency(lambda: network(example), 1, threads=threads, repeats=repeats)
+            whole = measure_latency(lambda: network(many), batch, threads=threads, repeats=max(2, repeats // 4))
+    finally:
+        torch.set_num_threads(before)
+        network.train(was)
+    return Cost(
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=count_macs(network, example),
+        latency_1_ms=one.p50_ms,
+        latency_batch_ms=whole.p50_ms,
+        batch=batch,
+        bytes=sum(t.numel() * t.element_size() for t in tensors),
+    )
+
+
+def total_cost(costs: Iterable[Cost]) -> Cost:
+    """The cost of running all of these on every row, as an ensemble does; None where one was not measured."""
+    parts = list(costs)
+    batches = {c.batch for c in parts}
+
+    def total(name: str) -> Any:
+        values = [getattr(c, name) for c in parts]
+        return None if not values or None in values else sum(values)
+
+    same_batch = len(batches) == 1
+    return Cost(
+        parameters=total("parameters"),
+        macs=total("macs"),
+        latency_1_ms=total("latency_1_ms"),
+        latency_batch_ms=total("latency_batch_ms") if same_batch else None,
+        batch=batches.pop() if same_batch else None,
+        bytes=total("bytes"),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """The machine a cost belongs to, for a model card."""
+    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}

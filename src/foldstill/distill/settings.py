@@ -1,0 +1,109 @@
+"""Settings of a student: its network, its training, and who teaches it. Imports neither torch nor pydantic."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
+
+from foldstill.base_models.specs import KL, Recipe, TimmMember
+from foldstill.distill.targets import Ablation, DirichletMix, Mix, TargetWeight, VotesOnly
+from foldstill.errors import DistillError
+
+LossName = Literal["kl", "mse", "standardised", "dist", "dkd", "jsd"]
+
+SIZES = {
+    "nano": "mobilenetv4_conv_small_050",
+    "small": "mobilenetv4_conv_small",
+    "base": "efficientnet_lite0",
+    "quality": "efficientnet_b0",
+}
+"""Named sizes: 1.0, 2.5, 3.4 and 4.0 M parameters. The first three have plain activations and no squeeze-excite, so
+int8 makes them faster; `quality` gains nothing from it."""
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """A compact network taught by a combination of many."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    network: str = "small"
+    """nano, small, base, quality, or any name out of `timm.list_models()`."""
+    name: str = "student"
+    """Its name in tables and reports."""
+    view: str = "image"
+    """The one view it reads, whatever its teachers read."""
+    image_size: int | tuple[int, int] | None = None
+    """Side, or height and width, that images are resized to; unset takes them as they are."""
+    pretrained: bool = False
+    """Start from timm's weights, which are downloaded once."""
+    stem_stride: int | None = None
+    """Stride of the first convolution; 1 keeps the resolution of small images."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How it is trained. Its loss and row_weight are those of members; the student's are below."""
+    teacher: str = "auto"
+    """The combination whose held-out predictions teach it."""
+    mix: Mix = field(default_factory=DirichletMix)
+    """How teacher and votes become one target."""
+    row_weight: TargetWeight = "effective"
+    """What a row counts: by the effective number of its votes, equally (none), by votes, or by log1p of votes."""
+    loss: LossName = "kl"
+    """What is minimised against the targets; all but kl are for comparison."""
+    temperature: float = 2.0
+    """Softens target and student in kl, standardised, dist, dkd and jsd; without a teacher it is always 1."""
+    seeds: int = 1
+    """How many students are trained, each from its own seed; scores are given with their spread."""
+    without_teacher: bool = True
+    """Also train the same student on the votes alone, at the same budget."""
+    ablation: Ablation = "none"
+    """in_sample: the teacher saw the rows; class_permuted: teacher rows swapped within a class. For comparison only."""
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise DistillError(f"a student's name must be usable as a folder name, got {self.name!r}")
+        if self.temperature <= 0:
+            raise DistillError(
+                f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are"
+            )
+        if self.seeds < 1:
+            raise DistillError(f"seeds must be 1 or more, got {self.seeds}")
+        if isinstance(self.mix, VotesOnly) and self.ablation != "none":
+            raise DistillError(
+                f"the ablation {self.ablation!r} is of a teacher, and a mix of votes has none: leave one out"
+            )
+        if self.loss not in get_args(LossName):
+            raise DistillError(f"loss must be one of {list(get_args(LossName))}, got {self.loss!r}")
+        for key, usual in (("early_stopping", None), ("second_stage", None), ("sampling", "uniform")):
+            if getattr(self.recipe, key) != usual:
+                raise DistillError(
+                    f"a student trains a fixed number of epochs on every row, got recipe.{key} = "
+                    f"{getattr(self.recipe, key)}: "
+                    "set it in the recipe of each member instead"
+                )
+        if self.loss == "mse" and self.temperature != 2.0:
+            raise DistillError("the mse of logits has no temperature: leave `temperature` out")
+
+    @property
+    def timm_name(self) -> str:
+        """The network's name in timm."""
+        return SIZES.get(self.network, self.network)
+
+    def untaught(self) -> "StudentSettings":
+        """The same student without a teacher, at the same budget.
+
+        Its temperature is 1: the mean over annotators of softened votes is not their softened mean (a single vote
+        stays one-hot at any T), so a student of few votes would end too sure at T > 1.
+        """
+        return replace(
+            self, name=f"{self.name} without teacher", mix=VotesOnly(), loss="kl", temperature=1.0, ablation="none"
+        )
+
+    def member(self) -> TimmMember:
+        """What the training engine trains; the loss of kind kl is the recipe's, another is handed over beside it."""
+        return TimmMember(
+            name=self.name,
+            network=self.timm_name,
+            view=self.view,
+            image_size=self.image_size,
+            pretrained=self.pretrained,
+            stem_stride=self.stem_stride,
+            recipe=replace(self.recipe, loss=KL(temperature=self.temperature), row_weight="none"),
+        )
