@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.columns import Columns, read_frame
 from foldstill.data.dataset import CONTENT, Dataset, given_group
-from foldstill.data.frames import read_frame, require_columns
-from foldstill.data.labels import Labels, as_ids
+from foldstill.data.labels import Labels
 from foldstill.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +63,12 @@ class FolderData:
 
     def load(self, root: Path) -> Dataset:
         """The data set, every image read once into one uint8 array; raises DataError naming files that are missing."""
-        where = root / self.table
-        frame = read_frame(where)
-        names = [self.file, *self.votes, *self.shares, self.label, self.id, given_group(self.group), self.stratum]
-        require_columns(frame, [n for n in names if n] + ([self.total] if isinstance(self.total, str) else []), where)
-        files = frame[self.file].astype(str).to_numpy() + self.suffix
-        images = self._read(root / self.path, [str(f) for f in files])
-        dataset = Dataset(self._labels(frame), {"image": images})
-        return dataset.grouped_by_content("image") if CONTENT in self.group else dataset
+        table = read_frame(root / self.table)
+        files = [f"{name}{self.suffix}" for name in table.get(self.file, "file").tolist()]
+        labels = self._labels(table)
+        dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
+        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
+        return dataset.grouped_by_content("image") if by_content else dataset
 
     @property
     def _height_width(self) -> tuple[int, int]:
@@ -101,19 +96,18 @@ class FolderData:
                 ) from error
         return images
 
-    def _labels(self, frame: "pd.DataFrame") -> Labels:
-        columns: dict[str, Any] = {"ids": frame[self.id or self.file].to_numpy()}
+    def _labels(self, table: Columns) -> Labels:
+        columns: dict[str, Any] = {"ids": table.get(self.id or self.file, "id")}
         if group := given_group(self.group):
-            columns["groups"] = frame[group].to_numpy()
+            columns["groups"] = table.get(group, "group")
         if self.stratum:
-            columns["stratum"] = frame[self.stratum].to_numpy()
+            columns["stratum"] = table.get(self.stratum, "stratum")
+        if self.label:
+            return Labels.from_hard(table.get(self.label, "label"), classes=self.classes or None, **columns)
+        names = self.votes or self.shares
+        columns["classes"] = self.classes or names
+        values = np.stack([table.get(name, "votes") for name in names], axis=1)
         if self.votes:
-            return Labels.from_votes(frame[list(self.votes)].to_numpy(), classes=self.classes or self.votes, **columns)
-        if self.shares:
-            total = frame[self.total].to_numpy() if isinstance(self.total, str) else self.total
-            return Labels.from_shares(
-                frame[list(self.shares)].to_numpy(), total, classes=self.classes or self.shares, **columns
-            )
-        return Labels.from_hard(
-            as_ids(frame[self.label].to_numpy(), self.label), classes=self.classes or None, **columns
-        )
+            return Labels.from_votes(values, **columns)
+        total = table.get(self.total, "total") if isinstance(self.total, str) else self.total
+        return Labels.from_shares(values, total, **columns)

@@ -43,6 +43,8 @@ def as_ids(values: ArrayLike, name: str) -> Strings:
             raise DataError(f"{name} holds NaN: every row needs a value")
         if (array == np.floor(array)).all():
             array = array.astype(np.int64)
+    if array.dtype.kind == "O" and any(value is None or value != value for value in array.tolist()):
+        raise DataError(f"{name} holds missing values: every row needs a value")
     return array.astype(np.str_)
 
 
@@ -182,18 +184,26 @@ class Labels:
         Without `classes` they are the different values of the labels, sorted.
         """
         labels = np.asarray(labels_N)
+        if labels.ndim != 1:
+            raise DataError(f"hard labels must be one class a row, got shape {labels.shape}: counts go to from_votes")
         if classes is None:
-            found, labels = np.unique(labels, return_inverse=True)
-            classes = as_ids(found, "labels").tolist()
+            found, labels = np.unique(as_ids(labels, "labels"), return_inverse=True)
+            classes = found.tolist()
         names = [str(c) for c in classes]
+        if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+            labels = labels.astype(np.int64)  # what a CSV reader makes of a column of integers
         if labels.dtype.kind not in "iu":
             place = {name: i for i, name in enumerate(names)}
-            unknown = sorted({str(v) for v in labels.tolist()} - set(place))
+            given = as_ids(labels, "labels").tolist()
+            unknown = sorted(set(given) - set(place))
             if unknown:
                 raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
-            labels = np.asarray([place[str(v)] for v in labels.tolist()])
-        if labels.ndim != 1 or (labels.size and not (labels.min() >= 0 and labels.max() < len(names))):
-            raise DataError(f"hard labels must be one index in 0..{len(names) - 1} a row, got shape {labels.shape}")
+            labels = np.asarray([place[name] for name in given], dtype=np.intp)
+        if labels.size and not (labels.min() >= 0 and labels.max() < len(names)):
+            raise DataError(
+                f"hard labels must be indices 0..{len(names) - 1}, got {labels.min()} to {labels.max()}: "
+                "number the classes from 0, or give labels by name"
+            )
         return cls.from_votes(np.eye(len(names))[labels], classes=names, **rest)
 
     def __len__(self) -> int:

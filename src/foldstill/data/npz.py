@@ -1,14 +1,13 @@
 """A data set in one `.npz`: arrays of images or signals beside votes, shares or hard labels."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.columns import Columns, read_npz
 from foldstill.data.dataset import CONTENT, Dataset, given_group
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
@@ -74,7 +73,7 @@ class NpzData:
         by_content = self.group == CONTENT or CONTENT in tuple(self.group)
         return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
 
-    def _labels(self, arrays: "Npz") -> Labels:
+    def _labels(self, arrays: Columns) -> Labels:
         columns: dict[str, Any] = {}
         for name, key in (("ids", self.id), ("groups", given_group(self.group)), ("stratum", self.stratum)):
             if key:
@@ -89,47 +88,11 @@ class NpzData:
             return Labels.from_annotators(arrays.get(self.annotators, "annotators"), classes=classes, **columns)
         return Labels.from_hard(arrays.get(self.labels, "labels"), classes=classes, **columns)
 
-    def _classes(self, arrays: "Npz") -> tuple[str, ...] | None:
+    def _classes(self, arrays: Columns) -> tuple[str, ...] | None:
         if not self.classes:
             return None
         names = arrays.get(self.classes, "classes").tolist() if isinstance(self.classes, str) else self.classes
         return tuple(str(name) for name in names)
-
-
-@dataclass(frozen=True)
-class Npz:
-    """The arrays of one file, by key."""
-
-    path: Path
-    arrays: Mapping[str, NDArray[Any]]
-
-    def get(self, key: str, role: str) -> NDArray[Any]:
-        """One array; raises DataError listing the keys when there is none."""
-        if key not in self.arrays:
-            raise DataError(
-                f"{self.path} has no {key!r} (for {role}), it has {sorted(self.arrays)}: name one of these keys"
-            )
-        try:
-            return self.arrays[key]
-        except ValueError as error:
-            raise DataError(
-                f"{key!r} in {self.path} holds Python objects, which are never unpickled: save plain numbers or strings"
-            ) from error
-
-
-def read_npz(path: Path) -> Npz:
-    """The arrays of an `.npz`, each read when asked for; nothing is unpickled."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"no file {path}: correct data.path, or put the file there") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not an .npz of arrays ({error}): write it with numpy.savez") from error
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise DataError(
-            f"{path} holds one bare array, not an .npz: write it with numpy.savez(file, images=..., votes=...)"
-        )
-    return Npz(path, loaded)
 
 
 def _channels_last(images: NDArray[Any], key: str) -> NDArray[Any]:

@@ -1,7 +1,9 @@
 """Score tables: the one value that everything before makes and everything after reads. Imports no torch."""
 
 from foldstill.oof.arrays import oof_table
-from foldstill.oof.imports import ImportSettings, import_scores
+from foldstill.oof.exports import export_table
+from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.imports import import_scores
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
@@ -10,6 +12,7 @@ __all__ = [
     "ImportSettings",
     "OOFTable",
     "ScoreTable",
+    "export_table",
     "import_scores",
     "oof_table",
     "read_labels",

@@ -135,6 +135,11 @@ class ScoreFile:
         )
 
 
+def is_score_file(path: Path) -> bool:
+    """Whether foldstill wrote this parquet file."""
+    return path.suffix == ".parquet" and b"foldstill" in (open_parquet(path).schema_arrow.metadata or {})
+
+
 def open_parquet(path: Path) -> Any:
     """The parquet file; raises OOFError when it is missing or something else, such as a CSV of another name."""
     import pyarrow as pa
