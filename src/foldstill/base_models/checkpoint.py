@@ -81,15 +81,3 @@ def changes(before: Any, after: Any, place: str = "") -> list[str]:
         keys = sorted(before.keys() | after.keys())
         return [line for key in keys for line in changes(before.get(key), after.get(key), f"{place}.{key}".lstrip("."))]
     return [] if before == after else [f"{place} was {json.dumps(before)}, is {json.dumps(after)}"]
-
-
-def stale(folder: Path, inputs: Mapping[str, Any]) -> bool:
-    """Whether a job's folder holds something made from other inputs, finished or not."""
-    from safetensors import safe_open
-
-    wanted = json.loads(json.dumps(dict(inputs)))
-    found = [json.loads(path.read_text(encoding="utf-8"))["inputs"] for path in folder.glob("done.json")]
-    for path in folder.glob("checkpoint-*.safetensors"):
-        with safe_open(path, framework="np") as stream:
-            found.append(json.loads(stream.metadata()["foldstill"])["made_from"])
-    return any(changes(before, wanted) for before in found)

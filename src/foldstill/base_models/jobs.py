@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.specs import EarlyStopping, Member
+from foldstill.base_models.specs import EarlyStopping, Trainable
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import MemberError
-from foldstill.files import digest, read_json, whole, write_json, write_text
+from foldstill.files import digest, read_json, whole, write_text
+from foldstill.manifest import DONE, Stage
 
 Rows = NDArray[np.intp]
 
@@ -42,7 +44,7 @@ class Progress:
 class Job:
     """One member, one fold, where its files go and what they are made from."""
 
-    member: Member
+    member: Trainable
     fold: int
     folder: Path
     inputs: Mapping[str, Any]
@@ -63,27 +65,26 @@ class Job:
         """Differs between members and folds, and does not depend on which other members there are."""
         return int(digest(self.inputs["seed"], self.member.name, self.fold), 16) % 2**31
 
-    def finished(self) -> Progress | None:
-        """The end of a job that is done, None for one that is not; raises MemberError when it was made from other inputs."""
-        from foldstill.base_models.checkpoint import changes
+    @property
+    def stage(self) -> Stage:
+        """The mark of its end, with what it is made from."""
+        return Stage(self.folder, self.inputs)
 
-        if not (self.folder / "done.json").exists():
-            return None
-        done = read_json(self.folder / "done.json")
-        changed = changes(done["inputs"], _plain(self.inputs))
-        if changed:
-            raise MemberError(
-                f"{self.name}: {self.folder} was made from other inputs: {'; '.join(changed)}: "
-                "use another run folder, or redo it with force"
-            )
+    def end(self) -> Progress:
+        """Where a finished job ended."""
+        done = read_json(self.folder / DONE)
         return Progress(self.member.name, self.fold, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
 
 
-def _plain(value: Any) -> Any:
-    """`value` as it comes back from a JSON file."""
-    import json
+def flat(name: str, value: Any) -> dict[str, Any]:
+    """Nested settings as one level of dotted names and JSON values, so that a change is named as exactly as it can be.
 
-    return json.loads(json.dumps(value))
+    >>> flat("member", {"recipe": {"epochs": 5}, "size": (32, 32)})
+    {'member.recipe.epochs': 5, 'member.size': [32, 32]}
+    """
+    if isinstance(value, Mapping) and value:
+        return {key: leaf for part in value for key, leaf in flat(f"{name}.{part}", value[part]).items()}
+    return {name: json.loads(json.dumps(value))}
 
 
 class Bench:
@@ -94,7 +95,7 @@ class Bench:
 
     def __init__(self) -> None:
         self._inputs: tuple[Any, str, Any] | None = None
-        self._network: tuple[Member, Any] | None = None
+        self._network: tuple[Trainable, Any] | None = None
 
     def inputs(self, view: NDArray[Any], device: str) -> Any:
         from foldstill.base_models.inputs import DeviceInputs
@@ -156,7 +157,7 @@ def run_job(
                 draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
                 valid_rows=valid,
                 keep_scaling=stage > 1,
-                checkpoint=Checkpoint(checkpoints[stage - 1], dict(job.inputs)),
+                checkpoint=Checkpoint(checkpoints[stage - 1], job.inputs),
                 on_epoch=report,
             )
         except MemberError as error:
@@ -175,16 +176,12 @@ def run_job(
     _write_history(job.folder / "history.csv", lines)
     held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)
     end = Progress(job.member.name, job.fold, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
-    write_json(
-        job.folder / "done.json",
-        {
-            "inputs": job.inputs,
-            "loss": end.loss,
-            "held_out_kl": held_out_kl,
-            "epochs": len(lines),
-            "cpu_s": round(time.process_time() - start, 2),
-            "parameters": sum(p.numel() for p in network.parameters()),
-        },
+    job.stage.finish(
+        loss=end.loss,
+        held_out_kl=held_out_kl,
+        epochs=len(lines),
+        cpu_s=round(time.process_time() - start, 2),
+        parameters=sum(p.numel() for p in network.parameters()),
     )
     for path in checkpoints:
         path.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
-from torch.nn import functional as F
 
 from foldstill.base_models.specs import AnyLoss, CrossEntropyKL
 

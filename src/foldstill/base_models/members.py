@@ -8,8 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.jobs import Bench, Job, Progress, run_job
-from foldstill.base_models.specs import Member
+from foldstill.base_models.device import one_thread, pick_device
+from foldstill.base_models.jobs import Bench, Job, Progress, flat, run_job
+from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings, as_ids
-from foldstill.errors import MemberError
+from foldstill.errors import ExperimentError, MemberError
 from foldstill.files import digest, read_json, write_json
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
@@ -30,7 +30,7 @@ _POLL_S = 0.5
 
 
 def train_members(
-    members: Sequence[Member],
+    members: Sequence[Trainable],
     dataset: Dataset,
     plan: FoldPlan,
     folder: Path,
@@ -47,10 +47,10 @@ def train_members(
     process); joblib's `parallel_config` chooses another backend. On a GPU all jobs run in this process. The same seed
     gives the same weights whatever the number of jobs. `on_progress` hears of epochs, from one thread at a time.
 
-    Raises MemberError for a member that cannot be built or trained, and for a folder made from other inputs, naming
-    what changed; `force` redoes that part.
+    Raises MemberError for a member that cannot be built or trained, and ExperimentError for a folder made from other
+    inputs, naming what changed; `force` redoes that part.
     """
-    device = _device(device)
+    device = pick_device(device)
     pending, finished = _plan_jobs(members, dataset, plan, folder, seed, device, force)
     tell = on_progress or (lambda progress: None)
     for progress in finished:
@@ -62,7 +62,7 @@ def train_members(
         _run_in_processes(pending, dataset, plan, n_jobs, tell)
         return
     bench = Bench()
-    with _one_thread(device):
+    with one_thread(device):
         for job in pending:
             run_job(job, dataset.view(job.member.view), dataset.labels, plan, bench, tell)
 
@@ -73,18 +73,8 @@ def _cpu_count() -> int:
     return int(joblib.cpu_count())
 
 
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise MemberError(f'device {wanted!r} is wanted, torch sees no CUDA device: use device = "auto" or "cpu"')
-    return wanted
-
-
 def _plan_jobs(
-    members: Sequence[Member], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, device: str, force: bool
+    members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, device: str, force: bool
 ) -> tuple[list[Job], list[Progress]]:
     """Jobs to run, long ones first, and the end of those already done. Every network is built once before any is trained."""
     twice = [name for name, count in Counter(m.name for m in members).items() if count > 1]
@@ -105,7 +95,7 @@ def _plan_jobs(
         job = None
         for fold in range(plan.n_folds):
             inputs = {
-                "member": asdict(member),  # type: ignore[call-overload]
+                **flat("member", asdict(member)),  # type: ignore[call-overload]
                 "labels": labels.digest,
                 "classes": list(labels.classes),
                 "plan": plan.digest,
@@ -115,11 +105,8 @@ def _plan_jobs(
                 "fold": fold,
             }
             job = Job(member, fold, folder / member.name / f"fold-{fold}", inputs, device)
-            if force and _is_stale(job):
-                shutil.rmtree(job.folder)
-            done = job.finished()
-            if done:
-                finished.append(done)
+            if _is_finished(job, force):
+                finished.append(job.end())
             else:
                 todo.append((0.0, job))
         if any(j.member is member for _, j in todo):
@@ -129,13 +116,20 @@ def _plan_jobs(
     return [job for _, job in todo], finished
 
 
-def _is_stale(job: Job) -> bool:
-    from foldstill.base_models.checkpoint import stale
+def _is_finished(job: Job, force: bool) -> bool:
+    """Whether nothing is left to do; with `force` what was made from other inputs, or left half done, is thrown away."""
+    try:
+        finished = job.stage.finished()
+    except ExperimentError:
+        if not force:
+            raise
+        finished = False
+    if force and not finished:
+        shutil.rmtree(job.folder, ignore_errors=True)
+    return finished
 
-    return stale(job.folder, job.inputs)
 
-
-def _cost(member: Member, view: NDArray[Any], n_classes: int) -> float:
+def _cost(member: Trainable, view: NDArray[Any], n_classes: int) -> float:
     """Floating point operations of one forward pass of one row: enough to put long jobs first."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -147,20 +141,6 @@ def _cost(member: Member, view: NDArray[Any], n_classes: int) -> float:
         with FlopCounterMode(display=False) as counter:
             network(torch.zeros(1, *shape))
     return float(counter.get_total_flops())
-
-
-@contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """One torch thread while a CPU trains, so that results do not depend on the number of cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _run_in_processes(
@@ -197,7 +177,7 @@ def _run_in_processes(
 
 def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan) -> Progress:
     path = job.folder / "progress.json"
-    with _one_thread(job.device):
+    with one_thread(job.device):
         try:
             return run_job(job, view, labels, plan, Bench(), lambda progress: write_json(path, asdict(progress)))
         finally:
@@ -212,7 +192,7 @@ def _read_progress(job: Job) -> Progress | None:
 
 
 def collect(
-    folder: Path, members: Sequence[Member], labels: Labels, plan: FoldPlan
+    folder: Path, members: Sequence[Trainable], labels: Labels, plan: FoldPlan
 ) -> tuple[OOFTable, FoldScores | None]:
     """The held-out scores of every member, and those of the test rows by all K fold models (None without a test split).
 
@@ -254,7 +234,7 @@ def _read_scores(path: Path, ids: Strings, classes: tuple[str, ...]) -> NDArray[
 
 def predict_members(
     folder: Path,
-    members: Sequence[Member],
+    members: Sequence[Trainable],
     views: Mapping[str, NDArray[Any]],
     classes: Sequence[str],
     device: str = "auto",
@@ -270,7 +250,7 @@ def predict_members(
     from foldstill.base_models.engine import predict
     from foldstill.base_models.inputs import DeviceInputs
 
-    device = _device(device)
+    device = pick_device(device)
     missing = sorted({m.view for m in members} - views.keys())
     if missing:
         raise MemberError(

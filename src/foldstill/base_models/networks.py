@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from foldstill.base_models.specs import TimmMember
 from foldstill.errors import MemberError

@@ -170,8 +170,8 @@ class Recipe:
         return replace(self, epochs=self.second_stage.epochs, lr=self.second_stage.lr, second_stage=None)
 
 
-class Member(Protocol):
-    """Settings of one kind of network. A new kind is a new class with these attributes; nothing is registered."""
+class Trainable(Protocol):
+    """What the loop over folds asks of a member's settings. A new kind is a new class with these; nothing is registered."""
 
     @property
     def name(self) -> str:
@@ -197,7 +197,7 @@ class Member(Protocol):
         """A fresh network from torch's global generator; `size` is (H, W) or (T,) of the view."""
         ...
 
-    def without_download(self) -> Member:
+    def without_download(self) -> Trainable:
         """The same network without pretrained weights: what a network is built as before its own weights are loaded."""
         ...
 
@@ -258,3 +258,7 @@ class TimmMember:
 
     def without_download(self) -> TimmMember:
         return replace(self, pretrained=False)
+
+
+Member = TimmMember
+"""Every kind of member an experiment file can name; a further kind joins this union."""

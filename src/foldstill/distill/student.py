@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.base_models.members import _device, _one_thread
+from foldstill.base_models.device import one_thread, pick_device
 from foldstill.base_models.specs import TimmMember
 from foldstill.compare.arms import Cost
 from foldstill.data.dataset import Dataset
@@ -51,7 +51,7 @@ class Student:
         from foldstill.base_models.engine import predict
         from foldstill.base_models.inputs import DeviceInputs
 
-        inputs = DeviceInputs(rows_N, _device(device))
+        inputs = DeviceInputs(rows_N, pick_device(device))
         if inputs.channels != len(self.network.input.mean):
             raise DistillError(
                 f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
@@ -239,10 +239,10 @@ def _train(
     whole_target, whole_weight = np.zeros((len(array), len(classes)), np.float32), np.zeros(len(array), np.float32)
     whole_target[rows], whole_weight[rows] = target, weight_N
     try:
-        with _one_thread(_device(device)):
+        with one_thread(pick_device(device)):
             history = fit(
                 network,
-                DeviceInputs(array, _device(device)),
+                DeviceInputs(array, pick_device(device)),
                 whole_target,
                 whole_weight,
                 rows,

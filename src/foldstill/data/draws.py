@@ -1,0 +1,75 @@
+"""What augmentations draw and where it lands: one number a row, strips of an axis, partners; all from one generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foldstill.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def check_share(kind: str, **shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise DataError(f"augmentation {kind}: {name} must be in [0, 1], got {value}")
+
+
+def rand(x: Tensor, generator: Generator, *shape: int) -> Tensor:
+    import torch
+
+    return torch.rand(len(x), *shape, generator=generator, device=x.device)
+
+
+def where(chosen_B: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    import torch
+
+    return torch.where(chosen_B.view(-1, *[1] * (old.ndim - 1)), new, old)
+
+
+def inside(x: Tensor, axis: int, start_B: Tensor, length_B: Tensor) -> Tensor:
+    """Mask that broadcasts against x: True where the position on `axis` is in [start, start + length)."""
+    import torch
+
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    place = torch.arange(x.shape[axis], device=x.device).view(shape)
+    start, end = (v.view(-1, *[1] * (x.ndim - 1)) for v in (start_B, start_B + length_B))
+    return (place >= start) & (place < end)
+
+
+def strip(x: Tensor, axis: int, share_B: Tensor, place_B: Tensor) -> Tensor:
+    """Mask of a strip: its length a share of the axis, its start drawn by `place` in [0, 1) where it fits."""
+    size = x.shape[axis]
+    length = (share_B * size).round()
+    return inside(x, axis, (place_B * (size - length + 1)).floor(), length)
+
+
+def images_only(kind: str, x: Tensor) -> None:
+    if x.ndim != 4:
+        raise DataError(
+            f"augmentation {kind} needs images (B, C, H, W), got a batch of shape {tuple(x.shape)}: leave it out"
+        )
+
+
+def partners(x: Tensor, generator: Generator, group_B: Tensor | None) -> Tensor:
+    """A partner for each row, drawn within its group (a fold, a class); the whole batch is one group without."""
+    import torch
+
+    keys = rand(x, generator, 2)
+    if group_B is not None:
+        keys = keys.double() + group_B.double()[:, None]
+    order = keys.argsort(dim=0)
+    partner = torch.empty(len(x), dtype=torch.long, device=x.device)
+    # Both orders list the groups at the same places, so pairing them by place stays within groups.
+    partner[order[:, 0]] = order[:, 1]
+    return partner
+
+
+def beta(x: Tensor, alpha: float, generator: Generator) -> Tensor:
+    """Beta(alpha, alpha) for each row, from two gamma draws (torch.distributions takes no generator)."""
+    import torch
+
+    gamma = torch._standard_gamma(torch.full((len(x), 2), alpha, device=x.device), generator=generator)
+    return (gamma[:, 0] / gamma.sum(dim=1)).nan_to_num(0.5)
