@@ -25,7 +25,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, losses: Seque
     if recipe.schedule == "one_cycle":
         peak = rising - 1
         if step <= peak:
-            return recipe.lr * _cosine(_ONE_CYCLE_START, 1.0, step / peak)
+            return recipe.lr * _cosine(_ONE_CYCLE_START, 1.0, step / peak if peak > 0 else 1.0)
         return recipe.lr * _cosine(1.0, _ONE_CYCLE_END, (step - peak) / (total - 1 - peak) if total - 1 > peak else 1.0)
     if step < rising:
         return recipe.lr * (step + 1) / (rising + 1)
