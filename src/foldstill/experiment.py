@@ -14,7 +14,9 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from foldstill.base_models.specs import Member
+from pydantic import Discriminator
+
+from foldstill.base_models.specs import TimmMember
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.sources import DataSettings
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 STRICT = {"extra": "forbid"}
+BY_KIND = Discriminator("kind")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class FoldSettings:
 class StackingSettings:
     """Which combiners are fitted."""
 
-    combiner: tuple[CombinerSettings, ...] = field(default_factory=default_combiners)
+    combiner: tuple[Annotated[CombinerSettings, BY_KIND], ...] = field(default_factory=default_combiners)
     """The combiners, each with its `kind`; all the usual ones when none is named."""
 
     __pydantic_config__: ClassVar = STRICT
@@ -80,9 +83,9 @@ class Experiment:
 
     name: str
     """The name of the run folder."""
-    data: DataSettings
+    data: Annotated[DataSettings, BY_KIND]
     """Where inputs and labels come from."""
-    member: tuple[Member, ...]
+    member: tuple[TimmMember, ...]
     """The base models, each trained once a fold."""
     seed: int = 0
     """Every random number of the run derives from it."""
