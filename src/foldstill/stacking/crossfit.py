@@ -6,7 +6,7 @@ N rows, M members, C classes, K folds.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Combiner, Fitted, Proba, fit
+
+C = TypeVar("C", bound=Combiner)
 
 Folds = NDArray[Any] | int | None
 """None: the table's own folds. A number: that many fresh group folds. An array: one fold a row, groups whole."""
@@ -94,6 +96,17 @@ def fit_all(
         if on_progress:
             on_progress(done, len(work), f"{one.name}, all rows")
     return [fitted[c] for c in range(len(combiners))]
+
+
+def pick(candidates: Sequence[C], table: OOFTable, *, folds: int, seed: int = 0) -> C:
+    """The candidate with the lowest cross-fitted KL over fresh group folds of the table; the earlier one of equals.
+
+    How a combiner chooses its own settings inside its `fit`. A single candidate is taken without a fit.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    fold_N = group_folds(table.labels.groups, folds, seed=seed)
+    return min(candidates, key=lambda candidate: crossfit(candidate, table, folds=fold_N).kl)
 
 
 def group_folds(groups: NDArray[Any], n_folds: int, *, seed: int = 0) -> NDArray[np.int16]:

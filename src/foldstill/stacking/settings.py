@@ -4,13 +4,34 @@ from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
 from foldstill.stacking.combiner import Combiner
 from foldstill.stacking.convex import Convex
+from foldstill.stacking.gated import Gated
+from foldstill.stacking.gradient_boosting import LightGBM
+from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
+from foldstill.stacking.logistic import Logistic
+from foldstill.stacking.mlp import MLP
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.super_learner import Super
 
-CombinerSettings = Average | Geometric | Median | Trimmed | Recalibrated | Convex | LogPool | Auto
+CombinerSettings = (
+    Average
+    | Geometric
+    | Median
+    | Trimmed
+    | Recalibrated
+    | Convex
+    | Greedy
+    | LogPool
+    | Gated
+    | Logistic
+    | MLP
+    | LightGBM
+    | Super
+    | Auto
+)
 """One of these, told apart by `kind`."""
 
 
 def default_combiners() -> tuple[Combiner, ...]:
-    """The combiners every comparison has."""
-    return (Average(), Geometric(), Recalibrated(), Convex(), LogPool(), Auto())
+    """The combiners every comparison has, the dearest last."""
+    return (Average(), Geometric(), Recalibrated(), Convex(), LogPool(), MLP(), LightGBM(), Auto())

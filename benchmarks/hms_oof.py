@@ -1,0 +1,93 @@
+"""Combiners on real HMS out-of-fold predictions, cross-fitted over the table's own folds: all rows and by number of votes.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--jobs 2] [--all]
+
+The file holds `pred` (N, M, C), `target` shares, `min_votes`, `quality` (0: 1-2 votes, 1: 3-9, 2: 10 or more), `fold`,
+`patient_id`, `members`, `classes`. Second inference runs (`*_nb`, `*_nbtta`) are left out. Families are input x stage.
+`--all` adds the dear combiners.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from foldstill.compare.bootstrap import paired_intervals
+from foldstill.data.labels import Labels
+from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.stacking import Combiner, crossfit_all, default_combiners, fit_all
+from foldstill.stacking.averages import Median, Trimmed
+from foldstill.stacking.convex import Convex
+from foldstill.stacking.gated import Gated
+from foldstill.stacking.greedy import Greedy
+from foldstill.stacking.log_pool import LogPool
+from foldstill.stacking.logistic import Logistic, linear_logits
+from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.super_learner import Super
+
+CHEAP: tuple[Combiner, ...] = (
+    Median(),
+    Trimmed(),
+    Recalibrated(name="vector_scaled", slope="per_class"),
+    Recalibrated(name="convex+recal", of=Convex()),
+    Recalibrated(name="convex_tied+recal", of=Convex(tied=True)),
+    LogPool(name="log_pool_tied", tied=True),
+    Greedy(),
+    Gated(),
+)
+DEAR: tuple[Combiner, ...] = (
+    Logistic(),
+    Logistic(name="logistic_stats", features="statistics"),
+    linear_logits(),
+    Super(),
+)
+ROWS = {"all rows": None, ">= 10 votes": 2, "3-9 votes": 1}
+
+
+def hms_table(path: Path) -> tuple[OOFTable, np.ndarray]:
+    """The table without second inference runs, and the vote stratum of each row."""
+    with np.load(path, allow_pickle=False) as file:
+        members = [str(m) for m in file["members"]]
+        kept = [i for i, m in enumerate(members) if not m.endswith(("_nb", "_nbtta"))]
+        target = file["target"].astype(np.float64)
+        labels = Labels.from_shares(
+            target / target.sum(axis=1, keepdims=True),
+            file["min_votes"],
+            ids=np.arange(len(target)),
+            groups=file["patient_id"],
+            classes=[str(c) for c in file["classes"]],
+            stratum=file["quality"],
+        )
+        names = tuple(members[i] for i in kept)
+        families = tuple(f"{m.split('_')[0]}-{'stage2' if 'stage2' in m else 'stage1'}" for m in names)
+        scores = ScoreTable(labels.ids, names, labels.classes, np.ascontiguousarray(file["pred"][:, kept]), families)
+        return OOFTable(scores, labels, file["fold"].astype(np.int16)), file["quality"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--all", action="store_true")
+    options = parser.parse_args()
+    table, quality_N = hms_table(options.path)
+    defaults = default_combiners()
+    for title, quality in ROWS.items():
+        rows = table if quality is None else table.take(quality_N == quality)
+        start = time.perf_counter()
+        fits = crossfit_all(defaults, rows, jobs=options.jobs)
+        fit_all(defaults, rows, jobs=options.jobs)
+        seconds = time.perf_counter() - start
+        fits += crossfit_all(CHEAP + (DEAR if options.all else ()), rows, jobs=options.jobs)
+        difference_NA = np.stack([fit.row_kl_N - fits[0].row_kl_N for fit in fits], axis=1)
+        gains = paired_intervals(difference_NA, rows.labels.groups)
+        print(f"\n{title}: {len(rows)} rows, {len(np.unique(rows.labels.groups))} patients, defaults {seconds:.0f} s")
+        for fit, gain in zip(fits, gains, strict=True):
+            print(f"  {fit.name:20s} {fit.kl:.4f}  {gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
+            for note in dict.fromkeys(note for note in fit.notes if note):
+                print(f"      {note}")
+
+
+if __name__ == "__main__":
+    main()
