@@ -2,6 +2,7 @@
 
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
+from foldstill.stacking.best_member import BestMember
 from foldstill.stacking.combiner import Combiner
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.gated import Gated
@@ -15,6 +16,7 @@ from foldstill.stacking.super_learner import Super
 
 CombinerSettings = (
     Average
+    | BestMember
     | Geometric
     | Median
     | Trimmed
@@ -34,4 +36,4 @@ CombinerSettings = (
 
 def default_combiners() -> tuple[Combiner, ...]:
     """The combiners every comparison has, the dearest last."""
-    return (Average(), Geometric(), Recalibrated(), Convex(), LogPool(), MLP(), LightGBM(), Auto())
+    return (Average(), BestMember(), Geometric(), Recalibrated(), Convex(), LogPool(), MLP(), LightGBM(), Auto())
