@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_
 
 from pydantic import Discriminator
 
-from foldstill.base_models.specs import TimmMember
+from foldstill.base_models.specs import Member
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.sources import DataSettings
@@ -85,7 +85,7 @@ class Experiment:
     """The name of the run folder."""
     data: Annotated[DataSettings, BY_KIND]
     """Where inputs and labels come from."""
-    member: tuple[TimmMember, ...]
+    member: tuple[Member, ...]
     """The base models, each trained once a fold."""
     seed: int = 0
     """Every random number of the run derives from it."""

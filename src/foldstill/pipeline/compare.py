@@ -1,6 +1,7 @@
 """Every arm of a run on the same rows, from what the stages left on disk."""
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ def compare_stage(folder: RunDir) -> Comparison:
         comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
     comparison.write(folder.root)
     context = read_json(folder.provenance)["versions"] if folder.provenance.exists() else {}
-    write_report(comparison, folder.report, curves=_curves(folder), audit=audit(table), context=context)
+    findings = [
+        {"check": f"{f.id} {f.name}", "verdict": f.verdict, "evidence": f.evidence, "cure": f.cure}
+        for f in audit(table).findings
+    ]
+    write_report(comparison, folder.report, curves=_curves(folder), audit=findings, context=context)
     return comparison
 
 
@@ -128,11 +133,12 @@ def _member_costs(folder: RunDir, test: FoldScores) -> dict[str, Cost]:
 
 
 def _curves(folder: RunDir) -> list[dict[str, Any]]:
-    """One record an epoch of every training history of the run."""
+    """One record an epoch of every training history of the run: training loss, and KL on the inner split if there is one."""
     records: list[dict[str, Any]] = []
     for path in sorted(folder.members.glob("*/fold-*/history.csv")):
         with path.open(encoding="utf-8", newline="") as lines:
-            records += [
-                {"member": path.parents[1].name, "fold": path.parent.name, **line} for line in csv.DictReader(lines)
-            ]
+            for epoch, line in enumerate(csv.DictReader(lines), start=1):
+                inner = float(line["inner_kl"])
+                record = {"member": path.parents[1].name, "fold": path.parent.name, "epoch": epoch}
+                records.append(record | {"loss": float(line["loss"]), "kl": None if math.isnan(inner) else inner})
     return records
