@@ -13,7 +13,8 @@ from torch import Tensor
 from foldstill.base_models.losses import Loss, loss_for, row_kl
 from foldstill.base_models.specs import KL
 from foldstill.distill.settings import LossName
-from foldstill.errors import DistillError
+
+_TINY = 1e-7
 
 
 def kd_loss(logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -102,22 +103,6 @@ def make_loss(name: LossName, temperature: float) -> Loss:
             return partial(dkd_loss, temperature=temperature)
         case "jsd":
             return partial(jsd_loss, temperature=temperature)
-
-
-def check_targets(target_NC: Tensor) -> None:
-    """Raise DistillError when a target row is no distribution: logits would pass every loss and teach nonsense."""
-    sums = target_NC.sum(1)
-    wrong = ((sums - 1).abs() > 1e-3) | (target_NC < 0).any(1) | ~torch.isfinite(sums)
-    if wrong.any():
-        row = int(wrong.nonzero()[0, 0])
-        raise DistillError(
-            f"targets must be rows that sum to 1, {int(wrong.sum())} are not; first row {row}, sum "
-            f"{float(sums[row]):.4g}: "
-            "give probabilities, not logits or counts"
-        )
-
-
-_TINY = 1e-7
 
 
 def _mean(rows_B: Tensor, weight_B: Tensor) -> Tensor:

@@ -56,9 +56,9 @@ class DirichletMix:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    kind: Literal["dirichlet"] = "dirichlet"
     votes: float | None = None
     """How many votes the teacher counts as; unset, the likelihood of the votes decides."""
+    kind: Literal["dirichlet"] = "dirichlet"
 
     def __post_init__(self) -> None:
         if self.votes is not None and not self.votes > 0:
@@ -71,9 +71,9 @@ class FixedMix:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    kind: Literal["fixed"] = "fixed"
     share: float = 0.5
     """The teacher's share of the target, between 0 and 1."""
+    kind: Literal["fixed"] = "fixed"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

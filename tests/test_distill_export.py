@@ -1,0 +1,142 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foldstill.base_models.specs import TimmMember
+from foldstill.distill import OnnxStudent, Student, predict_onnx
+from foldstill.distill.export import export_onnx, export_program, quantise
+from foldstill.errors import DistillError
+
+onnxruntime = pytest.importorskip("onnxruntime")
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    network = TimmMember(name="s", network="test_efficientnet", image_size=24).build(3, 3, (16, 16)).eval()
+    network.input.mean.fill_(127.0)
+    network.input.std.fill_(60.0)
+    # Untrained logits are nearly equal; larger ones make differences visible.
+    network.body.get_classifier().weight.data.mul_(20)
+    return Student(network, CLASSES, "image")
+
+
+@pytest.fixture(scope="module")
+def exported(student, images, tmp_path_factory):
+    return student.export(tmp_path_factory.mktemp("onnx") / "student.onnx", images, about={"teacher": "average"})
+
+
+def test_the_file_agrees_with_the_student_for_any_number_of_rows(student, exported, images):
+    for n in (1, 5, 48):
+        np.testing.assert_allclose(predict_onnx(exported, images[:n]), student.predict(images[:n]), atol=1e-5)
+    np.testing.assert_allclose(predict_onnx(exported, images, batch=7), student.predict(images), atol=1e-5)
+    assert predict_onnx(exported, images[:0]).shape == (0, 3)
+
+
+def test_the_file_says_what_it_takes_and_what_it_gives(exported):
+    about = OnnxStudent(exported).about
+    assert about["classes"] == list(CLASSES)
+    assert about["mean"] == [127.0] * 3
+    assert about["resize"] == [24, 24]
+    assert (about["row_shape"], about["dtype"], about["view"]) == ([16, 16, 3], "uint8", "image")
+    assert about["teacher"] == "average"
+
+
+def test_a_file_predicts_without_torch(exported, images, tmp_path):
+    np.save(tmp_path / "rows.npy", images)
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from foldstill.distill import predict_onnx; "
+        f"p = predict_onnx(Path({str(exported)!r}), np.load({str(tmp_path / 'rows.npy')!r})); "
+        "print(p.shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(48, 3) False\n"
+
+
+def test_a_file_refuses_rows_that_it_would_misread(exported, images, tmp_path):
+    with pytest.raises(DistillError, match="wants rows of shape"):
+        predict_onnx(exported, images[:, :8])
+    with pytest.raises(DistillError, match="wants uint8 as in training"):
+        predict_onnx(exported, images.astype(np.float32) / 255)
+    with pytest.raises(DistillError, match="no ONNX file"):
+        predict_onnx(tmp_path / "none.onnx", images)
+    (tmp_path / "text.onnx").write_text("not a graph")
+    with pytest.raises(DistillError, match="is not an ONNX file"):
+        predict_onnx(tmp_path / "text.onnx", images)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_smaller_precision_is_smaller_nearly_the_same_and_measured(student, exported, images, tmp_path, precision):
+    target = student.predict(images[24:]) * 0.5 + 0.5 / 3
+    made = quantise(
+        exported,
+        tmp_path / "small.onnx",
+        precision,
+        calibration_N=images[:24],
+        held_out_N=images[24:],
+        target_NC=target,
+    )
+    assert made.bytes == made.path.stat().st_size < exported.stat().st_size
+    assert made.rise <= 0.01
+    assert OnnxStudent(made.path).about["precision"] == precision
+    assert np.abs(predict_onnx(made.path, images) - student.predict(images)).max() < 0.05
+
+
+def test_a_precision_that_costs_too_much_is_refused_and_leaves_no_file(exported, student, images, tmp_path):
+    # Against the float student's own scores every change is a loss.
+    target = predict_onnx(exported, images[24:])
+    target = (target + 1e-6) / (target + 1e-6).sum(1, keepdims=True)
+    with pytest.raises(DistillError, match=r"int8 is refused: KL on 24 held-out rows rises"):
+        quantise(
+            exported,
+            tmp_path / "q.onnx",
+            "int8",
+            calibration_N=images[:24] // 16,
+            held_out_N=images[24:],
+            target_NC=target,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_refused_when_the_file_differs_from_the_network(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("foldstill.distill.export.PARITY", -1.0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    with pytest.raises(DistillError, match="differs from the network"):
+        export_onnx(_Floats(network), images, tmp_path / "s.onnx", classes=CLASSES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_are_exported_as_they_lie(rng, tmp_path):
+    signals = rng.normal(size=(4, 2, 50)).astype(np.float32)
+    module = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))
+    path = export_onnx(module, signals, tmp_path / "s.onnx", classes=CLASSES, view="eeg")
+    with torch.no_grad():
+        wanted = torch.softmax(module.eval()(torch.from_numpy(signals)), 1).numpy()
+    np.testing.assert_allclose(predict_onnx(path, signals), wanted, atol=1e-6)
+
+
+def test_a_torch_export_program_gives_the_same_scores(student, images, tmp_path):
+    path = export_program(student.network, images, tmp_path / "student.pt2")
+    program = torch.export.load(path)
+    with torch.no_grad():
+        got = program.module()(torch.from_numpy(images[:5])).numpy()
+    np.testing.assert_allclose(got, student.predict(images[:5]), atol=1e-5)
+
+
+class _Floats(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, raw):
+        return self.inner(raw.float())

@@ -1,0 +1,137 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foldstill.base_models.specs import Recipe
+from foldstill.data.dataset import Dataset
+from foldstill.data.labels import Labels
+from foldstill.data.simplex import kl_divergence
+from foldstill.distill import StudentSettings, distill, load_student, predict_student, train_student
+from foldstill.errors import DistillError, ExperimentError
+
+SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=3, batch_size=16), temperature=1.0)
+
+
+@pytest.fixture
+def dataset(rng):
+    """Forty 16 x 16 images whose bright corner is their class."""
+    hard = np.arange(40) % 4
+    images = rng.integers(0, 60, (40, 16, 16, 3))
+    for i, c in enumerate(hard):
+        images[i, 8 * (c // 2) : 8 * (c // 2) + 8, 8 * (c % 2) : 8 * (c % 2) + 8] += 150
+    return Dataset(Labels.from_hard(hard, classes=list("abcd")), {"image": images.astype(np.uint8)})
+
+
+def train(dataset, folder, settings=SETTINGS, rows=None, **rest):
+    rows = np.arange(30) if rows is None else rows
+    return train_student(settings, dataset, rows, dataset.labels.target_NC[rows], np.ones(len(rows)), folder, **rest)
+
+
+def test_a_student_leaves_its_files_and_is_read_back_with_the_same_scores(dataset, tmp_path):
+    heard = []
+    student = train(dataset, tmp_path, on_progress=heard.append)
+    assert {p.name for p in tmp_path.iterdir()} == {"weights.safetensors", "history.csv", "done.json"}
+    assert [e.epoch for e in heard] == [0, 1, 2]
+    with (tmp_path / "history.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 3
+    rows = dataset.view("image")[30:]
+    proba = student.predict(rows)
+    assert proba.sum(1) == pytest.approx(1)
+    np.testing.assert_array_equal(predict_student(tmp_path, {"image": rows}), proba)
+    assert load_student(tmp_path).classes == ("a", "b", "c", "d")
+
+
+def test_a_student_learns_what_its_targets_say(dataset, tmp_path):
+    student = train(dataset, tmp_path, replace(SETTINGS, recipe=Recipe(epochs=25, batch_size=10)))
+    target = dataset.labels.target_NC[30:]
+    assert kl_divergence(target=target, proba=student.predict(dataset.view("image")[30:])) < 0.5
+
+
+def test_rows_outside_those_given_do_not_reach_the_student(dataset, tmp_path):
+    one = train(dataset, tmp_path / "one")
+    changed = np.array(dataset.view("image"))
+    changed[30:] = 255 - changed[30:]
+    other = train(replace(dataset, views={"image": changed}), tmp_path / "other")
+    rows = dataset.view("image")[:10]
+    np.testing.assert_array_equal(one.predict(rows), other.predict(rows))
+
+
+def test_a_finished_student_is_not_trained_again_and_changed_inputs_are_named(dataset, tmp_path):
+    train(dataset, tmp_path)
+    heard = []
+    train(dataset, tmp_path, on_progress=heard.append)
+    assert heard == []
+    with pytest.raises(ExperimentError, match="seed"):
+        train(dataset, tmp_path, seed=1)
+    with pytest.raises(ExperimentError, match="targets"):
+        train(dataset, tmp_path, rows=np.arange(10, 40))
+    train(dataset, tmp_path, seed=1, force=True, on_progress=heard.append)
+    assert len(heard) == 3
+
+
+def test_an_interrupted_student_goes_on_to_the_same_bytes(dataset, tmp_path):
+    train(dataset, tmp_path / "whole")
+
+    def stop(epoch):
+        if epoch.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tmp_path / "parts", on_progress=stop)
+    heard = []
+    train(dataset, tmp_path / "parts", on_progress=heard.append)
+    assert [e.epoch for e in heard] == [2]
+    whole, parts = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_every_loss_trains(dataset, tmp_path):
+    short = Recipe(epochs=1, batch_size=16)
+    for loss in ("mse", "standardised", "dist", "dkd", "jsd"):
+        student = train(dataset, tmp_path / loss, replace(SETTINGS, loss=loss, temperature=2.0, recipe=short))
+        assert np.isfinite(student.predict(dataset.view("image")[:4])).all()
+
+
+def test_targets_of_the_wrong_shape_and_missing_students_are_refused(dataset, tmp_path):
+    with pytest.raises(DistillError, match="make them for the rows"):
+        train_student(SETTINGS, dataset, np.arange(30), dataset.labels.target_NC, np.ones(40), tmp_path)
+    with pytest.raises(DistillError, match="no trained student"):
+        load_student(tmp_path)
+    student = train(dataset, tmp_path)
+    with pytest.raises(DistillError, match="reads 3 channels"):
+        student.predict(dataset.view("image")[..., :1])
+    with pytest.raises(DistillError, match=r"reads the view 'image'"):
+        predict_student(tmp_path, {"eeg": dataset.view("image")})
+
+
+def test_a_notebook_distils_any_ensemble_of_members(dataset):
+    rng = np.random.default_rng(1)
+    members = rng.dirichlet(np.ones(4), (40, 3)) * 0.3 + 0.7 * dataset.labels.target_NC[:, None]
+    votes = dataset.labels.votes_NC.copy()
+    votes[:5] = 0
+    student = distill(members, dataset.view("image"), votes, SETTINGS, classes=list("abcd"))
+    assert student.predict(dataset.view("image")).shape == (40, 4)
+    assert student.classes == ("a", "b", "c", "d")
+    again = distill(members, dataset.view("image"), votes, SETTINGS)
+    np.testing.assert_array_equal(again.predict(dataset.view("image")), student.predict(dataset.view("image")))
+
+
+def test_a_notebook_may_bring_a_module_of_its_own_for_signals(rng):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))
+    signals = rng.normal(size=(24, 2, 50)).astype(np.float32)
+    teacher = rng.dirichlet(np.ones(3), 24)
+    student = distill(teacher, signals, np.eye(3)[np.arange(24) % 3], module)
+    assert student.predict(signals).shape == (24, 3)
+
+
+def test_a_notebook_is_told_what_does_not_fit(dataset):
+    votes = dataset.labels.votes_NC
+    with pytest.raises(DistillError, match="align them by id"):
+        distill(np.full((39, 4), 0.25), dataset.view("image"), votes)
+    with pytest.raises(DistillError, match="counts"):
+        distill(np.full((40, 4), 0.25), dataset.view("image"), -votes)
