@@ -1,7 +1,17 @@
 """Member settings, networks, the training engine and the loop over folds. Importing this imports no torch."""
 
-from foldstill.base_models.members import Progress, collect, predict_members, train_members
-from foldstill.base_models.specs import KL, CrossEntropyKL, EarlyStopping, Member, Recipe, SecondStage, TimmMember
+from foldstill.base_models.jobs import Progress
+from foldstill.base_models.members import collect, predict_members, train_members
+from foldstill.base_models.specs import (
+    KL,
+    CrossEntropyKL,
+    EarlyStopping,
+    Member,
+    Recipe,
+    SecondStage,
+    TimmMember,
+    Trainable,
+)
 
 __all__ = [
     "KL",
@@ -12,6 +22,7 @@ __all__ = [
     "Recipe",
     "SecondStage",
     "TimmMember",
+    "Trainable",
     "collect",
     "predict_members",
     "train_members",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -28,3 +30,8 @@ class MovingAverage:
         torch._foreach_lerp_(self._pairs[0], self._pairs[1], 1 - decay)
         for key in self._others:
             self.state[key].copy_(self._live[key])
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a saved average."""
+        for key, value in state.items():
+            self.state[key].copy_(value)

@@ -63,10 +63,11 @@ class DeviceInputs:
                 yield self._view(self._data.index_select(0, rows_B.to(self._data.device)))
             return
         # The next batch is gathered and copied on its own stream while the network works on this one.
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         ahead: Tensor | None = None
-        for rows_B in batches_of_rows:
-            gathered = self._data.index_select(0, rows_B.cpu()).pin_memory()
+        # All indices come to the host at once: a copy a batch would wait for the network each time.
+        for rows_B in [rows.cpu() for rows in batches_of_rows]:
+            gathered = self._data.index_select(0, rows_B).pin_memory()
             with torch.cuda.stream(stream):
                 following = gathered.to(self.device, non_blocking=True)
             if ahead is not None:
@@ -85,7 +86,7 @@ class DeviceInputs:
 
         Blocks are merged in float64 (Chan, Golub and LeVeque, 1979), so a large offset costs no digits.
         """
-        blocks = torch.from_numpy(np.sort(rows_N)).split(_BLOCK_ROWS)
+        blocks = torch.split(torch.from_numpy(np.sort(rows_N)), _BLOCK_ROWS)
         count, mean, m2 = (
             0,
             torch.zeros(self.channels, dtype=torch.float64),

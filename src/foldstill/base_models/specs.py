@@ -1,4 +1,7 @@
-"""Settings of a member: which network sees which view, and the recipe that trains it. Imports neither torch nor pydantic."""
+"""Settings of a member: which network sees which view, and the recipe that trains it.
+
+Imports neither torch nor pydantic.
+"""
 
 from __future__ import annotations
 

@@ -53,17 +53,17 @@ class Shift:
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         import torch
-        import torch.nn.functional as F
+        import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
         images_only(self.kind, x)
         (pad_y, pad_x), draw = (round(self.share * n) for n in x.shape[2:]), rand(x, generator, 2)
-        start = (draw * torch.tensor([2 * pad_y + 1, 2 * pad_x + 1], device=x.device)).long()
+        start_y, start_x = (draw[:, 0] * (2 * pad_y + 1)).long(), (draw[:, 1] * (2 * pad_x + 1)).long()
         # Channels last, so that a pixel is one contiguous read.
         padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y)).permute(0, 2, 3, 1)
-        y = start[:, 0, None] + torch.arange(x.shape[2], device=x.device)
-        z = start[:, 1, None] + torch.arange(x.shape[3], device=x.device)
-        row = torch.arange(len(x), device=x.device)
-        return padded[row[:, None, None], y[:, :, None], z[:, None, :]].permute(0, 3, 1, 2)
+        rows_BH = start_y[:, None] + torch.arange(x.shape[2], device=x.device)
+        columns_BW = start_x[:, None] + torch.arange(x.shape[3], device=x.device)
+        image_B = torch.arange(len(x), device=x.device)
+        return padded[image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ class FrequencyMask:
 
 def _mask_strips(x: Tensor, axis: int, p: float, masks: int, share: float, generator: Generator) -> Tensor:
     chosen, draw = rand(x, generator) < p, rand(x, generator, masks, 2)
-    for strip in draw.unbind(dim=1):
-        x = x.masked_fill(strip(x, axis, strip[:, 0] * share * chosen, strip[:, 1]), 0.0)
+    for mask in draw.unbind(dim=1):
+        x = x.masked_fill(strip(x, axis, mask[:, 0] * share * chosen, mask[:, 1]), 0.0)
     return x
 
 
@@ -240,17 +240,21 @@ class HemisphereSwap:
             raise DataError(f"augmentation hemisphere_swap: {self.permutation} must hold each channel 0, 1, ... once")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        import torch
+
         if len(self.permutation) != x.shape[1]:
             raise DataError(
                 f"augmentation hemisphere_swap permutes {len(self.permutation)} channels, the view has {x.shape[1]}: "
                 "name every channel, also those that stay"
             )
-        return where(rand(x, generator) < self.p, x[:, list(self.permutation)], x)
+        # Stacked, not indexed by a list: that would be copied to a GPU, which waits for it.
+        swapped = torch.stack([x[:, channel] for channel in self.permutation], dim=1)
+        return where(rand(x, generator) < self.p, swapped, x)
 
 
 @dataclass(frozen=True)
 class ChainReversal:
-    """The channels of every bipolar chain in reverse order and with opposite sign: the chain read from its other end."""
+    """Every bipolar chain read from its other end: its channels in reverse order and with opposite sign."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
@@ -267,10 +271,18 @@ class ChainReversal:
             raise DataError(f"augmentation chain_reversal: chains must hold a channel at most once, got {self.chains}")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        reversed_ = x.clone()
+        import torch
+
+        channels = list(x.unbind(dim=1))
         for chain in self.chains:
-            reversed_[:, list(chain)] = -x[:, list(chain[::-1])]
-        return where(rand(x, generator) < self.p, reversed_, x)
+            if max(chain) >= len(channels):
+                raise DataError(
+                    f"augmentation chain_reversal names channel {max(chain)}, the view has {len(channels)} channels "
+                    "from 0: correct `chains`"
+                )
+            for channel, opposite in zip(chain, chain[::-1], strict=True):
+                channels[channel] = -x[:, opposite]
+        return where(rand(x, generator) < self.p, torch.stack(channels, dim=1), x)
 
 
 AnyAugmentation = (

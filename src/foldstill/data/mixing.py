@@ -25,7 +25,7 @@ class Mix:
     share_BP: Tensor
 
     def rates(self, value_B: Tensor) -> Tensor:
-        """Values a row, (B,) or (B, C), mixed as the inputs are: vote shares as rates, so that many votes do not swamp few."""
+        """Values a row, (B,) or (B, C), mixed as the inputs are: shares as rates, so that many votes do not swamp few."""
         picked = value_B[self.partner_BP]
         share = self.share_BP if picked.ndim == 2 else self.share_BP[..., None]
         return (picked * share).sum(dim=1)
@@ -126,9 +126,11 @@ class SameClassCutMix:
             group = group + group_B * (target_BC.shape[1] + 1)
         draw, partner = rand(x, generator, 4), partners(x, generator, group)
         length = self.length[0] + draw[:, 0] * (self.length[1] - self.length[0])
-        first, last = torch.tensor(self.starts, device=x.device)[(draw[:, 1] * len(self.starts)).long()].unbind(dim=1)
+        # One of the ranges a row, picked by comparison: a table of them would be copied to a GPU, which waits for it.
+        which = (draw[:, 1] * len(self.starts)).floor()
+        starts = [(first + draw[:, 2] * (last - first)) * (which == i) for i, (first, last) in enumerate(self.starts)]
         columns = x.shape[-1]
-        start = ((first + draw[:, 2] * (last - first)) * columns).round()
+        start = (torch.stack(starts).sum(dim=0) * columns).round()
         chosen = clear & (draw[:, 3] < self.p)
         pasted = inside(x, x.ndim - 1, start, (length * columns).round() * chosen)
         return x[partner].where(pasted, x), None
@@ -136,7 +138,7 @@ class SameClassCutMix:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """In the first epochs, four rows squeezed to a quarter of the time each and put side by side; targets are their mean."""
+    """In the first epochs four rows, each squeezed to a quarter of its time, side by side; their targets are averaged."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
@@ -161,13 +163,13 @@ class Mosaic:
         )
         widths = [length // 4] * 3 + [length - 3 * (length // 4)]
         parts = [_squeeze(x[p], width) for p, width in zip(partner.unbind(dim=1), widths, strict=True)]
-        share = torch.tensor(widths, device=x.device, dtype=torch.float32) / length
-        return torch.cat(parts, dim=-1), Mix(partner, share.expand(len(x), 4))
+        share = torch.stack([x.new_full((len(x),), width / length) for width in widths], 1)
+        return torch.cat(parts, dim=-1), Mix(partner, share)
 
 
 def _squeeze(x: Tensor, width: int) -> Tensor:
     """The last axis averaged down to `width` columns."""
-    import torch.nn.functional as F
+    import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
     flat: Tensor = F.adaptive_avg_pool1d(x.reshape(len(x), -1, x.shape[-1]), width)
     return flat.view(*x.shape[:-1], width)
