@@ -212,6 +212,8 @@ def new_booster(
         "deterministic": True,
         "force_row_wise": True,
         "max_bin": 63,
+        # A table too small for one split of this leaf size would otherwise be refused as one without features.
+        "feature_pre_filter": False,
         "verbose": -1,
         **parameters,
     }
