@@ -128,10 +128,8 @@ def stack(
         Path, typer.Argument(help="An OOF table (.parquet), an experiment file, or the folder of a run.")
     ],
     out: Out = None,
-    combiner: Annotated[
-        list[str] | None, typer.Option(help="Only these, by kind; `foldstill stack --help` lists none: see docs.")
-    ] = None,
-    stratum: Annotated[list[str] | None, typer.Option(help="Fit and score only rows of these strata.")] = None,
+    combiner: Annotated[list[str] | None, typer.Option(help="Only these, by name; takes several.")] = None,
+    strata: Annotated[list[str] | None, typer.Option(help="Only rows of these strata; takes several.")] = None,
     jobs: Jobs = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -141,11 +139,11 @@ def stack(
 
     with bars(quiet=quiet) as report:
         opened = open_stacking(
-            target, out, combiners=combiner or (), strata=stratum or (), jobs=jobs, force=force, report=report
+            target, out, combiners=combiner or (), strata=strata or (), jobs=jobs, force=force, report=report
         )
         explanation = stack_stage(opened)
     screen = console()
-    screen.print(explanation)
+    screen.print(explanation, markup=False)
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
 
 
@@ -188,38 +186,58 @@ def oof_import(
     labels: Annotated[
         Path | None, typer.Option(help="A .csv/.parquet with ids and votes, shares or a class a row.")
     ] = None,
-    group: Annotated[str, typer.Option(help="The column or array that may not be split between folds.")] = "",
-    fold: Annotated[str, typer.Option(help="The column or array with the fold of each row.")] = "",
-    stratum: Annotated[str, typer.Option(help="The column or array that names a row's stratum.")] = "",
-    space: Annotated[str, typer.Option(help="What the scores are: proba, logit or label.")] = "proba",
+    folds: Annotated[Path | None, typer.Option(help="A .csv/.parquet with the fold of each id or group.")] = None,
     drop_members: Annotated[
         list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")
     ] = None,
+    classes: Annotated[list[str] | None, typer.Option(help="The classes in their order; takes several.")] = None,
+    id: Annotated[str, typer.Option(help="Key or column of the ids.")] = "",
+    group: Annotated[str, typer.Option(help="Key or column of what may not be split between folds.")] = "",
+    fold: Annotated[str, typer.Option(help="Key or column of the fold each row was held out in.")] = "",
+    stratum: Annotated[str, typer.Option(help="Key or column that names a row's stratum.")] = "",
+    pred: Annotated[str, typer.Option(help="Key of the predictions in an .npz.")] = "",
+    scores: Annotated[str, typer.Option(help="How score columns are named, such as '{class}_prediction'.")] = "",
+    votes: Annotated[str, typer.Option(help="Key of vote counts, or their columns, such as '{class}_vote'.")] = "",
+    shares: Annotated[str, typer.Option(help="Key of vote shares, or how their columns are named.")] = "",
+    total: Annotated[str, typer.Option(help="Key or column of the number of votes behind the shares.")] = "",
+    label: Annotated[str, typer.Option(help="Key or column of hard labels.")] = "",
+    sample_weight: Annotated[str, typer.Option(help="Key or column of what a row counts.")] = "",
+    space: Annotated[str, typer.Option(help="What the scores are: proba or logit.")] = "proba",
+    smoothing: Annotated[float | None, typer.Option(help="Probability of the class a hard-label member names.")] = None,
 ) -> None:
-    """Bring predictions made elsewhere into one checked table. Imports no torch."""
-    from foldstill.oof.audit import audit
-
-    from foldstill.oof import ImportSettings, import_scores, write_table
+    """Bring predictions made elsewhere into one checked table. What is not named is guessed by its usual name."""
+    from foldstill.oof import ImportSettings, audit, import_scores, write_table
 
     settings = ImportSettings(
         labels=str(labels or ""),
+        folds=str(folds or ""),
+        drop_members=tuple(drop_members or ()),
+        classes=tuple(classes or ()),
+        id=id,
         group=group,
         fold=fold,
         stratum=stratum,
-        space=space,
-        drop_members=tuple(drop_members or ()),
+        pred=pred,
+        scores=scores,
+        votes=votes,
+        shares=shares,
+        total=total,
+        label=label,
+        sample_weight=sample_weight,
+        space=space,  # type: ignore[arg-type]  # checked by the settings, with the cure
+        smoothing=smoothing,
     )
     table = import_scores(paths, settings)
     write_table(table, out)
     screen = console()
     screen.print(
         f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes, {len(table.folds)} folds, "
-        f"{len(set(table.labels.groups.tolist()))} groups in {out}"
+        f"{len(set(table.labels.groups.tolist()))} groups in {out}",
+        markup=False,
     )
-    for finding in audit(table).findings:
-        if finding.verdict in ("warn", "fail"):
-            screen.print(f"[bold]{finding.id} {finding.verdict}[/bold] {finding.evidence} {finding.cure}")
-    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack")
+    for finding in audit(table).flagged:
+        screen.print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}", markup=False)
+    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack", markup=False)
 
 
 @oof_app.command("audit")
@@ -232,7 +250,7 @@ def oof_audit(
     from foldstill.pipeline import audit_table
 
     report = audit_table(table, test, deep=deep)
-    console().print(report.table())
+    console().print(report.table(), markup=False)
     if report.failed_hard:
         raise typer.Exit(3)
 
@@ -292,17 +310,19 @@ def _show(comparison: "object", report: Path) -> None:
     assert isinstance(comparison, Comparison)
     screen = console()
     screen.print(arms_table(comparison))
-    screen.print(f"\n[bold]{comparison.verdict}[/bold]\n")
-    screen.print(f"Report: {report}")
+    screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False)
+    screen.print(f"Report: {report}", markup=False)
 
 
 def main() -> None:
     """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
-    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--combiner", "--stratum"}))
+    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--classes", "--combiner", "--strata"}))
     try:
         app(args=arguments)
     except FoldstillError as error:
-        console(stderr=True).print(f"[red bold]foldstill:[/red bold] {error}", markup=True)
+        from rich.markup import escape
+
+        console(stderr=True).print(f"[red bold]foldstill:[/red bold] {escape(str(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)

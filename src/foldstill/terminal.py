@@ -15,7 +15,9 @@ Report = Callable[[str, float, float, str], None]
 def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+    found = Console(stderr=stderr, soft_wrap=True, highlight=False)
+    # A log or a pipe has no width of its own; 80 columns would cut the table of arms.
+    return found if found.is_terminal else Console(stderr=stderr, soft_wrap=True, highlight=False, width=120)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foldstill.oof.audit import audit
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, Comparison, Cost, compare
@@ -20,6 +19,7 @@ from foldstill.files import read_json
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.pipeline.stack import audit_run
 from foldstill.rundir import RunDir
 from foldstill.stacking import Fitted, load
 
@@ -54,7 +54,7 @@ def compare_stage(folder: RunDir) -> Comparison:
     context = read_json(folder.provenance)["versions"] if folder.provenance.exists() else {}
     findings = [
         {"check": f"{f.id} {f.name}", "verdict": f.verdict, "evidence": f.evidence, "cure": f.cure}
-        for f in audit(table).findings
+        for f in audit_run(folder).findings
     ]
     write_report(comparison, folder.report, curves=_curves(folder), audit=findings, context=context)
     return comparison

@@ -5,17 +5,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from foldstill.oof.audit import AuditReport, audit
+from numpy.typing import NDArray
 
 from foldstill.errors import StackError
 from foldstill.experiment import StackingSettings, read_experiment
 from foldstill.files import digest
 from foldstill.manifest import Stage
+from foldstill.oof.audit import AuditReport, audit
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.run import Report, RunDir, run_dir, silent
 from foldstill.rundir import combination_folder
-from foldstill.stacking import Combiner, Fitted, crossfit_all, fit_all, load, save
+from foldstill.stacking import Combiner, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
+from foldstill.stacking.log_pool import LogPool
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def stack_stage(stacking: Stacking) -> str:
 
     folder, jobs = stacking.dir, stacking.jobs or cpu_count()
     table = read_table(folder.oof)
-    refuse_leaks(audit(table))
+    refuse_leaks(audit_run(folder))
     test = read_scores(folder.test) if folder.test.exists() else None
     mark = table_digest(table)
     stages = {
@@ -115,12 +117,11 @@ def stack_stage(stacking: Stacking) -> str:
 def refuse_leaks(report: AuditReport) -> None:
     """Raise StackError when a hard check failed: cross-fitting cannot rescue a leaked table."""
     if report.failed_hard:
-        failed = [f for f in report.findings if f.hard and f.verdict == "fail"]
-        told = "; ".join(f"{f.id}: {f.evidence} {f.cure}" for f in failed)
-        raise StackError(f"the table fails {len(failed)} hard check(s), so no combination of it can be trusted. {told}")
+        told = "; ".join(f"{f.id} {f.name}: {f.evidence} Cure: {f.cure}" for f in report.hard_failures)
+        raise StackError(f"the table fails a hard check, so no combination of it can be trusted: {told}")
 
 
-def one_arm(scores: ScoreTable | FoldScores, name: str, proba_NC: np.ndarray) -> ScoreTable:  # type: ignore[type-arg]
+def one_arm(scores: ScoreTable | FoldScores, name: str, proba_NC: NDArray[np.float64]) -> ScoreTable:
     """Combined scores as a table with a single member."""
     return ScoreTable(scores.ids, (name,), scores.classes, proba_NC[:, None, :].astype(np.float32))
 
@@ -134,9 +135,25 @@ def apply_combination(combination: Path, table: Path, out: Path) -> ScoreTable:
     return combined
 
 
-def audit_table(table: Path, test: Path | None, *, deep: bool) -> AuditReport:
-    """Every check of a table on disk, with the scores of locked test rows when there are some."""
+def audit_run(folder: RunDir, *, deep: bool = False) -> AuditReport:
+    """Every check of a run's table, with its locked test rows where it has some."""
+    return audit_table(folder.oof, folder.test if folder.test.exists() else None, deep=deep)
+
+
+def audit_table(table: Path, test: Path | None = None, *, deep: bool = False) -> AuditReport:
+    """Every check of a table on disk, with the scores of locked test rows when there are some.
+
+    `deep` also refits a combiner, on row folds, on its own rows and on permuted labels (A8, A11, A12).
+    """
     held = read_scores(test) if test is not None else None
     if held is not None and not isinstance(held, FoldScores):
         raise StackError(f"{test} holds no fold models: give the test scores of a run")
-    return audit(read_table(table), test=held, test_labels=read_labels(test) if test is not None else None, deep=deep)
+    labels = read_labels(test) if test is not None else None
+    return audit(read_table(table), test=held, test_labels=labels, deep=deep, combine=_log_pool if deep else None)
+
+
+def _log_pool(table: OOFTable, folds: NDArray[np.int16] | None) -> NDArray[np.float64]:
+    """Scores of the log-linear pool, the freest combiner that is cheap: cross-fitted, or of the rows it was fitted to."""
+    if folds is None:
+        return fit(LogPool(), table).apply(table.scores)
+    return crossfit(LogPool(), table, folds=folds).proba_NC
