@@ -1,7 +1,6 @@
 """Every arm of a run on the same rows, from what the stages left on disk."""
 
 import csv
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,6 @@ def _curves(folder: RunDir) -> list[dict[str, Any]]:
     for path in sorted(folder.members.glob("*/fold-*/history.csv")):
         with path.open(encoding="utf-8", newline="") as lines:
             for epoch, line in enumerate(csv.DictReader(lines), start=1):
-                inner = float(line["inner_kl"])
                 record = {"member": path.parents[1].name, "fold": path.parent.name, "epoch": epoch}
-                records.append(record | {"loss": float(line["loss"]), "kl": None if math.isnan(inner) else inner})
+                records.append(record | {"loss": float(line["loss"]), "kl": float(line["inner_kl"]) if line["inner_kl"] else None})
     return records
