@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,13 @@ from foldstill.base_models.specs import EarlyStopping, Trainable
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import MemberError
+from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest, read_json, whole, write_text
 from foldstill.manifest import DONE, Stage
+
+if TYPE_CHECKING:
+    from foldstill.base_models.inputs import DeviceInputs
+    from foldstill.base_models.networks import Network
 
 Rows = NDArray[np.intp]
 
@@ -48,7 +52,6 @@ class Job:
     fold: int
     folder: Path
     inputs: Mapping[str, Any]
-    device: str
 
     @property
     def name(self) -> str:
@@ -93,30 +96,32 @@ class Bench:
     A fold of the same architecture gets its first weights written in place, so that nothing is compiled or planned anew.
     """
 
-    def __init__(self) -> None:
-        self._inputs: tuple[Any, str, Any] | None = None
-        self._network: tuple[Trainable, Any] | None = None
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._inputs: tuple[NDArray[Any], DeviceInputs] | None = None
+        self._network: tuple[Trainable, Network] | None = None
 
-    def inputs(self, view: NDArray[Any], device: str) -> Any:
+    def inputs(self, view: NDArray[Any]) -> DeviceInputs:
         from foldstill.base_models.inputs import DeviceInputs
 
-        if self._inputs is None or self._inputs[0] is not view or self._inputs[1] != device:
+        if self._inputs is None or self._inputs[0] is not view:
             self._inputs = None  # frees the old view before the new one is put on the device
-            self._inputs = (view, device, DeviceInputs(view, device))
-        return self._inputs[2]
+            self._inputs = (view, DeviceInputs(view, self.device))
+        return self._inputs[1]
 
-    def network(self, job: Job, in_channels: int, n_classes: int, size: tuple[int, ...]) -> Any:
+    def network(self, job: Job, inputs: DeviceInputs, n_classes: int) -> Network:
+        """The job's network with its first weights, which depend on the job's seed only."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(job.seed)
-            fresh = job.member.build(in_channels, n_classes, size)
-        if not job.device.startswith("cuda"):
+            fresh = job.member.build(inputs.channels, n_classes, inputs.size)
+        if self.device == "cpu":
             return fresh
         if self._network is not None and self._network[0] == job.member:
             self._network[1].load_state_dict(fresh.state_dict())
         else:
-            self._network = (job.member, fresh.to(job.device))
+            self._network = (job.member, fresh.to(self.device))
         return self._network[1]
 
 
@@ -131,8 +136,8 @@ def run_job(
 
     start = time.process_time()
     recipe = job.member.recipe
-    inputs = bench.inputs(view, job.device)
-    network = bench.network(job, inputs.channels, len(labels.classes), inputs.size)
+    inputs = bench.inputs(view)
+    network = bench.network(job, inputs, len(labels.classes))
     train, valid = _inner_split(plan.training(job.fold), labels, recipe.early_stopping, job.seed)
     stages = [(recipe, train)]
     if recipe.second_stage is not None:
@@ -160,7 +165,7 @@ def run_job(
                 checkpoint=Checkpoint(checkpoints[stage - 1], job.inputs),
                 on_epoch=report,
             )
-        except MemberError as error:
+        except FoldstillError as error:
             raise MemberError(f"{job.name}: {error}") from error
         lines += [{"stage": stage, **asdict(epoch)} for epoch in history]
         epochs_before += stage_recipe.epochs

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,18 +49,24 @@ def train_members(
     Raises MemberError for a member that cannot be built or trained, and ExperimentError for a folder made from other
     inputs, naming what changed; `force` redoes that part.
     """
-    device = pick_device(device)
-    pending, finished = _plan_jobs(members, dataset, plan, folder, seed, device, force)
     tell = on_progress or (lambda progress: None)
-    for progress in finished:
-        tell(progress)
+    pending = []
+    for job in _jobs(members, dataset, plan, folder, seed):
+        if _is_finished(job, force):
+            tell(job.end())
+        else:
+            pending.append(job)
     if not pending:
         return
+    device = pick_device(device)
+    # Every network is built once before any is trained, so that a mistake in the last one costs no hours.
+    cost = {m.name: _cost(m, dataset) for m in members if any(job.member is m for job in pending)}
+    pending.sort(key=lambda job: -cost[job.member.name] * job.epochs)
     n_jobs = min(jobs or _cpu_count(), len(pending))
     if device == "cpu" and n_jobs > 1:
         _run_in_processes(pending, dataset, plan, n_jobs, tell)
         return
-    bench = Bench()
+    bench = Bench(device)
     with one_thread(device):
         for job in pending:
             run_job(job, dataset.view(job.member.view), dataset.labels, plan, bench, tell)
@@ -73,47 +78,34 @@ def _cpu_count() -> int:
     return int(joblib.cpu_count())
 
 
-def _plan_jobs(
-    members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, device: str, force: bool
-) -> tuple[list[Job], list[Progress]]:
-    """Jobs to run, long ones first, and the end of those already done. Every network is built once before any is trained."""
-    twice = [name for name, count in Counter(m.name for m in members).items() if count > 1]
+def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int) -> list[Job]:
+    """One a member and fold, each with everything it is made from."""
+    names = [m.name for m in members]
+    if not names:
+        raise MemberError("training needs at least one member, got none: add a [[member]]")
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MemberError(f"member names must differ, {twice} occur more than once: rename one")
-    if not members:
-        raise MemberError("training needs at least one member, got none: add a [[member]]")
     labels = dataset.labels
     if not np.array_equal(labels.ids, plan.ids):
         raise MemberError(
             "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
         )
-    made_of = {name: digest(dataset.view(name)) for name in {m.view for m in members}}
-    todo: list[tuple[float, Job]] = []
-    finished: list[Progress] = []
-    for member in members:
-        view = dataset.view(member.view)
-        job = None
-        for fold in range(plan.n_folds):
-            inputs = {
-                **flat("member", asdict(member)),  # type: ignore[call-overload]
-                "labels": labels.digest,
-                "classes": list(labels.classes),
-                "plan": plan.digest,
-                "data": made_of[member.view],
-                "shape": list(view.shape[1:]),
-                "seed": seed,
-                "fold": fold,
-            }
-            job = Job(member, fold, folder / member.name / f"fold-{fold}", inputs, device)
-            if _is_finished(job, force):
-                finished.append(job.end())
-            else:
-                todo.append((0.0, job))
-        if any(j.member is member for _, j in todo):
-            cost = _cost(member, view, len(labels.classes)) * job.epochs  # type: ignore[union-attr]
-            todo = [(cost if j.member is member else c, j) for c, j in todo]
-    todo.sort(key=lambda pair: -pair[0])
-    return [job for _, job in todo], finished
+    made_of = {
+        name: {"data": digest(dataset.view(name)), "shape": list(dataset.view(name).shape[1:])}
+        for name in {m.view for m in members}
+    }
+    common = {"labels": labels.digest, "classes": list(labels.classes), "plan": plan.digest, "seed": seed}
+    return [
+        Job(
+            member,
+            fold,
+            folder / member.name / f"fold-{fold}",
+            {**flat("member", asdict(member)), **made_of[member.view], **common, "fold": fold},  # type: ignore[call-overload]
+        )
+        for member in members
+        for fold in range(plan.n_folds)
+    ]
 
 
 def _is_finished(job: Job, force: bool) -> bool:
@@ -129,17 +121,17 @@ def _is_finished(job: Job, force: bool) -> bool:
     return finished
 
 
-def _cost(member: Trainable, view: NDArray[Any], n_classes: int) -> float:
+def _cost(member: Trainable, dataset: Dataset) -> float:
     """Floating point operations of one forward pass of one row: enough to put long jobs first."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    is_image = view.ndim == 4
-    shape = (view.shape[3], *view.shape[1:3]) if is_image else view.shape[1:]
+    view = dataset.view(member.view)
+    channels, size = (view.shape[3], view.shape[1:3]) if view.ndim == 4 else (view.shape[1], view.shape[2:])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network = member.build(shape[0], n_classes, shape[1:]).eval()
+        network = member.build(channels, len(dataset.labels.classes), size).eval()
         with FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, *shape))
+            network(torch.zeros(1, channels, *size))
     return float(counter.get_total_flops())
 
 
@@ -177,9 +169,9 @@ def _run_in_processes(
 
 def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan) -> Progress:
     path = job.folder / "progress.json"
-    with one_thread(job.device):
+    with one_thread("cpu"):
         try:
-            return run_job(job, view, labels, plan, Bench(), lambda progress: write_json(path, asdict(progress)))
+            return run_job(job, view, labels, plan, Bench("cpu"), lambda progress: write_json(path, asdict(progress)))
         finally:
             path.unlink(missing_ok=True)
 
