@@ -45,6 +45,8 @@ class ArmScore:
     reliability: tuple[Bin, ...]
     difference: Interval | None = None
     """KL minus the baseline's; negative is better."""
+    bootstrap: tuple[Interval, ...] = ()
+    """The same difference with bootstrap-t and percentile intervals, the same draws of groups for every arm."""
     holm_p: float | None = None
     """The difference's p after Holm's correction over all arms."""
     improved: float | None = None

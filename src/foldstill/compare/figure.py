@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Each colour is drawn in its light value; a page that sets the property shows its own, a saved file keeps this one.
 COLOURS = {
+    "card": "#ffffff",
     "ink": "#1f2328",
     "muted": "#68717b",
     "grid": "#dfe3e8",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.arms import Arm
-from foldstill.compare.bootstrap import Interval, group_sums, paired_intervals
+from foldstill.compare.bootstrap import Interval, group_sums, paired_intervals, row_weights
 from foldstill.compare.calibration import top_reliability
 from foldstill.compare.comparison import ArmScore, Comparison, RowLosses, Rows, Stratum, StratumScore
 from foldstill.compare.floor import noise_floor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from foldstill.oof.table import ScoreTable
 
 Floats = NDArray[np.float64]
+
+_BOOTSTRAPS = ("bootstrap_t", "percentile")
 
 _ABOVE_THE_FLOOR = 1.1
 """A floor this much above a score that was reached is not believed: totals of votes that are lower bounds raise it."""
@@ -53,9 +55,7 @@ def compare(
     _check(arms, labels, rows, baseline, members)
     target_NC = labels.target_NC
     proba_ANC = [_normal(arm.proba_NC) for arm in arms]
-    weight = np.ones(len(labels)) if weight_N is None else np.asarray(weight_N, dtype=np.float64)
-    if weight.shape != (len(labels),) or not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
-        raise CompareError(f"weights must be one non-negative number a row ({len(labels)}), got shape {weight.shape}")
+    weight = row_weights(weight_N, len(labels))
     losses = RowLosses(
         ids=labels.ids,
         groups=labels.groups,
@@ -68,6 +68,7 @@ def compare(
     difference_NA = losses.kl_NA - losses.kl_NA[:, [base]]
     settings: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     everywhere = _intervals(difference_NA, base, labels.groups, weight, settings)
+    drawn = [_intervals(difference_NA, base, labels.groups, weight, settings | {"method": m}) for m in _BOOTSTRAPS]
     best = int(np.argmin(np.average(losses.kl_NA, axis=0, weights=weight)))
     floor_N = noise_floor(labels.votes_NC, proba_ANC[best], stratum_N=labels.stratum_N, seed=seed)
     strata, in_stratum = [], []
@@ -99,6 +100,7 @@ def compare(
             ),
             reliability=top_reliability(target=target_NC, proba=proba, weight=weight),
             difference=interval,
+            bootstrap=tuple(i for intervals in drawn if (i := intervals[place]) is not None),
             worth=worth_in_members(float(score["kl"] or 0), curve),
             cost=arm.cost,
             note=arm.note,

@@ -62,7 +62,7 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], labels: bool)
         )
         filled = interval.significant and (arm.holm_p is None or arm.holm_p < 1 - interval.level)
         axes.plot(
-            interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else "#ffffff",
+            interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
             markeredgewidth=1.6,
         )  # fmt: skip
     axes.set_yticks(range(len(lines)), [arm.name for arm, _ in lines] if labels else [""] * len(lines))
@@ -99,12 +99,13 @@ def arms_plot(comparison: Comparison) -> Figure:
             arm.design_effect,
             arm.reducible,
             arm.worth,
+            *(end for other in arm.bootstrap for end in (other.low, other.high)),
         )
         for arm, i in lines
     ]
     header = (
         "arm", "KL", "difference", "low", "high", "corrected p", "groups improved", "design effect",
-        "of the reducible", "worth members",
+        "of the reducible", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low", "percentile high",
     )  # fmt: skip
     return Figure(
         "arms",

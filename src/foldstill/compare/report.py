@@ -6,6 +6,7 @@ from typing import Any
 
 from foldstill.compare import plots
 from foldstill.compare.comparison import Comparison
+from foldstill.compare.figure import Figure
 from foldstill.compare.metrics import METRICS
 from foldstill.compare.verdict import answer
 from foldstill.files import write_text
@@ -52,7 +53,7 @@ def write_report(
         lstrip_blocks=True,
     )
     pages.filters |= {"number": _number, "signed": _signed, "percent": _percent, "count": _count, "p": _p_value}
-    sections = [
+    sections: list[tuple[str, str, list[Figure | None]]] = [
         ("strata", "By stratum", [plots.strata_plot(comparison)]),
         ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
         (
