@@ -124,7 +124,7 @@ def as_proba(
     if smoothing is not None:
         raise OOFError(f"{what} are probabilities already ({raw.dtype}), smoothing would have no effect: leave it out")
     values = raw.astype(np.float64)
-    broken = ~np.isfinite(values).all(axis=-1, keepdims=True)[..., 0]
+    broken: NDArray[np.bool_] = np.logical_not(np.isfinite(values).all(axis=-1))
     if broken.any():
         raise OOFError(
             f"{what}: {_count(broken)} hold NaN or infinity, first at {_first(broken)}: "

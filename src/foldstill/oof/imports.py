@@ -170,7 +170,8 @@ def _fold_column(source: Columns, settings: ImportSettings) -> NDArray[Any] | No
         raise OOFError(
             f"columns {names} in {source.path} must hold one 1 a row, the fold it was held out in, and else 0"
         )
-    return flags_NK.argmax(axis=1)
+    place: NDArray[Any] = flags_NK.argmax(axis=1)
+    return place
 
 
 def _joined_folds(source: Columns, labels: Labels, settings: ImportSettings) -> NDArray[Any]:
@@ -190,4 +191,5 @@ def _joined_folds(source: Columns, labels: Labels, settings: ImportSettings) -> 
         raise OOFError(
             f"{source.path} has no fold for {len(lacking)} ids or groups; first: {lacking[:3]}: give each a fold"
         )
-    return fold[[place[name] for name in wanted.tolist()]]
+    joined: NDArray[Any] = fold[[place[name] for name in wanted.tolist()]]
+    return joined
