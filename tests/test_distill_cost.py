@@ -40,12 +40,12 @@ def test_cost_is_of_one_row():
 
 def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine():
     calls = []
-    latency = measure_latency(lambda: calls.append(0), 1, threads=1, repeats=5)
+    latency = measure_latency("eager", lambda: calls.append(0), 1, threads=1, repeats=5)
     assert len(calls) == 8
     assert 0 <= latency.p50_ms <= latency.p95_ms
     assert latency.processor == processor_name() != ""
     with pytest.raises(DistillError, match="2 repeats or more"):
-        measure_latency(lambda: None, 1, threads=1, repeats=1)
+        measure_latency("eager", lambda: None, 1, threads=1, repeats=1)
 
 
 def test_the_cost_of_an_ensemble_is_the_sum_of_what_was_measured_of_all():

@@ -8,7 +8,7 @@ from torch import nn
 
 from foldstill.base_models.specs import TimmMember
 from foldstill.distill import OnnxStudent, Student, predict_onnx
-from foldstill.distill.export import export_onnx, export_program, quantise
+from foldstill.distill.export import export_onnx, export_program, quantise, ship
 from foldstill.errors import DistillError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -106,6 +106,19 @@ def test_a_precision_that_costs_too_much_is_refused_and_leaves_no_file(exported,
             target_NC=target,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shipment_names_every_file_and_every_refusal(student, images, tmp_path, monkeypatch):
+    target = student.predict(images[24:]) * 0.5 + 0.5 / 3
+    held = {"calibration_N": images[:24], "held_out_N": images[24:], "target_NC": target}
+    whole = ship(student, tmp_path / "a", **held)
+    assert list(whole.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
+    assert [q.precision for q in whole.quantised] == ["fp16", "int8"]
+    assert [(line.what, line.rows) for line in whole.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
+    monkeypatch.setattr("foldstill.distill.export.ALLOWED_RISE", -1.0)
+    refused = ship(student, tmp_path / "b", precisions=("int8",), **held)
+    assert "refused" in refused.files["student.int8.onnx"]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["student.onnx"]
 
 
 def test_an_export_is_refused_when_the_file_differs_from_the_network(images, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """What a prediction costs: parameters, multiply-accumulates, bytes, and latency with the machine it was measured on."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one call on `rows` rows: median and 95th percentile, and where they were measured."""
+    """Milliseconds of one call of `what` on `rows` rows: median and 95th percentile, and where they were measured."""
 
+    what: str
     rows: int
     p50_ms: float
     p95_ms: float
@@ -38,7 +38,7 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure_latency(call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
+def measure_latency(what: str, call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
     """Wall-clock latency of `call`, which must predict `rows` rows on `threads` threads; three calls warm up."""
     if repeats < 2:
         raise DistillError(f"latency needs 2 repeats or more, got {repeats}: 30 give a stable median")
@@ -50,7 +50,7 @@ def measure_latency(call: Callable[[], Any], rows: int, *, threads: int, repeats
         call()
         taken_ms.append((time.perf_counter() - start) * 1e3)
     p50, p95 = np.percentile(taken_ms, [50, 95])
-    return Latency(rows, float(p50), float(p95), threads, processor_name())
+    return Latency(what, rows, float(p50), float(p95), threads, processor_name())
 
 
 def count_macs(network: "nn.Module", example: "Tensor") -> int:
@@ -88,8 +88,10 @@ def measure_cost(
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            one = measure_latency(lambda: network(example), 1, threads=threads, repeats=repeats)
-            whole = measure_latency(lambda: network(many), batch, threads=threads, repeats=max(2, repeats // 4))
+            one = measure_latency("eager", lambda: network(example), 1, threads=threads, repeats=repeats)
+            whole = measure_latency(
+                "eager", lambda: network(many), batch, threads=threads, repeats=max(2, repeats // 4)
+            )
     finally:
         torch.set_num_threads(before)
         network.train(was)
@@ -121,8 +123,3 @@ def total_cost(costs: Iterable[Cost]) -> Cost:
         batch=batches.pop() if same_batch else None,
         bytes=total("bytes"),
     )
-
-
-def machine() -> dict[str, Any]:
-    """The machine a cost belongs to, for a model card."""
-    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}

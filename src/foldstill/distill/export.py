@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, kl_divergence
+from foldstill.distill.cost import Latency, measure_latency
 from foldstill.distill.onnx_file import METADATA_KEY, OnnxStudent
 from foldstill.errors import DistillError
 from foldstill.files import whole
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from foldstill.distill.student import Student
 
 Precision = Literal["fp16", "int8"]
 
@@ -31,6 +35,7 @@ PARITY = 1e-3
 ALLOWED_RISE = 0.01
 """Largest relative rise of KL that a smaller precision may cost on held-out rows."""
 CALIBRATION_ROWS = 512
+PARITY_ROWS = 64
 INPUT, OUTPUT = "raw_rows", "proba"
 
 
@@ -168,6 +173,58 @@ def quantise(
         f"{precision} is refused: KL on {len(held_out_N)} held-out rows rises from {before:.4f} to {after:.4f} "
         f"({after / before - 1:+.1%}, allowed is {ALLOWED_RISE:+.0%}): ship float32, or teach another network"
     )
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What `ship` wrote: one line a file, refused precisions with their reason, and how fast the files are."""
+
+    files: Mapping[str, str]
+    quantised: tuple[Quantised, ...]
+    latencies: tuple[Latency, ...]
+
+
+def ship(
+    student: "Student",
+    folder: Path,
+    *,
+    calibration_N: NDArray[Any],
+    held_out_N: NDArray[Any],
+    target_NC: Float,
+    precisions: Sequence[Precision] = ("fp16", "int8"),
+    threads: int = 1,
+    about: Mapping[str, Any] | None = None,
+) -> Shipment:
+    """Write student.onnx and each smaller precision that keeps its KL, and measure the latency of each file.
+
+    `calibration_N` are training rows, `held_out_N` with `target_NC` rows no fit ever saw. A precision that is refused is
+    a sentence in the result, not an error: the float32 file is there either way.
+    """
+    source = student.export(folder / "student.onnx", held_out_N[:PARITY_ROWS], about=about)
+    files = {source.name: f"ONNX, float32, within {PARITY:g} of the network on {len(held_out_N[:PARITY_ROWS])} rows"}
+    made = []
+    for precision in precisions:
+        path = folder / f"student.{precision}.onnx"
+        try:
+            small = quantise(
+                source, path, precision, calibration_N=calibration_N, held_out_N=held_out_N, target_NC=target_NC
+            )
+        except DistillError as refused:
+            path.unlink(missing_ok=True)
+            files[path.name] = f"not written: {refused}"
+            continue
+        made.append(small)
+        kept = f"; {small.note}" if small.note else ""
+        files[path.name] = (
+            f"ONNX, {precision}, KL {small.kl_after:.4f} against {small.kl_before:.4f} in float32 ({small.rise:+.2%}){kept}"
+        )
+    latencies = []
+    for path in (source, *(q.path for q in made)):
+        runner = OnnxStudent(path, threads)
+        for rows in (1, 32):
+            few = np.resize(held_out_N, (rows, *held_out_N.shape[1:]))
+            latencies.append(measure_latency(path.name, partial(runner.predict, few), rows, threads=threads))
+    return Shipment(files, tuple(made), tuple(latencies))
 
 
 def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Path:

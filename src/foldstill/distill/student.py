@@ -30,7 +30,7 @@ from foldstill.manifest import Stage
 if TYPE_CHECKING:
     from torch import nn
 
-    from foldstill.base_models.engine import Epoch
+    from foldstill.base_models.engine import Epoch, Precision
     from foldstill.base_models.networks import Network
 
 OnEpoch = Callable[["Epoch"], None]
@@ -44,7 +44,7 @@ class Student:
     network: "Network"
     classes: tuple[str, ...]
     view: str
-    precision: str = "auto"
+    precision: "Precision" = "auto"
 
     def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""

@@ -1,0 +1,83 @@
+"""G14 and G15: a student against a 15-member ensemble in the same runtime, and its ONNX file against eager torch.
+
+Weights are random: speed does not depend on them. Inputs are 4 x 128 x 256, one thread.
+Run: PYTHONPATH=src python benchmarks/bench_distill.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from foldstill.base_models.specs import TimmMember
+from foldstill.data.simplex import kl_divergence
+from foldstill.distill import OnnxStudent, Student, StudentSettings
+from harness import floor, side_by_side
+
+MEMBERS = {"efficientnet_b0": 5, "efficientnet_b1": 5, "resnet34d": 5}
+SHAPE = (128, 256, 4)
+CLASSES = tuple("abcdef")
+
+
+def build(network: str) -> Student:
+    torch.manual_seed(0)
+    spec = TimmMember(name=network, network=StudentSettings(network=network).timm_name)
+    body = spec.build(SHAPE[2], len(CLASSES), SHAPE[:2]).eval()
+    body.input.mean.fill_(127.0)
+    body.input.std.fill_(60.0)
+    return Student(body, CLASSES, "image", "float32")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rows_N = np.random.default_rng(0).integers(0, 256, (16, *SHAPE)).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as scratch:
+        small = build("small")
+        files = {
+            name: OnnxStudent(
+                (small if name == "small" else build(name)).export(Path(scratch) / f"{name}.onnx", rows_N)
+            )
+            for name in ("small", *MEMBERS)
+        }
+
+        def ensemble(rows: np.ndarray) -> np.ndarray:
+            return np.mean([files[name].predict(rows) for name, folds in MEMBERS.items() for _ in range(folds)], axis=0)
+
+        def alike(one: np.ndarray, other: np.ndarray) -> None:
+            assert one.shape == other.shape
+
+        for batch, repeats in ((1, 9), (16, 3)):
+            few = rows_N[:batch]
+            ratio = side_by_side(
+                f"G14 student against 15 members, both ONNX Runtime, batch {batch}",
+                ours=lambda few=few: files["small"].predict(few),
+                baseline=lambda few=few: ensemble(few),
+                same=alike,
+                repeats=repeats,
+            )
+            floor(ratio, 50)
+
+        network = small.network.to(memory_format=torch.channels_last)
+        raw = torch.from_numpy(rows_N[:1]).permute(0, 3, 1, 2)
+
+        def eager() -> np.ndarray:
+            with torch.inference_mode():
+                return torch.softmax(network(raw), 1).numpy()
+
+        def no_drift(file: np.ndarray, wanted: np.ndarray) -> None:
+            drift = kl_divergence(target=wanted, proba=file)
+            assert drift <= 1e-6, f"KL drift {drift:.2g}"
+
+        ratio = side_by_side(
+            "G15 student in ONNX Runtime against eager channels-last, batch 1",
+            ours=lambda: files["small"].predict(rows_N[:1]),
+            baseline=eager,
+            same=no_drift,
+            repeats=51,
+        )
+        floor(ratio, 1.3)
+
+
+if __name__ == "__main__":
+    main()
