@@ -18,9 +18,10 @@ from foldstill.files import read_json
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.pipeline.arms import combination_arm, member_arms
 from foldstill.pipeline.stack import audit_run
 from foldstill.rundir import RunDir
-from foldstill.stacking import Fitted, load
+from foldstill.stacking import load
 
 
 def compare_stage(folder: RunDir) -> Comparison:
@@ -41,13 +42,13 @@ def compare_stage(folder: RunDir) -> Comparison:
             )
         costs = _member_costs(folder, test)
         arms = [
-            *_members(test.mean(), costs),
+            *member_arms(test.mean(), costs),
             *_combinations(folder, "test.parquet", test.members, costs),
             *_students(folder, labels),
         ]
         comparison = compare(arms, labels, rows="test", members=test.mean())
     else:
-        arms = [*_members(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
+        arms = [*member_arms(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
         comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
     comparison.write(folder.root)
     context = read_json(folder.provenance)["versions"] if folder.provenance.exists() else {}
@@ -59,40 +60,10 @@ def compare_stage(folder: RunDir) -> Comparison:
     return comparison
 
 
-def _members(scores: ScoreTable, costs: Mapping[str, Cost]) -> list[Arm]:
-    return [Arm(name, "member", scores.proba_NMC[:, m], cost=costs.get(name)) for m, name in enumerate(scores.members)]
-
-
 def _combinations(folder: RunDir, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]) -> list[Arm]:
-    """The combinations that were fitted, each with the cost of the members it needs."""
-    arms = []
-    for place in sorted(folder.stacking.iterdir()):
-        if not (place / DONE).exists():
-            continue
-        fitted = load(place)
-        weight_M = _weights(fitted, members)
-        needed = [m for i, m in enumerate(members) if weight_M is None or weight_M[i] > 0]
-        kind: Kind = "average" if fitted.combiner.kind == "average" else "combination"
-        arms.append(
-            Arm(
-                fitted.name,
-                kind,
-                _one_member(place / file),
-                cost=total_cost(costs[m] for m in needed) if costs else None,
-                note=fitted.explanation,
-                weight_M=weight_M,
-                chosen=getattr(fitted.combination, "choice", None),
-            )
-        )
-    return arms
-
-
-def _weights(fitted: Fitted, members: tuple[str, ...]) -> NDArray[np.float64] | None:
-    """Member weights in the order of `members`."""
-    if fitted.weight_M is None:
-        return None
-    given = dict(zip(fitted.members, fitted.weight_M.tolist(), strict=True))
-    return np.asarray([given.get(m, 0.0) for m in members])
+    """The combinations that were fitted."""
+    places = sorted(place for place in folder.stacking.iterdir() if (place / DONE).exists())
+    return [combination_arm(load(place), _one_member(place / file), members, costs) for place in places]
 
 
 def _students(folder: RunDir, labels: Labels) -> list[Arm]:
@@ -138,5 +109,7 @@ def _curves(folder: RunDir) -> list[dict[str, Any]]:
         with path.open(encoding="utf-8", newline="") as lines:
             for epoch, line in enumerate(csv.DictReader(lines), start=1):
                 record = {"member": path.parents[1].name, "fold": path.parent.name, "epoch": epoch}
-                records.append(record | {"loss": float(line["loss"]), "kl": float(line["inner_kl"]) if line["inner_kl"] else None})
+                records.append(
+                    record | {"loss": float(line["loss"]), "kl": float(line["inner_kl"]) if line["inner_kl"] else None}
+                )
     return records

@@ -11,11 +11,12 @@ from foldstill.errors import StackError
 from foldstill.experiment import StackingSettings, read_experiment
 from foldstill.files import digest
 from foldstill.manifest import Stage
-from foldstill.oof.audit import AuditReport, audit
+from foldstill.oof.audit import audit
+from foldstill.oof.findings import AuditReport
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.pipeline.run import Report, RunDir, run_dir, silent
-from foldstill.rundir import combination_folder
+from foldstill.pipeline.run import Report, run_dir, silent
+from foldstill.rundir import RunDir, combination_folder
 from foldstill.stacking import Combiner, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 

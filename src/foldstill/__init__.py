@@ -1,0 +1,73 @@
+"""Many models trained over folds, one trustworthy answer: which combination is best, whether it really beats plain
+averaging, and how small a student keeps what it knows.
+
+    import foldstill as fs
+
+    table = fs.oof_table(scores_NMC, votes=votes_NC, groups=patients, folds=folds)
+    stacked = fs.stack(table)
+    comparison = stacked.compare()
+    print(comparison.verdict)
+
+Names are imported when they are first used; nothing loads torch until something is trained.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foldstill.base_models.specs import Recipe, TimmMember
+    from foldstill.compare.report import write_report
+    from foldstill.data import Dataset, Labels, kl_divergence
+    from foldstill.distill import StudentSettings
+    from foldstill.errors import FoldstillError
+    from foldstill.oof import audit, import_scores, oof_table, read_table, write_table
+    from foldstill.pipeline.notebook import stack, train
+
+_HOME = {
+    "Dataset": "foldstill.data",
+    "FoldstillError": "foldstill.errors",
+    "Labels": "foldstill.data",
+    "Recipe": "foldstill.base_models.specs",
+    "StudentSettings": "foldstill.distill",
+    "TimmMember": "foldstill.base_models.specs",
+    "audit": "foldstill.oof",
+    "import_scores": "foldstill.oof",
+    "kl_divergence": "foldstill.data",
+    "oof_table": "foldstill.oof",
+    "read_table": "foldstill.oof",
+    "stack": "foldstill.pipeline.notebook",
+    "train": "foldstill.pipeline.notebook",
+    "write_report": "foldstill.compare.report",
+    "write_table": "foldstill.oof",
+}
+
+__all__ = [
+    "Dataset",
+    "FoldstillError",
+    "Labels",
+    "Recipe",
+    "StudentSettings",
+    "TimmMember",
+    "audit",
+    "distill",
+    "import_scores",
+    "kl_divergence",
+    "oof_table",
+    "read_table",
+    "stack",
+    "train",
+    "write_report",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "distill":  # the package itself, which can be called
+        return importlib.import_module("foldstill.distill")
+    if name not in _HOME:
+        raise AttributeError(f"module 'foldstill' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
