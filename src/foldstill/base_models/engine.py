@@ -55,7 +55,8 @@ class Batch:
     rows_B: Tensor
     inputs: Tensor
     mixes: tuple[Mix, ...]
-    epoch: int
+    view: int
+    """The epoch, or which of the recurring epochs this one repeats."""
 
     def mixed(self, value_B: Tensor) -> Tensor:
         """Values a row, (B,) or (B, C), brought through the mixes the inputs went through."""
@@ -87,6 +88,7 @@ def fit(
     mix_within_N: NDArray[Any] | None = None,
     valid_rows: Rows | None = None,
     keep_scaling: bool = False,
+    n_views: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
@@ -96,7 +98,7 @@ def fit(
     `loss` and `targets` replace the recipe's loss and the table of targets. `draw_N` makes an epoch a weighted draw with
     replacement. Mixing partners stay within equal `mix_within_N` (whole numbers, such as folds). With `valid_rows`
     training stops early by `recipe.early_stopping`, judged on them. The input scaling is that of `rows` unless
-    `keep_scaling`.
+    `keep_scaling`. After `n_views` epochs batches and augmentation come again as they were, for banks of teachers.
 
     With a checkpoint every epoch is saved, and a later call goes on from there to the same bytes. Raises MemberError
     for a loss that is not finite, naming epoch and step.
@@ -130,6 +132,7 @@ def fit(
         loss=loss or loss_for(recipe.loss),
         targets=targets,
         seed=seed,
+        n_views=n_views,
         rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(device),
         target_NC=target,
         weight_N=torch.from_numpy(np.asarray(weight_N, dtype=np.float32)).to(device),
@@ -228,6 +231,7 @@ class _Trainer:
     loss: Loss
     targets: Targets | None
     seed: int
+    n_views: int | None
     rows: Tensor
     target_NC: Tensor
     weight_N: Tensor
@@ -238,7 +242,8 @@ class _Trainer:
         """Mean loss and last learning rate of one more pass over the rows."""
         device, epoch = self.inputs.device, len(history)
         # Everything random in an epoch comes from here, so that a resumed training draws what an unbroken one draws.
-        seed = int(digest(self.seed, epoch), 16) % 2**63
+        view = epoch % self.n_views if self.n_views else epoch
+        seed = int(digest(self.seed, view), 16) % 2**63
         generator = torch.Generator(device).manual_seed(seed)
         batches = self._batches(generator)
         judged = [e.loss if e.inner_kl is None else e.inner_kl for e in history]
@@ -251,7 +256,7 @@ class _Trainer:
             for step, (rows_B, raw) in enumerate(zip(batches, self.inputs.batches(batches), strict=True)):
                 total_step = epoch * len(batches) + step
                 rate = learning_rate(self.recipe, total_step, len(batches), judged)
-                losses[step] = self._step(rows_B, raw, generator, epoch, rate)
+                losses[step] = self._step(rows_B, raw, generator, view, rate)
                 if self.average:
                     self.average.update(total_step)
         # The only moment of an epoch at which the host waits for the device.
@@ -273,8 +278,8 @@ class _Trainer:
             order = torch.multinomial(self.draw, n, replacement=True, generator=generator)
         return list(torch.split(self.rows[order[: n // size * size]], size))
 
-    def _step(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, epoch: int, rate: float) -> Tensor:
-        batch = self._augmented(rows_B, raw, generator, epoch)
+    def _step(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int, rate: float) -> Tensor:
+        batch = self._augmented(rows_B, raw, generator, view)
         with _autocast(self.recipe.precision, raw.device):
             logits = self.network.body(batch.inputs)
         target_BC = self.targets(batch) if self.targets else batch.mixed(self.target_NC[rows_B])
@@ -289,16 +294,16 @@ class _Trainer:
         return value.detach()
 
     @torch.no_grad()
-    def _augmented(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, epoch: int) -> Batch:
+    def _augmented(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int) -> Batch:
         x = self.network.input(raw)
         mixes: list[Mix] = []
         if self.recipe.augment:
             group_B = None if self.within_N is None else self.within_N[rows_B]
             target_BC = self.target_NC[rows_B]
-            x, mixes = augment(x, self.recipe.augment, generator, target_BC=target_BC, group_B=group_B, epoch=epoch)
+            x, mixes = augment(x, self.recipe.augment, generator, target_BC=target_BC, group_B=group_B, epoch=view)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return Batch(rows_B, x, tuple(mixes), epoch)
+        return Batch(rows_B, x, tuple(mixes), view)
 
 
 def _optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
