@@ -65,7 +65,7 @@ class FoldSettings:
 class StackingSettings:
     """Which combiners are fitted."""
 
-    combiner: tuple[Annotated[CombinerSettings, BY_KIND], ...] = field(default_factory=default_combiners)
+    combiner: tuple[Annotated[CombinerSettings, BY_KIND], ...] = field(default_factory=default_combiners)  # type: ignore[arg-type]
     """The combiners, each with its `kind`; all the usual ones when none is named."""
 
     __pydantic_config__: ClassVar = STRICT
@@ -168,7 +168,7 @@ def _sentence(detail: "ErrorDetails", raw: Any) -> str:
         if isinstance(value, Mapping) and step not in value and value.get("kind") == step:
             continue
         place.append(str(step))
-        value = value[step] if isinstance(value, list | Mapping) and _holds(value, step) else None
+        value = value[step] if _holds(value, step) else None
     dotted = ".".join(place)
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
@@ -184,7 +184,9 @@ def _sentence(detail: "ErrorDetails", raw: Any) -> str:
 
 
 def _holds(value: Any, step: Any) -> bool:
-    return step in value if isinstance(value, Mapping) else isinstance(step, int) and step < len(value)
+    if isinstance(value, Mapping):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
 def _known_keys(kind: Any) -> Iterator[str]:

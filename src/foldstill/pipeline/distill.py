@@ -99,7 +99,7 @@ def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:
         labels = run.dataset.labels.take(run.plan.oof_rows)
         views = {m.view: run.dataset.view(m.view)[run.plan.oof_rows] for m in run.experiment.member}
         seen = predict_members(
-            run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids
+            run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
         )
         return SoftTargets(labels.ids, load(place).apply(seen), settings.teacher, False, labels.classes)
     scores = read_scores(place / "oof.parquet")
@@ -116,7 +116,8 @@ def _trained(run: Run, lessons: list[Lesson], rows: NDArray[np.intp]) -> Iterato
     jobs = 1 if on_gpu else min(len(lessons), run.jobs or joblib.cpu_count())
     if jobs == 1:
         for lesson in lessons:
-            yield _learn(lesson, run.dataset, rows, run.device, run.force, run.report)
+            _learn(lesson, run.dataset, rows, run.device, run.force, run.report)
+            yield
         return
     with _across_processes(run.report) as queue:
         calls = (
