@@ -51,7 +51,7 @@ class FoldPlan:
         group, fold = self.groups[order], self.fold_N[order]
         torn = (group[1:] == group[:-1]) & (fold[1:] != fold[:-1])
         if torn.any():
-            name = group[1:][torn][0]
+            name = str(group[1:][torn][0])
             places = sorted({("test" if f == TEST else f"fold {f}") for f in fold[group == name].tolist()})
             raise FoldError(
                 f"group {name!r} is in {' and '.join(places)}: a group must stay in one place; "

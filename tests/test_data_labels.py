@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+
+from foldstill.data.labels import Labels, as_ids, same_rows, strata_by_votes
+from foldstill.errors import DataError
+
+
+def test_votes_give_targets_totals_and_strata():
+    labels = Labels.from_votes([[1, 1], [2, 2], [9, 3]])
+    assert labels.target_NC.tolist() == [[0.5, 0.5], [0.5, 0.5], [0.75, 0.25]]
+    assert labels.total_N.tolist() == [2, 4, 12]
+    assert labels.stratum_N.tolist() == ["1-2", "3-9", ">=10"]
+
+
+def test_shares_times_a_total_are_votes():
+    labels = Labels.from_shares([[0.25, 0.75], [1.0, 0.0]], [4, 7])
+    assert labels.votes_NC.tolist() == [[1, 3], [7, 0]]
+    assert not labels.counted
+    assert Labels.from_shares([[0.25, 0.75]], 4, counted=True).counted
+
+
+def test_hard_labels_are_one_vote_by_index_or_by_name():
+    by_index = Labels.from_hard([2, 0], classes=["a", "b", "c"])
+    by_name = Labels.from_hard(["c", "a"], classes=["a", "b", "c"])
+    by_float = Labels.from_hard([2.0, 0.0], classes=["a", "b", "c"])
+    assert by_index.votes_NC.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert by_index.digest == by_name.digest == by_float.digest
+
+
+def test_hard_labels_without_classes_name_them_by_their_values():
+    labels = Labels.from_hard(["wake", "rem", "wake"])
+    assert labels.classes == ("rem", "wake")
+    assert labels.target_NC.tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("missing", [-1, np.nan])
+def test_a_missing_annotator_casts_no_vote(missing):
+    labels = Labels.from_annotators([[0, 0, 1], [2, missing, missing]], classes=["a", "b", "c"])
+    assert labels.votes_NC.tolist() == [[2, 1, 0], [0, 0, 1]]
+
+
+def test_a_row_nobody_annotated_is_refused():
+    with pytest.raises(DataError, match="1 of 2 rows have no vote at all"):
+        Labels.from_annotators([[0, 1], [-1, -1]])
+
+
+@pytest.mark.parametrize("choice", [[[0, 3]], [[0, -2]], [[0.5, 1.0]]])
+def test_annotators_outside_the_classes_are_refused(choice):
+    with pytest.raises(DataError, match="class indices 0..2"):
+        Labels.from_annotators(choice, classes=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("votes", "said"),
+    [
+        ([[1, 2], [-1, 2]], "1 of 2 rows have negative votes; first ids: .'r1'.*a missing vote is 0"),
+        ([[1, 2], [np.nan, 2]], "NaN or infinite votes.*fill missing counts with 0"),
+        ([[1, 2], [0, 0]], "no vote at all.*drop the rows"),
+        ([1, 2], "votes must have shape .rows, classes."),
+        ([[1], [1]], "two or more different names"),
+    ],
+)
+def test_votes_that_are_none_are_refused(votes, said):
+    with pytest.raises(DataError, match=said):
+        Labels.from_votes(votes, ids=["r0", "r1"])
+
+
+def test_duplicate_ids_are_named():
+    with pytest.raises(DataError, match="ids must be unique, 1 are not; first: .'x'"):
+        Labels.from_votes([[1, 0], [1, 0]], ids=["x", "x"])
+
+
+def test_shares_that_do_not_sum_to_one_are_refused():
+    with pytest.raises(DataError, match="vote shares: rows must sum to 1, 1 of 2 do not"):
+        Labels.from_shares([[0.5, 0.5], [0.5, 0.2]], 3)
+
+
+def test_a_total_of_zero_is_refused():
+    with pytest.raises(DataError, match="total of votes must be positive"):
+        Labels.from_shares([[0.5, 0.5]], 0)
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [0, -1]])
+def test_hard_labels_out_of_range_are_refused(labels):
+    with pytest.raises(DataError, match="indices 0..2"):
+        Labels.from_hard(labels, classes=["a", "b", "c"])
+
+
+def test_an_unknown_class_name_is_refused():
+    with pytest.raises(DataError, match=r"\['z'\] that are not among"):
+        Labels.from_hard(["a", "z"], classes=["a", "b"])
+
+
+@pytest.mark.parametrize("groups", [[1.0, np.nan], ["a", None], np.array(["a", np.nan], dtype=object)])
+def test_a_missing_group_is_refused(groups):
+    with pytest.raises(DataError, match=r"groups holds (NaN|missing)"):
+        Labels.from_votes([[1, 0], [0, 1]], groups=groups)
+
+
+def test_whole_floats_and_integers_make_the_same_ids():
+    assert as_ids([1.0, 2.0], "ids").tolist() == as_ids([1, 2], "ids").tolist() == ["1", "2"]
+
+
+def test_row_weights_have_mean_one_and_honour_sample_weights():
+    labels = Labels.from_votes([[1, 0], [5, 5], [20, 0]])
+    for scheme in ("none", "log1p", "clamp"):
+        assert labels.weight_N(scheme).mean() == pytest.approx(1)
+    assert labels.weight_N("none").tolist() == [1, 1, 1]
+    assert labels.weight_N("clamp", maximum=10).tolist() == pytest.approx([1 / 7, 10 / 7, 10 / 7])
+    weighted = Labels.from_votes([[1, 0], [1, 0]], sample_weight=[1, 3])
+    assert weighted.weight_N().tolist() == [0.5, 1.5]
+    with pytest.raises(DataError, match="none, log1p or clamp"):
+        labels.weight_N("sqrt")
+
+
+@pytest.mark.parametrize("weight", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])
+def test_sample_weights_that_weigh_nothing_are_refused(weight):
+    with pytest.raises(DataError, match="sample weights must be one number a row"):
+        Labels.from_votes([[1, 0], [0, 1]], sample_weight=weight)
+
+
+def test_taking_rows_takes_everything_that_belongs_to_them():
+    labels = Labels.from_votes(
+        [[1, 0], [0, 4], [9, 9]],
+        ids=["a", "b", "c"],
+        groups=["x", "y", "x"],
+        stratum=["s", "t", "u"],
+        sample_weight=[1, 2, 3],
+    )
+    taken = labels.take(np.array([2, 0]))
+    assert taken.ids.tolist() == ["c", "a"]
+    assert taken.groups.tolist() == ["x", "x"]
+    assert taken.stratum_N.tolist() == ["u", "s"]
+    assert taken.sample_weight_N.tolist() == [3, 1]
+    assert taken.votes_NC.tolist() == [[9, 9], [1, 0]]
+
+
+def test_the_digest_follows_the_content_and_not_the_width_of_strings():
+    labels = Labels.from_votes([[1, 0], [0, 1]], ids=["a", "b"])
+    wide = Labels.from_votes([[1, 0], [0, 1]], ids=np.array(["a", "b"], dtype="<U40"))
+    assert labels.digest == wide.digest
+    assert labels.digest != Labels.from_votes([[1, 0], [0, 2]], ids=["a", "b"]).digest
+
+
+def test_strata_can_be_named_by_other_bounds():
+    assert strata_by_votes([1, 2, 4, 5], bounds=(2, 5)).tolist() == ["1", "2-4", "2-4", ">=5"]
+    with pytest.raises(DataError, match="must rise"):
+        strata_by_votes([1], bounds=(5, 3))
+
+
+def test_same_rows_matches_by_id_and_names_what_is_missing():
+    wanted, got = np.array(["a", "b", "c"]), np.array(["c", "a", "b"])
+    assert got[same_rows("m", wanted, got)].tolist() == ["a", "b", "c"]
+    with pytest.raises(DataError, match="m lacks 1 of 3 rows; first ids: .'b'"):
+        same_rows("m", wanted, np.array(["a", "c"]))
+    with pytest.raises(DataError, match="m has 1 rows more than the labels"):
+        same_rows("m", wanted, np.array(["a", "b", "c", "d"]))
+    with pytest.raises(DataError, match="lacks 3 of 3"):
+        same_rows("m", wanted, np.array([], dtype=np.str_))
