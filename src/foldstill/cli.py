@@ -283,17 +283,18 @@ def apply(
 
 @app.command()
 def predict(
-    target: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    data: Annotated[Path, typer.Option(help="New inputs in the form of the experiment's data.", show_default=False)],
+    target: Target,
+    data: Annotated[Path, typer.Option(help="New rows in the form of the experiment's data.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The scores to write (.parquet or .csv).")] = Path("predictions.parquet"),
-    arm: Annotated[str, typer.Option(help="A member, a combination, or student.")] = "auto",
+    arm: Annotated[str, typer.Option(help="A member, a combination, student, or student-without-teacher.")] = "auto",
+    onnx: Annotated[Path | None, typer.Option(help="An exported student instead; needs no torch.")] = None,
     device: On = Device.AUTO,
 ) -> None:
     """Score new inputs with a member, a combination or the student of a run."""
     from foldstill.pipeline import predict_inputs
 
-    scores = predict_inputs(target, data, arm, out, device=device.value)
-    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {arm} in {out}")
+    scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, device=device.value)
+    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}", markup=False)
 
 
 @app.command()

@@ -75,11 +75,23 @@ def given_group(group: str | tuple[str, ...]) -> str:
     return names[0] if names else ""
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Rows without labels, to be scored: ids and, per view, one array."""
+
+    ids: Strings
+    views: Mapping[str, NDArray[Any]]
+
+
 class DataSource(Protocol):
     """Settings that know how to load a data set: one per file format."""
 
     def load(self, root: Path) -> Dataset:
         """The data set; relative paths in the settings start at `root`."""
+        ...
+
+    def inputs(self, path: Path) -> Inputs:
+        """New rows in the same form, their labels neither needed nor read."""
         ...
 
 

@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.dataset import Dataset
+from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.labels import Labels
+from foldstill.data.npz import NpzData
 from foldstill.errors import DataError
 
 ROWS = 1797
@@ -69,6 +70,10 @@ class DigitsData:
             classes=[str(c) for c in range(10)],
         )
         return Dataset(labels, {"image": images})
+
+    def inputs(self, path: Path) -> Inputs:
+        """New images (N, size, size, 1), uint8, under the key `image` of an `.npz`."""
+        return NpzData(path=str(path), images="image", labels="-").inputs(path)
 
 
 def _opinions(pixels_NF: NDArray[np.float64], truth_N: NDArray[np.int64], disagreement: float) -> NDArray[np.float64]:

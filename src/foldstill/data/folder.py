@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_frame
-from foldstill.data.dataset import CONTENT, Dataset, given_group
+from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""What counts as an image when a folder without a table is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,15 @@ class FolderData:
         dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
         by_content = self.group == CONTENT or CONTENT in tuple(self.group)
         return dataset.grouped_by_content("image") if by_content else dataset
+
+    def inputs(self, path: Path) -> Inputs:
+        """Every image file below another folder, in the order of their names, which are the ids."""
+        if not path.is_dir():
+            raise DataError(f"no folder of images at {path}: give a folder as data.path is one")
+        names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not names:
+            raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
+        return Inputs(np.asarray(names), {"image": self._read(path, names)})
 
     @property
     def _height_width(self) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_npz
-from foldstill.data.dataset import CONTENT, Dataset, given_group
-from foldstill.data.labels import Labels
+from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
+from foldstill.data.labels import Labels, as_ids
 from foldstill.errors import DataError
 
 
@@ -64,14 +65,26 @@ class NpzData:
     def load(self, root: Path) -> Dataset:
         """The data set; raises DataError for a missing file or key, listing the keys there are."""
         arrays = read_npz(root / self.path)
+        views = self._views(arrays)
+        dataset = Dataset(self._labels(arrays), views)
+        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
+        return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
+
+    def inputs(self, path: Path) -> Inputs:
+        """New rows in another `.npz` with the same keys; ids are the row numbers when it has none."""
+        arrays = read_npz(path)
+        views = self._views(arrays)
+        n = len(next(iter(views.values())))
+        ids = arrays.get(self.id, "ids") if self.id and self.id in arrays else np.arange(n)
+        return Inputs(as_ids(ids, "ids"), views)
+
+    def _views(self, arrays: Columns) -> dict[str, NDArray[Any]]:
         views = {self.views[key]: arrays.get(key, "views") for key in self.views}
         if self.images:
             views["image"] = _channels_last(arrays.get(self.images, "images"), self.images)
         if self.signals:
             views["signal"] = arrays.get(self.signals, "signals")
-        dataset = Dataset(self._labels(arrays), views)
-        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
-        return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
+        return views
 
     def _labels(self, arrays: Columns) -> Labels:
         columns: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from foldstill.compare.comparison import Comparison
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
+from foldstill.pipeline.predict import predict_inputs
 from foldstill.pipeline.run import Report, Run, open_run, open_target, run_dir
 from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
 from foldstill.pipeline.train import oof_stage, train_stage
@@ -31,6 +32,7 @@ __all__ = [
     "open_run",
     "open_stacking",
     "open_target",
+    "predict_inputs",
     "run_all",
     "run_dir",
     "stack_stage",
