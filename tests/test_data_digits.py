@@ -76,5 +76,5 @@ def test_every_source_is_a_settings_value_that_refuses_unknown_keys():
     assert read(npz) == NpzData(path="d.npz", images="x", votes="v", group=("patient", "content"))
     folder = {"kind": "folder", "path": "p", "table": "t.csv", "votes": ["a", "b"], "size": [8, 9]}
     assert read(folder) == FolderData(path="p", table="t.csv", votes=("a", "b"), size=(8, 9))
-    with pytest.raises(ValidationError, match="rwos"):
+    with pytest.raises(ValidationError, match=r"rwos"):
         read({"kind": "digits", "rwos": 50})

@@ -91,7 +91,7 @@ def test_a_file_that_is_no_image_is_named(root):
 
 
 def test_a_missing_column_lists_those_there_are(root):
-    with pytest.raises(DataError, match="has no 'bird' .for votes., it has .*'cat'"):
+    with pytest.raises(DataError, match=r"has no 'bird' .for votes., it has .*'cat'"):
         FolderData(path="img", table="votes.csv", votes=("cat", "bird")).load(root)
 
 
@@ -108,5 +108,5 @@ def test_tables_that_are_not_what_their_name_says_are_refused(root, name, conten
     (root / name).write_text(content)
     with pytest.raises(DataError, match=said):
         FolderData(path="img", table=name, votes=("cat", "dog")).load(root)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match=r"no file"):
         FolderData(path="img", table="none.csv", votes=("cat", "dog")).load(root)

@@ -62,15 +62,15 @@ def test_a_group_in_two_folds_is_refused_with_its_name(labels):
 def test_a_group_in_a_fold_and_the_test_split_is_refused(labels):
     fold_N = make_plan(labels, test_share=0).fold_N.copy()
     fold_N[np.flatnonzero(labels.groups == labels.groups[0])[0]] = TEST
-    with pytest.raises(FoldError, match="test"):
+    with pytest.raises(FoldError, match=r"test"):
         FoldPlan(labels.ids, labels.groups, fold_N)
 
 
 def test_too_few_groups_say_how_many_are_needed():
     labels = Labels.from_hard([0, 1, 0, 1], classes=["a", "b"], groups=[1, 1, 2, 2])
-    with pytest.raises(FoldError, match="5 folds and a test split need at least 6 groups, got 2"):
+    with pytest.raises(FoldError, match=r"5 folds and a test split need at least 6 groups, got 2"):
         make_plan(labels)
-    with pytest.raises(FoldError, match="5 folds need at least 5 groups, got 2"):
+    with pytest.raises(FoldError, match=r"5 folds need at least 5 groups, got 2"):
         make_plan(labels, test_share=0)
 
 
@@ -96,17 +96,17 @@ def test_options_that_make_no_plan_are_refused(labels, options, said):
 def test_folds_made_elsewhere_are_numbered_anew():
     labels = Labels.from_hard([0, 1, 0, 1], classes=["a", "b"])
     assert given_folds(labels, [3, 1, -1, 3]).fold_N.tolist() == [1, 0, -1, 1]
-    with pytest.raises(FoldError, match="one whole number a row"):
+    with pytest.raises(FoldError, match=r"one whole number a row"):
         given_folds(labels, [0.5, 1, 2, 3])
-    with pytest.raises(FoldError, match="K >= 2"):
+    with pytest.raises(FoldError, match=r"K >= 2"):
         given_folds(labels, [0, 0, 0, 0])
 
 
 def test_a_plan_from_a_file_that_is_none_is_refused(tmp_path):
-    with pytest.raises(FoldError, match="no fold plan at"):
+    with pytest.raises(FoldError, match=r"no fold plan at"):
         FoldPlan.read(tmp_path / "folds.parquet")
     (tmp_path / "folds.parquet").write_text("id,group,fold\na,b,0\n")
-    with pytest.raises(FoldError, match="is not a parquet file"):
+    with pytest.raises(FoldError, match=r"is not a parquet file"):
         FoldPlan.read(tmp_path / "folds.parquet")
 
 

@@ -40,13 +40,13 @@ def test_a_missing_annotator_casts_no_vote(missing):
 
 
 def test_a_row_nobody_annotated_is_refused():
-    with pytest.raises(DataError, match="1 of 2 rows have no vote at all"):
+    with pytest.raises(DataError, match=r"1 of 2 rows have no vote at all"):
         Labels.from_annotators([[0, 1], [-1, -1]])
 
 
 @pytest.mark.parametrize("choice", [[[0, 3]], [[0, -2]], [[0.5, 1.0]]])
 def test_annotators_outside_the_classes_are_refused(choice):
-    with pytest.raises(DataError, match="class indices 0..2"):
+    with pytest.raises(DataError, match=r"class indices 0..2"):
         Labels.from_annotators(choice, classes=["a", "b", "c"])
 
 
@@ -66,23 +66,23 @@ def test_votes_that_are_none_are_refused(votes, said):
 
 
 def test_duplicate_ids_are_named():
-    with pytest.raises(DataError, match="ids must be unique, 1 are not; first: .'x'"):
+    with pytest.raises(DataError, match=r"ids must be unique, 1 are not; first: .'x'"):
         Labels.from_votes([[1, 0], [1, 0]], ids=["x", "x"])
 
 
 def test_shares_that_do_not_sum_to_one_are_refused():
-    with pytest.raises(DataError, match="vote shares: rows must sum to 1, 1 of 2 do not"):
+    with pytest.raises(DataError, match=r"vote shares: rows must sum to 1, 1 of 2 do not"):
         Labels.from_shares([[0.5, 0.5], [0.5, 0.2]], 3)
 
 
 def test_a_total_of_zero_is_refused():
-    with pytest.raises(DataError, match="total of votes must be positive"):
+    with pytest.raises(DataError, match=r"total of votes must be positive"):
         Labels.from_shares([[0.5, 0.5]], 0)
 
 
 @pytest.mark.parametrize("labels", [[0, 3], [0, -1]])
 def test_hard_labels_out_of_range_are_refused(labels):
-    with pytest.raises(DataError, match="indices 0..2"):
+    with pytest.raises(DataError, match=r"indices 0..2"):
         Labels.from_hard(labels, classes=["a", "b", "c"])
 
 
@@ -109,13 +109,13 @@ def test_row_weights_have_mean_one_and_honour_sample_weights():
     assert labels.weight_N("clamp", maximum=10).tolist() == pytest.approx([1 / 7, 10 / 7, 10 / 7])
     weighted = Labels.from_votes([[1, 0], [1, 0]], sample_weight=[1, 3])
     assert weighted.weight_N().tolist() == [0.5, 1.5]
-    with pytest.raises(DataError, match="none, log1p or clamp"):
+    with pytest.raises(DataError, match=r"none, log1p or clamp"):
         labels.weight_N("sqrt")
 
 
 @pytest.mark.parametrize("weight", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])
 def test_sample_weights_that_weigh_nothing_are_refused(weight):
-    with pytest.raises(DataError, match="sample weights must be one number a row"):
+    with pytest.raises(DataError, match=r"sample weights must be one number a row"):
         Labels.from_votes([[1, 0], [0, 1]], sample_weight=weight)
 
 
@@ -144,16 +144,16 @@ def test_the_digest_follows_the_content_and_not_the_width_of_strings():
 
 def test_strata_can_be_named_by_other_bounds():
     assert strata_by_votes([1, 2, 4, 5], bounds=(2, 5)).tolist() == ["1", "2-4", "2-4", ">=5"]
-    with pytest.raises(DataError, match="must rise"):
+    with pytest.raises(DataError, match=r"must rise"):
         strata_by_votes([1], bounds=(5, 3))
 
 
 def test_same_rows_matches_by_id_and_names_what_is_missing():
     wanted, got = np.array(["a", "b", "c"]), np.array(["c", "a", "b"])
     assert got[same_rows("m", wanted, got)].tolist() == ["a", "b", "c"]
-    with pytest.raises(DataError, match="m lacks 1 of 3 rows; first ids: .'b'"):
+    with pytest.raises(DataError, match=r"m lacks 1 of 3 rows; first ids: .'b'"):
         same_rows("m", wanted, np.array(["a", "c"]))
-    with pytest.raises(DataError, match="m has 1 rows more than the labels"):
+    with pytest.raises(DataError, match=r"m has 1 rows more than the labels"):
         same_rows("m", wanted, np.array(["a", "b", "c", "d"]))
-    with pytest.raises(DataError, match="lacks 3 of 3"):
+    with pytest.raises(DataError, match=r"lacks 3 of 3"):
         same_rows("m", wanted, np.array([], dtype=np.str_))

@@ -115,17 +115,17 @@ def test_arrays_that_do_not_fit_are_refused(root, settings, said):
 
 def test_files_that_are_no_npz_are_refused(tmp_path):
     data = NpzData(path="d.npz", images="images", votes="votes")
-    with pytest.raises(DataError, match="no file .*d.npz"):
+    with pytest.raises(DataError, match=r"no file .*d.npz"):
         data.load(tmp_path)
     (tmp_path / "d.npz").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="is not an .npz of arrays"):
+    with pytest.raises(DataError, match=r"is not an .npz of arrays"):
         data.load(tmp_path)
     (tmp_path / "d.npz").write_bytes(b"")
-    with pytest.raises(DataError, match="is not an .npz of arrays"):
+    with pytest.raises(DataError, match=r"is not an .npz of arrays"):
         data.load(tmp_path)
     with (tmp_path / "d.npz").open("wb") as stream:
         np.save(stream, np.zeros(3))
-    with pytest.raises(DataError, match="one bare array"):
+    with pytest.raises(DataError, match=r"one bare array"):
         data.load(tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_what_is_no_distribution_is_refused(proba, said):
 
 
 def test_shapes_that_differ_are_refused_not_broadcast():
-    with pytest.raises(DataError, match="same shape"):
+    with pytest.raises(DataError, match=r"same shape"):
         kl_divergence(target=[[0.5, 0.5]], proba=[[0.5, 0.5], [0.5, 0.5]])
 
 

@@ -54,14 +54,16 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
     names = None if settings.classes else find(source, settings, "classes")
     classes = settings.classes if names is None else tuple(str(name) for name in names.tolist())
     truth = read_frame(Path(settings.labels)) if settings.labels else source
-    labels = labels_of(truth, settings, classes)
     what = f"{source.path}: predictions"
     if raw.ndim == 2 and raw.dtype.kind in "iu":
+        labels = labels_of(truth, settings, classes)
         proba = named_proba(raw, what, len(labels.classes), settings.smoothing)
     else:
-        # One member alone may come without its axis.
+        # One member alone may come without its axis. Scores are looked at before labels: independent findings
+        # (multi-label) are told by rows that do not sum to one, and would make poor votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
-        proba = as_proba(raw, what, len(labels.classes), settings.space, settings.smoothing)
+        proba = as_proba(raw, what, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
+        labels = labels_of(truth, settings, classes)
     found = find(source, settings, "members")
     members = tuple(f"m{i}" for i in range(proba.shape[1])) if found is None else tuple(str(m) for m in found.tolist())
     return _assembled(source, truth, proba, members, labels, settings)
@@ -86,6 +88,12 @@ def _assembled(
     settings: ImportSettings,
 ) -> OOFTable:
     """The table of scores that one file holds for all members, its labels in the same file or in another."""
+    if proba_NMC.shape[-1] != len(labels.classes):
+        raise OOFError(
+            f"{source.path} has predictions of {proba_NMC.shape[-1]} classes, "
+            f"the labels are of {list(labels.classes)}: "
+            "give both the same classes"
+        )
     ids = find(source, settings, "id") if truth is not source else None
     rows = None if ids is None else rows_by_id(ids, labels, str(source.path))
     if rows is None and len(proba_NMC) != len(labels):

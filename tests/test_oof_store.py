@@ -1,0 +1,143 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from foldstill.data.labels import Labels
+from foldstill.errors import OOFError
+from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
+from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+
+
+@pytest.fixture
+def table(rng) -> OOFTable:
+    n, members, classes = 40, ("net__a", "net b", "gbm"), ("lpd", "gpd_2", "other")
+    labels = Labels.from_votes(
+        rng.integers(1, 9, (n, 3)) / 3,
+        ids=[f"row {i}" for i in range(n)],
+        groups=np.arange(n) // 4,
+        classes=classes,
+        sample_weight=rng.random(n),
+        counted=False,
+    )
+    proba = rng.dirichlet(np.ones(3), (n, 3)).astype(np.float32)
+    scores = ScoreTable(labels.ids, members, classes, proba, ("net", "net", "tree"))
+    return OOFTable(scores, labels, (np.arange(n) // 4 % 5).astype(np.int16), "digest0")
+
+
+def _same(a: OOFTable, b: OOFTable) -> None:
+    assert a.proba_NMC.tobytes() == b.proba_NMC.tobytes()
+    assert a.proba_NMC.dtype == b.proba_NMC.dtype == np.float32
+    assert a.labels.digest == b.labels.digest
+    assert a.labels.counted == b.labels.counted
+    assert a.fold_N.tolist() == b.fold_N.tolist()
+    assert (a.members, a.classes, a.scores.families) == (b.members, b.classes, b.scores.families)
+    assert (a.plan_digest, a.folds_assigned) == (b.plan_digest, b.folds_assigned)
+
+
+def test_a_table_reads_back_bit_by_bit(table, tmp_path):
+    write_table(table, tmp_path / "oof.parquet")
+    _same(read_table(tmp_path / "oof.parquet"), table)
+    assigned = replace(table, plan_digest="", folds_assigned=True)
+    write_table(assigned, tmp_path / "oof.parquet")
+    _same(read_table(tmp_path / "oof.parquet"), assigned)
+    assert [p.name for p in tmp_path.iterdir()] == ["oof.parquet"]
+
+
+def test_anybody_can_read_the_file(table, tmp_path):
+    write_table(table, tmp_path / "oof.parquet")
+    frame = pq.read_table(tmp_path / "oof.parquet").to_pandas()
+    assert frame.columns[:4].tolist() == ["id", "group", "stratum", "sample_weight"]
+    assert frame["p__net b__gpd_2"].to_numpy().tolist() == table.proba_NMC[:, 1, 1].tolist()
+    assert frame["votes__other"].to_numpy().tolist() == table.labels.votes_NC[:, 2].tolist()
+    assert frame["fold"].tolist() == table.fold_N.tolist()
+
+
+def test_the_same_table_gives_the_same_bytes(table, tmp_path):
+    write_table(table, tmp_path / "a.parquet")
+    write_table(table, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_scores_alone_and_of_fold_models_read_back(table, tmp_path, rng):
+    path = tmp_path / "scores.parquet"
+    write_scores(table.scores, path)
+    read = read_scores(path)
+    assert isinstance(read, ScoreTable)
+    assert read.proba_NMC.tobytes() == table.proba_NMC.tobytes()
+    assert read_labels(path) is None
+
+    proba = rng.dirichlet(np.ones(3), (4, 40, 3)).astype(np.float32)
+    scores = FoldScores(table.labels.ids, table.members, table.classes, proba, table.scores.families)
+    write_scores(scores, path, table.labels)
+    folded, labels = read_scores(path), read_labels(path)
+    assert isinstance(folded, FoldScores)
+    assert labels is not None
+    assert folded.proba_KNMC.tobytes() == proba.tobytes()
+    assert folded.ids.tolist() == table.labels.ids.tolist()
+    assert labels.digest == table.labels.digest
+    assert folded.families == table.scores.families
+
+
+def test_an_oof_table_can_be_read_as_scores(table, tmp_path):
+    write_table(table, tmp_path / "oof.parquet")
+    read = read_scores(tmp_path / "oof.parquet")
+    assert isinstance(read, ScoreTable)
+    assert read.ids.tolist() == table.labels.ids.tolist()
+
+
+def test_labels_of_other_rows_are_not_written(table, tmp_path):
+    with pytest.raises(OOFError, match=r"same ids in the same order"):
+        write_scores(table.scores, tmp_path / "s.parquet", table.labels.take(np.arange(40)[::-1]))
+    assert not list(tmp_path.iterdir())
+
+
+def _with_meta(path: Path, change) -> None:
+    stored = pq.read_table(path)
+    meta = json.loads(stored.schema.metadata[b"foldstill"])
+    change(meta)
+    pq.write_table(stored.replace_schema_metadata({"foldstill": json.dumps(meta)}), path)
+
+
+def test_files_that_are_no_table_are_refused_with_the_cure(table, tmp_path):
+    path = tmp_path / "oof.parquet"
+    with pytest.raises(OOFError, match=r"no file .*oof.parquet: correct the path"):
+        read_table(path)
+    path.write_text("id,p\na,0.5\n")
+    with pytest.raises(OOFError, match=r"oof.parquet is not a parquet file .*a CSV must be named .csv"):
+        read_table(path)
+    pq.write_table(pa.table({"id": ["a"]}), path)
+    with pytest.raises(OOFError, match=r"no score table of foldstill: bring it in with `foldstill oof import"):
+        read_table(path)
+    write_scores(table.scores, path)
+    with pytest.raises(OOFError, match=r"holds scores, not an OOF table"):
+        read_table(path)
+
+
+def test_another_schema_version_is_refused(table, tmp_path):
+    path = tmp_path / "oof.parquet"
+    write_table(table, path)
+    _with_meta(path, lambda meta: meta.update(schema_version=99))
+    with pytest.raises(OOFError, match=r"has schema version 99, this foldstill reads 1"):
+        read_table(path)
+
+
+def test_missing_columns_are_named(table, tmp_path):
+    path = tmp_path / "oof.parquet"
+    write_table(table, path)
+    stored = pq.read_table(path)
+    pq.write_table(stored.drop_columns(["p__gbm__lpd"]), path)
+    with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p__gbm__lpd'\]"):
+        read_table(path)
+
+
+def test_a_truncated_file_is_refused(table, tmp_path):
+    path = tmp_path / "oof.parquet"
+    write_table(table, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OOFError, match=r"is not a parquet file"):
+        read_table(path)
