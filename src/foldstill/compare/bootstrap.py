@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 _BLOCK_CELLS = 2**16
 """Resamples are counted in blocks of about this many (resample, group) cells: half a megabyte stays in a core's cache."""
 
+_FREEDOM = 1.5
+"""Set by measured coverage: 1 covers 96 to 97 %, 3 covers 91 to 95 % in the populations of benchmarks/coverage.py."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -116,9 +119,9 @@ def _jackknife_t(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Floats
     """Estimate, low, high and p of each arm from leaving out one group at a time.
 
     The standard error is the delete-one-group jackknife, CR3 in the cluster literature (MacKinnon, Nielsen & Webb, 2023,
-    Journal of Econometrics 232, section 3). Degrees of freedom are Satterthwaite's with each group's squared step as the
-    estimate of its own variance, (sum c)^2 / sum c^2. For normal steps that is a third of the usual count: with many
-    equal groups it changes nothing, and where few large or odd groups carry the error it is what keeps the coverage.
+    Journal of Econometrics 232, section 3). Degrees of freedom are Satterthwaite's, (sum v)^2 / sum v^2 over the groups'
+    variances v, with each group's squared step c in place of v. That is too low by 3 when steps are normal, where the
+    mean of c^2 is 3 v^2, and by less when few large or odd groups carry the error; `_FREEDOM` lies between.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -131,7 +134,8 @@ def _jackknife_t(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Floats
     # Rounding in equal differences is no error: they are certain.
     error_A[error_A <= 1e-12 * np.abs(estimate_A)] = 0.0
     spread_A = (square_GA**2).sum(axis=0)
-    freedom_A = np.divide(total_A**2, spread_A, out=np.full_like(total_A, n_groups - 1.0), where=spread_A > 0)
+    counted_A = np.divide(_FREEDOM * total_A**2, spread_A, out=np.full_like(total_A, np.inf), where=spread_A > 0)
+    freedom_A = np.minimum(counted_A, n_groups - 1)
     reach_A = stdtrit(freedom_A, (1 + level) / 2) * error_A
     ratio_A = np.divide(np.abs(estimate_A), error_A, out=np.where(estimate_A == 0, 0.0, np.inf), where=error_A > 0)
     p_A: Floats = 2 * stdtr(freedom_A, -ratio_A)

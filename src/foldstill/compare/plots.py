@@ -1,6 +1,6 @@
-"""The figures of a comparison, each with its numbers. N rows, A arms, C classes, M members."""
+"""Figures of the arms: differences, strata, calibration, classes, cost; each with its numbers. A arms, C classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,6 @@ import numpy as np
 from foldstill.compare.bootstrap import Interval
 from foldstill.compare.comparison import ArmScore, Comparison
 from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers
-
-Records = Sequence[Mapping[str, Any]]
 
 KIND_COLOUR = {
     "member": "muted",
@@ -20,7 +18,8 @@ KIND_COLOUR = {
     "ablation": "purple",
 }
 _SERIES = ("ink", "blue", "orange", "green", "purple", "sky")
-_WIDTH = 9.0
+WIDTH = 9.0
+"""Inches of every figure."""
 
 
 def colour(arm: ArmScore) -> str:
@@ -37,8 +36,8 @@ def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
     return wanted[:limit]
 
 
-def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], labels: bool) -> None:
-    """Differences with intervals, one line an arm; a filled mark excludes zero after correction."""
+def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
+    """Differences with intervals, one line an arm; a filled mark excludes zero, where asked after correction."""
     near = max(
         (max(abs(i.low), abs(i.high)) for arm, i in lines if arm.kind in ("combination", "average")),
         default=max(max(abs(i.low), abs(i.high)) for _, i in lines),
@@ -60,7 +59,7 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], labels: bool)
             linewidth=2,
             solid_capstyle="round",
         )
-        filled = interval.significant and (arm.holm_p is None or arm.holm_p < 1 - interval.level)
+        filled = interval.significant and (not corrected or (arm.holm_p or 0.0) < 1 - interval.level)
         axes.plot(
             interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
             markeredgewidth=1.6,
@@ -79,9 +78,9 @@ def arms_plot(comparison: Comparison) -> Figure:
         key=lambda line: line[1].estimate,
     )
     base = comparison[comparison.baseline]
-    with drawing("arms", _WIDTH, 0.9 + 0.31 * len(lines)) as page:
+    with drawing("arms", WIDTH, 0.9 + 0.31 * len(lines)) as page:
         [axes] = page.axes
-        _forest(axes, lines, labels=True)
+        _forest(axes, lines, labels=True, corrected=True)
         axes.set_xlabel(f"KL minus the {base.name}'s ({base.kl:.4f}); left is better")
         right = axes.secondary_yaxis("right")
         right.set_yticks(range(len(lines)), [f"{arm.kl:.4f}" for arm, _ in lines])
@@ -124,10 +123,10 @@ def strata_plot(comparison: Comparison) -> Figure | None:
         return None
     arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
     arms.sort(key=lambda arm: arm.kl)
-    with drawing("strata", _WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
+    with drawing("strata", WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
         for place, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
             parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
-            _forest(axes, [(arm, i) for arm, i in parts if i is not None], labels=place == 0)
+            _forest(axes, [(arm, i) for arm, i in parts if i is not None], labels=place == 0, corrected=False)
             axes.set_title(f"{stratum.name} votes, {stratum.n_rows:,} rows")
             axes.locator_params(axis="x", nbins=5)
         page.canvas.supxlabel(f"KL minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
@@ -144,7 +143,7 @@ def strata_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "strata",
         "Difference in each stratum of the rows",
-        "The same differences among rows with few and with many votes. Each stratum has its own scale.",
+        "The same differences within each stratum, on its own scale. A filled point excludes zero in that stratum alone.",
         page.svg,
         **numbers(header, rows),
     )
@@ -158,7 +157,7 @@ def reliability_plot(comparison: Comparison) -> Figure:
     """Predicted probability of the top class against its vote share."""
     arms = key_arms(comparison, 4)
     rows, columns = grid_shape(len(arms), 4)
-    with drawing("reliability", _WIDTH, 2.6 * rows, rows=rows, columns=columns, sharex=True, sharey=True) as page:
+    with drawing("reliability", WIDTH, 3.0 * rows, rows=rows, columns=columns, sharex=True, sharey=True) as page:
         for axes, arm in zip(page.axes, arms, strict=False):
             axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
             axes.plot(
@@ -188,7 +187,7 @@ def class_plot(comparison: Comparison) -> Figure:
     classes = comparison.classes
     base = np.asarray(comparison[comparison.baseline].class_kl_C)
     order = np.argsort(-base)[:20]
-    with drawing("classes", _WIDTH, 1.2 + 0.34 * len(order)) as page:
+    with drawing("classes", WIDTH, 1.2 + 0.34 * len(order)) as page:
         [axes] = page.axes
         for place, arm in enumerate(arms):
             offset = (place - (len(arms) - 1) / 2) * 0.11
@@ -213,142 +212,6 @@ def class_plot(comparison: Comparison) -> Figure:
     )
 
 
-def weights_plot(weights: Records) -> Figure | None:
-    """Member weights of each arm that has them; records hold arm, member, weight and may hold low and high."""
-    names = list(dict.fromkeys(str(r["arm"]) for r in weights))[:3]
-    if not names:
-        return None
-    parts = [sorted((r for r in weights if r["arm"] == name), key=lambda r: -r["weight"])[:25] for name in names]
-    tallest = max(len(part) for part in parts)
-    with drawing("weights", _WIDTH, 0.9 + 0.21 * tallest, columns=len(names)) as page:
-        for axes, name, part in zip(page.axes, names, parts, strict=True):
-            y = np.arange(len(part))
-            axes.barh(y, [r["weight"] for r in part], height=0.62, color=COLOURS["blue"])
-            for place, r in enumerate(part):
-                if r.get("low") is not None and r.get("high") is not None:
-                    axes.plot([r["low"], r["high"]], [place, place], color=COLOURS["ink"], linewidth=1.4)
-            axes.set_yticks(y, [str(r["member"]) for r in part], fontsize=8)
-            axes.set_ylim(tallest - 0.4, -0.6)
-            axes.tick_params(length=0)
-            axes.grid(axis="y", visible=False)
-            axes.locator_params(axis="x", nbins=4)
-            axes.set_title(name)
-    table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for r in weights]
-    return Figure(
-        "weights",
-        "Weights of the members",
-        "Lines, where drawn, are bootstrap intervals over groups. Members that say the same share a weight between them, "
-        "so that a small weight is no proof of a poor member.",
-        page.svg,
-        **numbers(("arm", "member", "weight", "low", "high"), table),
-    )
-
-
-def correlation_plot(comparison: Comparison) -> Figure | None:
-    """How alike the members' errors are, similar members side by side."""
-    m = len(comparison.members)
-    if m < 3:
-        return None
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    matrix = np.asarray(comparison.correlation)
-    distance = np.clip(1 - matrix, 0, None)
-    np.fill_diagonal(distance, 0)
-    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
-    shown, names = matrix[np.ix_(order, order)], [comparison.members[i] for i in order]
-    low = float(matrix.min())
-    from matplotlib.colors import to_rgb
-
-    with drawing("correlation", _WIDTH, min(8.5, 2.0 + 0.19 * m)) as page:
-        [axes] = page.axes
-        strength = (shown - low) / max(1 - low, 1e-9)
-        shade = np.concatenate([np.broadcast_to(to_rgb(COLOURS["blue"]), (m, m, 3)), strength[..., None]], axis=2)
-        axes.pcolormesh(shade)
-        axes.set(aspect="equal", xticks=[])
-        axes.set_yticks(np.arange(m) + 0.5, names, fontsize=7.5 if m > 15 else 9)
-        axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
-    return Figure(
-        "correlation",
-        "How alike the members err",
-        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the order "
-        "of the lines. Members in one block are near-copies: one of them may do.",
-        page.svg,
-        **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
-    )
-
-
-def size_plot(comparison: Comparison) -> Figure | None:
-    """KL against the number of members that are averaged."""
-    curve = comparison.size_curve
-    if len(curve) < 2:
-        return None
-    n = [p.n for p in curve]
-    with drawing("size", _WIDTH, 3.4) as page:
-        [axes] = page.axes
-        axes.fill_between(
-            n, [p.low for p in curve], [p.high for p in curve], color=COLOURS["blue"], alpha=0.15, linewidth=0
-        )
-        axes.plot(n, [p.mean for p in curve], color=COLOURS["blue"], label="random members, averaged (band: range)")
-        axes.plot(
-            n, [p.best_first for p in curve], color=COLOURS["muted"], linestyle=(0, (4, 3)), label="best members first"
-        )
-        marked = [
-            a
-            for a in key_arms(comparison)
-            if a.kind in ("combination", "student") and a.kl < max(p.high for p in curve)
-        ]
-        for arm in marked:
-            axes.axhline(arm.kl, color=colour(arm), linewidth=1)
-            axes.annotate(
-                arm.name, (1, arm.kl), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                color=colour(arm), va="center", fontsize=8.5,
-            )  # fmt: skip
-        axes.set(xlabel="members", ylabel="KL")
-        axes.legend(loc="upper right")
-    rows = [(p.n, p.mean, p.low, p.high, p.best_first) for p in curve]
-    return Figure(
-        "size",
-        "How many members the ensemble needs",
-        "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
-        "bounds what pruning can keep and promises nothing.",
-        page.svg,
-        **numbers(("members", "mean KL", "low", "high", "best first"), rows),
-    )
-
-
-def curves_plot(curves: Records) -> Figure | None:
-    """Training loss and held-out KL by epoch; records hold member, fold, epoch, loss, kl."""
-    members = list(dict.fromkeys(str(r["member"]) for r in curves))[:12]
-    if not members:
-        return None
-    rows, columns = grid_shape(len(members), 3)
-    with drawing("curves", _WIDTH, 0.4 + 2.2 * rows, rows=rows, columns=columns, sharey=True) as page:
-        for axes in page.axes[len(members) :]:
-            axes.set_axis_off()
-        for axes, member in zip(page.axes, members, strict=False):
-            mine = [r for r in curves if r["member"] == member]
-            for fold in sorted({r["fold"] for r in mine}):
-                part = sorted((r for r in mine if r["fold"] == fold), key=lambda r: r["epoch"])
-                axes.plot([r["epoch"] for r in part], [r["loss"] for r in part], color=COLOURS["muted"], linewidth=1)
-                held = [r for r in part if r.get("kl") is not None]
-                axes.plot([r["epoch"] for r in held], [r["kl"] for r in held], color=COLOURS["blue"], linewidth=1.3)
-            axes.set_title(member)
-            axes.set_xlabel("epoch")
-    table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
-    return Figure(
-        "curves",
-        "Learning curves",
-        "Blue: KL on the held-out fold. Grey: training loss. One line a fold.",
-        page.svg,
-        **numbers(("member", "fold", "epoch", "training loss", "held-out KL"), table),
-    )
-
-
 def cost_plot(comparison: Comparison) -> Figure | None:
     """KL against what a prediction costs; the line joins arms that nothing cheaper beats."""
     titles = {
@@ -363,7 +226,7 @@ def cost_plot(comparison: Comparison) -> Figure | None:
     panels = [what for what, points in priced.items() if len(points) > 1]
     if not panels:
         return None
-    with drawing("cost", _WIDTH, 3.3, columns=len(panels), sharey=True) as page:
+    with drawing("cost", WIDTH, 3.3, columns=len(panels), sharey=True) as page:
         for axes, what in zip(page.axes, panels, strict=True):
             points = sorted(priced[what], key=lambda point: (point[1], point[0].kl))
             front, best = [], np.inf
@@ -380,14 +243,17 @@ def cost_plot(comparison: Comparison) -> Figure | None:
                 drawstyle="steps-post",
                 zorder=1,
             )
+            middle = np.sqrt(points[0][1] * points[-1][1])
             for arm, value in front:
+                left = value > middle
                 axes.annotate(
                     arm.name,
                     (value, arm.kl),
-                    xytext=(5, -9),
+                    xytext=(-7 if left else 7, -10),
                     textcoords="offset points",
                     fontsize=8,
                     color=COLOURS["ink"],
+                    ha="right" if left else "left",
                 )
             axes.set(xscale="log", xlabel=titles[what])
             axes.margins(x=0.18, y=0.15)

@@ -1,17 +1,16 @@
 """One HTML file that answers "should I stack?" in its first screen and holds everything the answer rests on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foldstill.compare import plots
+from foldstill.compare import member_plots, plots
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import Figure
+from foldstill.compare.member_plots import Records
 from foldstill.compare.metrics import METRICS
 from foldstill.compare.verdict import answer
 from foldstill.files import write_text
-
-Records = Sequence[Mapping[str, Any]]
 
 _HEADLINE = {
     "yes": "Yes: stack.",
@@ -60,12 +59,12 @@ def write_report(
             "members",
             "Members",
             [
-                plots.weights_plot(_own_weights(comparison) if weights is None else weights),
-                plots.size_plot(comparison),
-                plots.correlation_plot(comparison),
+                member_plots.weights_plot(_own_weights(comparison) if weights is None else weights),
+                member_plots.size_plot(comparison),
+                member_plots.correlation_plot(comparison),
             ],
         ),
-        ("curves", "Training", [plots.curves_plot(curves or ())]),
+        ("curves", "Training", [member_plots.curves_plot(curves or ())]),
         ("cost", "Cost", [plots.cost_plot(comparison)]),
     ]
     html = pages.get_template("report.html.j2").render(

@@ -63,19 +63,19 @@ def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
     if not combined:
         return f"No combination was compared with {average}."
     best, difference = next(iter(combined.items()))
-    size, span = f"{abs(difference.estimate):.4f} KL", _span(difference)
     if proved := _proved(arms, level):
-        gain, share = combined[proved[0]], by_name[proved[0]].reducible
+        share = by_name[proved[0]].reducible
         part = "" if share is None else f", {share:.0%} of what a perfect model could still remove"
-        text = f"Stack: {proved[0]} beats {average} by {-gain.estimate:.4f} KL ({_span(gain)}){part}."
-        return text if proved[0] == best else f"{text} The lower score of {best} is less sure ({span})."
+        text = f"Stack: {proved[0]} beats {average} by {_size(combined[proved[0]])}{part}."
+        return (
+            text if proved[0] == best else f"{text} {best} scores lower still, but less surely: by {_size(difference)}."
+        )
     if difference.high < 0:
         chance = f"with {len(arms) - 1} arms compared this may be chance (corrected p {by_name[best].holm_p:.3f})"
-        return f"Nothing here surely beats {average}: {best} is {size} better ({span}), but {chance}."
+        return f"Nothing here surely beats {average}: {best} is better by {_size(difference)}, but {chance}."
     if all(d.low > 0 for d in combined.values()):
-        return f"Nothing here beats {average}: all do worse, the nearest, {best}, by {size} ({span})."
-    side = "better" if difference.estimate < 0 else "worse"
-    return f"Nothing here beats {average}: the best, {best}, is {size} {side} ({span})."
+        return f"Nothing here beats {average}: all do worse, the nearest, {best}, by {_size(difference)}."
+    return f"Nothing here beats {average}: the nearest, {best}, differs by {_signed(difference)}."
 
 
 def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher_gain: Interval | None) -> str:
@@ -83,16 +83,16 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
     assert difference is not None, "a student is never the baseline"
     average = "the plain average" if baseline == "average" else baseline
     if difference.significant:
-        side = f"{abs(difference.estimate):.4f} KL {'below' if difference.estimate < 0 else 'above'} {average}"
+        side = "below" if difference.estimate < 0 else "above"
+        text = f"The student's KL is {side} that of {average} by {_size(difference)}"
     else:
-        side = f"level with {average}, {difference.estimate:+.4f} KL"
-    text = f"The student is {side} ({_span(difference)}){_cheaper(student, arms, baseline)}"
+        text = f"The student is level with {average}, {_signed(difference)}"
+    text += _cheaper(student, arms, baseline)
     if teacher_gain is None:
         return text + "."
     if teacher_gain.high < 0:
-        return f"{text}; its teacher is worth {-teacher_gain.estimate:.4f} KL ({_span(teacher_gain)})."
-    gain = f"{teacher_gain.estimate:+.4f} KL with the teacher, {_span(teacher_gain)}"
-    return f"{text}; distillation does not help here ({gain})."
+        return f"{text}; its teacher is worth {_size(teacher_gain)}."
+    return f"{text}; distillation does not help here: with the teacher it differs by {_signed(teacher_gain)}."
 
 
 def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
@@ -100,9 +100,18 @@ def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
     for what, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
         own, all_of_it = getattr(student.cost, what, None), getattr(whole, what, None)
         if own is not None and all_of_it:
-            return f" at {own / all_of_it:.1%} of its {name}"
+            return f" at {100 * own / all_of_it:.2g} % of its {name}"
     return ""
 
 
-def _span(interval: Interval) -> str:
-    return f"{100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f}"
+def _size(interval: Interval) -> str:
+    """Of a difference whose sign the sentence says."""
+    ends = sorted((abs(interval.low), abs(interval.high)))
+    return f"{abs(interval.estimate):.4f} KL ({100 * interval.level:g} % interval {ends[0]:.4f} to {ends[1]:.4f})"
+
+
+def _signed(interval: Interval) -> str:
+    text = (
+        f"{interval.estimate:+.4f} KL ({100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f})"
+    )
+    return text.replace("-", "−")

@@ -1,0 +1,159 @@
+"""Figures of the members: weights, likeness, number, training; each with its numbers. M members."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from foldstill.compare.comparison import Comparison
+from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers
+from foldstill.compare.plots import WIDTH, colour, key_arms
+
+Records = Sequence[Mapping[str, Any]]
+"""A plain table: one mapping of column to value a line."""
+
+
+def weights_plot(weights: Records) -> Figure | None:
+    """Member weights of each arm that has them; records hold arm, member, weight and may hold low and high."""
+    names = list(dict.fromkeys(str(r["arm"]) for r in weights))[:3]
+    if not names:
+        return None
+    parts = [sorted((r for r in weights if r["arm"] == name), key=lambda r: -r["weight"])[:25] for name in names]
+    tallest = max(len(part) for part in parts)
+    with drawing("weights", WIDTH, 0.9 + 0.21 * tallest, columns=len(names)) as page:
+        for axes, name, part in zip(page.axes, names, parts, strict=True):
+            y = np.arange(len(part))
+            axes.barh(y, [r["weight"] for r in part], height=0.62, color=COLOURS["blue"])
+            for place, r in enumerate(part):
+                if r.get("low") is not None and r.get("high") is not None:
+                    axes.plot([r["low"], r["high"]], [place, place], color=COLOURS["ink"], linewidth=1.4)
+            axes.set_yticks(y, [str(r["member"]) for r in part], fontsize=8)
+            axes.set_ylim(tallest - 0.4, -0.6)
+            axes.tick_params(length=0)
+            axes.grid(axis="y", visible=False)
+            axes.locator_params(axis="x", nbins=4)
+            axes.set_title(name)
+    table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for r in weights]
+    return Figure(
+        "weights",
+        "Weights of the members",
+        "Lines, where drawn, are bootstrap intervals over groups. Members that say the same share a weight between them, "
+        "so that a small weight is no proof of a poor member.",
+        page.svg,
+        **numbers(("arm", "member", "weight", "low", "high"), table),
+    )
+
+
+def correlation_plot(comparison: Comparison) -> Figure | None:
+    """How alike the members' errors are, similar members side by side."""
+    m = len(comparison.members)
+    if m < 3:
+        return None
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    matrix = np.asarray(comparison.correlation)
+    distance = np.clip(1 - matrix, 0, None)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    shown, names = matrix[np.ix_(order, order)], [comparison.members[i] for i in order]
+    low = float(matrix.min())
+    from matplotlib.colors import to_rgb
+
+    with drawing("correlation", WIDTH, min(8.0, 1.2 + 0.19 * m)) as page:
+        [axes] = page.axes
+        strength = (shown - low) / max(1 - low, 1e-9)
+        shade = np.concatenate([np.broadcast_to(to_rgb(COLOURS["blue"]), (m, m, 3)), strength[..., None]], axis=2)
+        axes.pcolormesh(shade)
+        axes.set(xticks=[])
+        axes.set_yticks(np.arange(m) + 0.5, names, fontsize=7.5 if m > 15 else 9)
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+    return Figure(
+        "correlation",
+        "How alike the members err",
+        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the order "
+        "of the lines. Members in one block are near-copies: one of them may do.",
+        page.svg,
+        **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
+    )
+
+
+def size_plot(comparison: Comparison) -> Figure | None:
+    """KL against the number of members that are averaged."""
+    curve = comparison.size_curve
+    if len(curve) < 2:
+        return None
+    n = [p.n for p in curve]
+    with drawing("size", WIDTH, 3.4) as page:
+        [axes] = page.axes
+        axes.fill_between(
+            n, [p.low for p in curve], [p.high for p in curve], color=COLOURS["blue"], alpha=0.15, linewidth=0
+        )
+        axes.plot(n, [p.mean for p in curve], color=COLOURS["blue"], label="random members, averaged (band: range)")
+        axes.plot(
+            n, [p.best_first for p in curve], color=COLOURS["muted"], linestyle=(0, (4, 3)), label="best members first"
+        )
+        marked = [
+            a
+            for a in key_arms(comparison)
+            if a.kind in ("combination", "student") and a.kl < max(p.high for p in curve)
+        ]
+        top = axes.get_ylim()[1]
+        at = _apart([arm.kl for arm in marked], 0.055 * (top - min(p.low for p in curve)))
+        for arm, y in zip(marked, at, strict=True):
+            axes.axhline(arm.kl, color=colour(arm), linewidth=1)
+            axes.annotate(
+                arm.name, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                color=colour(arm), va="center", fontsize=8.5,
+            )  # fmt: skip
+        axes.set(xlabel="members", ylabel="KL")
+        axes.legend(loc="upper right")
+    rows = [(p.n, p.mean, p.low, p.high, p.best_first) for p in curve]
+    return Figure(
+        "size",
+        "How many members the ensemble needs",
+        "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
+        "bounds what pruning can keep and promises nothing.",
+        page.svg,
+        **numbers(("members", "mean KL", "low", "high", "best first"), rows),
+    )
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Rising positions of labels, pushed up where two would touch."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + gap) if placed else value)
+    return placed
+
+
+def curves_plot(curves: Records) -> Figure | None:
+    """Training loss and held-out KL by epoch; records hold member, fold, epoch, loss, kl."""
+    members = list(dict.fromkeys(str(r["member"]) for r in curves))[:12]
+    if not members:
+        return None
+    rows, columns = grid_shape(len(members), 3)
+    with drawing("curves", WIDTH, 0.4 + 2.2 * rows, rows=rows, columns=columns, sharey=True) as page:
+        for axes in page.axes[len(members) :]:
+            axes.set_axis_off()
+        for axes, member in zip(page.axes, members, strict=False):
+            mine = [r for r in curves if r["member"] == member]
+            for fold in sorted({r["fold"] for r in mine}):
+                part = sorted((r for r in mine if r["fold"] == fold), key=lambda r: r["epoch"])
+                axes.plot([r["epoch"] for r in part], [r["loss"] for r in part], color=COLOURS["muted"], linewidth=1)
+                held = [r for r in part if r.get("kl") is not None]
+                axes.plot([r["epoch"] for r in held], [r["kl"] for r in held], color=COLOURS["blue"], linewidth=1.3)
+            axes.set_title(member)
+            axes.set_xlabel("epoch")
+    table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
+    return Figure(
+        "curves",
+        "Learning curves",
+        "Blue: KL on the held-out fold. Grey: training loss. One line a fold.",
+        page.svg,
+        **numbers(("member", "fold", "epoch", "training loss", "held-out KL"), table),
+    )

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+
+from foldstill.compare import noise_floor, scores
+from foldstill.compare.calibration import calibration_slope, reliability
+from foldstill.compare.metrics import METRICS, class_auroc, row_accuracy, row_class_kl
+from foldstill.errors import FoldstillError
+
+
+@pytest.fixture
+def soft(rng):
+    """Vote shares of 300 rows with 4 classes, and a prediction."""
+    target = rng.multinomial(7, rng.dirichlet(np.ones(4), 300)) / 7
+    return target, rng.dirichlet(np.ones(4), 300) * 0.7 + target * 0.3
+
+
+def test_the_row_scores_are_ten_lines_of_numpy(soft):
+    target, proba = soft
+    ours = scores(target=target, proba=proba)
+    kl = brier = right = loss = claimed = 0.0
+    for y, p in zip(target, proba, strict=True):
+        kl += sum(a * np.log(a / b) for a, b in zip(y, p, strict=True) if a > 0)
+        loss -= (y * np.log(p)).sum()
+        claimed -= (p * np.log(p)).sum()
+        brier += ((y - p) ** 2).sum()
+        top = np.flatnonzero(y == y.max())
+        right += (p.argmax() in top) / len(top)
+    expected = {"kl": kl, "log_loss": loss, "brier": brier, "accuracy": right, "entropy_excess": loss - claimed}
+    for name, total in expected.items():
+        assert ours[name] == pytest.approx(total / len(target), abs=1e-12), name
+    assert list(ours) == list(METRICS)
+
+
+def test_on_hard_labels_auroc_is_that_of_scikit_learn(rng):
+    from sklearn.metrics import roc_auc_score
+
+    label = rng.integers(3, size=200)
+    proba = np.round(rng.dirichlet(np.ones(3), 200) + 0.3 * np.eye(3)[label], 1) + 1e-3  # with ties
+    proba /= proba.sum(axis=1, keepdims=True)
+    weight = rng.uniform(0.2, 3, 200)
+    ours = class_auroc(target=np.eye(3)[label], proba=proba, weight=weight)
+    for c in range(3):
+        assert ours[c] == pytest.approx(roc_auc_score(label == c, proba[:, c], sample_weight=weight), abs=1e-12)
+
+
+def test_soft_auroc_is_that_of_rows_split_into_a_positive_and_a_negative(soft):
+    from sklearn.metrics import roc_auc_score
+
+    target, proba = soft
+    truth, score = np.repeat([1, 0], 300), np.tile(proba[:, 1], 2)
+    expected = roc_auc_score(truth, score, sample_weight=np.r_[target[:, 1], 1 - target[:, 1]])
+    assert class_auroc(target=target, proba=proba)[1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_class_without_votes_has_no_auroc_and_leaves_the_mean_alone(soft):
+    target, proba = soft
+    wider = [np.pad(a, ((0, 0), (0, 1))) for a in (target, proba)]
+    assert np.isnan(class_auroc(target=wider[0], proba=wider[1])[-1])
+    ours = scores(target=wider[0], proba=wider[1])
+    assert ours["auroc"] == pytest.approx(scores(target=target, proba=proba)["auroc"], abs=1e-12)
+
+
+def test_a_perfect_prediction_scores_zero(soft):
+    target, _ = soft
+    ours = scores(target=target, proba=target)
+    assert [ours[name] for name in ("kl", "brier", "ece", "class_ece")] == [0, 0, 0, 0]
+
+
+def test_weights_act_like_repeated_rows(soft):
+    target, proba = soft
+    times = np.arange(300) % 3 + 1
+    weighted = scores(target=target, proba=proba, weight=times)
+    repeated = scores(target=np.repeat(target, times, axis=0), proba=np.repeat(proba, times, axis=0))
+    for name in ("kl", "log_loss", "brier", "accuracy", "auroc", "slope", "entropy_excess"):
+        assert weighted[name] == pytest.approx(repeated[name], abs=1e-9), name
+
+
+@pytest.mark.parametrize(
+    ("votes", "proba", "credit"),
+    [
+        ([0.5, 0.5, 0], [0.6, 0.3, 0.1], 1 / 2),
+        ([0.5, 0.5, 0], [0.1, 0.3, 0.6], 0),
+        ([0.2, 0.8, 0], [0.4, 0.4, 0.2], 1 / 2),
+        ([0.2, 0.8, 0], [0.1, 0.7, 0.2], 1),
+    ],
+)
+def test_ties_are_settled_as_by_lot(votes, proba, credit):
+    assert row_accuracy(target=np.array([votes]), proba=np.array([proba]))[0] == pytest.approx(credit)
+
+
+def test_class_parts_of_kl_are_never_negative_and_sum_to_it(soft):
+    target, proba = soft
+    parts = row_class_kl(target=target, proba=proba)
+    assert parts.min() >= 0
+    assert parts.sum(axis=1).mean() == pytest.approx(scores(target=target, proba=proba)["kl"], abs=1e-12)
+
+
+def test_calibration_error_is_the_textbook_one_on_bins_of_equal_mass(soft):
+    target, proba = soft
+    top = proba.argmax(axis=1)
+    confidence, share = proba.max(axis=1), target[np.arange(300), top]
+    bins = np.array_split(np.argsort(confidence, kind="stable"), 15)
+    expected = sum(len(b) / 300 * abs(confidence[b].mean() - share[b].mean()) for b in bins)
+    assert scores(target=target, proba=proba)["ece"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_predictions_share_a_bin_whatever_the_order_of_rows(rng):
+    predicted = np.repeat([0.2, 0.9], 100)
+    observed = rng.uniform(size=200)
+    shuffled = rng.permutation(200)
+    one = reliability(predicted_N=predicted, observed_N=observed)
+    other = reliability(predicted_N=predicted[shuffled], observed_N=observed[shuffled])
+    assert [b.predicted for b in one] == pytest.approx([0.2, 0.9])
+    assert [b.observed for b in one] == pytest.approx([b.observed for b in other])
+
+
+@pytest.mark.parametrize("power", [0.4, 1.0, 2.5])
+def test_the_calibration_slope_finds_the_power_that_was_planted(rng, power):
+    truth = rng.dirichlet(np.ones(5), 400)
+    proba = truth ** (1 / power)
+    proba /= proba.sum(axis=1, keepdims=True)
+    assert calibration_slope(target=truth, proba=proba) == pytest.approx(power, rel=1e-3)  # the clip at EPS shows
+
+
+def test_the_slope_of_a_useless_prediction_stays_finite(rng):
+    truth = rng.dirichlet(np.ones(3), 50)
+    assert calibration_slope(target=truth, proba=np.full((50, 3), 1 / 3)) == 1.0
+    assert 0 <= calibration_slope(target=truth, proba=np.eye(3)[rng.integers(3, size=50)]) <= 20
+
+
+def test_the_noise_floor_is_what_the_truth_scores(rng):
+    from foldstill.data.simplex import row_kl
+
+    blurred = rng.dirichlet(2 * np.ones(4), 4000)
+    gamma = rng.standard_gamma(8.0 * blurred)
+    truth = gamma / gamma.sum(axis=1, keepdims=True)
+    total = rng.integers(2, 12, 4000)
+    votes = rng.multinomial(total, truth).astype(float)
+    reached = row_kl(target=votes / total[:, None], proba=truth).mean()
+    floor = noise_floor(votes, blurred)
+    assert floor.mean() == pytest.approx(reached, rel=0.05)
+    # The prediction that knows less than the truth is above the floor.
+    assert row_kl(target=votes / total[:, None], proba=blurred).mean() > 1.2 * floor.mean()
+
+
+def test_with_one_vote_a_row_there_is_no_noise_floor(rng):
+    votes = np.eye(3)[rng.integers(3, size=200)]
+    assert noise_floor(votes, np.full((200, 3), 1 / 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "proba", "message"),
+    [
+        ([[0.5, 0.5]], [[3.0, -1.0]], "logits"),
+        ([[2, 3]], [[0.5, 0.5]], "divide votes"),
+        ([[0.5, 0.5]], [[0.5, 0.5], [1, 0]], "align"),
+        ([[0.5, 0.5]], [[0.5, np.nan]], "finite"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(target, proba, message):
+    with pytest.raises(FoldstillError, match=message):
+        scores(target=target, proba=proba)
+
+
+def test_target_and_prediction_cannot_be_swapped_by_position(soft):
+    with pytest.raises(TypeError):
+        scores(*soft)
