@@ -43,7 +43,7 @@ def test_a_table_without_folds_gets_group_folds_and_says_so(pred, labels):
 
 
 def test_folds_that_tear_a_group_are_refused(pred, labels):
-    with pytest.raises(FoldError, match="a group must stay in one place"):
+    with pytest.raises(FoldError, match=r"a group must stay in one place"):
         oof_table(pred, labels=labels, folds=np.arange(N) % 3)
 
 
@@ -55,7 +55,7 @@ def test_folds_may_be_floats_or_names(pred, labels, folds):
 def test_a_missing_fold_is_refused(pred, labels):
     folds = np.arange(N) // 3 % 2 + 0.0
     folds[4] = np.nan
-    with pytest.raises(FoldError, match="one whole number a row"):
+    with pytest.raises(FoldError, match=r"one whole number a row"):
         oof_table(pred, labels=labels, folds=folds)
 
 
@@ -93,7 +93,7 @@ def test_autogluon_frames_are_matched_by_class_and_id(labels, pred, rng):
 def test_logits_are_softmaxed_when_said_so_and_refused_when_not(labels, rng):
     logits = rng.normal(0, 3, (N, 2, 3))
     assert oof_table(logits, labels=labels, space="logit").proba_NMC == pytest.approx(softmax(logits), abs=1e-6)
-    with pytest.raises(OOFError, match="if these are logits, say so with space='logit'"):
+    with pytest.raises(OOFError, match=r"if these are logits, say so with space='logit'"):
         oof_table(logits, labels=labels)
 
 
@@ -108,14 +108,14 @@ def test_members_that_only_name_a_class_need_a_stated_smoothing(labels, rng, one
     assert oof_table({"m": named[:, 0]}, labels=labels, smoothing=0.9).proba_NMC[:, 0].tolist() == (
         table.proba_NMC[:, 0].tolist()
     )
-    with pytest.raises(OOFError, match="only name a class.*state it with smoothing, for example 0.9"):
+    with pytest.raises(OOFError, match=r"only name a class.*state it with smoothing, for example 0.9"):
         oof_table(pred, labels=labels)
-    with pytest.raises(OOFError, match="smoothing must be between 1/3 and 1"):
+    with pytest.raises(OOFError, match=r"smoothing must be between 1/3 and 1"):
         oof_table(pred, labels=labels, smoothing=1.0)
 
 
 def test_smoothing_of_probabilities_would_do_nothing_and_is_refused(labels, pred):
-    with pytest.raises(OOFError, match="smoothing would have no effect"):
+    with pytest.raises(OOFError, match=r"smoothing would have no effect"):
         oof_table(pred, labels=labels, smoothing=0.9)
 
 
@@ -132,7 +132,7 @@ def test_independent_findings_are_refused_in_one_sentence(labels, rng):
         (lambda p: p[:-1], "must have shape"),
         (
             lambda p: np.where(np.arange(N)[:, None, None] == 4, np.nan, p),
-            r"2 of 60 rows hold NaN or infinity, " "first at \(4, 0\)",
+            r"2 of 60 rows hold NaN or infinity, " r"first at \(4, 0\)",
         ),
         (lambda p: p.astype(str), "must be numbers"),
         (lambda p: (p * 10).astype(int), "whole numbers but not one-hot"),
@@ -146,14 +146,14 @@ def test_predictions_that_do_not_fit_are_refused(labels, pred, change, said):
 
 
 def test_rows_are_described_once(labels, pred):
-    with pytest.raises(OOFError, match="needs labels"):
+    with pytest.raises(OOFError, match=r"needs labels"):
         oof_table(pred)
-    with pytest.raises(OOFError, match="give labels alone"):
+    with pytest.raises(OOFError, match=r"give labels alone"):
         oof_table(pred, labels=labels, groups=labels.groups)
-    with pytest.raises(OOFError, match="named by the mapping"):
+    with pytest.raises(OOFError, match=r"named by the mapping"):
         oof_table({"m": pred[:, 0]}, labels=labels, members=["n"])
 
 
 def test_classes_named_out_of_range_are_refused(labels):
-    with pytest.raises(OOFError, match="must name classes 0..2, got 0 to 3"):
+    with pytest.raises(OOFError, match=r"must name classes 0..2, got 0 to 3"):
         oof_table(np.array([[0], [3]] * 15), labels=labels, smoothing=0.9)
