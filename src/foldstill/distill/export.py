@@ -197,8 +197,8 @@ def ship(
 ) -> Shipment:
     """Write student.onnx and each smaller precision that keeps its KL, and measure the latency of each file.
 
-    `calibration_N` are training rows, `held_out_N` with `target_NC` rows no fit ever saw. A precision that is refused is
-    a sentence in the result, not an error: the float32 file is there either way.
+    `calibration_N` are training rows, `held_out_N` with `target_NC` rows no fit ever saw. A precision that is
+    refused is a sentence in the result, not an error: the float32 file is there either way.
     """
     source = student.export(folder / "student.onnx", held_out_N[:PARITY_ROWS], about=about)
     files = {source.name: f"ONNX, float32, within {PARITY:g} of the network on {len(held_out_N[:PARITY_ROWS])} rows"}
@@ -216,7 +216,8 @@ def ship(
         made.append(small)
         kept = f"; {small.note}" if small.note else ""
         files[path.name] = (
-            f"ONNX, {precision}, KL {small.kl_after:.4f} against {small.kl_before:.4f} in float32 ({small.rise:+.2%}){kept}"
+            f"ONNX, {precision}, KL {small.kl_after:.4f} against {small.kl_before:.4f} in float32 "
+            f"({small.rise:+.2%}){kept}"
         )
     latencies = []
     for path in (source, *(q.path for q in made)):

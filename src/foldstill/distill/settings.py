@@ -7,6 +7,7 @@ from foldstill.base_models.specs import KL, Recipe, TimmMember
 from foldstill.distill.targets import Ablation, DirichletMix, Mix, TargetWeight, VotesOnly
 from foldstill.errors import DistillError
 
+ViewSource = Literal["identity", "live", "bank"]
 LossName = Literal["kl", "mse", "standardised", "dist", "dkd", "jsd"]
 
 SIZES = {
@@ -49,6 +50,11 @@ class StudentSettings:
     """What is minimised against the targets; all but kl are for comparison."""
     temperature: float = 2.0
     """Softens target and student in kl, standardised, dist, dkd and jsd; without a teacher it is always 1."""
+    views: ViewSource = "identity"
+    """What the teacher says of an augmented image: what it says of the row as it is (identity), or of that very image,
+    asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
+    bank_views: int = 32
+    """Number of different views of each row in a bank."""
     seeds: int = 1
     """How many students are trained, each from its own seed; scores are given with their spread."""
     without_teacher: bool = True
@@ -65,6 +71,14 @@ class StudentSettings:
             )
         if self.seeds < 1:
             raise DistillError(f"seeds must be 1 or more, got {self.seeds}")
+        if self.bank_views < 1:
+            raise DistillError(f"bank_views must be 1 or more, got {self.bank_views}: a third of the epochs is usual")
+        if self.views != "identity" and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
+            raise DistillError(
+                f"views = {self.views!r} asks the models that did not see a row: it goes with neither an ablation "
+                "nor a "
+                "mix of votes only"
+            )
         if isinstance(self.mix, VotesOnly) and self.ablation != "none":
             raise DistillError(
                 f"the ablation {self.ablation!r} is of a teacher, and a mix of votes has none: leave one out"
@@ -93,7 +107,13 @@ class StudentSettings:
         stays one-hot at any T), so a student of few votes would end too sure at T > 1.
         """
         return replace(
-            self, name=f"{self.name} without teacher", mix=VotesOnly(), loss="kl", temperature=1.0, ablation="none"
+            self,
+            name=f"{self.name} without teacher",
+            mix=VotesOnly(),
+            loss="kl",
+            temperature=1.0,
+            views="identity",
+            ablation="none",
         )
 
     def member(self) -> TimmMember:

@@ -23,6 +23,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import Float, check_rows
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.targets import fit_temperature, mix_votes, tempered
+from foldstill.distill.view_teachers import ViewTeachers
 from foldstill.errors import DistillError, MemberError
 from foldstill.files import digest, read_json, whole, write_text
 from foldstill.manifest import Stage
@@ -30,10 +31,11 @@ from foldstill.manifest import Stage
 if TYPE_CHECKING:
     from torch import nn
 
-    from foldstill.base_models.engine import Epoch, Precision
+    from foldstill.base_models.engine import Epoch, Precision, Targets
     from foldstill.base_models.networks import Network
 
 OnEpoch = Callable[["Epoch"], None]
+_BANK_SEED = 0
 WEIGHTS, HISTORY, CHECKPOINT = "weights.safetensors", "history.csv", "checkpoint.safetensors"
 
 
@@ -88,6 +90,7 @@ def train_student(
     seed: int = 0,
     device: str = "auto",
     force: bool = False,
+    teachers: ViewTeachers | None = None,
     on_progress: OnEpoch | None = None,
 ) -> Student:
     """Train a student on `rows` of its view, or read it back when the folder holds it.
@@ -97,7 +100,15 @@ def train_student(
     unless `force`.
     """
     array, classes = dataset.view(settings.view), dataset.labels.classes
-    return _train(settings, None, array, rows, target_NC, weight_N, classes, folder, seed, device, force, on_progress)
+    if (teachers is None) != (settings.views == "identity"):
+        raise DistillError(
+            f"a student with views = {settings.views!r} {'needs' if teachers is None else 'takes no'} teachers on "
+            "its views: "
+            "make them with view_teachers, or teach with identity views"
+        )
+    return _train(
+        settings, None, array, rows, target_NC, weight_N, classes, folder, seed, device, force, on_progress, teachers
+    )
 
 
 def load_student(folder: Path) -> Student:
@@ -199,6 +210,7 @@ def _train(
     device: str,
     force: bool,
     on_progress: OnEpoch | None,
+    teachers: ViewTeachers | None = None,
 ) -> Student:
     from safetensors.torch import load_file, save_file
 
@@ -224,6 +236,8 @@ def _train(
         "classes": list(classes),
         "seed": seed,
     }
+    if teachers is not None:
+        inputs["teachers"] = {"views": settings.views, "bank_views": settings.bank_views, **teachers.made_from}
     stage = Stage(folder, inputs)
     done = stage.finished(force=force)
     if module is None:
@@ -238,17 +252,24 @@ def _train(
     # The engine addresses rows of the whole view; rows outside are never read.
     whole_target, whole_weight = np.zeros((len(array), len(classes)), np.float32), np.zeros(len(array), np.float32)
     whole_target[rows], whole_weight[rows] = target, weight_N
+    place = pick_device(device)
+    network.to(place)
+    views = None if teachers is None else _teach_views(settings, teachers, network, member, inputs, len(rows), place)
     try:
-        with one_thread(pick_device(device)):
+        with one_thread(place):
             history = fit(
                 network,
-                DeviceInputs(array, pick_device(device)),
+                DeviceInputs(array, place),
                 whole_target,
                 whole_weight,
                 rows,
                 member.recipe,
-                seed=seed,
+                # Students that share a bank see the same views: they differ in their first weights.
+                seed=_BANK_SEED if settings.views == "bank" else seed,
                 loss=make_loss(settings.loss, settings.temperature),
+                targets=views,
+                mix_within_N=None if teachers is None else teachers.fold_N,
+                n_views=settings.bank_views if settings.views == "bank" else None,
                 checkpoint=Checkpoint(folder / CHECKPOINT, inputs),
                 on_epoch=on_progress,
             )
@@ -265,6 +286,34 @@ def _train(
     stage.finish(loss=history[-1].loss, parameters=sum(p.numel() for p in network.parameters()))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return Student(network, classes, settings.view, settings.recipe.precision)
+
+
+def _teach_views(
+    settings: StudentSettings,
+    teachers: ViewTeachers,
+    network: "Network",
+    member: TimmMember,
+    inputs: Mapping[str, Any],
+    n_rows: int,
+    device: str,
+) -> "Targets":
+    from foldstill.distill.bank import BankedTeachers
+    from foldstill.distill.view_teachers import LiveTeachers
+
+    live = LiveTeachers(teachers, network.input, device)
+    if settings.views == "live":
+        return live
+    if teachers.bank is None:
+        raise DistillError("a bank needs a folder: give `bank` to view_teachers")
+    batch = min(member.recipe.batch_size, n_rows)
+    made_from = {
+        "data": inputs["data"],
+        "models": teachers.made_from["models"],
+        "size": member.image_size,
+        "batch_size": batch,
+        "augmentation": [asdict(a) for a in member.recipe.augment],
+    }
+    return BankedTeachers(live, teachers.bank, made_from, n_rows // batch)
 
 
 def _build(member: TimmMember, shape: tuple[int, ...], n_classes: int, seed: int) -> "Network":

@@ -1,0 +1,196 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foldstill.base_models import Recipe, TimmMember, collect, train_members
+from foldstill.base_models.engine import Batch
+from foldstill.data.augment import HorizontalFlip
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import given_folds
+from foldstill.data.labels import Labels
+from foldstill.data.mixing import Mix, Mixup
+from foldstill.distill import (
+    DirichletMix,
+    FixedMix,
+    StudentSettings,
+    TeacherOnly,
+    VotesOnly,
+    mixed_targets,
+    train_student,
+)
+from foldstill.distill.bank import BankedTeachers
+from foldstill.distill.targets import average_teacher
+from foldstill.distill.view_teachers import LiveTeachers, view_teachers
+from foldstill.errors import DistillError
+
+RECIPE = Recipe(epochs=1, batch_size=8)
+N, TESTED = 36, 4
+SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=2, batch_size=8), temperature=1.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two members on two folds of 32 rows, and four locked test rows."""
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(5, [0.5, 0.3, 0.2], N).astype(float)
+    dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (N, 16, 16, 3)).astype(np.uint8)})
+    plan = given_folds(dataset.labels, np.where(np.arange(N) < TESTED, -1, np.arange(N) % 2))
+    members = [TimmMember(name=n, network="test_efficientnet", recipe=RECIPE) for n in ("one", "two")]
+    folder = tmp_path_factory.mktemp("run") / "members"
+    train_members(members, dataset, plan, folder, jobs=1, device="cpu")
+    table, _ = collect(folder, members, dataset.labels, plan)
+    return folder, members, dataset, plan, table
+
+
+@pytest.fixture
+def soft(run):
+    """A teacher that is not the average of its members, as a stacker is not."""
+    table = run[-1]
+    one = average_teacher(table)
+    tilted = one.proba_NC * np.array([1.2, 1.0, 0.8])
+    return replace(one, proba_NC=tilted / tilted.sum(1, keepdims=True))
+
+
+def teachers_of(run, soft, mix, **rest):
+    folder, members, dataset, plan, table = run
+    return view_teachers(folder, members, dataset, plan, table, soft, mix, view="image", **rest)
+
+
+def batch_of(network, dataset, rows, mixes=()):
+    raw = torch.from_numpy(dataset.view("image")[rows]).permute(0, 3, 1, 2)
+    return Batch(torch.from_numpy(rows), network.input(raw), mixes, 0)
+
+
+@pytest.fixture
+def network(run):
+    network = SETTINGS.member().build(3, 3, (16, 16))
+    network.input.mean.fill_(100.0)
+    network.input.std.fill_(50.0)
+    return network
+
+
+@pytest.mark.parametrize("mix", [DirichletMix(), DirichletMix(votes=2.0), FixedMix(0.3), TeacherOnly()])
+def test_on_the_row_as_it_is_the_target_is_that_of_the_table(run, soft, network, mix):
+    _, _, dataset, plan, table = run
+    live = LiveTeachers(teachers_of(run, soft, mix), network.input, "cpu")
+    wanted, _ = mixed_targets(soft, table.labels, mix)
+    got = live(batch_of(network, dataset, plan.oof_rows))
+    np.testing.assert_allclose(got.numpy(), wanted, atol=1e-4)
+
+
+def test_a_row_is_scored_by_models_that_never_saw_its_fold_and_by_no_other(run, soft, network):
+    _, _, dataset, plan, _ = run
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    batch = batch_of(network, dataset, plan.oof_rows)
+    before = live.member_scores(batch)
+    with torch.no_grad():
+        for model in live._models[1]:
+            model.body.get_classifier().weight.mul_(-5)
+    moved = (live.member_scores(batch) != before).flatten(1).any(1).numpy()
+    np.testing.assert_array_equal(moved, plan.fold_N[plan.oof_rows] == 1)
+
+
+def test_in_a_mixed_image_votes_mix_as_rates_and_the_teacher_sees_the_mixed_image(run, soft, network):
+    _, _, dataset, plan, _ = run
+    rows = plan.held_out(0)[:2]
+    share = torch.tensor([[0.75, 0.25], [0.6, 0.4]])
+    partner = torch.tensor([[0, 1], [1, 0]])
+    plain = batch_of(network, dataset, rows)
+    blended = (plain.inputs[partner] * share[..., None, None, None]).sum(1)
+    batch = Batch(plain.rows_B, blended, (Mix(partner, share),), 0)
+    live = LiveTeachers(teachers_of(run, soft, DirichletMix(votes=2.0)), network.input, "cpu")
+    teacher = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")(batch)
+    votes = dataset.labels.votes_NC[rows]
+    rate = share.numpy() @ (votes / votes.sum(1, keepdims=True))
+    rate[1] = share.numpy()[1] @ (votes / votes.sum(1, keepdims=True))[[1, 0]]
+    np.testing.assert_allclose(live(batch).numpy(), (5 * rate + 2 * teacher.numpy()) / 7, atol=1e-5)
+    assert np.abs(teacher.numpy() - soft.proba_NC[:2]).max() > 1e-3
+
+
+def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, soft, tmp_path):
+    _, _, dataset, plan, table = run
+    settings = replace(SETTINGS, views="live", recipe=replace(SETTINGS.recipe, augment=(HorizontalFlip(), Mixup())))
+    target, weight = mixed_targets(soft, table.labels, settings.mix)
+    taught = train_student(
+        settings,
+        dataset,
+        plan.oof_rows,
+        target,
+        weight,
+        tmp_path / "live",
+        teachers=teachers_of(run, soft, settings.mix),
+    )
+    plain = train_student(
+        replace(settings, views="identity"), dataset, plan.oof_rows, target, weight, tmp_path / "identity"
+    )
+    rows = dataset.view("image")[plan.test_rows]
+    assert np.abs(taught.predict(rows) - plain.predict(rows)).max() > 0
+
+
+def bank_lesson(run, soft, folder, settings, seed):
+    _, _, dataset, plan, table = run
+    target, weight = mixed_targets(soft, table.labels, settings.mix)
+    teachers = teachers_of(run, soft, settings.mix, bank=folder / "bank")
+    return train_student(
+        settings, dataset, plan.oof_rows, target, weight, folder / f"student-{seed}", seed=seed, teachers=teachers
+    )
+
+
+def test_a_bank_is_filled_once_and_teaches_every_later_student(run, soft, tmp_path, monkeypatch):
+    recipe = replace(SETTINGS.recipe, epochs=3, augment=(HorizontalFlip(), Mixup()))
+    settings = replace(SETTINGS, views="bank", bank_views=2, recipe=recipe)
+    asked = []
+    ask = LiveTeachers.member_scores
+    monkeypatch.setattr(LiveTeachers, "member_scores", lambda self, batch: asked.append(batch.view) or ask(self, batch))
+    bank_lesson(run, soft, tmp_path, settings, seed=0)
+    # 32 rows in batches of 8; the third epoch repeats the first view.
+    assert asked == [0] * 4 + [1] * 4
+    assert sorted(p.name for p in (tmp_path / "bank").iterdir()) == ["view-000.safetensors", "view-001.safetensors"]
+    asked.clear()
+    first = bank_lesson(run, soft, tmp_path, settings, seed=1)
+    assert asked == []
+    # The same student with a bank of its own learns the same: what is read is what was recorded.
+    again = bank_lesson(run, soft, tmp_path / "own", settings, seed=1)
+    rows = run[2].view("image")
+    np.testing.assert_array_equal(first.predict(rows), again.predict(rows))
+
+
+def test_a_bank_of_other_augmentation_is_refused(run, soft, tmp_path):
+    settings = replace(SETTINGS, views="bank", bank_views=1)
+    bank_lesson(run, soft, tmp_path, settings, seed=0)
+    other = replace(settings, recipe=replace(settings.recipe, augment=(HorizontalFlip(),)))
+    with pytest.raises(DistillError, match="made from other augmentation"):
+        bank_lesson(run, soft, tmp_path, other, seed=1)
+
+
+def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp_path):
+    _, _, dataset, plan, _ = run
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    batch = batch_of(network, dataset, plan.oof_rows)
+    BankedTeachers(live, tmp_path, {}, 1)(batch)
+    with pytest.raises(DistillError, match="inputs differ"):
+        BankedTeachers(live, tmp_path, {}, 1)(replace(batch, inputs=batch.inputs + 0.05))
+    with pytest.raises(DistillError, match="rows differ"):
+        BankedTeachers(live, tmp_path, {}, 1)(replace(batch, rows_B=batch.rows_B.flip(0)))
+    BankedTeachers(live, tmp_path, {}, 1)(replace(batch, inputs=batch.inputs + 1e-6))
+
+
+def test_what_cannot_teach_on_views_is_refused(run, soft, tmp_path):
+    folder, members, dataset, plan, table = run
+    other = [replace(members[0], view="eeg")]
+    with pytest.raises(DistillError, match="mix of votes only"):
+        teachers_of(run, soft, VotesOnly())
+    with pytest.raises(DistillError, match="saw the rows"):
+        teachers_of(run, replace(soft, held_out=False), TeacherOnly())
+    with pytest.raises(DistillError, match=r"members read the views \['eeg'\]"):
+        view_teachers(folder, other, dataset, plan, table, soft, TeacherOnly(), view="image")
+    target, weight = mixed_targets(soft, table.labels, DirichletMix())
+    with pytest.raises(DistillError, match="needs teachers on its views"):
+        train_student(replace(SETTINGS, views="live"), dataset, plan.oof_rows, target, weight, tmp_path)
+    with pytest.raises(DistillError, match="needs a folder"):
+        train_student(
+            replace(SETTINGS, views="bank"), dataset, plan.oof_rows, target, weight, tmp_path,
+            teachers=teachers_of(run, soft, DirichletMix()),
+        )  # fmt: skip
