@@ -110,11 +110,13 @@ def drawing(
         yield page
         text = io.StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    page.svg = _themed(text.getvalue())
+    page.svg = _themed(text.getvalue(), key)
 
 
-def _themed(svg: str) -> str:
+def _themed(svg: str, key: str) -> str:
     """Colours become properties with the drawn colour as their default; text takes the reader's own sans-serif."""
+    # Several figures share a page, and matplotlib numbers the parts of each from one.
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
     for name, value in COLOURS.items():
@@ -127,10 +129,15 @@ def grid_shape(n: int, columns: int) -> tuple[int, int]:
     return -(-n // columns), min(n, columns)
 
 
+def short(name: str, letters: int = 32) -> str:
+    """A name that leaves room for the figure; tables show it whole."""
+    return name if len(name) <= letters else name[: letters - 1] + "…"
+
+
 def numbers(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Header and rows as a figure holds them; floats to six digits."""
 
-    def short(value: Any) -> Any:
+    def rounded(value: Any) -> Any:
         return float(f"{value:.6g}") if isinstance(value, float) else "" if value is None else value
 
-    return {"header": tuple(header), "rows": tuple(tuple(short(v) for v in row) for row in rows)}
+    return {"header": tuple(header), "rows": tuple(tuple(rounded(v) for v in row) for row in rows)}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from foldstill.compare.comparison import Comparison
-from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers
+from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers, short
 from foldstill.compare.plots import WIDTH, colour, key_arms
 
 Records = Sequence[Mapping[str, Any]]
@@ -27,12 +27,12 @@ def weights_plot(weights: Records) -> Figure | None:
             for place, r in enumerate(part):
                 if r.get("low") is not None and r.get("high") is not None:
                     axes.plot([r["low"], r["high"]], [place, place], color=COLOURS["ink"], linewidth=1.4)
-            axes.set_yticks(y, [str(r["member"]) for r in part], fontsize=8)
+            axes.set_yticks(y, [short(str(r["member"])) for r in part], fontsize=8)
             axes.set_ylim(tallest - 0.4, -0.6)
             axes.tick_params(length=0)
             axes.grid(axis="y", visible=False)
             axes.locator_params(axis="x", nbins=4)
-            axes.set_title(name)
+            axes.set_title(short(name, 26))
     table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for r in weights]
     return Figure(
         "weights",
@@ -66,7 +66,7 @@ def correlation_plot(comparison: Comparison) -> Figure | None:
         shade = np.concatenate([np.broadcast_to(to_rgb(COLOURS["blue"]), (m, m, 3)), strength[..., None]], axis=2)
         axes.pcolormesh(shade)
         axes.set(xticks=[])
-        axes.set_yticks(np.arange(m) + 0.5, names, fontsize=7.5 if m > 15 else 9)
+        axes.set_yticks(np.arange(m) + 0.5, [short(name) for name in names], fontsize=7.5 if m > 15 else 9)
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.tick_params(length=0)
@@ -107,7 +107,7 @@ def size_plot(comparison: Comparison) -> Figure | None:
         for arm, y in zip(marked, at, strict=True):
             axes.axhline(arm.kl, color=colour(arm), linewidth=1)
             axes.annotate(
-                arm.name, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                short(arm.name, 24), (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
                 color=colour(arm), va="center", fontsize=8.5,
             )  # fmt: skip
         axes.set(xlabel="members", ylabel="KL")
@@ -147,7 +147,7 @@ def curves_plot(curves: Records) -> Figure | None:
                 axes.plot([r["epoch"] for r in part], [r["loss"] for r in part], color=COLOURS["muted"], linewidth=1)
                 held = [r for r in part if r.get("kl") is not None]
                 axes.plot([r["epoch"] for r in held], [r["kl"] for r in held], color=COLOURS["blue"], linewidth=1.3)
-            axes.set_title(member)
+            axes.set_title(short(member, 30))
             axes.set_xlabel("epoch")
     table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
     return Figure(

@@ -7,7 +7,7 @@ import numpy as np
 
 from foldstill.compare.bootstrap import Interval
 from foldstill.compare.comparison import ArmScore, Comparison
-from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers
+from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers, short
 
 KIND_COLOUR = {
     "member": "muted",
@@ -48,9 +48,15 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
     for y, (arm, interval) in enumerate(lines):
         shade = colour(arm)
         if interval.estimate > edge:
-            axes.annotate(
-                f"{interval.estimate:+.3f} →", (edge, y), color=shade, ha="right", va="center", annotation_clip=False
+            beyond = axes.annotate(
+                f"{interval.estimate:+.3f} →",
+                (1, y),
+                xycoords=("axes fraction", "data"),
+                color=shade,
+                ha="right",
+                va="center",
             )
+            beyond.set_in_layout(False)
             continue
         axes.plot(
             [max(interval.low, -edge), min(interval.high, edge)],
@@ -64,7 +70,7 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
             interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
             markeredgewidth=1.6,
         )  # fmt: skip
-    axes.set_yticks(range(len(lines)), [arm.name for arm, _ in lines] if labels else [""] * len(lines))
+    axes.set_yticks(range(len(lines)), [short(arm.name) for arm, _ in lines] if labels else [""] * len(lines))
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(length=0)
     axes.grid(axis="y", visible=False)
@@ -168,7 +174,7 @@ def reliability_plot(comparison: Comparison) -> Figure:
                 color=colour(arm),
             )
             axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-            axes.set_title(f"{arm.name}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
+            axes.set_title(f"{short(arm.name, 22)}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
         page.canvas.supxlabel("predicted probability of the top class", color=COLOURS["muted"], fontsize=9.5)
         page.axes[0].set_ylabel("vote share")
     table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.arms for b in arm.reliability]
@@ -193,9 +199,9 @@ def class_plot(comparison: Comparison) -> Figure:
             offset = (place - (len(arms) - 1) / 2) * 0.11
             axes.plot(
                 np.asarray(arm.class_kl_C)[order], np.arange(len(order)) + offset, "o", markersize=5.5,
-                color=COLOURS[_SERIES[place]], label=arm.name,
+                color=COLOURS[_SERIES[place]], label=short(arm.name),
             )  # fmt: skip
-        axes.set_yticks(range(len(order)), [classes[c] for c in order])
+        axes.set_yticks(range(len(order)), [short(classes[c]) for c in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(left=0)
         axes.tick_params(length=0)
@@ -247,7 +253,7 @@ def cost_plot(comparison: Comparison) -> Figure | None:
             for arm, value in front:
                 left = value > middle
                 axes.annotate(
-                    arm.name,
+                    short(arm.name, 24),
                     (value, arm.kl),
                     xytext=(-7 if left else 7, -10),
                     textcoords="offset points",

@@ -1,0 +1,163 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from foldstill.compare import Arm, Cost, arms_table, compare, write_report
+from foldstill.data.labels import Labels
+from foldstill.data.simplex import softmax
+from foldstill.oof.table import ScoreTable
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    rng = np.random.default_rng(4)
+    truth = 1.5 * rng.standard_normal((240, 3))
+    votes = rng.multinomial(rng.choice([2, 5, 15], 240), softmax(truth))
+    labels = Labels.from_votes(votes, groups=np.arange(240) // 6, classes=["a", "b & <c>", "d"])
+    proba = softmax(truth[:, None] + 1.5 * rng.standard_normal((240, 4, 3)))
+    members = ScoreTable(labels.ids, ("one", "two", "three", "four"), labels.classes, proba.astype(np.float32))
+    weight = np.array([0.4, 0.3, 0.2, 0.1])
+    arms = [
+        Arm("average", "average", proba.mean(axis=1), cost=Cost(parameters=4000, macs=4 * 10**6, latency_1_ms=4.0)),
+        Arm("convex <script>", "combination", np.tensordot(proba, weight, (1, 0)), weight_M=weight),
+        Arm("student", "student", proba[:, 0], cost=Cost(parameters=1000, macs=10**6, latency_1_ms=1.0)),
+        Arm("hopeless", "ablation", np.full((240, 3), 1e-6) + (1 - 3e-6) * np.eye(3)[0]),
+    ]
+    return compare(arms, labels, rows="oof cross-fitted", members=members, resamples=100)
+
+
+@pytest.fixture(scope="module")
+def html(comparison, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    curves = [
+        {"member": m, "fold": k, "epoch": e, "loss": 1 / e, "kl": None if e == 1 else 2 / e}
+        for m in ("one", "two")
+        for k in (0, 1)
+        for e in (1, 2, 3)
+    ]
+    audit = [{"check": "A4", "verdict": "fail", "evidence": "one equals two", "cure": "drop one"}]
+    write_report(comparison, path, curves=curves, audit=audit, context={"plan digest": "91ab", "numpy": "2"})
+    return path.read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words, self.ids = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.ids += [v for k, v in attributes if k == "id"]
+        if tag not in ("meta", "link", "br", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.ids += [v for k, v in attributes if k == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_report_asks_nothing_of_any_network(html):
+    assert not re.search(r"https?:|//[a-z]|@import|<link|<img|<iframe| src=", html)
+    for use in re.findall(r'(?:href|url\()[="]*([^")> ]+)', html):
+        assert use.startswith(("#", "data:")), use
+
+
+def test_the_report_is_well_formed_and_every_anchor_has_its_place(html):
+    page = Reader(html)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    for _, attributes in page.tags:
+        for key in ("href", "xlink:href"):
+            target = attributes.get(key, "")
+            if target.startswith("#"):
+                assert target[1:] in page.ids
+
+
+def test_the_first_screen_holds_the_answer_and_the_rows_it_rests_on(html, comparison):
+    page = Reader(html)
+    text = " ".join(" ".join(page.words[: page.words.index("All arms")]).split())
+    assert comparison.verdict.replace("  ", " ") in text
+    assert "out-of-fold, cross-fitted" in text
+    assert [tag for tag, _ in page.tags].index("h1") < [tag for tag, _ in page.tags].index("figure")
+
+
+def test_every_figure_has_a_name_its_numbers_and_two_files(html):
+    figures = re.findall(r"<figure.*?</figure>", html, flags=re.DOTALL)
+    keys = [re.search('id="([a-z]+)"', f)[1] for f in figures]
+    assert keys == [
+        "arms", "strata", "reliability", "classes", "weights", "size", "correlation", "curves", "cost",
+    ]  # fmt: skip
+    for figure in figures:
+        assert re.search(r'<svg role="img" aria-label="[^"]{10,}"', figure)
+        assert "<details>" in figure
+        svg, sheet = (base64.b64decode(x).decode() for x in re.findall(r'href="data:[^,"]*base64,([^"]*)"', figure))
+        assert svg.startswith("<?xml")
+        assert 'xmlns="http://www.w3.org/2000/svg"' in svg
+        assert len(sheet.splitlines()) > 1
+
+
+def test_names_from_outside_are_text_and_never_markup(html):
+    assert "convex <script>" not in html
+    assert "convex &lt;script&gt;" in html
+    assert "b &amp; &lt;c&gt;" in html
+
+
+def test_colours_follow_the_page_and_a_saved_figure_keeps_its_own(html):
+    svg = re.search(r"<svg role.*?</svg>", html, flags=re.DOTALL)[0]
+    assert "var(--blue, #2458c5)" in svg
+    assert not re.search(r": #(?!ffffff)[0-9a-f]{6}", svg)
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+
+
+def test_findings_provenance_and_a_hopeless_arm_are_shown(html, comparison):
+    for words in ("one equals two", "drop one", "plan digest", "91ab", "→"):
+        assert words in html
+    assert comparison["hopeless"].difference.estimate > 1
+
+
+def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
+    for name in ("a.html", "b.html"):
+        write_report(comparison, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    # What was not given is not shown.
+    text = (tmp_path / "a.html").read_text()
+    for key in ("curves", "audit", "provenance"):
+        assert f'id="{key}"' not in text
+
+
+def test_a_comparison_of_two_arms_without_members_still_makes_a_report(tmp_path):
+    rng = np.random.default_rng(0)
+    votes = np.eye(2)[rng.integers(2, size=30)]
+    labels = Labels.from_votes(votes, classes=["no", "yes"])
+    arms = [Arm("average", "average", rng.dirichlet([1, 1], 30)), Arm("x", "combination", rng.dirichlet([1, 1], 30))]
+    write_report(compare(arms, labels, resamples=20), tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "cannot be told from these votes" in text
+    assert "locked test" in text
+
+
+def test_the_terminal_table_fits_100_columns_and_marks_sure_differences(comparison):
+    from rich.console import Console
+
+    console = Console(width=100, record=True, file=io.StringIO(), color_system=None)
+    console.print(arms_table(comparison))
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert len(lines) == 5
+    [hopeless] = [line for line in lines if line.startswith("hopeless")]
+    assert " * " in hopeless
+    assert "…" not in hopeless
+    [average] = [line for line in lines if line.startswith("average")]
+    assert "baseline" in average
