@@ -28,16 +28,16 @@ def main(seeds: int = 20, rows: int = 2000) -> None:
             report = audit(made.table, test=made.holdout, test_labels=made.holdout_labels)
             said.update(f"{f.id} {f.verdict}" for f in report.flagged)
             said.update(["refused without a holdout"] if alone.failed_hard else [])
-            _, _, ratio_M, _ = noise_slopes(made.table)
-            medians.append(float(np.median(ratio_M)))
-            lowest.append(float(ratio_M.min() / np.median(ratio_M)))
+            slopes = noise_slopes(made.table)
+            medians.append(float(np.median(slopes.ratio_M)))
+            lowest.append(float(slopes.alone_M.min()))
             leaked = kind in ("one_leak", "all_leak")
             missed += leaked and not (alone.failed_hard and report.failed_hard)
             missed += not leaked and bool(alone.flagged or report.flagged)
         wrong += missed
         print(
             f"{kind}: {seeds} tables of {rows} rows, {missed} wrong; slope ratio median {min(medians):.2f} to "
-            f"{max(medians):.2f}, lowest over median {min(lowest):.2f} to {max(lowest):.2f}; {dict(said)}"
+            f"{max(medians):.2f}, lowest minus median {min(lowest):.2f} to {max(lowest):.2f}; {dict(said)}"
         )
     if wrong:
         sys.exit(f"{wrong} tables judged wrong")

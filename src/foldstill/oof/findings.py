@@ -27,8 +27,11 @@ class AuditReport:
     findings: tuple[Finding, ...]
 
     def __getitem__(self, id: str) -> Finding:
-        """The finding of one check, by its id."""
-        return next(finding for finding in self.findings if finding.id == id)
+        """The finding of one check, by its id; raises KeyError when there is none."""
+        for finding in self.findings:
+            if finding.id == id:
+                return finding
+        raise KeyError(id)
 
     @property
     def hard_failures(self) -> tuple[Finding, ...]:

@@ -1,0 +1,251 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldstill.data.labels import Labels
+from foldstill.data.simplex import softmax
+from foldstill.oof.arrays import oof_table
+from foldstill.oof.audit import audit
+from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.imports import import_scores
+from foldstill.oof.table import FoldScores, OOFTable
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from synthetic_tables import Synthetic, synthetic
+
+
+@pytest.fixture(scope="module")
+def clean() -> Synthetic:
+    return synthetic("hetero", rows=2000, holdout_rows=1000)
+
+
+def _with_scores(table: OOFTable, proba_NMC: np.ndarray) -> OOFTable:
+    return replace(table, scores=replace(table.scores, proba_NMC=proba_NMC.astype(np.float32)))
+
+
+@pytest.mark.parametrize("kind", ["homog", "hetero"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_clean_table_is_never_flagged(kind, seed):
+    made = synthetic(kind, rows=2000, holdout_rows=1000, seed=seed)
+    report = audit(made.table, test=made.holdout, test_labels=made.holdout_labels)
+    assert [f.id for f in report.findings] == [f"A{i}" for i in range(1, 13)]
+    assert report.flagged == ()
+
+
+@pytest.mark.parametrize("kind", ["one_leak", "all_leak"])
+@pytest.mark.parametrize("seed", range(5))
+def test_planted_leaks_are_refused_with_and_without_held_out_groups(kind, seed):
+    made = synthetic(kind, rows=2000, holdout_rows=1000, seed=seed)
+    alone = audit(made.table)
+    assert alone["A6"].verdict == "fail"
+    assert alone.failed_hard
+    held_out = audit(made.table, test=made.holdout, test_labels=made.holdout_labels)
+    assert {f.id for f in held_out.hard_failures} >= {"A6", "A7"}
+    if kind == "one_leak":
+        assert made.table.members[7] in alone["A6"].evidence
+        assert made.table.members[6] not in alone["A6"].evidence
+
+
+def test_a_member_that_repeats_the_votes_is_below_what_is_possible(clean):
+    table = clean.table
+    proba = table.proba_NMC.copy()
+    proba[:, 3] = 0.98 * table.labels.target_NC + 0.02 / 6
+    report = audit(_with_scores(table, proba))
+    assert report["A5"].verdict == "fail"
+    assert table.members[3] in report["A5"].evidence
+    assert report["A5"] in report.hard_failures
+
+
+def test_when_scores_on_held_out_groups_agree_a_slope_of_all_members_is_a_warning_only(clean):
+    # Rows with more votes are harder: their annotators are torn evenly, whatever the members say.
+    rng = np.random.default_rng(0)
+    n, c = 3000, 4
+    few = rng.random(n) < 0.5
+    truth = softmax(np.where(few, 4.0, 0.4)[:, None] * rng.normal(size=(n, c)))
+    votes = rng.multinomial(np.where(few, 3, 20), truth)
+    labels = Labels.from_votes(votes, groups=np.arange(n) // 5)
+    table = oof_table(np.stack([truth] * 2, axis=1), labels=labels, folds=np.arange(n) // 5 % 5)
+    assert audit(table)["A6"].verdict in ("fail", "warn")
+    half = np.arange(n) < n // 2
+    test = FoldScores(labels.ids[~half], table.members, table.classes, table.proba_NMC[None, ~half])
+    report = audit(table.take(half), test=test, test_labels=labels.take(~half))
+    assert report["A7"].verdict == "pass"
+    assert report["A6"].verdict == "warn"
+    assert not report.failed_hard
+
+
+def test_groups_in_two_folds_fail(clean):
+    fold_N = clean.table.fold_N.copy()
+    fold_N[0] = (fold_N[0] + 1) % 5
+    report = audit(replace(clean.table, fold_N=fold_N))
+    assert report["A1"].verdict == "fail"
+    assert f"'{clean.table.labels.groups[0]}'" in report["A1"].evidence
+    assert report.failed_hard
+
+
+def test_where_folds_come_from_is_said(clean):
+    assert audit(clean.table)["A2"].verdict == "pass"
+    assert "Folds were imported" in audit(replace(clean.table, plan_digest=""))["A2"].evidence
+    unproven = audit(replace(clean.table, plan_digest="", folds_assigned=True))
+    assert unproven["A2"].verdict == "warn"
+    assert "came without folds" in unproven["A2"].evidence
+    assert unproven["A10"].verdict == "not applicable"
+    assert not unproven.failed_hard
+
+
+@pytest.mark.parametrize("where", ["table", "fold"])
+def test_a_member_whose_rows_are_shuffled_fails(clean, where):
+    table = clean.table
+    rows = np.arange(len(table)) if where == "table" else np.flatnonzero(table.fold_N == 2)
+    proba = table.proba_NMC.copy()
+    proba[rows, 4] = proba[np.random.default_rng(0).permutation(rows), 4]
+    report = audit(_with_scores(table, proba))
+    assert report["A3"].verdict == "fail"
+    assert f"{table.members[4]} in " in report["A3"].evidence
+    assert table.members[5] not in report["A3"].evidence
+    assert report["A3"] in report.hard_failures
+
+
+def test_a_member_with_its_classes_in_another_order_is_found(clean):
+    proba = clean.table.proba_NMC.copy()
+    proba[:, 4] = np.roll(proba[:, 4], 1, axis=1)
+    assert audit(_with_scores(clean.table, proba))["A3"].verdict == "fail"
+
+
+def test_a_member_that_says_the_same_of_all_rows_is_no_misalignment(clean):
+    proba = clean.table.proba_NMC.copy()
+    proba[:, 4] = clean.table.labels.target_NC.mean(axis=0)
+    assert audit(_with_scores(clean.table, proba))["A3"].verdict == "pass"
+    flat = np.full_like(proba, 1 / 6)
+    assert audit(_with_scores(clean.table, flat))["A3"].verdict == "warn"
+
+
+def test_exact_and_near_duplicates_are_named(clean):
+    proba = clean.table.proba_NMC.copy()
+    proba[:, 4] = proba[:, 1]
+    proba[:, 9] = proba[:, 2] * (1 - 1e-4) + 1e-4 / 6
+    report = audit(_with_scores(clean.table, proba))
+    assert report["A4"].verdict == "warn"
+    members = clean.table.members
+    assert f"{members[4]} repeats {members[1]} exactly" in report["A4"].evidence
+    assert f"{members[9]} and {members[2]} correlate 1.000000" in report["A4"].evidence
+    assert not report.failed_hard
+
+
+def test_vote_noise_is_not_used_where_votes_are_not_known(clean):
+    labels = clean.table.labels
+    for other in (
+        replace(labels, counted=False),
+        Labels.from_hard(labels.votes_NC.argmax(axis=1), classes=labels.classes, ids=labels.ids, groups=labels.groups),
+        replace(labels, votes_NC=labels.votes_NC / 3),
+    ):
+        report = audit(replace(clean.table, labels=other))
+        assert report["A5"].verdict == report["A6"].verdict == "not applicable"
+    same = replace(labels, votes_NC=np.eye(6)[labels.votes_NC.argmax(axis=1)] * 3)
+    assert "same number of votes" in audit(replace(clean.table, labels=same))["A6"].evidence
+
+
+def test_a_fold_whose_scores_lie_apart_is_named(clean, rng):
+    assert "a few groups may differ" in audit(clean.table)["A10"].evidence
+    n = 500
+    logits = rng.normal(size=(n, 3, 4))
+    votes = rng.multinomial(5, softmax(logits[:, 0]))
+    fold_N = np.arange(n) % 5
+    assert audit(oof_table(softmax(logits), votes=votes, folds=fold_N))["A10"].verdict == "pass"
+    logits[fold_N == 3, 2, 1] += 1.5
+    report = audit(oof_table(softmax(logits), votes=votes, folds=fold_N))
+    assert report["A10"].verdict == "warn"
+    assert "m2 for c1" in report["A10"].evidence
+    assert "fold 3" in report["A10"].evidence
+
+
+def test_members_that_differ_less_on_test_rows_are_a_warning(clean):
+    calm = replace(
+        clean.holdout, proba_KNMC=np.repeat(clean.holdout.proba_KNMC.mean(axis=2, keepdims=True), 15, axis=2)
+    )
+    assert audit(clean.table, test=clean.holdout)["A9"].verdict == "pass"
+    assert audit(clean.table, test=calm)["A9"].verdict == "warn"
+
+
+def _mean(table: OOFTable, folds) -> np.ndarray:
+    return table.proba_NMC.mean(axis=1)
+
+
+def _memory(table: OOFTable, folds) -> np.ndarray:
+    """A combiner that memorises: the mean label of the row's group among the rows it is fitted to."""
+    target, groups = table.labels.target_NC, table.labels.groups
+    # Under row folds the audit gives every row a group of its own; the memory is of the true group.
+    groups = np.array([_GROUP[i] for i in table.labels.ids])
+    out = np.empty_like(target)
+    for i in range(len(table)):
+        fitted = groups == groups[i] if folds is None else (groups == groups[i]) & (folds != folds[i])
+        # Without a row of the group it knows nothing.
+        out[i] = 0.9 * target[fitted].mean(axis=0) + 0.1 / 6 if fitted.any() else np.full(6, 1 / 6)
+    return out
+
+
+_GROUP: dict[str, str] = {}
+
+
+def test_a_combiner_that_remembers_groups_is_told_by_row_folds_and_optimism(clean):
+    _GROUP.update(zip(clean.table.labels.ids.tolist(), clean.table.labels.groups.tolist(), strict=True))
+    report = audit(clean.table, combine=_memory, deep=True)
+    assert report["A8"].verdict == "warn"
+    assert report["A11"].verdict == "warn"
+    assert report["A12"].verdict == "pass"
+    honest = audit(clean.table, combine=_mean, deep=True)
+    assert {honest[i].verdict for i in ("A8", "A11", "A12")} == {"pass"}
+    assert audit(clean.table, combine=_mean)["A12"].verdict == "not applicable"
+    assert audit(clean.table)["A8"].verdict == "not applicable"
+
+
+def test_a_combiner_that_sees_the_labels_it_is_scored_on_fails_the_canary(clean):
+    report = audit(clean.table, combine=lambda t, folds: 0.5 * t.labels.target_NC + 0.5 / 6, deep=True)
+    assert report["A12"].verdict == "fail"
+
+
+def test_the_report_is_one_line_a_check(clean):
+    lines = audit(clean.table).table().splitlines()
+    assert len(lines) == 12
+    assert lines[0].startswith("A1 ")
+    with pytest.raises(KeyError, match=r"A13"):
+        audit(clean.table)["A13"]
+
+
+def test_real_hms_members_are_not_flagged(real):
+    settings = ImportSettings(group="patient_id", stratum="quality", drop_members=("*_nb", "*_nbtta"))
+    report = audit(import_scores([real / "hms_oof" / "hms_oof.npz"], settings))
+    assert not report.failed_hard
+    assert [f.id for f in report.flagged] == ["A2"]  # imported: nothing proves it
+
+
+def test_the_three_duplicates_of_sleep_dodh_are_named(real):
+    settings = ImportSettings(
+        pred="models",
+        members="model_names",
+        annotators="scorers",
+        group="record",
+        smoothing=0.9,
+        classes=("wake", "N1", "N2", "N3", "REM"),
+    )
+    report = audit(import_scores([real / "sleep_dodh" / "dodh.npz"], settings))
+    assert report["A4"].evidence.count("repeats ablation_simple_net/SimpleNet exactly") == 3
+    assert not report.failed_hard
+
+
+def test_cifar10h_and_a_ct_head_are_not_refused(real):
+    assert not audit(import_scores([real / "cifar10h" / "model_probs.npz"])).failed_hard
+    folder = real / "rsna2023_oof"
+    settings = ImportSettings(
+        classes=("liver_healthy", "liver_low", "liver_high"),
+        id="scan_id",
+        group="patient_id",
+        folds=str(folder / "folds.parquet"),
+        fold="fold*",
+    )
+    report = audit(import_scores(sorted(folder.glob("*96x256x256.parquet")), settings))
+    assert not report.failed_hard
+    assert report["A10"].verdict == "warn"
