@@ -13,7 +13,7 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.distill import StudentSettings, distill, load_student, predict_student, train_student
 from foldstill.errors import DistillError, ExperimentError
 
-SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=3, batch_size=16), temperature=1.0)
+SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=3, batch_size=16))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_an_interrupted_student_goes_on_to_the_same_bytes(dataset, tmp_path):
 def test_every_loss_trains(dataset, tmp_path):
     short = Recipe(epochs=1, batch_size=16)
     for loss in ("mse", "standardised", "dist", "dkd", "jsd"):
-        student = train(dataset, tmp_path / loss, replace(SETTINGS, loss=loss, temperature=2.0, recipe=short))
+        student = train(dataset, tmp_path / loss, replace(SETTINGS, loss=loss, recipe=short))
         assert np.isfinite(student.predict(dataset.view("image")[:4])).all()
 
 

@@ -27,7 +27,7 @@ from foldstill.errors import DistillError
 
 RECIPE = Recipe(epochs=1, batch_size=8)
 N, TESTED = 36, 4
-SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=2, batch_size=8), temperature=1.0)
+SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=2, batch_size=8))
 
 
 @pytest.fixture(scope="module")

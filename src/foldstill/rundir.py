@@ -54,6 +54,10 @@ class RunDir:
     def student_without_teacher(self) -> Path:
         return self.root / "student-without-teacher"
 
+    @property
+    def teacher_bank(self) -> Path:
+        return self.student / "bank"
+
     def seed(self, student: Path, seed: int) -> Path:
         """Where the student of one seed is: the first in the student's own folder, others beside its files."""
         return student if seed == 0 else student / f"seed-{seed}"

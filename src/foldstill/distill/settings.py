@@ -48,8 +48,9 @@ class StudentSettings:
     """What a row counts: by the effective number of its votes, equally (none), by votes, or by log1p of votes."""
     loss: LossName = "kl"
     """What is minimised against the targets; all but kl are for comparison."""
-    temperature: float = 2.0
-    """Softens target and student in kl, standardised, dist, dkd and jsd; without a teacher it is always 1."""
+    temperature: float = 1.0
+    """Softens target and student in kl, standardised, dist, dkd and jsd. Above 1 targets of few votes stay too sure, which
+    on real votes cost more than softening gained; without a teacher it is always 1."""
     views: ViewSource = "identity"
     """What the teacher says of an augmented image: what it says of the row as it is (identity), or of that very image,
     asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
@@ -92,7 +93,7 @@ class StudentSettings:
                     f"{getattr(self.recipe, key)}: "
                     "set it in the recipe of each member instead"
                 )
-        if self.loss == "mse" and self.temperature != 2.0:
+        if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
 
     @property

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset
 from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets, train_student
+from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
 from foldstill.oof.store import read_scores, read_table, write_scores
@@ -39,6 +40,8 @@ class Lesson:
     weight_N: NDArray[np.float64]
     seed: int
     folder: Path
+    teachers: ViewTeachers | None = None
+    """Asked about augmented views, where the settings want that."""
 
     @property
     def name(self) -> str:
@@ -73,20 +76,32 @@ def _lessons(run: Run) -> list[Lesson]:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
     table = read_table(run.dir.require(run.dir.oof, "oof build"))
     soft = _teacher(run, settings)
-    arms = [
-        (
-            settings,
-            mixed_targets(soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation),
+    teachers = None
+    if settings.views != "identity":
+        of_members = table.select([m.name for m in run.experiment.member])
+        teachers = view_teachers(
+            run.dir.members,
+            run.experiment.member,
+            run.dataset,
+            run.plan,
+            of_members,
+            soft,
+            settings.mix,
+            view=settings.view,
+            bank=run.dir.teacher_bank,
         )
-    ]
+    target, weight = mixed_targets(
+        soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
+    )
+    arms = [(settings, target, weight, teachers)]
     if settings.without_teacher:
         alone = settings.untaught()
-        arms.append((alone, mixed_targets(None, table.labels, alone.mix, weight=alone.row_weight)))
+        arms.append((alone, *mixed_targets(None, table.labels, alone.mix, weight=alone.row_weight), None))
     places = {settings.name: run.dir.student, settings.untaught().name: run.dir.student_without_teacher}
     return [
-        Lesson(one, target, weight, run.experiment.seed + seed, run.dir.seed(places[one.name], seed))
+        Lesson(one, target, weight, run.experiment.seed + seed, run.dir.seed(places[one.name], seed), asked)
         for seed in range(settings.seeds)
-        for one, (target, weight) in arms
+        for one, target, weight, asked in arms
     ]
 
 
@@ -143,6 +158,7 @@ def _learn(lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str
         seed=lesson.seed,
         device=device,
         force=force,
+        teachers=lesson.teachers,
         on_progress=tell,
     )
 
