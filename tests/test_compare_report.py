@@ -137,6 +137,18 @@ def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
         assert f'id="{key}"' not in text
 
 
+def test_many_members_do_not_push_the_answer_off_the_screen(comparison):
+    from dataclasses import replace
+
+    from foldstill.compare.plots import arms_plot
+
+    weak = [replace(comparison["student"], name=f"m{i}", kind="member") for i in range(20)]
+    figure = arms_plot(replace(comparison, arms=(*comparison.arms, *weak)))
+    assert sum(f">m{i}<" in figure.svg for i in range(20)) == 3
+    assert len(figure.rows) == 23
+    assert "17 weaker members" in figure.caption
+
+
 def test_a_comparison_of_two_arms_without_members_still_makes_a_report(tmp_path):
     rng = np.random.default_rng(0)
     votes = np.eye(2)[rng.integers(2, size=30)]
@@ -155,7 +167,8 @@ def test_the_terminal_table_fits_100_columns_and_marks_sure_differences(comparis
     console.print(arms_table(comparison))
     lines = console.export_text().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 100
-    assert len(lines) == 5
+    assert len(lines) == 1 + 4 + 1
+    assert lines[-1].startswith("* excludes zero")
     [hopeless] = [line for line in lines if line.startswith("hopeless")]
     assert " * " in hopeless
     assert "…" not in hopeless

@@ -97,11 +97,9 @@ def size_plot(comparison: Comparison) -> Figure | None:
         axes.plot(
             n, [p.best_first for p in curve], color=COLOURS["muted"], linestyle=(0, (4, 3)), label="best members first"
         )
-        marked = [
-            a
-            for a in key_arms(comparison)
-            if a.kind in ("combination", "student") and a.kl < max(p.high for p in curve)
-        ]
+        worst = max(p.high for p in curve)
+        marked = [arm for arm in key_arms(comparison) if arm.kind in ("combination", "student") and arm.kl < worst]
+        marked.sort(key=lambda arm: arm.kl)
         top = axes.get_ylim()[1]
         at = _apart([arm.kl for arm in marked], 0.055 * (top - min(p.low for p in curve)))
         for arm, y in zip(marked, at, strict=True):

@@ -59,8 +59,8 @@ def size_curve(
 def worth_in_members(kl: float, curve: Sequence[SizePoint]) -> float | None:
     """The number of plainly averaged members that reach `kl`, interpolated; None when no number of them does.
 
-    The deep-ensemble equivalent of Ashukha et al. (2020), with KL in place of calibrated log-likelihood; below 1 is
-    reported as the share of what one member has over none is not defined, so it is 0 there.
+    The deep-ensemble equivalent of Ashukha et al. (2020), with KL in place of calibrated log-likelihood; 0 for what is
+    worse than one member.
     """
     if not curve or kl < curve[-1].mean:
         return None

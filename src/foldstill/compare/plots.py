@@ -84,12 +84,13 @@ def arms_plot(comparison: Comparison) -> Figure:
         key=lambda line: line[1].estimate,
     )
     base = comparison[comparison.baseline]
-    with drawing("arms", WIDTH, 0.9 + 0.31 * len(lines)) as page:
+    drawn = _without_the_crowd(lines)
+    with drawing("arms", WIDTH, 0.9 + 0.31 * len(drawn)) as page:
         [axes] = page.axes
-        _forest(axes, lines, labels=True, corrected=True)
+        _forest(axes, drawn, labels=True, corrected=True)
         axes.set_xlabel(f"KL minus the {base.name}'s ({base.kl:.4f}); left is better")
         right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(lines)), [f"{arm.kl:.4f}" for arm, _ in lines])
+        right.set_yticks(range(len(drawn)), [f"{arm.kl:.4f}" for arm, _ in drawn])
         right.tick_params(length=0)
         right.spines["right"].set_visible(False)
     rows = [
@@ -116,10 +117,19 @@ def arms_plot(comparison: Comparison) -> Figure:
         "arms",
         f"Difference from the {base.name}, with {comparison.level:.0%} intervals over groups",
         "Points are differences in mean KL, bars their paired intervals over whole groups. A filled point excludes zero "
-        "also after Holm's correction over all arms. The number at the right is the arm's KL.",
+        "also after Holm's correction over all arms. The number at the right is the arm's KL."
+        + (f" {len(lines) - len(drawn)} weaker members are in the numbers only." if len(drawn) < len(lines) else ""),
         page.svg,
         **numbers(header, rows),
     )
+
+
+def _without_the_crowd(lines: list[tuple[ArmScore, Interval]]) -> list[tuple[ArmScore, Interval]]:
+    """All lines, or of many members the three best: they must not push the answer off the first screen."""
+    members = [arm.name for arm, _ in lines if arm.kind == "member"]
+    if len(lines) <= 16:
+        return lines
+    return [(arm, i) for arm, i in lines if arm.name not in members[3:]]
 
 
 def strata_plot(comparison: Comparison) -> Figure | None:

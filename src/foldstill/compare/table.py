@@ -12,7 +12,9 @@ def arms_table(comparison: Comparison) -> "Table":
     """Every arm, best first, at most 100 columns wide; `*` marks a difference that excludes zero after correction."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    others = len(comparison.arms) - 1
+    mark = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=mark, caption_justify="left")
     table.add_column("arm", max_width=28, overflow="ellipsis", no_wrap=True)
     for title in ("KL", "difference", f"{100 * comparison.level:g} % interval", "", "accuracy", "ECE", "worth"):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
