@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from foldstill.data.moments import dataset_moments
 from foldstill.data.signals import (
     band_pass,
     bin_means,
@@ -67,40 +66,3 @@ def test_resizing_is_torchs(rng, interpolation, mode, antialias, size):
     x = rng.standard_normal((2, 33, 48)).astype(np.float32)
     wanted = torch.nn.functional.interpolate(torch.from_numpy(x)[None], size=size, mode=mode, antialias=antialias)[0]
     np.testing.assert_allclose(resize(x, *size, interpolation=interpolation, antialias=antialias), wanted, atol=2e-5)
-
-
-def test_moments_in_one_pass_are_those_of_two_passes(rng):
-    # A large mean against the spread: the difference of two sums of squares would lose it. 150 rows are three blocks.
-    array = (1000 + rng.standard_normal((150, 8, 9, 3)) * [1, 2, 3]).astype(np.float32)
-    rows = np.arange(0, 150, dtype=np.intp)
-    every, channel = dataset_moments(array, rows), dataset_moments(array, rows, per="channel")
-    wide = array.astype(np.float64)
-    assert float(every.mean) == pytest.approx(wide.mean(), abs=1e-4)
-    assert float(every.std) == pytest.approx(wide.std(), abs=1e-4)
-    np.testing.assert_allclose(channel.mean, wide.mean(axis=(0, 1, 2)), atol=1e-4)
-    np.testing.assert_allclose(channel.std, wide.std(axis=(0, 1, 2)), atol=1e-4)
-
-
-def test_moments_do_not_keep_only_the_last_block():
-    """A reference project assigned the sum of each file instead of adding it, and normalised by the last file."""
-    array = np.zeros((200, 1, 1, 1), np.float32)
-    array[:100] = 1
-    total = dataset_moments(array, np.arange(200))
-    assert (total.count, float(total.mean), float(total.std)) == (200, 0.5, 0.5)
-
-
-def test_moments_see_training_rows_only(rng):
-    array = rng.standard_normal((20, 3, 50)).astype(np.float16)
-    rows = np.arange(0, 20, 2)
-    changed = array.copy()
-    changed[1::2] = 99
-    a, b = dataset_moments(array, rows, per="channel"), dataset_moments(changed, rows, per="channel")
-    np.testing.assert_array_equal(a.mean, b.mean)
-    assert a.mean.shape == (3,)
-
-
-def test_moments_refuse_no_rows_and_missing_values():
-    with pytest.raises(DataError, match="index of its training rows"):
-        dataset_moments(np.zeros((3, 1, 4)), np.empty(0, np.intp))
-    with pytest.raises(DataError, match="NaN or infinite"):
-        dataset_moments(np.full((3, 1, 4), np.nan), np.arange(3))

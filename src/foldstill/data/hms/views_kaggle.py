@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from foldstill.data.hms.image import (
     Bounds,
+    ByKind,
     Layout,
     Normalise,
     Source,
@@ -111,7 +112,8 @@ class KaggleSpectrogram:
         return finish(self.panels(record), self.layout, self.normalise)
 
 
-OnePanelView = KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram
+OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram, ByKind()]
+"""A view that is one set of panels, told apart by `kind`."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,309 @@
+"""Prepare: every file read once, every view made once, into one array a view; parallel, and resumed where it was stopped.
+
+N rows.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldstill.data.hms.cache import FORMAT, Cache, spec
+from foldstill.data.hms.files import HmsFolder, Problem, SignalFile, Split, read_eeg, read_spectrogram
+from foldstill.data.hms.image import View, encode, stored_dtype
+from foldstill.data.hms.montage import EEG_SECONDS, SFREQ_HZ
+from foldstill.data.hms.record import Record
+from foldstill.data.hms.rows import LabelRows, LabelRule, label_rows
+from foldstill.errors import DataError
+from foldstill.files import digest, file_digest, whole, write_json
+
+Progress = Callable[[int, int], None]
+"""Called with rows done and rows in all."""
+
+PART_ROWS = 64
+"""Rows of one piece of work: a killed preparation loses at most this many a process."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a preparation gave: the cache, and what was wrong with the files."""
+
+    cache: Cache
+    problems: tuple[Problem, ...]
+    n_rows: int
+    unreadable_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows whose files no other part reads, and what reading them showed."""
+
+    rows: tuple[int, ...]
+    problems: tuple[Problem, ...] = ()
+    unreadable: tuple[int, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(
+    folder: Path,
+    out: Path,
+    views: Sequence[View],
+    *,
+    rows: LabelRule = "unique_votes",
+    split: Split = "train",
+    jobs: int = 1,
+    strict: bool = False,
+    force: bool = False,
+    on_progress: Progress | None = None,
+) -> Prepared:
+    """Make the views of a folder's samples, as arrays in `out` that HmsData reads.
+
+    `jobs` processes of one thread each. What is finished and made from the same files stays; what was made from something
+    else is an error unless `force`. Problems of files are collected in problems.csv; `strict` makes the first one an error.
+    """
+    names = [view.name for view in views]
+    if not views or len(set(names)) < len(names):
+        raise DataError(f"views to prepare need different names, got {names}: set `name`")
+    source, cache = HmsFolder(folder, split), Cache(out)
+    table = label_rows(source, rows)
+    needs = frozenset().union(*(view.needs for view in views))
+    if "eeg" in needs and (table.recordings_N == "").any():
+        raise DataError(
+            f"rows = {rows!r} name no one recording, which EEG views need: use spectrogram views, or other rows"
+        )
+    files = {"table": digest(table.digest), "files": _sizes(source, table)}
+    made_from = {view.name: {"format": FORMAT, "rule": rows, "view": spec(view), **files} for view in views}
+    if force:
+        for name in names:
+            cache.sidecar_file(name).unlink(missing_ok=True)
+    todo = [view for view in views if not cache.made(view, made_from[view.name])]
+    problems, unreadable, digests = ({}, set(), {}) if force else _earlier(cache)
+    if todo:
+        out.mkdir(parents=True, exist_ok=True)
+        parts = _run(source, cache, table, todo, jobs, strict, [made_from[v.name] for v in todo], on_progress)
+        problems |= dict.fromkeys(p for part in parts for p in part.problems)
+        unreadable |= {row for part in parts for row in part.unreadable}
+        digests |= {name: value for part in parts for name, value in part.digests.items()}
+        _finish(cache, table, todo, made_from, problems, unreadable, digests)
+    return Prepared(cache, tuple(problems), len(table), tuple(sorted(unreadable)))
+
+
+def _run(
+    source: HmsFolder,
+    cache: Cache,
+    table: LabelRows,
+    views: Sequence[View],
+    jobs: int,
+    strict: bool,
+    made_from: list[dict[str, Any]],
+    on_progress: Progress | None,
+) -> list[_Part]:
+    """Every part, those of an earlier, stopped preparation from its journal."""
+    from joblib import Parallel, delayed, parallel_config
+
+    parts = _parts(table)
+    done = _journal(cache, made_from)
+    if not done:
+        for view in views:
+            # Created whole, so that a full disk shows now and not after an hour.
+            shape = (len(table), *view.shape)
+            np.lib.format.open_memmap(cache.part_file(view.name), "w+", stored_dtype(view), shape).flush()
+        cache.journal_file.write_text(json.dumps({"made_from": made_from}) + "\n", encoding="utf-8")
+    finished = list(done.values())
+    count = sum(len(part.rows) for part in finished)
+    if on_progress is not None:
+        on_progress(count, len(table))
+    work = (delayed(_make)(source, cache, table.take(np.asarray(r)), r, views, strict) for r in parts if r not in done)
+    with (
+        parallel_config(backend="loky", inner_max_num_threads=1) if jobs != 1 else parallel_config(backend="sequential")
+    ):
+        for part in Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
+            with cache.journal_file.open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps(_as_json(part)) + "\n")
+            finished.append(part)
+            count += len(part.rows)
+            if on_progress is not None:
+                on_progress(count, len(table))
+    return finished
+
+
+def _make(
+    source: HmsFolder, cache: Cache, table: LabelRows, rows: tuple[int, ...], views: Sequence[View], strict: bool
+) -> _Part:
+    """Make the views of some rows and write them into the unfinished arrays."""
+    arrays = {v.name: np.load(cache.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in views}
+    needs = frozenset().union(*(view.needs for view in views))
+    files = _Files(source)
+    problems: dict[Problem, None] = {}
+    unreadable = []
+    for i, row in enumerate(rows):
+        recording, spectrogram = str(table.recordings_N[i]), str(table.spectrograms_N[i])
+        try:
+            eeg = files.eeg(recording) if "eeg" in needs else None
+            power = files.spectrogram(spectrogram) if "spectrogram" in needs else None
+            found = [p for file in (eeg, power) if file is not None for p in file.problems]
+            if eeg is not None:
+                found += _reach(recording, eeg, float(table.eeg_offset_N[i]))
+            problems |= dict.fromkeys(found)
+            if any(p.fatal for p in found):
+                raise DataError(next(f"{p.file}: {p.what}, {p.detail}" for p in found if p.fatal))
+            record = Record(
+                eeg_ET=None if eeg is None else eeg.values,
+                spectrogram_FS=None if power is None else power.values,
+                eeg_offset_s=float(table.eeg_offset_N[i]),
+                spectrogram_offset_s=float(table.spectrogram_offset_N[i]),
+            )
+            for view in views:
+                arrays[view.name][row] = encode(view.make(record), view.bounds)
+        except DataError as error:
+            unreadable.append(row)
+            problems |= {Problem(f"sample {table.ids_N[i]}", "left out", str(error), fatal=True): None}
+        if strict and problems:
+            first = next(iter(problems))
+            raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
+    return _Part(rows, tuple(problems), tuple(unreadable), files.digests)
+
+
+def _reach(recording: str, eeg: SignalFile, offset_s: float) -> list[Problem]:
+    """What a label's 50 s ask of a recording that is too short for them."""
+    seconds = eeg.values.shape[1] / SFREQ_HZ
+    if seconds >= offset_s + EEG_SECONDS:
+        return []
+    detail = f"recording {recording} has {seconds:g} s, its label is at {offset_s:g} to {offset_s + EEG_SECONDS:g} s"
+    return [Problem(f"{recording}.parquet", "shorter than its label offset", detail, fatal=seconds <= offset_s)]
+
+
+class _Files:
+    """Reads a file once for all rows of a part."""
+
+    def __init__(self, source: HmsFolder) -> None:
+        self._source = source
+        self._held: dict[str, tuple[Path, SignalFile]] = {}
+        self.digests: dict[str, str] = {}
+
+    def eeg(self, recording: str) -> SignalFile:
+        return self._read("eeg", self._source.eeg(recording))
+
+    def spectrogram(self, spectrogram: str) -> SignalFile:
+        return self._read("spectrogram", self._source.spectrogram(spectrogram))
+
+    def _read(self, kind: str, path: Path) -> SignalFile:
+        # Rows come sorted by file, so the last one of each kind is all that is ever asked for again.
+        if self._held.get(kind, (None,))[0] != path:
+            self._held[kind] = (path, read_eeg(path) if kind == "eeg" else read_spectrogram(path))
+            self.digests[f"{path.parent.name}/{path.name}"] = self._held[kind][1].digest
+        return self._held[kind][1]
+
+
+def _parts(table: LabelRows) -> list[tuple[int, ...]]:
+    """Rows in pieces of about PART_ROWS; the rows of one recording stay together, those of a spectrogram nearly always."""
+    order = np.lexsort((table.recordings_N, table.spectrograms_N))
+    recording = np.char.add(np.char.add(table.spectrograms_N, "/"), table.recordings_N)[order]
+    begins = np.flatnonzero(np.concatenate([[True], recording[1:] != recording[:-1]]))
+    parts, start = [], 0
+    for end in [*begins[1:].tolist(), len(order)]:
+        if end - start >= PART_ROWS or end == len(order):
+            parts.append(tuple(int(r) for r in order[start:end]))
+            start = end
+    return parts
+
+
+def _sizes(source: HmsFolder, table: LabelRows) -> str:
+    """A digest of the sizes of all files that the rows name: cheap, and notices a file that was replaced or cut."""
+    entries = []
+    for folder, names in ((source.eegs, table.recordings_N), (source.spectrograms, table.spectrograms_N)):
+        wanted = {f"{name}.parquet" for name in names.tolist() if name}
+        with os.scandir(folder) as listing:
+            entries.append(sorted([e.name, e.stat().st_size] for e in listing if e.name in wanted))
+    return digest(entries)
+
+
+def _as_json(part: _Part) -> dict[str, Any]:
+    return {**vars(part), "problems": [vars(p) for p in part.problems]}
+
+
+def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], _Part]:
+    """Finished parts of a stopped preparation of the same views from the same files, by their rows."""
+    try:
+        lines = cache.journal_file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    whole_lines = []
+    for line in lines:
+        try:
+            whole_lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the process was killed while it wrote this line
+    if not whole_lines or whole_lines[0].get("made_from") != json.loads(json.dumps(made_from)):
+        return {}
+    parts = [
+        _Part(tuple(p["rows"]), tuple(Problem(**q) for q in p["problems"]), tuple(p["unreadable"]), p["digests"])
+        for p in whole_lines[1:]
+    ]
+    return {part.rows: part for part in parts}
+
+
+def _earlier(cache: Cache) -> tuple[dict[Problem, None], set[int], dict[str, str]]:
+    """Problems, unreadable rows and digests that earlier preparations in the folder found."""
+    if not cache.manifest_file.exists():
+        return {}, set(), {}
+    problems = {
+        Problem(r["file"], r["what"], r["detail"], r["fatal"] == "True"): None for r in _read_csv(cache.problems_file)
+    }
+    _, readable_N = cache.rows()
+    digests = {r["file"]: r["digest"] for r in _read_csv(cache.sources_file)}
+    return problems, set(np.flatnonzero(~readable_N).tolist()), digests
+
+
+def _finish(
+    cache: Cache,
+    table: LabelRows,
+    views: Sequence[View],
+    made_from: dict[str, dict[str, Any]],
+    problems: dict[Problem, None],
+    unreadable: set[int],
+    digests: dict[str, str],
+) -> None:
+    """Tables, then arrays, then sidecars, then the manifest: what exists is whole."""
+    table.write(cache.rows_file)
+    _write_csv(cache.problems_file, ("file", "what", "detail", "fatal"), [tuple(vars(p).values()) for p in problems])
+    _write_csv(cache.sources_file, ("file", "digest"), sorted(digests.items()))
+    for view in views:
+        cache.part_file(view.name).replace(cache.array_file(view.name))
+        sidecar = {
+            "made_from": made_from[view.name],
+            "shape": [len(table), *view.shape],
+            "dtype": stored_dtype(view).name,
+            "bounds": view.bounds,
+            "checksum": file_digest(cache.array_file(view.name)),
+        }
+        write_json(cache.sidecar_file(view.name), sidecar)
+    write_json(
+        cache.manifest_file,
+        {
+            "format": FORMAT,
+            "rule": made_from[views[0].name]["rule"],
+            "rows": len(table),
+            "unreadable_rows": sorted(unreadable),
+            "views": sorted(path.stem for path in cache.folder.glob("*.npy")),
+            "sources": file_digest(cache.sources_file),
+        },
+    )
+    cache.journal_file.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        yield from csv.DictReader(stream)
