@@ -110,17 +110,18 @@ def fit(
     device = inputs.device
     _place(network, inputs)
     optimizer = _optimizer(network, recipe, device)
-    average = MovingAverage(network, recipe.ema) if recipe.ema else None
     history: list[Epoch] = []
-    best: Mapping[str, Tensor] = {}
+    states: Mapping[str, Mapping[str, Tensor]] = {}
     found = checkpoints.load(checkpoint, network, optimizer, device) if checkpoint else None
     if found:
-        states, lines = found
-        history, best = [Epoch(**line) for line in lines], states.get("best", {})
-        if average:
-            average.load(states["average"])
+        states, history = found[0], [Epoch(**line) for line in found[1]]
     elif not keep_scaling:
         network.input.mean[:], network.input.std[:] = inputs.scaling(rows)
+    # Only now: the average starts from the scaling as well.
+    average = MovingAverage(network, recipe.ema) if recipe.ema else None
+    if average:
+        average.load(states.get("average", {}))
+    best = states.get("best", {})
 
     target = torch.from_numpy(np.asarray(target_NC, dtype=np.float32)).to(device)
     trainer = _Trainer(

@@ -1,0 +1,343 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foldstill.base_models import KL, EarlyStopping, Recipe
+from foldstill.base_models.averaging import MovingAverage
+from foldstill.base_models.engine import fit, predict
+from foldstill.base_models.inputs import DeviceInputs
+from foldstill.base_models.networks import Network
+from foldstill.data.augment import HorizontalFlip, Noise
+from foldstill.data.mixing import Mixup
+from foldstill.data.simplex import kl_divergence
+from foldstill.errors import MemberError
+
+N, C = 96, 3
+
+
+@pytest.fixture
+def data(rng):
+    """Small images whose brightness tells the class, with soft targets."""
+    shown = rng.integers(0, C, N)
+    images = (rng.normal(60, 15, (N, 8, 8, 2)) + 60 * shown[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    target = 0.8 * np.eye(C)[shown] + 0.2 / C
+    return images, target
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    body = nn.Sequential(
+        nn.Conv2d(2, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(72, C)
+    )
+    return Network(body, 2)
+
+
+def train(data, rows=None, net=None, recipe=None, **rest):
+    images, target = data
+    net = net or network()
+    rest.setdefault("weight", np.ones(N))
+    weight = rest.pop("weight")
+    rest.setdefault("seed", 0)
+    recipe = recipe or Recipe(epochs=4, batch_size=16)
+    rows = np.arange(N) if rows is None else rows
+    return net, fit(net, DeviceInputs(images), target, weight, rows, recipe, **rest)
+
+
+def same(one, two):
+    a, b = one.state_dict(), two.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_learns(data):
+    net, history = train(data, recipe=Recipe(epochs=15, batch_size=16))
+    proba = predict(net, DeviceInputs(data[0]), np.arange(N))
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
+    assert kl_divergence(target=data[1], proba=proba) < 0.1
+    assert history[-1].loss < history[0].loss / 3
+
+
+def test_the_same_seed_gives_the_same_bytes_and_leaves_the_callers_randomness_alone(data):
+    recipe = Recipe(epochs=2, batch_size=16, augment=(HorizontalFlip(), Noise(), Mixup()))
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    nets = [network(), network(), network()]
+    torch.manual_seed(7)
+    train(data, net=nets[0], recipe=recipe)
+    assert torch.equal(torch.rand(3), expected)
+    train(data, net=nets[1], recipe=recipe)
+    train(data, net=nets[2], recipe=recipe, seed=1)
+    assert same(nets[0], nets[1])
+    assert not same(nets[0], nets[2])
+
+
+def test_rows_outside_are_never_read(data):
+    """Labels, weights and inputs of other rows may be anything: nothing of the training moves."""
+    images, target = data
+    rows = np.arange(0, N, 2)
+    net, history = train(data, rows=rows)
+    images, target, weight = images.copy(), target.copy(), np.ones(N)
+    images[1::2], target[1::2], weight[1::2] = 255, np.nan, np.nan
+    other, other_history = train((images, target), rows=rows, weight=weight)
+    assert same(net, other)
+    assert history == other_history
+
+
+def test_scaling_comes_from_the_training_rows(data):
+    images, _ = data
+    rows = np.arange(10, 40)
+    net, _ = train(data, rows=rows)
+    values = images[rows].reshape(-1, 2).astype(np.float64)
+    np.testing.assert_allclose(net.input.mean, values.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(net.input.std, values.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64"])
+def test_scaling_equals_two_passes_for_every_type(rng, dtype):
+    signals = (rng.normal(100, 20, (600, 3, 11)) * [[1], [0.5], [1]]).astype(dtype)
+    mean, std = DeviceInputs(signals).scaling(np.arange(500))
+    values = signals[:500].astype(np.float64).transpose(1, 0, 2).reshape(3, -1)
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-4)
+
+
+def test_a_constant_channel_is_left_unscaled_and_nan_is_refused():
+    signals = np.ones((4, 2, 5), np.float32)
+    _, std = DeviceInputs(signals).scaling(np.arange(4))
+    assert std.tolist() == [1.0, 1.0]
+    signals[3, 1, 2] = np.nan
+    assert DeviceInputs(signals).scaling(np.arange(3))[0].tolist() == [1.0, 1.0]
+    with pytest.raises(MemberError, match=r"channels \[1\] hold NaN"):
+        DeviceInputs(signals).scaling(np.arange(4))
+
+
+def test_signals_are_trained_on_too(rng):
+    signals = rng.normal(size=(40, 5, 20)).astype(np.float32)
+    target = np.eye(2)[(signals[:, 0].mean(axis=1) > 0).astype(int)]
+    net = Network(nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(5, 2)), 5)
+    recipe = Recipe(epochs=30, batch_size=10, lr=0.1)
+    fit(net, DeviceInputs(signals), target, np.ones(40), np.arange(40), recipe, seed=0)
+    assert kl_divergence(target=target, proba=predict(net, DeviceInputs(signals), np.arange(40))) < 0.3
+
+
+def test_batches_have_one_shape_and_what_is_left_over_is_dropped(data):
+    sizes = []
+
+    class Watched(nn.Module):
+        def __init__(self, body):
+            super().__init__()
+            self.body = body
+
+        def forward(self, x):
+            sizes.append(len(x))
+            return self.body(x)
+
+    net = network()
+    net.body = Watched(net.body)
+    train(data, rows=np.arange(70), net=net, recipe=Recipe(epochs=1, batch_size=32))
+    assert sizes == [32, 32]
+    sizes.clear()
+    predict(net, DeviceInputs(data[0]), np.arange(70), batch_size=32)
+    assert sizes == [32, 32, 32]
+    sizes.clear()
+    train(data, rows=np.arange(20), net=net, recipe=Recipe(epochs=1, batch_size=32))
+    assert sizes == [20]
+
+
+def test_padding_does_not_move_predictions(data):
+    net, _ = train(data)
+    inputs = DeviceInputs(data[0])
+    whole = predict(net, inputs, np.arange(N), batch_size=N)
+    np.testing.assert_allclose(predict(net, inputs, np.arange(N), batch_size=17), whole, atol=1e-6)
+    np.testing.assert_allclose(predict(net, inputs, np.array([5, 3]), batch_size=17), whole[[5, 3]], atol=1e-6)
+
+
+def test_augmentation_never_touches_what_is_predicted_and_judged(data):
+    """A recipe that destroys its inputs still predicts the clean rows as they are."""
+    net, _ = train(data)
+    inputs = DeviceInputs(data[0])
+    clean = predict(net, inputs, np.arange(N))
+    seen = []
+    hook = net.body.register_forward_pre_hook(lambda _module, args: seen.append((net.training, args[0].clone())))
+    destroy = Recipe(epochs=1, batch_size=16, lr=1e-12, augment=(Noise(std=1e3),), early_stopping=EarlyStopping())
+    train(data, rows=np.arange(48), net=net, recipe=destroy, valid_rows=np.arange(48, N), keep_scaling=True)
+    hook.remove()
+    assert all((x.abs().max() > 20) == training for training, x in seen)
+    assert {training for training, _ in seen} == {True, False}
+    net.load_state_dict(train(data)[0].state_dict())
+    np.testing.assert_array_equal(predict(net, inputs, np.arange(N)), clean)
+
+
+def test_row_weights_scale_what_a_row_teaches(data):
+    """Rows of weight 0 might as well not be there, as far as weights without batch norm are concerned."""
+    images, target = data
+
+    def plain():
+        torch.manual_seed(0)
+        return Network(nn.Sequential(nn.Flatten(), nn.Linear(128, C)), 2)
+
+    weight = np.where(np.arange(N) < N // 2, 2.0, 0.0)
+    wrong = target.copy()
+    wrong[N // 2 :] = wrong[N // 2 :, ::-1]
+    recipe = Recipe(epochs=1, batch_size=N, optimizer="sgd", weight_decay=0)
+    one, _ = train((images, wrong), net=plain(), recipe=recipe, weight=weight)
+    two, _ = train((images, target), net=plain(), recipe=recipe, weight=weight)
+    three, _ = train((images, wrong), net=plain(), recipe=recipe)
+    assert same(one, two)
+    assert not same(one, three)
+
+
+def test_a_weighted_draw_leaves_rows_of_rate_zero_out(data):
+    images, target = data
+    rate = np.where(np.arange(N) % 4 == 0, 1.0, 0.0)
+    spoilt = target.copy()
+    spoilt[rate == 0] = np.nan
+    net, history = train((images, spoilt), draw_N=rate)
+    assert np.isfinite(history[-1].loss)
+    assert not same(net, train(data)[0])
+
+
+def test_the_average_follows_the_weights_as_the_formula_says():
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, 1.0)
+    average = MovingAverage(module, 0.5)
+    expected = 1.0
+    for step, value in enumerate([2.0, 4.0, -1.0]):
+        nn.init.constant_(module.weight, value)
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert average.state["weight"].item() == pytest.approx(expected)
+
+
+def test_a_recipe_with_an_average_ends_with_it(data):
+    """The first steps are the same, so the averaged weights lie between the first and the last ones."""
+    last, _ = train(data, recipe=Recipe(epochs=1, batch_size=16))
+    averaged, _ = train(data, recipe=Recipe(epochs=1, batch_size=16, ema=0.99))
+    first = network().body[5].weight
+    assert not same(last, averaged)
+    assert (averaged.body[5].weight - first).norm() < (last.body[5].weight - first).norm()
+
+
+def test_clipping_bounds_a_step(data):
+    recipe = {"epochs": 1, "batch_size": N, "optimizer": "sgd", "lr": 1.0, "schedule": "constant", "warmup": 0.0}
+    first = network().state_dict()
+    for clip, moved_far in ((1e-3, False), (0, True)):
+        net, _ = train(data, recipe=Recipe(**recipe, clip_norm=clip, weight_decay=0))
+        moved = sum((value - first[key]).square().sum() for key, value in net.named_parameters()) ** 0.5
+        # Nesterov's first step is (1 + momentum) times the gradient.
+        assert (moved > 2e-3) == moved_far
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_norms_and_biases_are_not_decayed(data, optimizer):
+    # small steps: Adam's first one has the size of the rate whatever the gradient, and must not jump over zero
+    recipe = {"epochs": 1, "batch_size": N, "optimizer": optimizer, "lr": 1e-3, "schedule": "constant", "warmup": 0.0}
+    _, target = data
+    still = np.full_like(target, 1 / C)
+
+    def silent():
+        """Its logits are all equal whatever the input, so the loss has no gradient and only decay can move it."""
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.ReLU(), nn.Linear(4, C))
+        nn.init.zeros_(body[3].weight)
+        nn.init.ones_(body[3].bias)
+        return Network(body, 2)
+
+    net, _ = train((data[0], still), net=silent(), recipe=Recipe(**recipe, weight_decay=0.1))
+    assert torch.equal(net.body[1].bias, silent().body[1].bias)
+    assert net.body[1].weight.abs().sum() < silent().body[1].weight.abs().sum()
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(data):
+    calls = []
+
+    def broken(logits, target, weight):
+        calls.append(1)
+        return logits.sum() * (float("nan") if len(calls) == 9 else 1e-6)
+
+    with pytest.raises(MemberError, match=r"became nan in epoch 2, step 3 of 6"):
+        train(data, loss=broken)
+
+
+def test_a_target_provider_sees_the_augmented_batch(data):
+    seen = []
+
+    def targets(batch):
+        seen.append(batch)
+        assert torch.equal(
+            batch.mixed(torch.from_numpy(data[1]).float()[batch.rows_B]).sum(dim=1).round(), torch.ones(16)
+        )
+        return torch.full((len(batch.rows_B), C), 1 / C)
+
+    net, _ = train(data, targets=targets, recipe=Recipe(epochs=12, batch_size=16, augment=(Mixup(),)))
+    assert {batch.view for batch in seen} == set(range(12))
+    assert all(len(batch.mixes) == 1 and batch.inputs.shape == (16, 2, 8, 8) for batch in seen)
+    proba = predict(net, DeviceInputs(data[0]), np.arange(N))
+    np.testing.assert_allclose(proba, 1 / C, atol=0.15)
+
+
+def test_mixing_partners_stay_within_their_fold(data):
+    fold = np.arange(N) % 3
+
+    def targets(batch):
+        (mix,) = batch.mixes
+        rows = batch.rows_B[mix.partner_BP]
+        assert torch.equal(rows[:, 0] % 3, rows[:, 1] % 3)
+        return torch.full((len(batch.rows_B), C), 1 / C)
+
+    train(data, targets=targets, mix_within_N=fold, recipe=Recipe(epochs=1, batch_size=16, augment=(Mixup(),)))
+
+
+def test_a_tempered_loss_replaces_the_recipes(data):
+    soft, _ = train(data, recipe=Recipe(epochs=1, batch_size=16, loss=KL(temperature=4.0)))
+    plain, _ = train(data, recipe=Recipe(epochs=1, batch_size=16))
+    assert not same(soft, plain)
+
+
+def test_early_stopping_keeps_the_best_epoch_on_its_own_rows(data):
+    images, target = data
+    opposed = target.copy()
+    rows, judges = np.arange(48), np.arange(48, N)
+    opposed[judges] = target[judges][:, [1, 2, 0]]  # the more is learnt, the worse the judges find it
+    recipe = Recipe(epochs=30, batch_size=16, early_stopping=EarlyStopping(patience=3))
+    net, history = train((images, opposed), rows=rows, valid_rows=judges, recipe=recipe)
+    kl = [epoch.inner_kl for epoch in history]
+    assert len(history) < 30
+    assert len(history) == kl.index(min(kl)) + 1 + 3
+    proba = predict(net, DeviceInputs(images), judges)
+    assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl), rel=1e-4)
+
+
+def test_early_stopping_needs_rows_to_judge_on(data):
+    with pytest.raises(MemberError, match="go together"):
+        train(data, recipe=Recipe(early_stopping=EarlyStopping()))
+    with pytest.raises(MemberError, match="go together"):
+        train(data, valid_rows=np.arange(5))
+
+
+def test_one_row_cannot_be_trained_on(data):
+    with pytest.raises(MemberError, match="2 rows or more, got 1"):
+        train(data, rows=np.arange(1))
+
+
+def test_a_read_only_memory_map_is_read_as_it_lies(data, tmp_path):
+    np.save(tmp_path / "view.npy", data[0])
+    mapped = np.load(tmp_path / "view.npy", mmap_mode="r")
+    one, _ = train(data)
+    two, _ = train((mapped, data[1]))
+    assert same(one, two)
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_same_thing(data):
+    images, target = data
+    for share in (0.5, 0.0):  # resident, then pinned with prefetch
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("foldstill.base_models.inputs._FREE_SHARE", share)
+            inputs = DeviceInputs(images, "cuda")
+        net = network()
+        recipe = Recipe(epochs=15, batch_size=16, augment=(HorizontalFlip(), Mixup()))
+        fit(net, inputs, target, np.ones(N), np.arange(N), recipe, seed=0)
+        assert kl_divergence(target=target, proba=predict(net, inputs, np.arange(N))) < 0.2

@@ -1,0 +1,375 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from foldstill.base_models import (
+    EarlyStopping,
+    Progress,
+    Recipe,
+    SecondStage,
+    TimmMember,
+    collect,
+    predict_members,
+    train_members,
+)
+from foldstill.data.augment import HorizontalFlip, Noise, Shift
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import make_plan
+from foldstill.data.labels import Labels
+from foldstill.data.mixing import CutMix
+from foldstill.data.simplex import kl_divergence
+from foldstill.errors import ExperimentError, FoldstillError, MemberError
+
+N = 90
+RECIPE = Recipe(epochs=2, batch_size=16, augment=(HorizontalFlip(), Shift(), CutMix()), ema=0.9)
+# 16 pixels: the smallest side test_resnet and test_efficientnet do not shrink to nothing
+SMALL = TimmMember("small", "test_efficientnet", recipe=RECIPE)
+KINDS = [
+    SMALL,
+    TimmMember("resnet", "test_resnet", recipe=RECIPE),
+    TimmMember("vit", "test_vit", image_size=32, recipe=RECIPE),
+    TimmMember("convnext", "test_convnext", image_size=32, options={"patch_size": 2}, recipe=RECIPE),
+]
+
+
+def make_data(n=N, seed=0):
+    """Images whose brightness tells the class; three rows a group, some with many votes."""
+    rng = np.random.default_rng(seed)
+    shown = rng.integers(0, 3, n)
+    images = (rng.normal(60, 20, (n, 16, 16, 3)) + 60 * shown[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    votes = np.eye(3)[shown] * rng.integers(1, 12, n)[:, None] + rng.integers(0, 2, (n, 3))
+    return Dataset(Labels.from_votes(votes, groups=np.arange(n) // 3), {"image": images})
+
+
+def make_two_folds(data):
+    return make_plan(data.labels, n_folds=2, strategy="grouped")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data()
+
+
+@pytest.fixture(scope="module")
+def plan(data):
+    return make_plan(data.labels, n_folds=3, strategy="grouped")
+
+
+@pytest.fixture(scope="module")
+def trained(data, plan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    heard = []
+    train_members([SMALL], data, plan, folder, jobs=1, on_progress=heard.append)
+    return folder, heard
+
+
+def read_history(place):
+    return list(csv.DictReader((place / "history.csv").read_text().splitlines()))
+
+
+def weights(folder, member="small", fold=0):
+    return (folder / member / f"fold-{fold}" / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("member", KINDS, ids=lambda m: m.name)
+def test_every_member_gives_whole_tables_and_the_same_scores_again(member, data, plan, tmp_path):
+    train_members([member], data, plan, tmp_path, jobs=1)
+    table, test = collect(tmp_path, [member], data.labels, plan)
+    assert table.members == (member.name,)
+    assert table.scores.families == (member.network,)
+    assert np.array_equal(table.labels.ids, data.labels.ids[plan.oof_rows])
+    assert np.array_equal(table.fold_N, plan.fold_N[plan.oof_rows])
+    assert table.plan_digest == plan.digest
+    assert test.proba_KNMC.shape == (3, len(plan.test_rows), 1, 3)
+    again = predict_members(tmp_path, [member], {"image": data.views["image"][plan.test_rows]}, data.labels.classes)
+    np.testing.assert_allclose(again.proba_KNMC, test.proba_KNMC, atol=1e-6)
+
+
+def test_the_folder_holds_what_a_reader_needs(trained, data, plan):
+    folder, _ = trained
+    place = folder / "small" / "fold-1"
+    assert sorted(p.name for p in place.iterdir()) == [
+        "done.json",
+        "history.csv",
+        "oof.parquet",
+        "test.parquet",
+        "weights.safetensors",
+    ]
+    done = json.loads((place / "done.json").read_text())
+    assert done["inputs"]["plan"] == plan.digest
+    assert done["inputs"]["member.recipe.epochs"] == 2
+    assert done["parameters"] > 1000
+    history = read_history(place)
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    oof = pq.read_table(place / "oof.parquet")
+    assert oof.column_names == ["id", *data.labels.classes]
+    assert oof["id"].to_pylist() == data.labels.ids[plan.held_out(1)].tolist()
+
+
+def test_progress_tells_epochs_and_at_the_end_the_held_out_score(trained):
+    _, heard = trained
+    assert [p.epoch for p in heard if p.fold == 0] == [1, 2, 2]
+    ends = [p for p in heard if p.held_out_kl is not None]
+    assert sorted(p.fold for p in ends) == [0, 1, 2]
+    assert all(isinstance(p, Progress) and p.epochs == 2 for p in heard)
+
+
+def test_a_finished_job_is_skipped_and_still_reported(trained, data, plan):
+    folder, heard = trained
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    again = []
+    train_members([SMALL], data, plan, folder, jobs=1, on_progress=again.append)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+    assert [p.held_out_kl for p in again] == [p.held_out_kl for p in heard if p.held_out_kl is not None]
+
+
+def test_changed_inputs_are_named_and_force_redoes_them(data, plan, tmp_path):
+    member = replace(SMALL, recipe=Recipe(epochs=1, batch_size=16))
+    train_members([member], data, plan, tmp_path, jobs=1)
+    first = weights(tmp_path)
+    other = replace(member, recipe=replace(member.recipe, lr=1e-3))
+    with pytest.raises(ExperimentError, match=r"member.recipe.lr \(was 0.003, is 0.001\)"):
+        train_members([other], data, plan, tmp_path, jobs=1)
+    with pytest.raises(ExperimentError, match="seed"):
+        train_members([member], data, plan, tmp_path, jobs=1, seed=1)
+    changed = Dataset(data.labels, {"image": 255 - data.views["image"]})
+    with pytest.raises(ExperimentError, match="data"):
+        train_members([member], changed, plan, tmp_path, jobs=1)
+    assert weights(tmp_path) == first
+    train_members([other], data, plan, tmp_path, jobs=1, force=True)
+    assert weights(tmp_path) != first
+
+
+def test_processes_give_the_same_bytes_as_one_process(trained, data, plan, tmp_path):
+    folder, _ = trained
+    heard = []
+    train_members([SMALL], data, plan, tmp_path, jobs=2, on_progress=heard.append)
+    for fold in range(3):
+        assert weights(tmp_path, fold=fold) == weights(folder, fold=fold)
+    assert sorted(p.fold for p in heard if p.held_out_kl is not None) == [0, 1, 2]
+    assert not list(tmp_path.rglob("progress.json"))
+
+
+def test_another_member_beside_it_does_not_move_a_member(trained, data, plan, tmp_path):
+    folder, _ = trained
+    other = TimmMember("other", "test_resnet", recipe=Recipe(epochs=1, batch_size=16))
+    train_members([other, SMALL], data, plan, tmp_path, jobs=1)
+    assert weights(tmp_path) == weights(folder)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_base_models_members import SLOW, make_data, make_two_folds
+from foldstill.base_models import train_members
+data = make_data()
+tell = lambda p: print(p.fold, p.epoch, flush=True)
+train_members([SLOW], data, make_two_folds(data), Path(sys.argv[1]), jobs=1, on_progress=tell)
+"""
+SLOW = replace(
+    SMALL,
+    recipe=Recipe(
+        epochs=3, batch_size=16, ema=0.9, schedule="plateau", sampling="balanced", augment=(Noise(), CutMix()),
+        early_stopping=EarlyStopping(share=0.2, patience=3), second_stage=SecondStage(min_votes=5, epochs=1),
+    ),
+    drop_rate=0.2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    train_members([SLOW], data, make_two_folds(data), folder, jobs=1)
+    return folder
+
+
+def assert_same_files(one, two):
+    for fold in range(2):
+        for name in ("weights.safetensors", "history.csv", "oof.parquet", "test.parquet"):
+            place = f"small/fold-{fold}/{name}"
+            assert (one / place).read_bytes() == (two / place).read_bytes(), place
+    assert not list(two.rglob("checkpoint-*"))
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(data, unbroken, tmp_path):
+    """SIGKILL in the middle of an epoch of the second fold; everything a recipe can keep state of is on."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path), os.path.dirname(__file__)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line == "1 2\n":
+                time.sleep(0.02)  # into the next epoch
+                process.send_signal(signal.SIGKILL)
+                break
+    assert (tmp_path / "small/fold-0/done.json").exists()
+    assert not (tmp_path / "small/fold-1/done.json").exists()
+    assert list((tmp_path / "small/fold-1").glob("checkpoint-*"))
+    heard = []
+    train_members([SLOW], data, make_two_folds(data), tmp_path, jobs=1, on_progress=heard.append)
+    assert next(p.epoch for p in heard if p.fold == 1) > 2
+    assert_same_files(unbroken, tmp_path)
+
+
+def test_a_training_interrupted_after_every_epoch_ends_with_the_same_bytes(data, unbroken, tmp_path):
+    def stop(progress):
+        if progress.held_out_kl is None:
+            raise KeyboardInterrupt
+
+    stops = 0
+    while True:
+        try:
+            train_members([SLOW], data, make_two_folds(data), tmp_path, jobs=1, on_progress=stop)
+        except KeyboardInterrupt:
+            stops += 1
+        else:
+            break
+    assert stops == 2 * (3 + 1)
+    assert_same_files(unbroken, tmp_path)
+
+
+def test_a_checkpoint_of_other_inputs_is_refused_by_name(data, plan, tmp_path):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_members([SMALL], data, plan, tmp_path, jobs=1, on_progress=stop)
+    other = replace(SMALL, recipe=replace(RECIPE, weight_decay=0.5))
+    with pytest.raises(MemberError, match=r"fold 0: .*member.recipe.weight_decay was 0.02, is 0.5"):
+        train_members([other], data, plan, tmp_path, jobs=1)
+    train_members([other], data, plan, tmp_path, jobs=1, force=True)
+
+
+def test_a_memorising_member_scores_at_chance_in_the_oof_table(tmp_path):
+    """Noise with random labels: the training rows can be learnt by heart, held-out rows cannot."""
+    rng = np.random.default_rng(1)
+    labels = Labels.from_hard(rng.integers(0, 3, 60), classes=["a", "b", "c"])
+    data = Dataset(labels, {"image": rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)})
+    plan = make_plan(labels, n_folds=2, test_share=0)
+    member = TimmMember("rote", "test_resnet", recipe=Recipe(epochs=20, batch_size=10, weight_decay=0))
+    train_members([member], data, plan, tmp_path, jobs=1)
+    table, test = collect(tmp_path, [member], labels, plan)
+    assert test is None
+    hit = (table.proba_NMC[:, 0].argmax(axis=1) == labels.votes_NC.argmax(axis=1)).mean()
+    seen = predict_members(tmp_path, [member], data.views, labels.classes)
+    by_heart = [
+        (
+            seen.proba_KNMC[k, plan.training(k), 0].argmax(axis=1) == labels.votes_NC[plan.training(k)].argmax(axis=1)
+        ).mean()
+        for k in range(2)
+    ]
+    assert min(by_heart) > 0.9
+    assert hit < 0.6
+    assert kl_divergence(target=labels.target_NC, proba=table.proba_NMC[:, 0]) > np.log(3)
+
+
+def test_labels_and_images_of_held_out_and_test_rows_do_not_move_a_fold(data, plan, trained, tmp_path):
+    folder, _ = trained
+    hidden = np.concatenate([plan.held_out(0), plan.test_rows])
+    votes, images = data.labels.votes_NC.copy(), data.views["image"].copy()
+    votes[hidden] = votes[hidden][:, ::-1] + 3
+    images[hidden] = 255 - images[hidden]
+    other = Dataset(replace(data.labels, votes_NC=votes), {"image": images})
+    for recipe, reference in ((RECIPE, folder), (replace(SLOW.recipe, row_weight="log1p"), None)):
+        member = replace(SMALL, recipe=recipe)
+        if reference is None:
+            reference = tmp_path / "reference"
+            train_members([member], data, plan, reference, jobs=1)
+        place = tmp_path / f"other-{recipe.epochs}"
+        train_members([member], other, plan, place, jobs=1)
+        assert weights(place) == weights(reference)
+        assert weights(place, fold=1) != weights(reference, fold=1)
+
+
+def test_normalisation_constants_come_from_the_training_rows_of_the_fold(trained, data, plan):
+    folder, _ = trained
+    for fold in range(3):
+        stored = load_file(folder / "small" / f"fold-{fold}" / "weights.safetensors")
+        values = data.views["image"][plan.training(fold)].reshape(-1, 3).astype(np.float64)
+        np.testing.assert_allclose(stored["input.mean"], values.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(stored["input.std"], values.std(axis=0), rtol=1e-5)
+
+
+def test_the_second_stage_sees_rows_with_many_votes_only(data, plan, tmp_path):
+    recipe = Recipe(epochs=1, batch_size=16, second_stage=SecondStage(min_votes=8, epochs=2, lr=1e-3))
+    member = replace(SMALL, recipe=recipe)
+    train_members([member], data, plan, tmp_path / "one", jobs=1)
+    history = read_history(tmp_path / "one/small/fold-0")
+    assert [row["stage"] for row in history] == ["1", "2", "2"]
+    assert max(float(row["lr"]) for row in history[1:]) <= 1e-3
+    none = replace(member, recipe=replace(recipe, second_stage=SecondStage(min_votes=100)))
+    with pytest.raises(MemberError, match=r"member small, fold 0: training needs 2 rows or more, got 0"):
+        train_members([none], data, plan, tmp_path / "none", jobs=1)
+
+
+def test_a_nan_loss_names_member_fold_epoch_and_step(data, plan, tmp_path):
+    wild = replace(
+        SMALL,
+        recipe=Recipe(epochs=3, batch_size=16, optimizer="sgd", lr=1e30, schedule="constant", warmup=0, clip_norm=0),
+    )
+    with pytest.raises(MemberError, match=r"member small, fold 0: the loss became nan in epoch \d, step \d of 3"):
+        train_members([wild], data, plan, tmp_path, jobs=1)
+
+
+def test_a_mistake_in_a_worker_arrives_as_its_sentence(data, plan, tmp_path):
+    wrong = replace(SMALL, recipe=replace(RECIPE, second_stage=SecondStage(min_votes=100)))
+    with pytest.raises(MemberError, match=r"member small, fold .: training needs 2 rows"):
+        train_members([wrong], data, plan, tmp_path, jobs=2)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([], "at least one member"),
+        ([SMALL, SMALL], "must differ"),
+        ([replace(SMALL, network="resnet1")], "did you mean"),
+        ([replace(SMALL, view="eeg")], "no view 'eeg'"),
+    ],
+)
+def test_members_that_cannot_be_trained_are_refused_before_anything_is_written(members, said, data, plan, tmp_path):
+    with pytest.raises(FoldstillError, match=said):
+        train_members(members, data, plan, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_of_other_rows_is_refused(data, tmp_path):
+    other = make_plan(make_data(60).labels, n_folds=3)
+    with pytest.raises(MemberError, match="same ids"):
+        train_members([SMALL], data, other, tmp_path)
+
+
+def test_a_missing_device_is_one_sentence(data, plan, tmp_path):
+    with pytest.raises(MemberError, match="device must be auto"):
+        train_members([SMALL], data, plan, tmp_path, device="gpu")
+
+
+def test_collecting_names_what_is_missing_or_foreign(trained, data, plan, tmp_path):
+    folder, _ = trained
+    with pytest.raises(MemberError, match="member resnet, fold 0 is not trained"):
+        collect(folder, [SMALL, KINDS[1]], data.labels, plan)
+    other = make_plan(data.labels, n_folds=3, strategy="grouped", seed=5)
+    with pytest.raises(MemberError, match="other labels or folds"):
+        collect(folder, [SMALL], data.labels, other)
+
+
+def test_new_rows_must_look_like_the_trained_ones(trained, data):
+    folder, _ = trained
+    classes = data.labels.classes
+    with pytest.raises(MemberError, match=r"shape \[16, 16, 3\].*got \[8, 8, 3\]"):
+        predict_members(folder, [SMALL], {"image": np.zeros((2, 8, 8, 3), np.uint8)}, classes)
+    with pytest.raises(MemberError, match=r"read the views \['image'\]"):
+        predict_members(folder, [SMALL], {"eeg": np.zeros((2, 8, 8, 3), np.uint8)}, classes)
+    with pytest.raises(MemberError, match="no trained fold"):
+        predict_members(folder, [KINDS[1]], {"image": data.views["image"]}, classes)

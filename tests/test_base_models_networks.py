@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from foldstill.base_models import TimmMember
+from foldstill.base_models.networks import InputLayer, Network, network_for
+from foldstill.errors import MemberError
+
+
+@pytest.mark.parametrize(
+    ("network", "channels", "size", "options"),
+    [
+        ("test_efficientnet", 1, (32, 64), {}),
+        ("test_resnet", 5, (33, 20), {}),
+        ("test_convnext", 3, (32, 32), {"patch_size": 2}),
+        ("test_vit", 4, (32, 48), {}),
+    ],
+)
+def test_any_channels_and_sizes(network, channels, size, options):
+    built = network_for(TimmMember("m", network, options=options), channels, 7, size).eval()
+    with torch.inference_mode():
+        assert built(torch.zeros(2, channels, *size)).shape == (2, 7)
+
+
+def test_the_input_layer_scales_each_channel_and_resizes(rng):
+    raw = torch.from_numpy(rng.integers(0, 256, (2, 3, 8, 8), dtype=np.uint8))
+    layer = InputLayer(3, (16, 4))
+    layer.mean[:] = torch.tensor([10.0, 20.0, 30.0])
+    layer.std[:] = torch.tensor([1.0, 2.0, 4.0])
+    x = layer(raw)
+    assert x.shape == (2, 3, 16, 4)
+    layer.resize = None
+    expected = (raw.numpy() - np.array([10, 20, 30])[:, None, None]) / np.array([1, 2, 4])[:, None, None]
+    np.testing.assert_allclose(layer(raw).numpy(), expected, rtol=1e-6)
+
+
+def test_signals_pass_through_a_body_of_their_own():
+    body = torch.nn.Sequential(torch.nn.Conv1d(19, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    assert Network(body, 19)(torch.zeros(2, 19, 50)).shape == (2, 4)
+
+
+def test_the_weights_carry_the_input_scaling():
+    built = network_for(TimmMember("m", "test_resnet"), 3, 2, (16, 16))
+    assert {"input.mean", "input.std"} <= built.state_dict().keys()
+
+
+def test_a_stem_stride_of_one_keeps_the_resolution():
+    coarse = network_for(TimmMember("m", "test_resnet"), 3, 2, (32, 32)).eval()
+    fine = network_for(TimmMember("m", "test_resnet", stem_stride=1), 3, 2, (32, 32)).eval()
+    x = torch.zeros(1, 3, 32, 32)
+    assert fine.body.forward_features(x).shape[2] == 2 * coarse.body.forward_features(x).shape[2]
+
+
+def test_unknown_names_get_near_ones():
+    with pytest.raises(MemberError, match=r"no network 'test_resnt'.*test_resnet"):
+        network_for(TimmMember("m", "test_resnt"), 3, 2)
+
+
+def test_a_size_that_the_network_refuses_is_one_sentence():
+    with pytest.raises(MemberError, match=r"member 'm'.*refuses images of 20 x 20.*set image_size"):
+        network_for(TimmMember("m", "test_coatnet"), 3, 2, (20, 20))
+
+
+def test_a_refused_option_names_itself():
+    with pytest.raises(MemberError, match=r"timm refuses 'test_resnet'.*patch_sise"):
+        network_for(TimmMember("m", "test_resnet", options={"patch_sise": 4}), 3, 2)
+
+
+def test_missing_pretrained_weights_are_one_sentence(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def fail(*_args, **_kwargs):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", fail)
+    with pytest.raises(MemberError, match=r"pretrained weights of 'test_resnet'.*no route.*pretrained = false"):
+        network_for(TimmMember("m", "test_resnet", pretrained=True), 3, 2)
+
+
+def test_a_stem_that_has_no_stride_to_change_is_refused():
+    with pytest.raises(MemberError, match="stem_stride"):
+        network_for(TimmMember("m", "test_vit", stem_stride=1, image_size=32), 3, 2)
