@@ -1,18 +1,31 @@
 """How often nominal 95 % intervals hold the truth, by method and number of groups.
 
-    python benchmarks/coverage.py            # about three minutes; --quick for thirty seconds
+    python benchmarks/coverage.py            # two minutes on one core; --quick for half a minute
 
 A synthetic population of 20,000 groups with 15 members of 3 families: group sizes are log-normal, members err alike within
 a group, votes are few. Three differences are known for the whole population: log-linear pool, geometric average and best
 family, each minus the plain average. Draws of G groups are compared with them. The population is large, because coverage
 within a small one mixes in which groups happen to be rare.
+
+Measured, 1,000 draws (standard error 0.7), log pool / geometric / one member:
+
+    population   groups       jackknife_t       bootstrap_t        percentile
+    uneven           20  95.3 / 95.3 / 94.7  92.7 / 92.3 / 92.9  90.1 / 89.5 / 89.3
+    uneven          100  96.1 / 95.7 / 95.9  93.1 / 93.5 / 93.8  92.3 / 92.8 / 93.2
+    alike            20  94.3 / 93.8 / 94.2  92.1 / 92.3 / 91.6  89.6 / 89.6 / 86.7
+    alike           100  96.2 / 95.9 / 95.4  93.7 / 93.9 / 93.2  92.9 / 92.9 / 92.6
+    very uneven      20  95.0 / 95.2 / 93.1  92.2 / 91.6 / 89.7  89.0 / 89.8 / 89.0
+    very uneven     100  95.0 / 96.0 / 96.6  91.5 / 91.8 / 93.4  90.6 / 90.1 / 90.8
+    equal            20  96.1 / 97.1 / 95.4  94.2 / 96.0 / 94.0  91.8 / 93.8 / 92.2
+    equal           100  95.1 / 95.7 / 96.4  94.0 / 94.9 / 94.6  93.8 / 94.6 / 94.2
 """
+
+import harness  # noqa: F401  # isort: skip  (pins threads before numpy)
 
 import sys
 
 import numpy as np
 
-import harness  # noqa: F401  (pins threads before numpy)
 from foldstill.compare import paired_intervals
 from foldstill.compare.metrics import row_log_loss
 

@@ -1,12 +1,14 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from foldstill.compare import Arm, Cost, arms_table, compare, write_report
+from foldstill.compare.plots import arms_plot
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
 from foldstill.oof.table import ScoreTable
@@ -138,10 +140,6 @@ def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
 
 
 def test_many_members_do_not_push_the_answer_off_the_screen(comparison):
-    from dataclasses import replace
-
-    from foldstill.compare.plots import arms_plot
-
     weak = [replace(comparison["student"], name=f"m{i}", kind="member") for i in range(20)]
     figure = arms_plot(replace(comparison, arms=(*comparison.arms, *weak)))
     assert sum(f">m{i}<" in figure.svg for i in range(20)) == 3
@@ -158,6 +156,19 @@ def test_a_comparison_of_two_arms_without_members_still_makes_a_report(tmp_path)
     text = (tmp_path / "r.html").read_text()
     assert "cannot be told from these votes" in text
     assert "locked test" in text
+
+
+def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet([1, 1], 30)
+    labels = Labels.from_votes(np.eye(2)[rng.integers(2, size=30)], stratum=["one"] * 3 + ["rest"] * 27)
+    labels = replace(labels, groups=np.r_[["g"] * 3, labels.groups[3:]])
+    found = compare([Arm("average", "average", proba), Arm("x", "member", proba[::-1])], labels, resamples=20)
+    assert found["x"].strata[0].difference is None
+    write_report(found, tmp_path / "strata.html")
+    alone = compare([Arm("average", "average", proba)], labels, resamples=20)
+    write_report(alone, tmp_path / "alone.html")
+    assert "No combination was compared" in (tmp_path / "alone.html").read_text()
 
 
 def test_the_terminal_table_fits_100_columns_and_marks_sure_differences(comparison):

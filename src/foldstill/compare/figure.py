@@ -135,9 +135,11 @@ def short(name: str, letters: int = 32) -> str:
 
 
 def numbers(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Header and rows as a figure holds them; floats to six digits."""
+    """Header and rows as a figure holds them; floats to six digits, nothing where there is no value."""
 
     def rounded(value: Any) -> Any:
-        return float(f"{value:.6g}") if isinstance(value, float) else "" if value is None else value
+        if value is None or value != value:  # NaN
+            return ""
+        return float(f"{value:.6g}") if isinstance(value, float) else value
 
     return {"header": tuple(header), "rows": tuple(tuple(rounded(v) for v in row) for row in rows)}

@@ -133,17 +133,17 @@ def _without_the_crowd(lines: list[tuple[ArmScore, Interval]]) -> list[tuple[Arm
 
 
 def strata_plot(comparison: Comparison) -> Figure | None:
-    """Differences in each stratum; None with fewer than two strata."""
-    strata = [s for s in comparison.strata if s.n_groups > 1]
+    """Differences in each stratum; None with fewer than two strata, or with no difference in any."""
+    arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
+    strata = [s for s in comparison.strata if any(_in(arm, s.name).difference is not None for arm in arms)]
     if len(comparison.strata) < 2 or not strata:
         return None
-    arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
     arms.sort(key=lambda arm: arm.kl)
     with drawing("strata", WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
         for place, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
             parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
             _forest(axes, [(arm, i) for arm, i in parts if i is not None], labels=place == 0, corrected=False)
-            axes.set_title(f"{stratum.name} votes, {stratum.n_rows:,} rows")
+            axes.set_title(f"{short(stratum.name, 14)} ({stratum.n_rows:,} rows)")
             axes.locator_params(axis="x", nbins=5)
         page.canvas.supxlabel(f"KL minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
     rows = []
@@ -159,7 +159,8 @@ def strata_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "strata",
         "Difference in each stratum of the rows",
-        "The same differences within each stratum, on its own scale. A filled point excludes zero in that stratum alone.",
+        "The same differences within each stratum (by number of votes, unless strata were given), on its own scale. A "
+        "filled point excludes zero in that stratum alone.",
         page.svg,
         **numbers(header, rows),
     )
