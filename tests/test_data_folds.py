@@ -117,3 +117,18 @@ def test_a_plan_that_lacks_columns_names_them(tmp_path):
     pq.write_table(pa.table({"id": ["a"], "fold": [0]}), tmp_path / "folds.parquet")
     with pytest.raises(FoldError, match=r"lacks the columns \['group'\]"):
         FoldPlan.read(tmp_path / "folds.parquet")
+
+
+def test_another_seed_gives_other_folds_as_even_as_the_first(rng: np.random.Generator) -> None:
+    groups = np.repeat(np.arange(120), rng.integers(1, 20, 120))
+    votes = rng.multinomial(5, rng.dirichlet([0.5, 0.3, 0.1], 120)[groups])
+    labels = Labels.from_votes(votes, groups=groups)
+    plans = [make_plan(labels, seed=seed) for seed in range(4)]
+    assert len({plan.digest for plan in plans}) == 4
+    for plan in plans:
+        assert abs(len(plan.test_rows) / len(labels) - 0.15) < 0.03
+        whole = labels.target_NC[plan.oof_rows].mean(axis=0)
+        for fold in range(plan.n_folds):
+            held = plan.held_out(fold)
+            assert abs(len(held) / len(plan.oof_rows) - 0.2) < 0.02
+            np.testing.assert_allclose(labels.target_NC[held].mean(axis=0), whole, atol=0.03)

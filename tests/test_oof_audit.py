@@ -23,7 +23,17 @@ def clean() -> Synthetic:
 
 
 def _with_scores(table: OOFTable, proba_NMC: np.ndarray) -> OOFTable:
-    return replace(table, scores=replace(table.scores, proba_NMC=proba_NMC.astype(np.float32)))
+    """The table with other scores, as if imported: only then can rows be misplaced."""
+    scores = replace(table.scores, proba_NMC=proba_NMC.astype(np.float32))
+    return replace(table, scores=scores, plan_digest="")
+
+
+def test_a_member_of_our_own_that_learnt_nothing_is_a_warning(clean):
+    proba = clean.table.proba_NMC.copy()
+    proba[:, 4] = np.random.default_rng(0).permutation(proba[:, 4])
+    finding = audit(replace(_with_scores(clean.table, proba), plan_digest="made-here"))["A3"]
+    assert finding.verdict == "warn"
+    assert "train them longer" in finding.cure
 
 
 @pytest.mark.parametrize("kind", ["homog", "hetero"])

@@ -1,7 +1,6 @@
 """Fold plans: which rows are held out together, and the locked test rows that no fit ever sees."""
 
 import json
-import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -141,7 +140,7 @@ def make_plan(
 ) -> FoldPlan:
     """A plan with a locked test split of about `test_share` of the rows and K folds of the rest, no group split.
 
-    "stratified_grouped" balances each row's most voted class, "grouped" only the number of rows. The same labels and
+    "stratified_grouped" balances the vote shares of every class, "grouped" only the number of rows. The same labels and
     seed give the same plan. Raises FoldError when there are too few groups, or when a training set would lack a class.
     """
     if not 0 <= test_share < 1:
@@ -175,25 +174,29 @@ def make_plan(
 
 
 def _slices(labels: Labels, k: int, strategy: Strategy, seed: int) -> NDArray[np.int16]:
-    """Slice 0..k-1 of each row, groups whole."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+    """Slice 0..k-1 of each row, groups whole, even in rows and, when stratified, in the vote shares of every class.
 
+    Large groups first, each goes to the slice where it raises the sum of squares least. scikit-learn's
+    StratifiedGroupKFold sees hard labels only, and its seed has no effect unless groups tie.
+    """
     if strategy not in ("grouped", "stratified_grouped"):
         raise FoldError(f"strategy must be grouped or stratified_grouped, got {strategy!r}")
-    slice_N = np.zeros(len(labels), dtype=np.int16)
-    top = labels.votes_NC.argmax(axis=1)
-    if strategy == "grouped":
-        splitter = GroupKFold(k, shuffle=True, random_state=seed)
-    else:
-        # A class with fewer rows than slices is spread as far as it goes; sklearn warns about it on every call.
-        _, count = np.unique(top, return_counts=True)
-        if count.max() < k:
-            raise FoldError(
-                f"{k} slices need a class with at least {k} rows, the largest has {count.max()}: use grouped"
-            )
-        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for i, (_, held) in enumerate(splitter.split(top, top, labels.groups)):
-            slice_N[held] = i
-    return slice_N
+    _, group_N = np.unique(labels.groups, return_inverse=True)
+    size_G = np.bincount(group_N)
+    share_GB = size_G[:, None] / len(labels)
+    if strategy == "stratified_grouped":
+        class_GC = np.stack([np.bincount(group_N, column) for column in labels.target_NC.T], axis=1)
+        class_GC = class_GC[:, class_GC.sum(axis=0) > 0]
+        # Rows count as much as all classes together.
+        share_GB = np.hstack([share_GB * np.sqrt(class_GC.shape[1]), class_GC / class_GC.sum(axis=0)])
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(size_G))
+    # By size up to a factor of two: exact order would leave nothing to the seed.
+    order = order[np.argsort(-np.log2(size_G[order]).astype(np.int64), kind="stable")]
+    filled_KB = np.zeros((k, share_GB.shape[1]))
+    slice_G = np.empty(len(size_G), dtype=np.int16)
+    for group in order:
+        growth_K = filled_KB @ share_GB[group]
+        slice_G[group] = rng.choice(np.flatnonzero(growth_K <= growth_K.min() + 1e-12))
+        filled_KB[slice_G[group]] += share_GB[group]
+    return slice_G[group_N]

@@ -51,10 +51,12 @@ def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
     held_out: dict[str, dict[int, float]] = {}
 
     def hear(progress: "Progress") -> None:
-        epochs.setdefault(progress.member, {})[progress.fold] = progress.epoch
         scores = held_out.setdefault(progress.member, {})
         if progress.held_out_kl is not None:
             scores[progress.fold] = progress.held_out_kl
+        # The last epoch counts when the held-out rows are scored, so that a full bar has its score.
+        done = progress.epoch if progress.fold in scores else min(progress.epoch, progress.epochs - 1)
+        epochs.setdefault(progress.member, {})[progress.fold] = done
         note = f"training loss {progress.loss:.4f}"
         if scores:
             note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_folds} folds"

@@ -1,0 +1,178 @@
+"""The whole path on the smallest data that has all its parts."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldstill.compare import Comparison
+from foldstill.errors import ExperimentError, FoldstillError
+from foldstill.experiment import parse_experiment
+from foldstill.oof import read_scores, read_table
+from foldstill.pipeline import Run, open_run, open_target, predict_inputs, run_all
+
+SMOKE = """
+name = "smoke"
+[data]
+kind = "digits"
+rows = 240
+size = 16
+[folds]
+n_folds = 2
+test_share = 0.3
+[recipe]
+epochs = 1
+batch_size = 32
+[[member]]
+name = "resnet"
+network = "test_resnet"
+[[member]]
+name = "efficientnet"
+network = "test_efficientnet"
+[[stacking.combiner]]
+kind = "average"
+[[stacking.combiner]]
+kind = "recalibrated"
+[[stacking.combiner]]
+kind = "convex"
+[student]
+network = "test_resnet"
+teacher = "recalibrated"
+"""
+# 240 rows of 10 classes in 20 groups: the fewest with which every training set has every class.
+
+
+def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:
+    return open_run(parse_experiment(text, "smoke"), text, Path(), folder, jobs=1, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    return folder, run_all(opened(folder))
+
+
+def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Path, Comparison]) -> None:
+    folder, comparison = smoke
+    names = {arm.name for arm in comparison.arms}
+    assert names == {
+        "resnet",
+        "efficientnet",
+        "average",
+        "recalibrated",
+        "convex",
+        "student",
+        "student without teacher",
+    }
+    assert comparison.rows == "test"
+    assert comparison.verdict
+    for file in (
+        "experiment.toml",
+        "provenance.json",
+        "folds.parquet",
+        "comparison.json",
+        "comparison.csv",
+        "report.html",
+    ):
+        assert (folder / file).stat().st_size > 0
+    assert all(arm.cost is not None and arm.cost.macs for arm in comparison.arms)
+
+
+def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Path, Comparison]) -> None:
+    _, comparison = smoke
+    members = [comparison["resnet"].cost, comparison["efficientnet"].cost]
+    whole = comparison["average"].cost
+    student = comparison["student"].cost
+    assert whole is not None
+    assert student is not None
+    assert whole.parameters == sum(c.parameters or 0 for c in members if c is not None)
+    assert members[0] is not None
+    assert members[0].parameters == 2 * (student.parameters or 0)  # two folds of the student's own network
+
+
+def test_no_test_row_is_in_the_oof_table_and_no_group_in_both(smoke: tuple[Path, Comparison]) -> None:
+    folder, _ = smoke
+    from foldstill.oof import read_labels
+
+    table, test = read_table(folder / "oof.parquet"), read_labels(folder / "test.parquet")
+    assert test is not None
+    assert not set(table.labels.ids.tolist()) & set(test.ids.tolist())
+    assert not set(table.labels.groups.tolist()) & set(test.groups.tolist())
+
+
+def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None:
+    folder, first = smoke
+    made = {
+        p: p.stat().st_mtime_ns
+        for p in folder.rglob("*")
+        if p.suffix in (".safetensors", ".npz") or p.name == "done.json"
+    }
+    assert made
+    again = run_all(open_target(folder, jobs=1))
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    assert np.array_equal(again.row_kl_NA, first.row_kl_NA)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [('name = "smoke"', 'name = "smoke"\nseed = 1', "fold plan"), ("epochs = 1", "epochs = 2", "member")],
+)
+def test_other_inputs_are_refused_by_name(
+    smoke: tuple[Path, Comparison], tmp_path: Path, old: str, new: str, named: str
+) -> None:
+    import shutil
+
+    folder, _ = smoke
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    with pytest.raises(FoldstillError, match=named):
+        run_all(opened(copy, SMOKE.replace(old, new)))
+
+
+@pytest.mark.parametrize("arm", ["resnet", "recalibrated", "student"])
+def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
+    smoke: tuple[Path, Comparison], tmp_path: Path, arm: str
+) -> None:
+    folder, _ = smoke
+    run = open_target(folder)
+    rows = run.plan.test_rows
+    np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
+    scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, device="cpu")
+    place = {"resnet": folder / "test.parquet", "recalibrated": folder / "stacking" / arm / "test.parquet"}
+    before = read_scores(place.get(arm, folder / "student" / "test.parquet"))
+    wanted = before.mean().select([arm]) if arm == "resnet" else before  # type: ignore[union-attr]
+    np.testing.assert_allclose(scores.proba_NMC, wanted.proba_NMC, atol=1e-6)  # type: ignore[union-attr]
+    assert (tmp_path / "out.csv").read_text().count("\n") == len(rows) + 1
+
+
+def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
+    smoke: tuple[Path, Comparison], tmp_path: Path
+) -> None:
+    with pytest.raises(ExperimentError, match=r"\.parquet or \.csv"):
+        predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.xlsx")
+
+
+def test_a_run_folder_keeps_no_pickle(smoke: tuple[Path, Comparison]) -> None:
+    suffixes = {p.suffix for p in smoke[0].rglob("*") if p.is_file()}
+    assert suffixes <= {".toml", ".json", ".parquet", ".csv", ".safetensors", ".npz", ".txt", ".html", ".md"}
+
+
+def test_a_notebook_needs_no_folder(smoke: tuple[Path, Comparison]) -> None:
+    import foldstill as fs
+    from foldstill.stacking.averages import Average, Geometric
+
+    table = read_table(smoke[0] / "oof.parquet")
+    stacked = fs.stack(table, [Average(), Geometric()])
+    comparison = stacked.compare()
+    assert comparison.rows == "oof cross-fitted"
+    np.testing.assert_allclose(stacked["average"].apply(table.scores), table.proba_NMC.mean(axis=1), atol=1e-6)
+
+
+def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, foldstill; [getattr(foldstill, n) for n in foldstill.__all__]; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
