@@ -49,13 +49,17 @@ class StudentSettings:
     loss: LossName = "kl"
     """What is minimised against the targets; all but kl are for comparison."""
     temperature: float = 1.0
-    """Softens target and student in kl, standardised, dist, dkd and jsd. Above 1 targets of few votes stay too sure, which
-    on real votes cost more than softening gained; without a teacher it is always 1."""
+    """Softens target and student in kl, standardised, dist, dkd and jsd; 1 without a teacher.
+
+    Above 1 targets of few votes stay too sure, which on real votes cost more than softening gained.
+    """
     views: ViewSource = "identity"
     """What the teacher says of an augmented image: what it says of the row as it is (identity), or of that very image,
     asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
     bank_views: int = 32
     """Number of different views of each row in a bank."""
+    uncertainty: bool = False
+    """Fit a precision head: the student also says how far its members would disagree, and its scores stay the same."""
     seeds: int = 1
     """How many students are trained, each from its own seed; scores are given with their spread."""
     without_teacher: bool = True
@@ -114,6 +118,7 @@ class StudentSettings:
             loss="kl",
             temperature=1.0,
             views="identity",
+            uncertainty=False,
             ablation="none",
         )
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset
-from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets, train_student
+from foldstill.data.simplex import row_kl
+from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets, train_student
+from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
@@ -67,7 +69,27 @@ def distill_stage(run: Run) -> None:
         proba_NC = student.predict(view[test], device=run.device)
         scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
         write_json(lesson.folder / "cost.json", asdict(student.cost(view[test[:1]])))
+        if lesson.settings.uncertainty:
+            _keep_uncertainty(run, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC))
         write_scores(scores, scored, labels)
+
+
+def _keep_uncertainty(run: Run, folder: Path, student: Student, error_N: NDArray[np.float64]) -> None:
+    """A precision head beside the student, and how well its uncertainty foretells the KL of the locked rows."""
+    view = run.dataset.view(student.view)
+    head = keep_spread(student, view[run.plan.oof_rows], read_table(run.dir.oof).proba_NMC)
+    head.write(folder / "precision.safetensors")
+    said = student_uncertainty(student, head, view[run.plan.test_rows])
+    curves = {
+        "total": rejection_curve(error_N, said.total_N),
+        "data": rejection_curve(error_N, said.data_N),
+        "knowledge": rejection_curve(error_N, said.knowledge_N),
+    }
+    worth = {
+        by: {"area_under_risk_kl": curve.area, "prediction_rejection_ratio": curve.prediction_rejection_ratio}
+        for by, curve in curves.items()
+    }
+    write_json(folder / "uncertainty.json", worth)
 
 
 def _lessons(run: Run) -> list[Lesson]:
@@ -75,6 +97,8 @@ def _lessons(run: Run) -> list[Lesson]:
     if settings is None:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
     table = read_table(run.dir.require(run.dir.oof, "oof build"))
+    if settings.uncertainty:
+        require_spread(table.proba_NMC)
     soft = _teacher(run, settings)
     teachers = None
     if settings.views != "identity":

@@ -1,0 +1,215 @@
+"""How far an ensemble's members disagree, kept by one student: a precision beside its mean, and scores for it.
+
+The student's mean stays what it is; a linear layer on its features, fitted afterwards, says how precise a Dirichlet
+around that mean describes the members. After *Ensemble Distribution Distillation* (Malinin et al., 2020), with the mean
+held fixed. N rows, M members, C classes, F features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.simplex import Float, check_rows, clip_rows
+from foldstill.errors import DistillError
+from foldstill.files import whole
+
+if TYPE_CHECKING:
+    from foldstill.distill.student import Student
+
+MIN_MEMBERS = 4
+SMOOTHING = 1e-3
+"""Members' scores are mixed with this much of the uniform distribution: a Dirichlet has no mass on the edge."""
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """In nats, (N,) each: total is that of the mean, data what remains when the truth is known, knowledge the rest."""
+
+    total_N: NDArray[np.float64]
+    data_N: NDArray[np.float64]
+
+    @property
+    def knowledge_N(self) -> NDArray[np.float64]:
+        """What more training data could take away; 0 when all members agree."""
+        return np.maximum(self.total_N - self.data_N, 0.0)
+
+
+def of_members(proba_NMC: Float) -> Uncertainty:
+    """Of an ensemble: entropy of its mean, and the mean of its members' entropies."""
+    clipped = clip_rows(proba_NMC)
+    return Uncertainty(_entropy(clipped.mean(axis=1)), _entropy(clipped).mean(axis=1))
+
+
+def of_dirichlet(mean_NC: Float, precision_N: Float) -> Uncertainty:
+    """Of a Dirichlet with this mean and precision (Malinin and Gales, 2018, eq. 15 and appendix)."""
+    from scipy.special import digamma
+
+    mean = clip_rows(mean_NC)
+    alpha = mean * np.asarray(precision_N)[:, None]
+    data = (mean * (digamma(alpha.sum(axis=1, keepdims=True) + 1) - digamma(alpha + 1))).sum(axis=1)
+    return Uncertainty(_entropy(mean), data)
+
+
+@dataclass(frozen=True)
+class PrecisionHead:
+    """A linear layer on standardised features: precision = C + softplus(features @ weight + bias)."""
+
+    centre_F: NDArray[np.float64]
+    scale_F: NDArray[np.float64]
+    weight_F: NDArray[np.float64]
+    bias: float
+    n_classes: int
+
+    def precision(self, features_NF: Float) -> NDArray[np.float64]:
+        """(N,), above the number of classes."""
+        u_N = (features_NF - self.centre_F) / self.scale_F @ self.weight_F + self.bias
+        precision: NDArray[np.float64] = self.n_classes + np.logaddexp(0.0, u_N)
+        return precision
+
+    def write(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        last = np.asarray([self.bias, self.n_classes])
+        with whole(path) as part:
+            save_file({"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F, "last": last}, part)
+
+    @classmethod
+    def read(cls, path: Path) -> "PrecisionHead":
+        from safetensors.numpy import load_file
+
+        if not path.exists():
+            raise DistillError(f"no precision head at {path}: fit one with fit_precision")
+        stored = load_file(path)
+        bias, n_classes = stored["last"].tolist()
+        return cls(stored["centre"], stored["scale"], stored["weight"], bias, int(n_classes))
+
+
+def require_spread(members_NMC: Float) -> None:
+    """Raise DistillError for fewer than four members a row: their spread would be noise."""
+    if members_NMC.ndim != 3 or members_NMC.shape[1] < MIN_MEMBERS:
+        raise DistillError(
+            f"the spread of members needs {MIN_MEMBERS} of them a row or more, got scores of shape "
+            f"{members_NMC.shape}: "
+            "train more members or seeds, or leave the precision head out"
+        )
+
+
+def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> PrecisionHead:
+    """The head under which the members' held-out scores are likeliest, each row's Dirichlet having the mean given.
+
+    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge, by L-BFGS. Raises
+    DistillError for fewer than four members a row: their spread would be noise.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import digamma, gammaln
+
+    members = check_rows(members_NMC, "the members' scores")
+    require_spread(members)
+    n_classes = members.shape[2]
+    if len(features_NF) != len(members) or np.shape(mean_NC) != (len(members), n_classes):
+        raise DistillError(
+            f"features {np.shape(features_NF)}, means {np.shape(mean_NC)} and scores {members.shape} must have the "
+            "same rows"
+        )
+    mean = clip_rows(mean_NC)
+    log_members = np.log((1 - SMOOTHING) * members + SMOOTHING / n_classes).mean(axis=1, dtype=np.float64)
+    pulled_N = (mean * log_members).sum(axis=1)
+    centre, scale = features_NF.mean(axis=0, dtype=np.float64), features_NF.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > 0, scale, 1.0)
+    standard = (features_NF - centre) / scale
+
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        u = standard @ theta[:-1] + theta[-1]
+        s = n_classes + np.logaddexp(0.0, u)
+        alpha = mean * s[:, None]
+        rows = gammaln(s) - gammaln(alpha).sum(axis=1) + s * pulled_N
+        slope = digamma(s) - (mean * digamma(alpha)).sum(axis=1) + pulled_N
+        slope = -slope / (1 + np.exp(-u)) / len(s)
+        gradient = np.concatenate([standard.T @ slope + 2 * RIDGE * theta[:-1], [slope.sum()]])
+        return float(-rows.mean() + RIDGE * np.square(theta[:-1]).sum()), gradient
+
+    found = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return PrecisionHead(centre, scale, found.x[:-1], float(found.x[-1]), n_classes)
+
+
+def student_features(student: "Student", rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
+    """What the student's classifier sees, (N, F); raises DistillError for a network that does not show it."""
+    import torch
+
+    body: Any = student.network.body
+    if not hasattr(body, "forward_features") or not hasattr(body, "forward_head"):
+        raise DistillError(
+            "the precision head reads the features of a timm network, this student is another: leave it out"
+        )
+    network = student.network.cpu().eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows_N), batch):
+            rows = torch.from_numpy(np.array(rows_N[start : start + batch]))
+            scaled = network.input(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
+            parts.append(body.forward_head(body.forward_features(scaled), pre_logits=True).numpy())
+    return np.concatenate(parts)
+
+
+def keep_spread(student: "Student", rows_N: NDArray[Any], members_NMC: Float) -> PrecisionHead:
+    """A head for a student from rows it was trained on and the members' held-out scores of them (N, M, C)."""
+    return fit_precision(student_features(student, rows_N), student.predict(rows_N, device="cpu"), members_NMC)
+
+
+def student_uncertainty(student: "Student", head: PrecisionHead, rows_N: NDArray[Any]) -> Uncertainty:
+    """What the student and its head say of how sure the ensemble would be of these rows."""
+    return of_dirichlet(student.predict(rows_N, device="cpu"), head.precision(student_features(student, rows_N)))
+
+
+@dataclass(frozen=True)
+class RejectionCurve:
+    """Risk when only the surest rows are kept: `risk_N[k]` is the mean error of the k + 1 surest rows."""
+
+    risk_N: NDArray[np.float64]
+    prediction_rejection_ratio: float
+    """1 when uncertainty ranks rows by their error, 0 when it is worth no more than chance, below when it misleads."""
+
+    @property
+    def area(self) -> float:
+        """Mean risk over all coverages (AURC: Geifman et al., 2019)."""
+        return float(self.risk_N.mean())
+
+
+def rejection_curve(error_N: Float, uncertainty_N: Float) -> RejectionCurve:
+    """The curve of per-row errors (0 or 1, KL, ...) as the least certain rows are handed to somebody else.
+
+    Rows of equal uncertainty share their mean error, so their order does not matter. The ratio is that of Malinin
+    (2019), section 3.4: area won over random rejection, relative to what an oracle wins.
+    """
+    error = np.asarray(error_N, dtype=np.float64)
+    if error.shape != np.shape(uncertainty_N) or error.ndim != 1 or len(error) == 0:
+        raise DistillError(
+            f"errors and uncertainties must be one a row, got {error.shape} and {np.shape(uncertainty_N)}"
+        )
+    if not (error >= 0).all() or error.max() == error.min():
+        raise DistillError("a rejection curve needs errors of 0 or more that differ between rows: these are all alike")
+    _, tied, count = np.unique(uncertainty_N, return_inverse=True, return_counts=True)
+    shared = (np.bincount(tied, weights=error) / count)[tied]
+    kept = np.cumsum(shared[np.argsort(tied, kind="stable")])
+    best = np.cumsum(np.sort(error))
+    at = np.arange(1, len(error) + 1)
+    chance = error.mean() * at
+    return RejectionCurve(kept / at, float((chance - kept).sum() / (chance - best).sum()))
+
+
+def ood_auroc(known_N: Float, foreign_N: Float) -> float:
+    """How often a foreign row is more uncertain than a known one; one half is chance."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([known_N, foreign_N]))
+    n, m = len(known_N), len(foreign_N)
+    return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
+
+
+def _entropy(proba: Float) -> NDArray[np.float64]:
+    entropy: NDArray[np.float64] = -(proba * np.log(proba)).sum(axis=-1)
+    return entropy
