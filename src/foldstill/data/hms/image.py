@@ -62,19 +62,6 @@ class View(Protocol):
         ...
 
 
-class PanelView(View, Protocol):
-    """A view whose image is made of panels of one size."""
-
-    @property
-    def panels_shape(self) -> tuple[int, int, int]:
-        """(P, H, W) of `panels`."""
-        ...
-
-    def panels(self, record: Record) -> Signal:
-        """The panels (P, H, W), not normalised; low frequencies first."""
-        ...
-
-
 def finish(panels_PHW: Signal, layout: Layout, normalise: Normalise) -> Signal:
     """Panels as one image (H, W, channels): a channel each, or stacked top to bottom in one channel.
 

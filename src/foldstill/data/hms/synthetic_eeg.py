@@ -88,7 +88,7 @@ class Episode:
 def draw_patient(rng: np.random.Generator) -> Patient:
     awake = rng.random() < 0.4
     return Patient(
-        slope=rng.uniform(1.3, 2.1),
+        slope=rng.uniform(1.5, 2.4),
         background_uv=rng.lognormal(np.log(13), 0.3),
         alpha_hz=rng.uniform(8, 11) if awake else rng.uniform(6.5, 8.5),
         alpha_uv=rng.uniform(10, 26) if awake else rng.uniform(0, 6),
@@ -130,11 +130,14 @@ def simulate(
 ) -> Signal:
     """The recording (20, T) in microvolts. `bad` electrodes have lost their contact: hum, drift and pops."""
     n = round(seconds * SFREQ_HZ)
-    eeg = _background(rng, patient, n)
+    # A generator each, so that a pattern changes neither the background nor the artefacts.
+    background, patterns, rng = rng.spawn(3)
+    eeg = _background(background, patient, n)
     for episode in episodes:
-        _add_episode(rng, patient, episode, eeg)
+        _add_episode(patterns, patient, episode, eeg)
     _add_eyes(rng, patient, eeg)
     _add_muscle(rng, patient, eeg)
+    _add_movement(rng, eeg)
     time = np.arange(n, dtype=np.float32) / SFREQ_HZ
     hum = np.sin(np.float32(2 * np.pi * 60) * (time % 1)).astype(np.float32)
     eeg += (patient.line_uv * rng.uniform(0.3, 1, len(ELECTRODES))).astype(np.float32)[:, None] * hum
@@ -184,7 +187,7 @@ def _background(rng: np.random.Generator, patient: Patient, n: int) -> Signal:
     # 1/f above half a hertz, where an amplifier's high-pass ends it; little above 45 Hz but noise of the amplifier.
     amplitude = np.maximum(hz, 0.5) ** (-patient.slope / 2) * (hz / 0.5) ** 2 / (1 + (hz / 0.5) ** 2) + 0.02 * (hz > 0)
     white = _noise(rng, len(ELECTRODES), n, amplitude)
-    eeg: Signal = np.float32(patient.background_uv) * (_volume_conduction() @ white)
+    eeg: Signal = (np.float32(patient.background_uv) * _drift(rng, n, 0.15)) * (_volume_conduction() @ white)
     posterior, anterior = field((0, -0.9), 0.5), field((0, 0.2), 0.6)
     left = (_PLACE[:, 0] < 0.05).astype(np.float32)
     for centre, width, microvolt, place in (
@@ -192,11 +195,28 @@ def _background(rng: np.random.Generator, patient: Patient, n: int) -> Signal:
         (5.5, 0.9, patient.theta_uv, anterior),
     ):
         shape = np.exp(-np.square((hz - centre) / width) / 2)
-        rhythm = np.float32(1.4 * microvolt) * _noise(rng, 2, n, shape)
+        rhythm = np.float32(1.4 * microvolt) * _drift(rng, n, 0.5) * _noise(rng, 2, n, shape)
         # The hemispheres share most of a rhythm, not all of it.
         eeg += (place * left)[:, None] * rhythm[0]
         eeg += (place * (1 - left))[:, None] * (0.8 * rhythm[0] + 0.6 * rhythm[1])
     return eeg
+
+
+def _drift(rng: np.random.Generator, n: int, spread: float) -> Signal:
+    """A gain that wanders over half minutes, as vigilance does."""
+    knots = np.arange(0, n + 60 * SFREQ_HZ, 30 * SFREQ_HZ)
+    return np.interp(np.arange(n), knots, rng.lognormal(0, spread, len(knots))).astype(np.float32)
+
+
+def _add_movement(rng: np.random.Generator, eeg: Signal) -> None:
+    """Now and then the patient is moved: a second or two of large waves and noise everywhere."""
+    n = eeg.shape[1]
+    for _ in range(rng.poisson(n / SFREQ_HZ / 180)):
+        at, length = int(rng.integers(0, n)), int(rng.uniform(0.7, 3) * SFREQ_HZ)
+        part = eeg[:, at : at + length]
+        steps = rng.standard_normal(part.shape, dtype=np.float32)
+        sway = np.cumsum(steps, axis=1) * np.hanning(part.shape[1]).astype(np.float32)
+        part += np.float32(rng.uniform(2, 8)) * (sway + steps)
 
 
 def _add_episode(rng: np.random.Generator, patient: Patient, episode: Episode, eeg: Signal) -> None:
