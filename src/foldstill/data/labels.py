@@ -43,8 +43,11 @@ def as_ids(values: ArrayLike, name: str) -> Strings:
             raise DataError(f"{name} holds NaN: every row needs a value")
         if (array == np.floor(array)).all():
             array = array.astype(np.int64)
-    if array.dtype.kind == "O" and any(value is None or value != value for value in array.tolist()):
-        raise DataError(f"{name} holds missing values: every row needs a value")
+    if array.dtype.kind == "O":
+        values = array.tolist()
+        # Most columns are all strings, which is quickly told; only others can miss values.
+        if set(map(type, values)) != {str} and any(value is None or value != value for value in values):
+            raise DataError(f"{name} holds missing values: every row needs a value")
     return array.astype(np.str_)
 
 

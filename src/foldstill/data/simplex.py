@@ -26,22 +26,22 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
         array = array.astype(np.float64)
     if array.ndim < 2:
         raise DataError(f"{name} must be at least 2-D (rows, classes), got shape {array.shape}: add the missing axis")
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+    # A product with ones sums short rows several times faster than a reduction, and NaN or infinity shows in it.
+    total = array @ np.ones(array.shape[-1], dtype=np.result_type(array, np.float32))
+    if not np.isfinite(total).all():
+        row = int(np.argwhere(~np.isfinite(total))[0, 0])
         raise DataError(f"{name} must be finite, row {row} holds NaN or infinity: drop or repair such rows first")
     if array.size and (array.min() < -ROW_SUM_TOLERANCE or array.max() > 1 + ROW_SUM_TOLERANCE):
         raise DataError(
             f"{name} must be probabilities in [0, 1], got values from {array.min():.4g} to {array.max():.4g}: "
             "these look like logits or counts; apply softmax, or divide votes by their total"
         )
-    total = array.sum(axis=-1)
     off = np.abs(total - 1) > ROW_SUM_TOLERANCE
     if off.any():
         first = tuple(int(i) for i in np.argwhere(off)[0])
         raise DataError(
             f"{name}: rows must sum to 1, {int(off.sum())} of {off.size} do not; first at {first}, "
-            f"sum {total[first]:.6g}: "
-            "normalise them, or check that every class has a column"
+            f"sum {total[first]:.6g}: normalise them, or check that every class has a column"
         )
     return array
 
