@@ -28,6 +28,11 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class ExportFormat(StrEnum):
     NPZ = "npz"
     CSV = "csv"
@@ -295,6 +300,25 @@ def predict(
 
     scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, device=device.value)
     console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}", markup=False)
+
+
+@app.command()
+def export(
+    target: Target,
+    out: Out = None,
+    precision: Annotated[
+        list[Precision] | None, typer.Option(help="Smaller files beside float32: fp16, int8; both when not given.")
+    ] = None,
+) -> None:
+    """Write a run's student as ONNX, checked on its locked rows, with a model card. `predict --onnx` runs the files."""
+    from foldstill.pipeline import export_stage, open_target
+
+    opened = open_target(target, out)
+    shipment = export_stage(opened, tuple(p.value for p in precision or Precision))
+    screen = console()
+    for name, what in shipment.files.items():
+        screen.print(f"{opened.dir.student / name}: {what}", markup=False)
+    screen.print(f"Card: {opened.dir.card}", markup=False)
 
 
 @app.command()

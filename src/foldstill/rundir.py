@@ -55,6 +55,10 @@ class RunDir:
         return self.root / "student-without-teacher"
 
     @property
+    def card(self) -> Path:
+        return self.student / "card.md"
+
+    @property
     def teacher_bank(self) -> Path:
         return self.student / "bank"
 

@@ -3,6 +3,7 @@
 from foldstill.compare.comparison import Comparison
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
+from foldstill.pipeline.export import export_stage
 from foldstill.pipeline.predict import predict_inputs
 from foldstill.pipeline.run import Report, Run, open_run, open_target, run_dir
 from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
@@ -28,6 +29,7 @@ __all__ = [
     "audit_table",
     "compare_stage",
     "distill_stage",
+    "export_stage",
     "oof_stage",
     "open_run",
     "open_stacking",

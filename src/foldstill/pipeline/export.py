@@ -1,0 +1,59 @@
+"""The student as files that run elsewhere, each checked on real rows, with a card that says what it is."""
+
+from foldstill.compare import Comparison, Cost
+from foldstill.distill import load_student
+from foldstill.distill.card import Card, Score
+from foldstill.distill.export import Shipment, export_program, ship
+from foldstill.errors import DistillError
+from foldstill.files import read_json
+from foldstill.pipeline.run import Run
+
+
+def export_stage(run: Run, *, program: bool = False) -> Shipment:
+    """Write student.onnx, its smaller precisions that keep their KL, and card.md into the student's folder.
+
+    KL after quantisation is measured on the locked test rows, int8 is scaled on training rows. `program` also writes a
+    torch.export file.
+    """
+    settings, folder = run.experiment.student, run.dir.student
+    if settings is None:
+        raise DistillError("the experiment has no [student] to export: add one and run `foldstill distill`")
+    student = load_student(folder)
+    comparison = Comparison.read(run.dir.root)
+    view, labels = run.dataset.view(student.view), run.dataset.labels
+    test, taught = run.plan.test_rows, run.plan.oof_rows
+    shipment = ship(
+        student,
+        folder,
+        calibration_N=view[taught],
+        held_out_N=view[test],
+        target_NC=labels.target_NC[test],
+        about={"experiment": run.experiment.name, "plan": run.plan.digest},
+    )
+    files = dict(shipment.files)
+    if program:
+        export_program(student.network, view[test[:2]], folder / "student.pt2")
+        files["student.pt2"] = "torch.export program, float32"
+    arm = comparison[settings.name]
+    assert arm.difference is not None, "the student is never the baseline"
+    votes = labels.total_N[taught]
+    Card(
+        name=f"{run.experiment.name}: {settings.name}",
+        network=settings.timm_name,
+        classes=labels.classes,
+        view=student.view,
+        teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
+        data=f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes a row on average "
+        f"({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}.",
+        scored_on=f"{len(test)} locked rows of {comparison.n_groups} groups that no fit, choice or calibration saw",
+        scores=[
+            Score("KL divergence", arm.kl),
+            Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),
+            Score("accuracy", float(arm.scores["accuracy"] or 0.0)),
+            Score("calibration error of the top class", float(arm.scores["ece"] or 0.0)),
+        ],
+        cost=arm.cost or Cost(**read_json(folder / "cost.json")),
+        latencies=shipment.latencies,
+        files=files,
+    ).write(folder / "card.md")
+    return shipment
