@@ -47,7 +47,7 @@ def test_a_sure_gain_says_stack_how_much_and_of_what():
     arms = [AVERAGE, arm("convex", "combination", 0.46, reducible=0.34), arm("m1", "member", 0.45)]
     assert verdict(arms, baseline="average") == (
         "Stack: convex beats plain averaging by 0.0400 KL (95 % interval 0.0300 to 0.0500), "
-        "34% of what a perfect model could still remove."
+        "34 % of what a perfect model could still remove."
     )
     assert answer(arms) == "yes"
 

@@ -40,13 +40,11 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def group_sums(values_NA: Floats, groups: NDArray[Any]) -> Floats:
-    """Sum of every column over the rows of each group, (G, A), groups in rising order."""
-    _, inverse = np.unique(groups, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(inverse[order]) > 0])
-    sums: Floats = np.add.reduceat(values_NA[order], starts, axis=0)
-    return sums
+def group_sums(values_NA: Floats, groups: NDArray[Any], weight_N: Floats) -> Floats:
+    """Weighted sum of every column over the rows of each group, (G, A), groups in rising order."""
+    names, group_N = np.unique(groups, return_inverse=True)
+    # Column by column: no second copy of a large table.
+    return np.stack([np.bincount(group_N, weight_N * value_N, len(names)) for value_N in values_NA.T], axis=1)
 
 
 def draw_counts(n_groups: int, resamples: int, seed: int) -> Iterator[Floats]:
@@ -92,17 +90,18 @@ def paired_intervals(
     if not 0 < level < 1:
         raise CompareError(f"level must be between 0 and 1, got {level}: 0.95 is usual")
     weight = row_weights(weight_N, len(difference))
-    sums = group_sums(np.column_stack([difference * weight[:, None], weight]), groups)
-    sums = sums[sums[:, -1] > 0]
-    if len(sums) < 2:
-        raise CompareError(f"an interval over groups needs two groups or more, got {len(sums)}: use a finer group")
-    top_GA, bottom_G = sums[:, :-1], sums[:, -1]
+    top_GA = group_sums(difference, groups, weight)
+    bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]
+    top_GA, bottom_G = top_GA[bottom_G > 0], bottom_G[bottom_G > 0]
+    n_groups = len(bottom_G)
+    if n_groups < 2:
+        raise CompareError(f"an interval over groups needs two groups or more, got {n_groups}: use a finer group")
     if method == "jackknife_t":
         ends = _jackknife_t(top_GA, bottom_G, level)
     else:
         ends = _bootstrap(top_GA, bottom_G, method, level, resamples, seed)
     return [
-        Interval(float(e), float(lo), float(hi), level, method, len(sums), float(p))
+        Interval(float(e), float(lo), float(hi), level, method, n_groups, float(p))
         for e, lo, hi, p in zip(*ends, strict=True)
     ]
 

@@ -115,9 +115,10 @@ def arms_plot(comparison: Comparison) -> Figure:
     )  # fmt: skip
     return Figure(
         "arms",
-        f"Difference from the {base.name}, with {comparison.level:.0%} intervals over groups",
+        f"Difference from the {base.name}, with {100 * comparison.level:g} % intervals over groups",
         "Points are differences in mean KL, bars their paired intervals over whole groups. A filled point excludes zero "
-        "also after Holm's correction over all arms. The number at the right is the arm's KL."
+        "also after Holm's correction over all arms. The number at the right is the arm's KL. "
+        "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
         + (f" {len(lines) - len(drawn)} weaker members are in the numbers only." if len(drawn) < len(lines) else ""),
         page.svg,
         **numbers(header, rows),

@@ -87,15 +87,16 @@ def write_report(
 
 
 def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
-    """Records of the weights that arms carry themselves."""
+    """Records of the weights that arms carry themselves, best arm first; equal weights have nothing to show."""
     return [
         {
             "arm": arm.name,
             "member": comparison.members[m] if comparison.members else f"member {m + 1}",
             "weight": weight,
         }
-        for arm in comparison.arms
-        for m, weight in enumerate(arm.weights or ())
+        for arm in sorted(comparison.arms, key=lambda arm: arm.kl)
+        if arm.weights and max(arm.weights) - min(arm.weights) > 1e-9
+        for m, weight in enumerate(arm.weights)
     ]
 
 
@@ -119,7 +120,7 @@ def _signed(value: float | None, digits: int = 4) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}".replace("-", "−")
+    return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
 
 
 def _count(value: float | None) -> str:

@@ -65,7 +65,7 @@ def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
     best, difference = next(iter(combined.items()))
     if proved := _proved(arms, level):
         share = by_name[proved[0]].reducible
-        part = "" if share is None else f", {share:.0%} of what a perfect model could still remove"
+        part = "" if share is None else f", {100 * share:.0f} % of what a perfect model could still remove"
         text = f"Stack: {proved[0]} beats {average} by {_size(combined[proved[0]])}{part}."
         return (
             text if proved[0] == best else f"{text} {best} scores lower still, but less surely: by {_size(difference)}."
