@@ -14,23 +14,24 @@ from foldstill.compare.bootstrap import Interval, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
+from foldstill.stacking.averages import Average
 from foldstill.stacking.combiner import Combination, Combiner, Proba, State, array, nested, text, within
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
+from foldstill.stacking.gradient_boosting import LightGBM
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.super_learner import Book
 
-Rung = Average | Geometric | Median | Trimmed | Recalibrated | Convex | LogPool
 
-
-def ladder() -> tuple[Rung, ...]:
+def ladder() -> tuple[Book, ...]:
     """The default rungs, simplest first: all cheap, so that the whole choice can be nested in every fold."""
     return (
         Recalibrated(),
-        Recalibrated(name="convex_tied", of=Convex(tied=True)),
-        LogPool(name="log_pool_tied", tied=True),
+        Recalibrated(name="convex_families", of=Convex(tied=True)),
+        LogPool(name="log_pool_families", tied=True),
         LogPool(),
+        LightGBM(folds=3, rounds=100),
     )
 
 
@@ -74,7 +75,7 @@ class Auto:
     """Selects this combiner in an experiment file."""
     name: str = "auto"
     """Name in tables and folders."""
-    ladder: tuple[Rung, ...] = ()
+    ladder: tuple[Book, ...] = ()
     """Rungs after the plain average, simplest first; empty is the default ladder."""
     folds: int = 5
     """Group folds of the choice, drawn inside the rows given."""
@@ -93,7 +94,7 @@ class Auto:
             raise StackError(f"rungs must have different names, got {names}: give them a `name`")
 
     @property
-    def rungs(self) -> tuple[Rung, ...]:
+    def rungs(self) -> tuple[Book, ...]:
         """The plain average and the ladder above it."""
         return (Average(), *(self.ladder or ladder()))
 

@@ -82,7 +82,7 @@ def simplex_minimum(entries: Voted, *, gap: float = 1e-6, rounds: int = 4) -> tu
             method="SLSQP",
             bounds=[(0.0, 1.0)] * n_columns,
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: ones},
-            options={"ftol": 1e-10, "maxiter": 200},
+            options={"ftol": 1e-12, "maxiter": 200},
         )
         weight_D = np.clip(found.x, 0, None)
         weight_D /= weight_D.sum()

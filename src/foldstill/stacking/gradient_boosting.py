@@ -78,11 +78,11 @@ class LightGBM:
     """Where the scores start."""
     folds: int = 5
     """Group folds, and so boosters."""
-    rounds: int = 400
+    rounds: int = 200
     """Most rounds."""
-    patience: int = 20
+    patience: int = 10
     """Rounds without a gain after which all boosters stop."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     """Step of a round."""
     leaves: int = 8
     """Leaves of a tree."""

@@ -46,10 +46,10 @@ def library() -> tuple[Book, ...]:
     return (
         Recalibrated(),
         Recalibrated(name="vector_scaled", slope="per_class"),
-        Recalibrated(name="convex_tied", of=Convex(tied=True)),
-        LogPool(name="log_pool_tied", tied=True),
+        Recalibrated(name="convex_families", of=Convex(tied=True)),
+        LogPool(name="log_pool_families", tied=True),
         Gated(),
-        LightGBM(),
+        LightGBM(folds=3, rounds=100),
     )
 
 

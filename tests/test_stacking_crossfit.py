@@ -1,0 +1,120 @@
+"""Cross-fitting and the choices of auto."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foldstill.data.simplex import row_kl
+from foldstill.errors import StackError
+from foldstill.stacking import crossfit, crossfit_all, fit_all
+from foldstill.stacking.auto import Auto
+from foldstill.stacking.averages import Average
+from foldstill.stacking.convex import Convex
+from foldstill.stacking.crossfit import group_folds, pick
+from foldstill.stacking.log_pool import LogPool
+from foldstill.stacking.recalibrate import Recalibrated
+from test_stacking_contract import a_table
+
+TABLE = a_table()
+LADDER = (Recalibrated(), Convex(tied=True), LogPool())
+
+
+def test_each_fold_is_scored_by_a_fit_to_the_others() -> None:
+    done = crossfit(Convex(), TABLE)
+    held = TABLE.fold_N == 2
+    by_hand = Convex().fit(TABLE.take(~held))(TABLE.proba_NMC[held])
+    np.testing.assert_array_equal(done.proba_NC[held], by_hand)
+    np.testing.assert_array_equal(done.row_kl_N, row_kl(target=TABLE.labels.target_NC, proba=done.proba_NC))
+    np.testing.assert_array_equal(done.fold_N, TABLE.fold_N)
+    assert done.kl == pytest.approx(done.row_kl_N.mean())
+
+
+def test_fresh_folds_keep_groups_whole_and_ignore_labels() -> None:
+    fold_N = crossfit(Average(), TABLE, folds=4).fold_N
+    assert set(fold_N) == {0, 1, 2, 3}
+    for group in np.unique(TABLE.labels.groups):
+        assert len(set(fold_N[TABLE.labels.groups == group])) == 1
+    np.testing.assert_array_equal(fold_N, group_folds(TABLE.labels.groups, 4))
+    assert (fold_N != group_folds(TABLE.labels.groups, 4, seed=1)).any()
+
+
+def test_a_torn_group_one_fold_and_one_group_are_refused() -> None:
+    torn = np.arange(len(TABLE)) % 5
+    with pytest.raises(StackError, match="more than one fold"):
+        crossfit(Average(), TABLE, folds=torn)
+    with pytest.raises(StackError, match="two or more folds"):
+        crossfit(Average(), replace(TABLE, fold_N=np.zeros(len(TABLE), np.int16)))
+    with pytest.raises(StackError, match="two or more folds, got 1"):
+        crossfit(Average(), TABLE, folds=1)
+    with pytest.raises(StackError, match="one a row"):
+        crossfit(Average(), TABLE, folds=torn[:3])
+    alone = replace(TABLE, labels=replace(TABLE.labels, groups=np.full(len(TABLE), "g")))
+    with pytest.raises(StackError, match="two or more groups"):
+        crossfit(Average(), alone, folds=3)
+
+
+def test_many_combiners_at_once_give_what_each_gives_alone_and_report_on_the_way() -> None:
+    seen: list[tuple[int, int, str]] = []
+    combiners = (Average(), Recalibrated(), Convex())
+    together = crossfit_all(combiners, TABLE, on_progress=lambda *told: seen.append(told))
+    for combiner, one in zip(combiners, together, strict=True):
+        np.testing.assert_array_equal(one.proba_NC, crossfit(combiner, TABLE).proba_NC)
+        assert one.name == combiner.name
+    assert [(done, total) for done, total, _ in seen] == [(i, 9) for i in range(1, 10)]
+    assert "KL" in seen[0][2]
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bytes_as_one() -> None:
+    combiners = (Average(), Convex())
+    for one, two in zip(crossfit_all(combiners, TABLE), crossfit_all(combiners, TABLE, jobs=2), strict=True):
+        np.testing.assert_array_equal(one.proba_NC, two.proba_NC)
+    assert [f.name for f in fit_all(combiners, TABLE, jobs=2)] == ["average", "convex"]
+
+
+def test_a_choice_of_settings_goes_to_the_lowest_held_out_loss() -> None:
+    candidates = [LogPool(ridge=r) for r in (100.0, 0.01)]
+    fold_N = group_folds(TABLE.labels.groups, 3)
+    losses = [crossfit(c, TABLE, folds=fold_N).kl for c in candidates]
+    assert pick(candidates, TABLE, folds=3) is candidates[int(np.argmin(losses))]
+
+
+def test_auto_keeps_the_average_of_equal_members_and_says_why() -> None:
+    # Shares of one annotator a row: nothing but the average is to be learned, and 24 groups say little.
+    equal = a_table(3, spread=(0.3, 0.3, 0.3, 0.3))
+    chosen = Auto(folds=3, ladder=(Convex(), Convex(name="tied", tied=True))).fit(equal)
+    assert chosen.choice == "average"
+    assert chosen.explanation.startswith("average kept")
+    np.testing.assert_array_equal(chosen(equal.proba_NMC), Average().fit(equal)(equal.proba_NMC))
+
+
+def test_auto_leaves_the_average_where_the_interval_excludes_zero_and_shows_it() -> None:
+    unequal = a_table(4, n=900, groups=60, spread=(0.2, 0.2, 3.0, 3.0))
+    chosen = Auto(folds=3, ladder=LADDER).fit(unequal)
+    assert chosen.choice != "average"
+    assert f"{chosen.choice} chosen" in chosen.explanation
+    assert "[-" in chosen.explanation
+    assert "60 groups" in chosen.explanation
+
+
+def test_auto_does_not_choose_on_a_handful_of_groups() -> None:
+    chosen = Auto(folds=5, ladder=LADDER).fit(a_table(4, groups=6, spread=(0.2, 0.2, 3.0, 3.0)))
+    assert chosen.choice == "average"
+    assert "6 groups are too few" in chosen.explanation
+
+
+def test_auto_chooses_anew_in_every_fold() -> None:
+    done = crossfit(Auto(folds=3, ladder=LADDER), a_table(4, n=900, groups=60))
+    assert len(done.notes) == 3
+    assert all("40 groups" in note for note in done.notes)
+
+
+def test_auto_refuses_settings_that_cannot_work() -> None:
+    for make in (
+        lambda: Auto(folds=1),
+        lambda: Auto(level=1.0),
+        lambda: Auto(ladder=(Average(),)),
+    ):
+        with pytest.raises(StackError):
+            make()
