@@ -172,6 +172,23 @@ def test_a_fold_whose_scores_lie_apart_is_named(clean, rng):
     assert "fold 3" in report["A10"].evidence
 
 
+def test_a_member_that_saw_one_fold_fails_even_with_shares_only(rng):
+    n = 600
+    truth = softmax(2 * rng.normal(size=(n, 4)))
+    shares = rng.multinomial(4, truth) / 4
+    labels = Labels.from_shares(shares, 4)
+    pred = softmax(np.log(truth)[:, None] + 0.4 * rng.normal(size=(n, 5, 4)))
+    fold_N = np.arange(n) % 3
+    assert audit(oof_table(pred, labels=labels, folds=fold_N))["A10"].verdict == "pass"
+    saw = fold_N == 1
+    pred[saw, 2] = 0.5 * pred[saw, 2] + 0.5 * shares[saw]
+    report = audit(oof_table(pred, labels=labels, folds=fold_N))
+    assert report["A10"].verdict == "fail"
+    assert "m2 in fold 1" in report["A10"].evidence
+    assert "m3" not in report["A10"].evidence
+    assert report.failed_hard
+
+
 def test_members_that_differ_less_on_test_rows_are_a_warning(clean):
     calm = replace(
         clean.holdout, proba_KNMC=np.repeat(clean.holdout.proba_KNMC.mean(axis=2, keepdims=True), 15, axis=2)

@@ -44,9 +44,9 @@ def as_ids(values: ArrayLike, name: str) -> Strings:
         if (array == np.floor(array)).all():
             array = array.astype(np.int64)
     if array.dtype.kind == "O":
-        values = array.tolist()
+        entries: list[Any] = list(array)
         # Most columns are all strings, which is quickly told; only others can miss values.
-        if set(map(type, values)) != {str} and any(value is None or value != value for value in values):
+        if set(map(type, entries)) != {str} and any(entry is None or entry != entry for entry in entries):
             raise DataError(f"{name} holds missing values: every row needs a value")
     return array.astype(np.str_)
 

@@ -9,7 +9,7 @@ from foldstill.data.labels import Labels, same_rows
 from foldstill.oof.audit_combiner import Combine, fresh_labels, optimism, row_folds
 from foldstill.oof.audit_leaks import holdout_gap, vote_noise_floor, vote_noise_slope
 from foldstill.oof.audit_members import alignment, duplicates
-from foldstill.oof.audit_shift import fold_shift, spread_ratio
+from foldstill.oof.audit_shift import folds_alike, spread_ratio
 from foldstill.oof.findings import AuditReport, Finding
 from foldstill.oof.table import FoldScores, OOFTable
 
@@ -42,7 +42,7 @@ def audit(
             gap,
             row_folds(table, combine),
             spread_ratio(table, test),
-            fold_shift(table),
+            folds_alike(table),
             optimism(table, combine),
             fresh_labels(table, combine, deep=deep),
         )

@@ -6,7 +6,7 @@ N rows, M members, C classes, F features.
 import numpy as np
 
 from foldstill.data.simplex import EPS
-from foldstill.oof.audit_leaks import clustered_mean
+from foldstill.oof.audit_leaks import clustered_mean, errors_of_four, member_kl
 from foldstill.oof.findings import Finding
 from foldstill.oof.table import FoldScores, OOFTable
 
@@ -14,6 +14,8 @@ SHIFT = 0.5
 SHIFT_ERRORS = 6.0
 """Standard deviations and standard errors from which a fold is another: honest HMS scores shift 0.49 and 5.5 at most, a
 fold model of a CT member that was calibrated apart from its siblings 0.66 and 18."""
+SEEN = 0.6
+"""Of its score on other folds, each over the median member's: honest HMS and CT members measured 0.76 and more."""
 FEWEST_GROUPS = 20
 """Of a fold, for its shift to be more than that of the groups in it."""
 
@@ -38,24 +40,55 @@ def spread_ratio(table: OOFTable, test: FoldScores | None) -> Finding:
     return Finding("A9", name, "warn", evidence, cure)
 
 
-def fold_shift(table: OOFTable) -> Finding:
-    """Whether a member's log-probabilities of one fold lie apart from those of the others.
+def folds_alike(table: OOFTable) -> Finding:
+    """Whether a member scores one fold implausibly well, or its log-probabilities there lie apart from the others'.
 
     That the fold can be told from many scores together says little: on honest tables a linear rule does it with an AUC
-    of 0.8 to 1.0. What harms a combiner is a shift of a single score.
+    of 0.8 to 1.0. What harms a combiner is a fold that a member has seen, or the shift of a single score.
     """
     name = "folds alike"
     if table.folds_assigned or len(table.folds) < 2:
         return Finding("A10", name, "not applicable", "Folds were made after training.")
+    fewest, fold = min((len(np.unique(table.labels.groups[table.fold_N == fold])), fold) for fold in table.folds)
+    if fewest < FEWEST_GROUPS:
+        why = f"Fold {fold} has {fewest} groups: a few groups may differ by themselves."
+        return Finding("A10", name, "not applicable", why)
+    if seen := _seen_folds(table):
+        return Finding(
+            "A10",
+            name,
+            "fail",
+            f"Too good on one fold, next to the other members: {', '.join(seen[:4])}.",
+            "this fold's model saw its rows: train it again, or drop the member",
+        )
+    return _shift(table, name)
+
+
+def _seen_folds(table: OOFTable) -> list[str]:
+    """The members whose KL on one fold, over the median member's, is far below what it is on the other folds."""
+    kl_NM = member_kl(table.labels, table.proba_NMC)
+    median_N = np.median(kl_NM, axis=1)
+    groups = table.labels.groups
+    seen = []
+    for fold in table.folds:
+        inside = table.fold_N == fold
+        rest_M = kl_NM[~inside].mean(axis=0) / max(median_N[~inside].mean(), EPS)
+        ratio_M = kl_NM[inside].mean(axis=0) / max(median_N[inside].mean(), EPS) / np.maximum(rest_M, EPS)
+        mean_M, error_M = clustered_mean(kl_NM[inside] - median_N[inside, None], groups[inside])
+        other_M, other_error_M = clustered_mean(kl_NM[~inside] - median_N[~inside, None], groups[~inside])
+        z_M = (mean_M - other_M) / np.maximum(np.hypot(error_M, other_error_M), EPS)
+        suspects = np.flatnonzero((ratio_M < SEEN) & (z_M < -errors_of_four(len(np.unique(groups[inside])))))
+        seen += [f"{table.members[m]} in fold {fold} ({ratio_M[m]:.2f} of elsewhere)" for m in suspects]
+    return seen
+
+
+def _shift(table: OOFTable, name: str) -> Finding:
     log_p = np.log(np.maximum(table.proba_NMC.reshape(len(table), -1), EPS, dtype=np.float64))
     scale_F = np.maximum(log_p.std(axis=0), EPS)
     groups = table.labels.groups
     worst = (0.0, 0.0, 0, 0)
     for fold in table.folds:
         inside = table.fold_N == fold
-        if len(np.unique(groups[inside])) < FEWEST_GROUPS:
-            why = f"Fold {fold} has {len(np.unique(groups[inside]))} groups: a few groups may differ by themselves."
-            return Finding("A10", name, "not applicable", why)
         mean_F, error_F = clustered_mean(log_p[inside], groups[inside])
         rest_F, rest_error_F = clustered_mean(log_p[~inside], groups[~inside])
         z_F = np.abs(mean_F - rest_F) / np.maximum(np.hypot(error_F, rest_error_F), EPS)

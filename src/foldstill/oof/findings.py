@@ -5,7 +5,7 @@ from typing import Literal
 
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
 
-HARD = ("A1", "A3", "A5", "A6", "A7")
+HARD = ("A1", "A3", "A5", "A6", "A7", "A10")
 """Checks after whose failure no combiner's score can be trusted: cross-fitting does not rescue a leaked table."""
 
 
