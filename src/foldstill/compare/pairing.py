@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from foldstill.compare.arms import Arm
 from foldstill.compare.bootstrap import Interval, group_sums, paired_intervals, row_weights
 from foldstill.compare.calibration import top_reliability
-from foldstill.compare.comparison import ArmScore, Comparison, RowLosses, Rows, Stratum, StratumScore
+from foldstill.compare.comparison import ArmScore, Comparison, RowLosses, Rows, SizePoint, Stratum, StratumScore
 from foldstill.compare.floor import noise_floor
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import row_class_kl, scores
@@ -54,14 +54,13 @@ def compare(
     """
     _check(arms, labels, rows, baseline, members)
     target_NC = labels.target_NC
-    proba_ANC = [_normal(arm.proba_NC) for arm in arms]
     weight = row_weights(weight_N, len(labels))
     losses = RowLosses(
         ids=labels.ids,
         groups=labels.groups,
         stratum_N=labels.stratum_N,
         weight_N=weight,
-        kl_NA=np.column_stack([row_kl(target=target_NC, proba=p) for p in proba_ANC]),
+        kl_NA=np.column_stack([row_kl(target=target_NC, proba=_normal(arm.proba_NC)) for arm in arms]),
     )
     # Numbers sort faster than names, in the same order.
     group_N = np.unique(labels.groups, return_inverse=True)[1]
@@ -72,43 +71,33 @@ def compare(
     everywhere = _intervals(difference_NA, base, group_N, weight, settings)
     drawn = [_intervals(difference_NA, base, group_N, weight, settings | {"method": m}) for m in _BOOTSTRAPS]
     best = int(np.argmin(np.average(losses.kl_NA, axis=0, weights=weight)))
-    floor_N = noise_floor(labels.votes_NC, proba_ANC[best], stratum_N=labels.stratum_N, seed=seed)
-    strata, in_stratum = [], []
+    floor_N = noise_floor(labels.votes_NC, _normal(arms[best].proba_NC), stratum_N=labels.stratum_N, seed=seed)
+    strata, within = [], []
     for name in sorted(set(labels.stratum_N[weight > 0].tolist())):
         at = labels.stratum_N == name
         strata.append(Stratum(name, int(at.sum()), len(np.unique(group_N[at])), _floor(floor_N, at, best, losses)))
-        in_stratum.append((name, at, _intervals(difference_NA[at], base, group_N[at], weight[at], settings)))
+        within.append(_intervals(difference_NA[at], base, group_N[at], weight[at], settings))
     # One stratum whose totals are wrong spoils the whole.
     believed = all(stratum.floor is not None for stratum in strata)
     floor = _floor(floor_N, weight > 0, best, losses) if believed else None
     size_G = group_sums(np.ones((len(labels), 1)), group_N, weight)[:, 0]
+    curve: tuple[SizePoint, ...] = ()
+    correlation: tuple[tuple[float, ...], ...] = ()
+    if members is not None:
+        curve = size_curve(target=target_NC, proba_NMC=members.proba_NMC, weight=weight, seed=seed)
+        correlation = error_correlation(target=target_NC, proba_NMC=members.proba_NMC)
     corrected = iter(holm([i.p for i in everywhere if i is not None]))
-    curve = (
-        () if members is None else size_curve(target=target_NC, proba_NMC=members.proba_NMC, weight=weight, seed=seed)
-    )
     lines = []
-    for place, (arm, proba, interval) in enumerate(zip(arms, proba_ANC, everywhere, strict=True)):
-        score = scores(target=target_NC, proba=proba, weight=weight)
-        line = ArmScore(
-            name=arm.name,
-            kind=arm.kind,
-            scores=score,
-            class_kl_C=tuple(np.average(row_class_kl(target=target_NC, proba=proba), axis=0, weights=weight).tolist()),
-            strata=tuple(
-                StratumScore(name, scores(target=target_NC[at], proba=proba[at], weight=weight[at]), part[place])
-                for name, at, part in in_stratum
-            ),
-            reliability=top_reliability(target=target_NC, proba=proba, weight=weight),
-            difference=interval,
-            bootstrap=tuple(i for intervals in drawn if (i := intervals[place]) is not None),
-            worth=worth_in_members(float(score["kl"] or 0), curve),
-            cost=arm.cost,
-            note=arm.note,
-            chosen=arm.chosen,
-            weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
-        )
+    for place, (arm, interval) in enumerate(zip(arms, everywhere, strict=True)):
+        line = _alone(arm, labels, weight, strata)
+        line = replace(line, worth=worth_in_members(line.kl, curve))
         if interval is not None:
-            line = _against(line, difference_NA[:, place], interval, next(corrected), group_N, weight)
+            line = replace(
+                _against(line, difference_NA[:, place], interval, group_N, weight),
+                holm_p=next(corrected),
+                bootstrap=tuple(i for intervals in drawn if (i := intervals[place]) is not None),
+                strata=tuple(replace(s, difference=w[place]) for s, w in zip(line.strata, within, strict=True)),
+            )
         lines.append(line)
     lines = [replace(line, reducible=_reducible(line, lines[base].kl, floor)) for line in lines]
     teacher_gain = _teacher_gain(arms, losses, settings)
@@ -129,7 +118,7 @@ def compare(
         losses=losses,
         members=() if members is None else members.members,
         size_curve=curve,
-        correlation=() if members is None else error_correlation(target=target_NC, proba_NMC=members.proba_NMC),
+        correlation=correlation,
     )
 
 
@@ -178,20 +167,38 @@ def _intervals(
     return found
 
 
+def _alone(arm: Arm, labels: Labels, weight: Floats, strata: Sequence[Stratum]) -> ArmScore:
+    """What is known of an arm without any other."""
+    target, proba = labels.target_NC, _normal(arm.proba_NC)
+    parts = [(stratum.name, labels.stratum_N == stratum.name) for stratum in strata]
+    return ArmScore(
+        name=arm.name,
+        kind=arm.kind,
+        scores=scores(target=target, proba=proba, weight=weight),
+        class_kl_C=tuple(np.average(row_class_kl(target=target, proba=proba), axis=0, weights=weight).tolist()),
+        strata=tuple(
+            StratumScore(name, scores(target=target[at], proba=proba[at], weight=weight[at]), None)
+            for name, at in parts
+        ),
+        reliability=top_reliability(target=target, proba=proba, weight=weight),
+        cost=arm.cost,
+        note=arm.note,
+        chosen=arm.chosen,
+        weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
+    )
+
+
 def _against(
-    line: ArmScore, difference_N: Floats, interval: Interval, holm_p: float, groups: NDArray[Any], weight: Floats
+    line: ArmScore, difference_N: Floats, interval: Interval, groups: NDArray[Any], weight: Floats
 ) -> ArmScore:
-    """With what sets an arm beside the baseline apart from the interval."""
-    centred_N = weight * (difference_N - interval.estimate)
-    ones_N = np.ones_like(weight)
-    total_G, size_G = group_sums(np.column_stack([difference_N, ones_N]), groups, weight).T
-    counted = size_G > 0
-    mean_G = total_G[counted] / size_G[counted]
+    """With its difference from the baseline, and how that is spread over groups."""
+    total_G, size_G = group_sums(np.column_stack([difference_N, np.ones_like(weight)]), groups, weight).T
+    mean_G = total_G[size_G > 0] / size_G[size_G > 0]
     clustered = ((total_G - interval.estimate * size_G) ** 2).sum()
-    independent = (centred_N**2).sum()
+    independent = ((weight * (difference_N - interval.estimate)) ** 2).sum()
     return replace(
         line,
-        holm_p=holm_p,
+        difference=interval,
         improved=float(np.mean((mean_G < 0) + 0.5 * (mean_G == 0))),
         design_effect=float(clustered / independent) if independent > 0 else None,
     )
