@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_what_is_exported_is_imported_without_any_setting(table, tmp_path, form)
     _same(found, table)
     assert found.proba_NMC == pytest.approx(table.proba_NMC, abs=2e-7)
     assert found.labels.stratum_N.tolist() == table.labels.stratum_N.tolist()
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "wide-csv"])
+def test_totals_that_are_a_guess_come_back_as_a_guess(table, tmp_path, form):
+    guessed = replace(table, labels=replace(table.labels, counted=False))
+    out = {"npz": tmp_path / "t.npz", "csv": tmp_path / "t", "wide-csv": tmp_path / "t.csv"}[form]
+    export_table(guessed, out, form)
+    paths = sorted((out / "members").iterdir()) if form == "csv" else [out]
+    found = import_scores(paths, ImportSettings(labels=str(out / "labels.csv")) if form == "csv" else None)
+    _same(found, guessed)
+    assert not found.labels.counted
 
 
 def test_an_export_that_cannot_be_named_is_refused(table, tmp_path):

@@ -1,7 +1,7 @@
 """A table in the forms that other tools read: one `.npz`, one CSV a member beside a CSV of labels, one wide CSV."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -39,19 +39,20 @@ def _npz(table: OOFTable, out: Path) -> None:
     if out.suffix != ".npz":
         raise OOFError(f"the file of an .npz export must be named so, got {out}: give a name that ends with .npz")
     labels = table.labels
+    arrays: dict[str, Any] = {
+        "pred": table.proba_NMC,
+        "id": labels.ids,
+        "group": labels.groups,
+        "fold": table.fold_N,
+        "stratum": labels.stratum_N,
+        "sample_weight": labels.sample_weight_N,
+        "members": np.asarray(table.members),
+        "classes": np.asarray(table.classes),
+    }
+    # As votes, totals that are a guess would come back as counts, which they are not.
+    arrays |= {"votes": labels.votes_NC} if labels.counted else {"shares": labels.target_NC, "total": labels.total_N}
     with whole(out) as part:
-        np.savez_compressed(
-            part,
-            pred=table.proba_NMC,
-            votes=labels.votes_NC,
-            id=labels.ids,
-            group=labels.groups,
-            fold=table.fold_N,
-            stratum=labels.stratum_N,
-            sample_weight=labels.sample_weight_N,
-            members=np.asarray(table.members),
-            classes=np.asarray(table.classes),
-        )
+        np.savez_compressed(part, **arrays)
 
 
 def _csv_a_member(table: OOFTable, out: Path) -> None:
@@ -73,7 +74,10 @@ def _labels(table: OOFTable) -> "pd.DataFrame":
     labels = table.labels
     columns = {"id": labels.ids, "group": labels.groups, "fold": table.fold_N, "stratum": labels.stratum_N}
     columns["sample_weight"] = labels.sample_weight_N
-    return pd.DataFrame(columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(table.classes)})
+    if labels.counted:
+        return pd.DataFrame(columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(table.classes)})
+    columns["total"] = labels.total_N
+    return pd.DataFrame(columns | {f"shares__{c}": labels.target_NC[:, i] for i, c in enumerate(table.classes)})
 
 
 def _csv(frame: "pd.DataFrame", path: Path) -> None:
