@@ -141,7 +141,9 @@ def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
 
 def test_many_members_do_not_push_the_answer_off_the_screen(comparison):
     weak = [replace(comparison["student"], name=f"m{i}", kind="member") for i in range(20)]
-    figure = arms_plot(replace(comparison, arms=(*comparison.arms, *weak)))
+    crowded = replace(comparison, arms=(*comparison.arms, *weak))
+    figure = arms_plot(crowded)
+    assert arms_table(crowded).row_count == 4 + 3
     assert sum(f">m{i}<" in figure.svg for i in range(20)) == 3
     assert len(figure.rows) == 23
     assert "17 weaker members" in figure.caption

@@ -141,6 +141,12 @@ class Comparison:
             raise CompareError(f"no arm {name!r} in this comparison, there is {names}: name one of these")
         return names.index(name)
 
+    def ranked(self) -> list[ArmScore]:
+        """Arms by KL, best first; of more than 16 only the three best members, which must not crowd out the answer."""
+        ranked = sorted(self.arms, key=lambda arm: arm.kl)
+        crowd = [arm.name for arm in ranked if arm.kind == "member"][3:] if len(ranked) > 16 else []
+        return [arm for arm in ranked if arm.name not in crowd]
+
     def pair(self, a: str, b: str, *, stratum: str | None = None) -> Interval:
         """KL of `a` minus KL of `b` with its interval over groups; negative when `a` is better."""
         difference_N = self.row_kl_NA[:, self._place(a)] - self.row_kl_NA[:, self._place(b)]

@@ -17,6 +17,10 @@ _WORK = 4e8
 """Logarithms that the curve may cost; larger tables get fewer random orders."""
 
 
+_SAME = 1e-6
+"""Members are float32: the average of all of them differs from the arm of that name by less."""
+
+
 def size_curve(
     *, target: Floats, proba_NMC: Float, weight: Floats | None = None, orders: int = 20, seed: int = 0
 ) -> tuple[SizePoint, ...]:
@@ -62,13 +66,13 @@ def worth_in_members(kl: float, curve: Sequence[SizePoint]) -> float | None:
     The deep-ensemble equivalent of Ashukha et al. (2020), with KL in place of calibrated log-likelihood; 0 for what is
     worse than one member.
     """
-    if not curve or kl < curve[-1].mean:
+    if not curve or kl < curve[-1].mean - _SAME:
         return None
     previous = curve[0]
     if kl > previous.mean:
         return 0.0
     for point in curve[1:]:
-        if point.mean <= kl:
+        if point.mean <= kl + _SAME:
             span = previous.mean - point.mean
             return previous.n + (point.n - previous.n) * (previous.mean - kl) / span if span > 0 else float(point.n)
         previous = point

@@ -84,7 +84,8 @@ def arms_plot(comparison: Comparison) -> Figure:
         key=lambda line: line[1].estimate,
     )
     base = comparison[comparison.baseline]
-    drawn = _without_the_crowd(lines)
+    shown = {arm.name for arm in comparison.ranked()}
+    drawn = [line for line in lines if line[0].name in shown]
     with drawing("arms", WIDTH, 0.9 + 0.31 * len(drawn)) as page:
         [axes] = page.axes
         _forest(axes, drawn, labels=True, corrected=True)
@@ -123,14 +124,6 @@ def arms_plot(comparison: Comparison) -> Figure:
         page.svg,
         **numbers(header, rows),
     )
-
-
-def _without_the_crowd(lines: list[tuple[ArmScore, Interval]]) -> list[tuple[ArmScore, Interval]]:
-    """All lines, or of many members the three best: they must not push the answer off the first screen."""
-    members = [arm.name for arm, _ in lines if arm.kind == "member"]
-    if len(lines) <= 16:
-        return lines
-    return [(arm, i) for arm, i in lines if arm.name not in members[3:]]
 
 
 def strata_plot(comparison: Comparison) -> Figure | None:

@@ -12,13 +12,15 @@ def arms_table(comparison: Comparison) -> "Table":
     """Every arm, best first, at most 100 columns wide; `*` marks a difference that excludes zero after correction."""
     from rich.table import Table
 
-    others = len(comparison.arms) - 1
+    shown = comparison.ranked()
+    others, weaker = len(comparison.arms) - 1, len(comparison.arms) - len(shown)
     mark = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
+    mark += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
     table = Table(box=None, pad_edge=False, header_style="bold", caption=mark, caption_justify="left")
     table.add_column("arm", max_width=28, overflow="ellipsis", no_wrap=True)
     for title in ("KL", "difference", f"{100 * comparison.level:g} % interval", "", "accuracy", "ECE", "worth"):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
-    for arm in sorted(comparison.arms, key=lambda arm: arm.kl):
+    for arm in shown:
         d = arm.difference
         sure = d is not None and d.significant and (arm.holm_p or 0.0) < 1 - comparison.level
         table.add_row(
