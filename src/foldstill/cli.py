@@ -309,12 +309,13 @@ def export(
     precision: Annotated[
         list[Precision] | None, typer.Option(help="Smaller files beside float32: fp16, int8; both when not given.")
     ] = None,
+    program: Annotated[bool, typer.Option("--program", help="Also a torch.export file.")] = False,
 ) -> None:
     """Write a run's student as ONNX, checked on its locked rows, with a model card. `predict --onnx` runs the files."""
     from foldstill.pipeline import export_stage, open_target
 
     opened = open_target(target, out)
-    shipment = export_stage(opened, tuple(p.value for p in precision or Precision))
+    shipment = export_stage(opened, tuple(p.value for p in precision or Precision), program=program)
     screen = console()
     for name, what in shipment.files.items():
         screen.print(f"{opened.dir.student / name}: {what}", markup=False)

@@ -1,15 +1,17 @@
 """The student as files that run elsewhere, each checked on real rows, with a card that says what it is."""
 
+from collections.abc import Sequence
+
 from foldstill.compare import Comparison, Cost
 from foldstill.distill import load_student
 from foldstill.distill.card import Card, Score
-from foldstill.distill.export import Shipment, export_program, ship
+from foldstill.distill.export import Precision, Shipment, export_program, ship
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 from foldstill.pipeline.run import Run
 
 
-def export_stage(run: Run, *, program: bool = False) -> Shipment:
+def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *, program: bool = False) -> Shipment:
     """Write student.onnx, its smaller precisions that keep their KL, and card.md into the student's folder.
 
     KL after quantisation is measured on the locked test rows, int8 is scaled on training rows. `program` also writes a
@@ -28,6 +30,7 @@ def export_stage(run: Run, *, program: bool = False) -> Shipment:
         calibration_N=view[taught],
         held_out_N=view[test],
         target_NC=labels.target_NC[test],
+        precisions=precisions,
         about={"experiment": run.experiment.name, "plan": run.plan.digest},
     )
     files = dict(shipment.files)
@@ -55,5 +58,5 @@ def export_stage(run: Run, *, program: bool = False) -> Shipment:
         cost=arm.cost or Cost(**read_json(folder / "cost.json")),
         latencies=shipment.latencies,
         files=files,
-    ).write(folder / "card.md")
+    ).write(run.dir.card)
     return shipment

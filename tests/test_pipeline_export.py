@@ -1,0 +1,81 @@
+"""A student with everything turned on, from the experiment file to a file that runs elsewhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldstill.distill import predict_onnx
+from foldstill.errors import FoldstillError
+from foldstill.experiment import parse_experiment
+from foldstill.oof import read_scores
+from foldstill.pipeline import Run, compare_stage, export_stage, open_run
+from foldstill.pipeline.distill import distill_stage
+from foldstill.pipeline.stack import Stacking, stack_stage
+from foldstill.pipeline.train import oof_stage, train_stage
+
+pytestmark = pytest.mark.slow  # eight fold models, two students, an export
+
+MEMBERS = "".join(f'[[member]]\nname = "m{i}"\nnetwork = "test_efficientnet"\n' for i in range(4))
+TEXT = f"""
+name = "small"
+[data]
+kind = "digits"
+rows = 240
+size = 16
+[folds]
+n_folds = 2
+test_share = 0.3
+[recipe]
+epochs = 1
+batch_size = 32
+{MEMBERS}
+[[stacking.combiner]]
+kind = "average"
+[student]
+network = "test_efficientnet"
+teacher = "average"
+views = "bank"
+bank_views = 1
+uncertainty = true
+"""
+# Four members are the fewest whose spread a precision head is fitted to.
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    run = open_run(parse_experiment(TEXT, "small"), TEXT, Path(), folder, jobs=1, device="cpu")
+    train_stage(run)
+    oof_stage(run)
+    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
+    distill_stage(run)
+    return run
+
+
+def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(run: Run) -> None:
+    assert (run.dir.student / "precision.safetensors").exists()
+    worth = json.loads((run.dir.student / "uncertainty.json").read_text())
+    assert set(worth) == {"total", "data", "knowledge"}
+    assert all(-1.5 <= each["prediction_rejection_ratio"] <= 1 for each in worth.values())
+    assert not (run.dir.student_without_teacher / "precision.safetensors").exists()
+
+
+def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_its_rows(run: Run) -> None:
+    compare_stage(run.dir)
+    shipment = export_stage(run, ("fp16",))
+    assert list(shipment.files) == ["student.onnx", "student.fp16.onnx"]
+    rows = run.dataset.view("image")[run.plan.test_rows]
+    scored = read_scores(run.dir.student / "test.parquet").proba_NMC[:, 0]
+    np.testing.assert_allclose(predict_onnx(run.dir.student / "student.onnx", rows), scored, atol=1e-5)
+    card = run.dir.card.read_text()
+    assert f"On {len(rows)} locked" in card
+    assert "KL minus that of the plain average" in card
+
+
+def test_a_run_without_a_student_has_nothing_to_export(run: Run, tmp_path: Path) -> None:
+    alone = TEXT.split("[student]", maxsplit=1)[0]
+    opened = open_run(parse_experiment(alone, "alone"), alone, Path(), tmp_path / "alone", jobs=1, device="cpu")
+    with pytest.raises(FoldstillError, match=r"no \[student\] to export"):
+        export_stage(opened)
