@@ -1,13 +1,16 @@
 """Cross-fitting and the choices of auto."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from foldstill.compare.bootstrap import paired_intervals
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
-from foldstill.stacking import crossfit, crossfit_all, fit_all
+from foldstill.stacking import crossfit, crossfit_all, fit, fit_all
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average
 from foldstill.stacking.convex import Convex
@@ -15,6 +18,9 @@ from foldstill.stacking.crossfit import group_folds, pick
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
 from test_stacking_contract import a_table
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from synthetic_tables import synthetic
 
 TABLE = a_table()
 LADDER = (Recalibrated(), Convex(tied=True), LogPool())
@@ -118,3 +124,14 @@ def test_auto_refuses_settings_that_cannot_work() -> None:
     ):
         with pytest.raises(StackError):
             make()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_auto_is_never_significantly_worse_than_the_average_on_new_groups(seed: int) -> None:
+    made = synthetic("homog", rows=900, holdout_rows=900, seed=seed)
+    fitted = fit(Auto(folds=3, ladder=LADDER), made.table)
+    target = made.holdout_labels.target_NC
+    ours = row_kl(target=target, proba=fitted.apply(made.holdout))
+    average = row_kl(target=target, proba=fit(Average(), made.table).apply(made.holdout))
+    (interval,) = paired_intervals((ours - average)[:, None], made.holdout_labels.groups)
+    assert interval.low <= 0
