@@ -139,19 +139,19 @@ def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tupl
         raise DataError(
             f"{path} cannot be read ({error}): it is cut short or no parquet file; copy it again"
         ) from error
-    names = table.column_names
+    column = dict(zip(table.column_names, table.columns, strict=True))
     problems = []
-    missing = [c for c in columns if c not in names]
-    unknown = [c for c in names if c not in columns and c not in extra]
+    missing = [c for c in columns if c not in column]
+    unknown = sorted(column.keys() - {*columns, *extra})
     if missing:
         problems.append(Problem(path.name, "missing columns", _list(missing), fatal=len(missing) == len(columns)))
     if unknown:
         problems.append(Problem(path.name, "unknown columns", _list(unknown)))
     values = np.empty((len(columns), table.num_rows), np.float32)
     for row, name in zip(values, columns, strict=True):
-        row[:] = table.column(names.index(name)).to_numpy() if name in names else np.nan
-    problems += _gaps(path.name, values[[c in names for c in columns]] if missing else values)
-    return values, problems, hashlib.blake2b(content, digest_size=8).hexdigest()
+        row[:] = column[name].to_numpy() if name in column else np.nan
+    problems += _gaps(path.name, values[[c in column for c in columns]] if missing else values)
+    return values, problems, hashlib.sha256(content).hexdigest()[:16]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -113,7 +113,11 @@ def encode(values: Signal, bounds: Bounds) -> NDArray[Any]:
 
 
 def decode(stored: NDArray[Any], bounds: Bounds, out: Signal | None = None) -> Signal:
-    """Stored values as float32, into `out` where given: a reused buffer is several times faster than a fresh array."""
+    """Stored values as float32, into `out` where given.
+
+    A reused buffer is several times faster than a fresh array, and a sample at a time, which stays in the cache, faster
+    than a batch.
+    """
     if out is None:
         out = np.empty(stored.shape, np.float32)
     np.copyto(out, stored, casting="unsafe")

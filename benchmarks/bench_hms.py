@@ -1,0 +1,203 @@
+"""HMS preparation and reading, each beside the way that public notebooks do it: equal results first, then the ratio.
+
+    python benchmarks/bench_hms.py [G1 G2 ...] [--real FOLDER_WITH_AN_EEG_AND_A_SPECTROGRAM]
+
+G1 a mel spectrogram against librosa, in memory. G2 read, spectrogram and store, against pandas, librosa and a file a sample.
+G3 spectrogram files to arrays against pandas. G4 batches of 64 from the cache against a float32 file a sample. G5 what an
+epoch does with each item against clipping, logarithm and normalisation. Exits with 1 below a floor. G1 and G2 need librosa.
+"""
+
+import harness  # isort: skip  (pins threads before numpy)
+
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
+from foldstill.data.hms.image import decode, encode
+from foldstill.data.hms.montage import CHAINS, EEG_CHANNELS, spectrogram_columns
+from foldstill.data.hms.prepare import prepare
+from foldstill.data.hms.record import Record
+from foldstill.data.hms.rows import label_rows
+from foldstill.data.hms.synthetic import write_synthetic_hms
+from foldstill.data.hms.views_eeg import MelSpectrogram
+from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+
+VIEW = MelSpectrogram()
+
+# numba, which librosa brings, imports a package of this name where there is one; beside this file lies a script.
+sys.modules["coverage"] = None  # type: ignore[assignment]
+
+
+def librosa_image(eeg: dict[str, np.ndarray]) -> np.ndarray:
+    """The public recipe: one pair at a time; (128, 256, 4)."""
+    import librosa
+
+    image = np.zeros((128, 256, 4), np.float32)
+    for panel, chain in enumerate(CHAINS.values()):
+        for a, b in pairwise(chain):
+            x = eeg[a] - eeg[b]
+            x = np.nan_to_num(x, nan=np.nanmean(x)) if np.isnan(x).mean() < 1 else np.zeros_like(x)
+            mel = librosa.feature.melspectrogram(
+                y=x, sr=200, hop_length=len(x) // 256, n_fft=1024, n_mels=128, fmin=0, fmax=20, win_length=128
+            )
+            image[:, :, panel] += (librosa.power_to_db(mel, ref=np.max).astype(np.float32)[:, :256] + 40) / 40
+    return image / 4
+
+
+def g1(eeg_ET: np.ndarray, name: str) -> harness.Ratio:
+    by_name = dict(zip(EEG_CHANNELS, eeg_ET, strict=True))
+
+    def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+        difference = float(np.abs(ours - theirs).max())
+        assert difference <= 1e-4, difference
+        print(f"G1 largest difference {difference:.1e}")
+
+    record = Record(eeg_ET)
+    return harness.side_by_side(
+        f"G1 mel spectrogram of {name}",
+        ours=lambda: VIEW.make(record),
+        baseline=lambda: librosa_image(by_name),
+        same=same,
+        repeats=15,
+    )
+
+
+def g2(folder: Path, place: Path) -> harness.Ratio:
+    source = HmsFolder(folder)
+    rows = label_rows(source, "recording")
+
+    def ours() -> np.ndarray:
+        shutil.rmtree(place / "cache", ignore_errors=True)
+        cache = prepare(folder, place / "cache", (VIEW,), rows="recording").cache
+        return cache.views((VIEW,))["mel"]
+
+    def baseline() -> list[Path]:
+        paths = []
+        for recording, offset_s in zip(rows.recordings_N, rows.eeg_offset_N, strict=True):
+            frame = pd.read_parquet(source.eeg(recording))
+            start = round(offset_s * 200)
+            eeg = frame.iloc[start : start + 10_000]
+            paths.append(place / f"{recording}.npy")
+            np.save(paths[-1], librosa_image({c: eeg[c].to_numpy() for c in eeg.columns}))
+        return paths
+
+    def same(array: np.ndarray, paths: list[Path]) -> None:
+        for stored, path in zip(array, paths, strict=True):
+            assert np.abs(decode(stored, VIEW.bounds) - np.load(path)).max() <= 4e-3 + 1e-4
+
+    name = f"G2 read, spectrogram, store, {len(rows)} EEGs"
+    return harness.side_by_side(name, ours=ours, baseline=baseline, same=same, repeats=5)
+
+
+def g3(paths: list[Path], name: str) -> harness.Ratio:
+    columns = list(spectrogram_columns())
+
+    def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b.T)
+
+    return harness.side_by_side(
+        f"G3 {name}",
+        ours=lambda: [read_spectrogram(p).values for p in paths],
+        baseline=lambda: [pd.read_parquet(p)[columns].to_numpy() for p in paths],
+        same=same,
+        repeats=9,
+    )
+
+
+def g4(place: Path, rng: np.random.Generator, n: int = 1024) -> harness.Ratio:
+    images = rng.uniform(-1, 1, (n, *VIEW.shape)).astype(np.float32)
+    for i, image in enumerate(images):
+        np.save(place / f"item-{i}.npy", image)
+    np.save(place / "cache.npy", encode(images, VIEW.bounds))
+    stored = np.load(place / "cache.npy", mmap_mode="r")
+    batches = rng.permutation(n).reshape(-1, 64)
+    out = np.empty((64, *VIEW.shape), np.float32)
+
+    def ours() -> np.ndarray:
+        for rows in batches:
+            for place_in_batch, row in zip(out, rows, strict=True):
+                decode(stored[row], VIEW.bounds, place_in_batch)
+        return out
+
+    def baseline() -> np.ndarray:
+        for rows in batches:
+            batch = np.stack([np.load(place / f"item-{i}.npy") for i in rows])
+        return batch
+
+    def same(a: np.ndarray, b: np.ndarray) -> None:
+        assert np.abs(a - b).max() <= 4e-3
+
+    return harness.side_by_side(f"G4 {n // 64} batches of 64 from a cache", ours=ours, baseline=baseline, same=same)
+
+
+def g5(rng: np.random.Generator, n: int = 64) -> harness.Ratio:
+    """All eight channels of one item: slice, clip, log, per-image mean and deviation, pad, against eight bits to float."""
+    power = np.exp(rng.normal(0, 2, (n, 300, 400))).astype(np.float32)
+    mel = rng.uniform(-1, 1, (n, 128, 256, 4)).astype(np.float32)
+    stack = PanelStack(of=(KaggleSpectrogram(width=256, height=128), VIEW))
+
+    def item(spectrogram: np.ndarray, eeg: np.ndarray) -> np.ndarray:
+        x = np.zeros((128, 256, 8), np.float32)
+        for panel in range(4):
+            image = np.log(np.clip(spectrogram[:, 100 * panel : 100 * panel + 100].T, np.exp(-4), np.exp(8)))
+            mean, deviation = np.nanmean(image.flatten()), np.nanstd(image.flatten())
+            image = np.nan_to_num((image - mean) / (deviation + 1e-6), nan=0.0)
+            x[14:-14, :, panel] = image[:, 22:-22] / 2
+        x[:, :, 4:] = eeg
+        return x
+
+    made = np.stack([item(p, m) for p, m in zip(power, mel, strict=True)])
+    low, high = float(made.min()), float(made.max())
+    stored = encode(made, (low, high))
+    out = np.empty((1, *stack.shape), np.float32)
+
+    def ours() -> float:
+        return sum(float(decode(stored[i : i + 1], (low, high), out)[0, 0, 0, 0]) for i in range(n))
+
+    def baseline() -> float:
+        return sum(float(item(p, m)[0, 0, 0]) for p, m in zip(power, mel, strict=True))
+
+    def same(a: float, b: float) -> None:
+        del a, b
+        assert np.abs(decode(stored, (low, high)) - made).max() <= (high - low) / 255 / 2 + 1e-5
+
+    return harness.side_by_side(f"G5 item work of {n} items", ours=ours, baseline=baseline, same=same, repeats=9)
+
+
+def main(arguments: list[str]) -> None:
+    real = Path(arguments[arguments.index("--real") + 1]) if "--real" in arguments else None
+    wanted = [a for a in arguments if a.startswith("G")] or ["G1", "G2", "G3", "G4", "G5"]
+    rng = np.random.default_rng(0)
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        folder = place / "hms"
+        write_synthetic_hms(folder, patients=6, seed=0, recordings=4)
+        source = HmsFolder(folder)
+        recording = label_rows(source).recordings_N[0]
+        spectrograms = sorted(source.spectrograms.iterdir())
+        if "G1" in wanted:
+            harness.floor(g1(read_eeg(source.eeg(recording)).values[:, :10_000], "a synthetic EEG"), 6)
+            for path in sorted(real.glob("*eeg*.parquet")) if real else ():
+                harness.floor(g1(read_eeg(path).values, path.stem), 6)
+        if "G2" in wanted:
+            harness.floor(g2(folder, place), 4)
+        if "G3" in wanted:
+            # With pyarrow alone; a reader in Rust gives 4x and would be one dependency more for files that are read once.
+            harness.floor(g3(spectrograms, f"{len(spectrograms)} synthetic spectrogram files to arrays"), 1.5)
+            for path in sorted(real.glob("*spectrogram*.parquet")) if real else ():
+                harness.floor(g3([path], path.stem), 1.5)
+        if "G4" in wanted:
+            harness.floor(g4(place, rng), 4)
+        if "G5" in wanted:
+            harness.floor(g5(rng), 10)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
