@@ -20,7 +20,7 @@ _BLOCK_CELLS = 2**16
 """Resamples are counted in blocks of about this many (resample, group) cells: half a megabyte stays in a core's cache."""
 
 _FREEDOM = 1.5
-"""Set by measured coverage: 1 covers 96 to 97 %, 3 covers 91 to 95 % in the populations of benchmarks/coverage.py."""
+"""Set by measured coverage: 1 covers 96 to 97 %, 3 covers 91 to 95 % in the populations of benchmarks/interval_coverage.py."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def paired_intervals(
     really carry the error. "percentile" and "bootstrap_t" draw whole groups with replacement, the same draws for every
     arm; a resample costs one row of a matrix product, counts (R, G) @ sums (G, A + 1), and not a concatenation of rows.
 
-    Measured coverage of nominal 95 % at 100 groups, four populations (benchmarks/coverage.py): jackknife_t 95.0 to 96.6,
+    Measured coverage of nominal 95 % at 100 groups, four populations (benchmarks/interval_coverage.py): jackknife_t 95.0 to 96.6,
     bootstrap_t 91.5 to 94.9, percentile 90.1 to 94.6 %; at 20 groups 93.1 to 97.1, 89.7 to 96.0 and 86.7 to 93.8 %.
 
     Raises CompareError for shapes that differ, values that are not finite, or fewer than two groups.

@@ -1,6 +1,6 @@
 """How often nominal 95 % intervals hold the truth, by method and number of groups.
 
-    python benchmarks/coverage.py            # two minutes on one core; --quick for half a minute
+    python benchmarks/interval_coverage.py            # two minutes on one core; --quick for half a minute
 
 A synthetic population of 20,000 groups with 15 members of 3 families: group sizes are log-normal, members err alike within
 a group, votes are few. Three differences are known for the whole population: log-linear pool, geometric average and best

@@ -1,0 +1,121 @@
+"""Write docs/settings.md: every key of an experiment file, from the settings' own fields and docstrings.
+
+    python docs/make_settings.py
+
+A test fails when the page and the code differ.
+"""
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from foldstill.experiment import Experiment
+
+PAGE = Path(__file__).with_name("settings.md")
+
+HEAD = """# Every key of an experiment file
+
+Made from the code by `python docs/make_settings.py`. An experiment is one TOML file; an unknown key is an error that names
+its place. A top-level `[recipe]` table holds defaults for the recipe of every member and of the student. Tables with a
+`kind` are alternatives told apart by it.
+"""
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """The string that follows each field in the source of a class."""
+    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    docs = {}
+    for field, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
+            assert isinstance(after.value, ast.Constant)
+            docs[field.target.id] = " ".join(str(after.value.value).split())
+    return docs
+
+
+def parts(hint: Any) -> Iterator[Any]:
+    """The classes and plain types a hint is made of."""
+    if get_origin(hint) in (Union, UnionType, tuple):
+        for part in get_args(hint):
+            yield from parts(part)
+    elif get_origin(hint) is Annotated:
+        yield from parts(get_args(hint)[0])
+    else:
+        yield hint
+
+
+def named(hint: Any) -> str:
+    """A hint as a reader of TOML would say it."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return named(get_args(hint)[0])
+    if origin is Literal:
+        return ", ".join(f'"{value}"' for value in get_args(hint))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(named(part) for part in get_args(hint) if part is not type(None)))
+    if origin is tuple:
+        inner = [part for part in get_args(hint) if part is not Ellipsis]
+        return f"list of {' or '.join(dict.fromkeys(named(part) for part in inner))}"
+    if dataclasses.is_dataclass(hint):
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    plain = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    return plain.get(getattr(hint, "__name__", ""), "table")
+
+
+def default(field: "dataclasses.Field[Any]") -> str:
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    if dataclasses.is_dataclass(value) or (isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value))):
+        names = [
+            getattr(v, "name", "") or getattr(v, "kind", "") for v in (value if isinstance(value, tuple) else (value,))
+        ]
+        return ", ".join(n for n in names if n) or "its defaults"
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value!r}`" if value not in ("", (), {}) else "none"
+
+
+def classes(start: type) -> list[type]:
+    """Every settings class reachable from one, in the order a reader meets them."""
+    found: list[type] = []
+    ahead = [start]
+    while ahead:
+        kind = ahead.pop(0)
+        if kind in found:
+            continue
+        found.append(kind)
+        hints = get_type_hints(kind, include_extras=True)
+        ahead += [p for f in dataclasses.fields(kind) for p in parts(hints[f.name]) if dataclasses.is_dataclass(p)]
+    return found
+
+
+def page() -> str:
+    lines = [HEAD]
+    for kind in classes(Experiment):
+        hints, docs = get_type_hints(kind, include_extras=True), field_docs(kind)
+        lines += [
+            f"## {kind.__name__}",
+            "",
+            inspect.cleandoc(kind.__doc__ or ""),
+            "",
+            "| key | is | default | |",
+            "| --- | --- | --- | --- |",
+        ]
+        for field in dataclasses.fields(kind):
+            cells = (f"`{field.name}`", named(hints[field.name]), default(field), docs.get(field.name, ""))
+            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE} is written")
