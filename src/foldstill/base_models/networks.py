@@ -31,7 +31,7 @@ class InputLayer(nn.Module):
     def forward(self, raw: Tensor) -> Tensor:
         """(B, C, H, W) or (B, C, T) of any dtype to float32."""
         shape = (-1,) + (1,) * (raw.ndim - 2)
-        x = (raw.float() - self.mean.view(shape)) / self.std.view(shape)
+        x = (raw.float() - self.mean.view(shape)).div_(self.std.view(shape))
         if self.resize is None or x.ndim != 4 or tuple(x.shape[2:]) == self.resize:
             return x
         smaller = self.resize[0] < x.shape[2] or self.resize[1] < x.shape[3]

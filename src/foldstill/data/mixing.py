@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from foldstill.data.draws import beta, check_share, images_only, inside, partners, rand, strip, where
+from foldstill.data.draws import beta, check_share, choose, images_only, inside, partners, rand, strip
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Mixup:
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
     ) -> tuple[Tensor, Mix | None]:
         keep = beta(x, self.alpha, generator)
-        keep = where(rand(x, generator) < self.p, keep, keep.new_ones(()))
+        keep = keep.where(rand(x, generator) < self.p, 1.0)
         partner = partners(x, generator, group_B)
         shape = (-1, *[1] * (x.ndim - 1))
         return x.lerp(x[partner], (1 - keep).view(shape)), _pairs(partner, keep)
@@ -89,7 +89,7 @@ class CutMix:
         else:
             pasted = strip(x, x.ndim - 1, cut, place[:, 0])
         keep = 1 - pasted.float().flatten(1).mean(dim=1)
-        return x[partner].where(pasted, x), _pairs(partner, keep)
+        return choose(pasted, x[partner], x), _pairs(partner, keep)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class SameClassCutMix:
         start = (torch.stack(starts).sum(dim=0) * columns).round()
         chosen = clear & (draw[:, 3] < self.p)
         pasted = inside(x, x.ndim - 1, start, (length * columns).round() * chosen)
-        return x[partner].where(pasted, x), None
+        return choose(pasted, x[partner], x), None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""Training on a CPU: fold jobs in processes (G6), channels-last steps (G7), the data share of an epoch (G8).
+
+Command: python benchmarks/bench_training.py [G6 G7 G8]
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import harness  # first: it pins the number of threads
+from foldstill.base_models import Recipe, TimmMember, train_members
+from foldstill.base_models.engine import fit
+from foldstill.base_models.inputs import DeviceInputs
+from foldstill.data.augment import Cutout, FrequencyMask, HorizontalFlip, Shift, TimeMask
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import make_plan
+from foldstill.data.labels import Labels
+from foldstill.data.mixing import CutMix
+
+CLASSES = 6
+
+
+def make_data(rows: int, height: int, width: int, channels: int = 4) -> Dataset:
+    rng = np.random.default_rng(0)
+    labels = Labels.from_hard(rng.integers(0, CLASSES, rows), classes=[str(c) for c in range(CLASSES)])
+    return Dataset(labels, {"image": rng.integers(0, 256, (rows, height, width, channels), dtype=np.uint8)})
+
+
+def g6() -> None:
+    """Ten (member, fold) jobs: processes of one thread each against one process with as many threads as cores."""
+    data = make_data(500, 32, 64)
+    plan = make_plan(data.labels, n_folds=5, test_share=0)
+    recipe = Recipe(epochs=4, batch_size=32)
+    members = [TimmMember(name, name, recipe=recipe) for name in ("test_efficientnet", "test_resnet")]
+    with tempfile.TemporaryDirectory() as root:
+        numbered = iter(range(1000))
+
+        def in_processes() -> Path:
+            folder = Path(root) / str(next(numbered))
+            train_members(members, data, plan, folder)
+            return folder
+
+        def in_one_process() -> Path:
+            """The same fits in turn, every operation spread over the cores."""
+            folder = Path(root) / str(next(numbered))
+            torch.set_num_threads(torch.get_num_interop_threads())
+            for member in members:
+                for fold in range(plan.n_folds):
+                    _fit(data, member, plan.training(fold))
+            torch.set_num_threads(1)
+            return folder
+
+        def same(ours: Path, _: Path) -> None:
+            """The weights do not depend on the number of processes."""
+            alone = Path(root) / "alone"
+            train_members(members, data, plan, alone, jobs=1)
+            for weights in sorted(alone.rglob("weights.safetensors")):
+                assert weights.read_bytes() == (ours / weights.relative_to(alone)).read_bytes(), weights
+
+        ratio = harness.side_by_side(
+            "G6 fold jobs in processes", ours=in_processes, baseline=in_one_process, same=same, repeats=3, clock="wall"
+        )
+    harness.floor(ratio, 1.1)
+
+
+def g7() -> None:
+    """One training step, images channels-last in memory against plain layout."""
+    ratios = []
+    for name in ("test_efficientnet", "test_resnet"):
+        torch.manual_seed(0)
+        images = torch.randn(32, 4, 64, 128)
+        target = torch.softmax(torch.randn(32, CLASSES), dim=1)
+
+        def step(
+            layout: torch.memory_format, name: str = name, images: torch.Tensor = images, target: torch.Tensor = target
+        ):
+            torch.manual_seed(0)
+            network = TimmMember("m", name).build(4, CLASSES, (64, 128)).body.to(memory_format=layout)
+            optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+            x = images.contiguous(memory_format=layout)
+
+            def run() -> float:
+                loss = torch.nn.functional.cross_entropy(network(x), target)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                return loss.item()
+
+            return run
+
+        def same(ours: float, theirs: float) -> None:
+            assert abs(ours - theirs) < 1e-4, (ours, theirs)
+
+        ratio = harness.side_by_side(
+            f"G7 channels-last step, {name}",
+            ours=step(torch.channels_last),
+            baseline=step(torch.contiguous_format),
+            same=same,
+            repeats=15,
+        )
+        ratios.append(ratio)
+    for ratio in ratios:
+        harness.floor(ratio, 1.1)
+
+
+def g8() -> None:
+    """What gathering, scaling and augmenting add to an epoch over one fixed batch trained again and again."""
+    data = make_data(1024, 64, 128)
+    heavy = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
+    network = TimmMember("m", "test_efficientnet").build(4, CLASSES, (64, 128))
+    inputs, target = DeviceInputs(data.views["image"]), data.labels.target_NC
+    batches = list(inputs.batches(torch.arange(1024).split(32)))
+    fixed = network.input(batches[0]).contiguous(memory_format=torch.channels_last)
+
+    def epoch(augment: tuple = heavy) -> None:
+        fit(
+            network,
+            inputs,
+            target,
+            np.ones(1024),
+            np.arange(1024),
+            Recipe(epochs=1, batch_size=32, augment=augment),
+            seed=0,
+            keep_scaling=True,
+        )
+
+    def epoch_of_one_batch() -> None:
+        """The same steps without gathering, scaling or augmenting."""
+        network.train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        target_BC = torch.from_numpy(target[:32]).float()
+        for _ in batches:
+            loss = torch.nn.functional.cross_entropy(network.body(fixed), target_BC)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+
+    ratio = harness.side_by_side(
+        "G8 epoch of one fixed batch", ours=epoch_of_one_batch, baseline=epoch, same=lambda _, __: None, repeats=7
+    )
+    print(f"G8 data and augmentation: {1 - 1 / ratio.median:.1%} of an epoch (goal 8 %, floor 15 %)")
+    if 1 - 1 / ratio.median > 0.15:
+        sys.exit("G8: more than 15 % of an epoch")
+
+
+def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
+    torch.manual_seed(0)
+    view = data.view(member.view)
+    network = member.build(view.shape[3], CLASSES, view.shape[1:3])
+    fit(network, DeviceInputs(view), data.labels.target_NC, np.ones(len(view)), rows, member.recipe, seed=0)
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or ["G6", "G7", "G8"]
+    start = time.perf_counter()
+    for name in wanted:
+        {"G6": g6, "G7": g7, "G8": g8}[name]()
+    print(f"{time.perf_counter() - start:.0f} s in all")
