@@ -121,6 +121,7 @@ def test_auto_refuses_settings_that_cannot_work() -> None:
         lambda: Auto(folds=1),
         lambda: Auto(level=1.0),
         lambda: Auto(ladder=(Average(),)),
+        lambda: Auto(ladder=()),
     ):
         with pytest.raises(StackError):
             make()

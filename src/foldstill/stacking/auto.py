@@ -4,7 +4,7 @@ N rows, C classes, A rungs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Book
 
 
-def ladder() -> tuple[Book, ...]:
+def default_ladder() -> tuple[Book, ...]:
     """The default rungs, simplest first: all cheap, so that the whole choice can be nested in every fold."""
     return (
         Recalibrated(),
@@ -75,8 +75,8 @@ class Auto:
     """Selects this combiner in an experiment file."""
     name: str = "auto"
     """Name in tables and folders."""
-    ladder: tuple[Book, ...] = ()
-    """Rungs after the plain average, simplest first; empty is the default ladder."""
+    ladder: tuple[Book, ...] = field(default_factory=default_ladder)
+    """Rungs after the plain average, simplest first."""
     folds: int = 5
     """Group folds of the choice, drawn inside the rows given."""
     level: float = 0.95
@@ -87,6 +87,8 @@ class Auto:
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise StackError(f"folds must be 2 or more, got {self.folds}: 5 is usual")
+        if not self.ladder:
+            raise StackError("the ladder must have a rung, or there is nothing to choose: leave it out for the default")
         if not 0.5 <= self.level < 1:
             raise StackError(f"level must be in [0.5, 1), got {self.level}: 0.95 is usual")
         names = [rung.name for rung in self.rungs]
@@ -96,7 +98,7 @@ class Auto:
     @property
     def rungs(self) -> tuple[Book, ...]:
         """The plain average and the ladder above it."""
-        return (Average(), *(self.ladder or ladder()))
+        return (Average(), *self.ladder)
 
     def fit(self, table: OOFTable) -> Chosen:
         rungs = self.rungs

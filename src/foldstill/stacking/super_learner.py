@@ -3,7 +3,7 @@
 van der Laan, Polley and Hubbard (2007). N rows, M members, C classes, L combiners of the library.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ Book = (
 )
 
 
-def library() -> tuple[Book, ...]:
+def default_library() -> tuple[Book, ...]:
     """The default library: the recalibrated average, and a few ways to leave it that err differently."""
     return (
         Recalibrated(),
@@ -85,8 +85,8 @@ class Super:
     """Selects this combiner in an experiment file."""
     name: str = "super"
     """Name in tables and folders."""
-    library: tuple[Book, ...] = ()
-    """Combiners to draw on; empty is the default library."""
+    library: tuple[Book, ...] = field(default_factory=default_library)
+    """Combiners to draw on."""
     mode: Literal["stack", "average", "best"] = "stack"
     """Convex weights by KL, equal weights of the best `keep`, or the best alone."""
     keep: int = 3
@@ -99,17 +99,14 @@ class Super:
     def __post_init__(self) -> None:
         if self.folds < 2 or self.keep < 1:
             raise StackError(f"folds must be 2 or more and keep 1 or more, got {self.folds} and {self.keep}")
-        names = [book.name for book in self.books]
+        if not self.library:
+            raise StackError("the library must hold a combiner: leave it out for the default")
+        names = [book.name for book in self.library]
         if len(set(names)) < len(names):
             raise StackError(f"the library must have different names, got {names}: give them a `name`")
 
-    @property
-    def books(self) -> tuple[Book, ...]:
-        """The library in use."""
-        return self.library or library()
-
     def fit(self, table: OOFTable) -> Shelf:
-        books = self.books
+        books = self.library
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
         held_out = [crossfit(book, table, folds=fold_N) for book in books]
         weight_L = np.zeros(len(books))
@@ -130,13 +127,13 @@ class Super:
 
     def restore(self, state: State) -> Shelf:
         weight_L = array(state, "weight")
-        if len(weight_L) != len(self.books):
+        if len(weight_L) != len(self.library):
             raise StackError(
-                f"the saved weights are for {len(weight_L)} combiners, the library has {len(self.books)}: fit again"
+                f"the saved weights are for {len(weight_L)} combiners, the library has {len(self.library)}: fit again"
             )
         kept = tuple(
             book.restore(within(f"combination{i}", state)) if weight_L[i] > 0 else None
-            for i, book in enumerate(self.books)
+            for i, book in enumerate(self.library)
         )
         return Shelf(weight_L, kept, text(state, "explanation"))
 
