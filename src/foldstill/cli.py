@@ -3,12 +3,15 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foldstill.errors import FoldstillError
 from foldstill.terminal import bars, console, spread
+
+if TYPE_CHECKING:
+    from foldstill.compare import Comparison
 
 app = typer.Typer(
     name="foldstill",
@@ -330,12 +333,14 @@ def doctor() -> None:
     console().print(examine())
 
 
-def _show(comparison: "object", report: Path) -> None:
-    from foldstill.compare import Comparison, arms_table
+def _show(comparison: "Comparison", report: Path) -> None:
+    from foldstill.compare.table import arms_table, strata_table
 
-    assert isinstance(comparison, Comparison)
     screen = console()
     screen.print(arms_table(comparison))
+    if (strata := strata_table(comparison)) is not None:
+        screen.print()
+        screen.print(strata)
     screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False)
     screen.print(f"Report: {report}", markup=False)
 

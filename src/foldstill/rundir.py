@@ -46,6 +46,10 @@ class RunDir:
     def combiner(self, name: str) -> Path:
         return self.stacking / name
 
+    def weights(self, name: str) -> Path:
+        """Member weights of a combination with their bootstrap intervals."""
+        return self.combiner(name) / "weights.json"
+
     @property
     def student(self) -> Path:
         return self.root / "student"

@@ -35,3 +35,29 @@ def arms_table(comparison: Comparison) -> "Table":
             style="dim" if d is None else "green" if sure and d.estimate < 0 else None,
         )
     return table
+
+
+def strata_table(comparison: Comparison) -> "Table | None":
+    """For each stratum the average and the best combination of its rows; None where there is one stratum.
+
+    The best of a stratum is picked on the rows it is shown for, so its interval is a little too kind.
+    """
+    from rich.table import Table
+
+    if len(comparison.strata) < 2:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("stratum", "rows", "groups", comparison.baseline, "best combination", "KL", "difference", "interval"):
+        table.add_column(title, justify="left" if title in ("stratum", "best combination") else "right", no_wrap=True)
+    combined = [arm for arm in comparison.arms if arm.kind in ("average", "combination") and arm.difference]
+    for place, stratum in enumerate(comparison.strata):
+        average = comparison[comparison.baseline].strata[place].scores["kl"]
+        row = [stratum.name, str(stratum.n_rows), str(stratum.n_groups), f"{average:.4f}"]
+        if combined:
+            best = min(combined, key=lambda arm: float(arm.strata[place].scores["kl"] or 0.0))
+            there = best.strata[place]
+            row += [best.name, f"{there.scores['kl']:.4f}"]
+            d = there.difference
+            row += ["", "one group"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
+        table.add_row(*row)
+    return table

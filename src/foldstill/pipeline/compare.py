@@ -15,9 +15,10 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
+from foldstill.machine import versions
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
-from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.arms import combination_arm, member_arms
 from foldstill.pipeline.stack import audit_run
 from foldstill.rundir import RunDir
@@ -51,13 +52,30 @@ def compare_stage(folder: RunDir) -> Comparison:
         arms = [*member_arms(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
         comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
     comparison.write(folder.root)
-    context = read_json(folder.provenance)["versions"] if folder.provenance.exists() else {}
+    weights = [record for path in sorted(folder.stacking.glob("*/weights.json")) for record in read_json(path)]
     findings = [
         {"check": f"{f.id} {f.name}", "verdict": f.verdict, "evidence": f.evidence, "cure": f.cure}
         for f in audit_run(folder).findings
     ]
-    write_report(comparison, folder.report, curves=_curves(folder), audit=findings, context=context)
+    write_report(
+        comparison,
+        folder.report,
+        curves=_curves(folder),
+        weights=weights or None,
+        audit=findings,
+        context=_provenance(folder, table),
+    )
     return comparison
+
+
+def _provenance(folder: RunDir, table: OOFTable) -> dict[str, Any]:
+    """What the comparison rests on: rows, digests, what was fitted where, versions."""
+    told = {
+        "fitted on": f"{len(table)} out-of-fold rows of {len(np.unique(table.labels.groups))} groups in {len(table.folds)} folds",
+        "labels digest": table.labels.digest,
+        "fold plan digest": table.plan_digest or "none: scores were imported",
+    }
+    return told | versions()
 
 
 def _combinations(folder: RunDir, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]) -> list[Arm]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import row_kl
 from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets, train_student
+from foldstill.distill.targets import explain_mix
 from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
@@ -117,6 +118,7 @@ def _lessons(run: Run) -> list[Lesson]:
     target, weight = mixed_targets(
         soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
     )
+    write_json(run.dir.student / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix)})
     arms = [(settings, target, weight, teachers)]
     if settings.without_teacher:
         alone = settings.untaught()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foldstill.errors import StackError
 from foldstill.experiment import StackingSettings, read_experiment
-from foldstill.files import digest
+from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
 from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport
@@ -19,6 +19,7 @@ from foldstill.pipeline.run import Report, run_dir, silent
 from foldstill.rundir import RunDir, combination_folder
 from foldstill.stacking import Combiner, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
+from foldstill.stacking.weight_intervals import weight_intervals
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,23 @@ def stack_stage(stacking: Stacking) -> str:
     for one, cross in zip(fitted, crossed, strict=True):
         place = folder.combiner(one.name)
         save(one, place)
+        if one.combiner.kind == "convex":
+            write_json(folder.weights(one.name), _weights(one, table))
         write_scores(one_arm(table.scores, one.name, cross.proba_NC), place / "oof.parquet")
         if test is not None:
             write_scores(one_arm(test, one.name, one.apply(test)), place / "test.parquet")
         stages[one.name].finish(kl_cross_fitted=cross.kl, explanation=one.explanation)
     explanations = [load(folder.combiner(c.name)).explanation for c in stacking.combiners]
     return " ".join(e for e in explanations if e)
+
+
+def _weights(fitted: Fitted, table: OOFTable) -> list[dict[str, float | str]]:
+    """One record a member: its weight and the interval over resampled groups."""
+    low_M, high_M = weight_intervals(fitted.combiner, table)
+    weight_M = np.zeros(len(table.members)) if fitted.weight_M is None else fitted.weight_M
+    names = ("arm", "member", "weight", "low", "high")
+    columns = zip(table.members, weight_M.tolist(), low_M.tolist(), high_M.tolist(), strict=True)
+    return [dict(zip(names, (fitted.name, *values), strict=True)) for values in columns]
 
 
 def refuse_leaks(report: AuditReport) -> None:
