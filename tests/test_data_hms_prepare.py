@@ -130,6 +130,16 @@ def test_changed_settings_and_changed_files_are_named(folder, tmp_path):
     prepare(folder, out, (SMALL,), force=True)
 
 
+def test_views_of_other_rows_never_share_a_cache(made, tmp_path):
+    prepare(made, tmp_path, (SMALL,), rows="recording")
+    with pytest.raises(DataError, match=r"holds views of other rows \(mel\)"):
+        prepare(made, tmp_path, (POWER,), rows="window")
+    assert len(Cache(tmp_path).rows()[0]) == len(Cache(tmp_path).views((SMALL,))["mel"])
+    prepare(made, tmp_path, (POWER,), rows="window", force=True)
+    with pytest.raises(DataError, match="is not in"):
+        Cache(tmp_path).views((SMALL,))
+
+
 def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
     files = sorted((folder / "train_eegs").glob("*.parquet"))
     rows = label_rows(HmsFolder(folder))

@@ -61,6 +61,15 @@ class Cache:
         """The array of an unfinished preparation."""
         return self.folder / f".{name}.part.npy"
 
+    def of_other_rows(self, table: str) -> list[str]:
+        """Names of the finished views whose rows are not those with this digest."""
+        return [n for n in self.finished() if read_json(self.sidecar_file(n))["made_from"]["table"] != table]
+
+    def finished(self) -> list[str]:
+        """Names of the views that are whole: their sidecar is written last."""
+        arrays = sorted(path.stem for path in self.folder.glob("[!.]*.npy"))
+        return [name for name in arrays if self.sidecar_file(name).exists()]
+
     def made(self, view: View, made_from: Mapping[str, Any]) -> bool:
         """Whether the view is there; raises DataError that names what differs where it was made from something else."""
         if not self.sidecar_file(view.name).exists():

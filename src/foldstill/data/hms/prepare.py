@@ -76,11 +76,16 @@ def prepare(
         raise DataError(
             f"rows = {rows!r} name no one recording, which EEG views need: use spectrogram views, or other rows"
         )
-    files = {"table": digest(table.digest), "files": _sizes(source, table)}
+    files = {"table": table.digest, "files": _sizes(source, table)}
     made_from = {view.name: {"format": FORMAT, "rule": rows, "view": spec(view), **files} for view in views}
     if force:
-        for name in names:
+        for name in {*names, *cache.of_other_rows(table.digest)}:
             cache.sidecar_file(name).unlink(missing_ok=True)
+    elif others := cache.of_other_rows(table.digest):
+        raise DataError(
+            f"{out} holds views of other rows ({', '.join(others)}), and views of one cache are read together: "
+            "prepare into another folder, or force it to be made again"
+        )
     todo = [view for view in views if not cache.made(view, made_from[view.name])]
     problems, unreadable, digests = ({}, set(), {}) if force else _earlier(cache)
     if todo:
@@ -290,7 +295,7 @@ def _finish(
             "rule": made_from[views[0].name]["rule"],
             "rows": len(table),
             "unreadable_rows": sorted(unreadable),
-            "views": sorted(path.stem for path in cache.folder.glob("*.npy")),
+            "views": cache.finished(),
             "sources": file_digest(cache.sources_file),
         },
     )
