@@ -4,7 +4,7 @@ import pytest
 from foldstill.errors import StackError
 from foldstill.oof import oof_table
 from foldstill.stacking.convex import Convex
-from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.logistic import Logistic
 from foldstill.stacking.weight_intervals import weight_intervals
 
 
@@ -44,4 +44,4 @@ def test_a_group_drawn_twice_counts_as_its_rows_twice(table):
 
 def test_a_combiner_without_weights_is_refused(table):
     with pytest.raises(StackError, match="no member weights"):
-        weight_intervals(Recalibrated(), table, resamples=2)
+        weight_intervals(Logistic(), table, resamples=2)

@@ -32,7 +32,7 @@ def weight_intervals(
         labels = replace(table.labels, sample_weight_N=table.labels.sample_weight_N * count_G[group_N])
         weight_M = fit(combiner, replace(table, labels=labels)).weight_M
         if weight_M is None:
-            raise StackError(f"{combiner.name} has no member weights: ask for those of convex or log_pool")
+            raise StackError(f"{combiner.name} has no member weights: ask for those of convex")
         drawn.append(weight_M)
     low_M, high_M = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low_M, high_M
