@@ -182,7 +182,7 @@ def g18() -> float:
     return exponent
 
 
-FLOORS = {"g9": (g9, 40), "g10": (g10, 12), "g12": (g12, 3.5), "g13": (g13, 1.8)}
+FLOORS = {"g9": (g9, 12), "g10": (g10, 12), "g12": (g12, 3.5), "g13": (g13, 1.8)}
 
 
 def main() -> None:
