@@ -11,6 +11,7 @@ from foldstill.distill.targets import (
     VotesOnly,
     average_teacher,
     class_permuted,
+    explain_mix,
     fit_pseudo_votes,
     fit_temperature,
     member_temperatures,
@@ -164,6 +165,18 @@ def test_the_calibrated_average_is_closer_to_the_truth_than_the_raw_one(rng):
     assert member_temperatures(table) == pytest.approx([3.0, 1.0], rel=0.15)
     raw, calm = (average_teacher(table, calibrated=yes).proba_NC for yes in (False, True))
     assert np.abs(calm - truth).mean() < 0.2 * np.abs(raw - truth).mean()
+
+
+def test_what_a_mix_made_of_a_teacher_is_told_in_a_sentence(rng):
+    q, votes = teacher_and_votes(rng, total=1)
+    labels, soft = Labels.from_votes(votes), soft_of(q)
+    assert explain_mix(soft, labels, DirichletMix()) == (
+        "average: no row has two votes, so the teacher's worth cannot be fitted: it counts as 4 votes"
+    )
+    assert explain_mix(soft, labels, DirichletMix(votes=2.5)) == "average: the teacher counts as 2.5 votes, as asked"
+    assert explain_mix(soft, labels, FixedMix(share=0.3)) == "average: the teacher has 30% of every target, as asked"
+    assert explain_mix(soft, labels, TeacherOnly()) == "average: the teacher alone"
+    assert explain_mix(soft, labels, VotesOnly()) == "the votes alone"
 
 
 def test_mix_settings_refuse_what_has_no_meaning():

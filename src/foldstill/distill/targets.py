@@ -188,6 +188,17 @@ def mixed_targets(
     return mix_votes(votes_NC, teacher_NC, mix, weight=weight)
 
 
+def explain_mix(soft: SoftTargets, labels: Labels, mix: Mix) -> str:
+    """One sentence on what `mixed_targets` makes of this teacher and these votes, for logs and cards."""
+    if isinstance(mix, DirichletMix):
+        if mix.votes is not None:
+            return f"{soft.teacher}: the teacher counts as {mix.votes:g} votes, as asked"
+        return f"{soft.teacher}: {fit_pseudo_votes(_votes_of(soft, labels), soft.proba_NC).says}"
+    if isinstance(mix, FixedMix):
+        return f"{soft.teacher}: the teacher has {mix.share:.0%} of every target, as asked"
+    return f"{soft.teacher}: the teacher alone" if isinstance(mix, TeacherOnly) else "the votes alone"
+
+
 def mix_votes(
     votes_NC: Float, teacher_NC: Float, mix: Mix, *, weight: TargetWeight = "effective"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
