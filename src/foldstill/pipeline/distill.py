@@ -4,6 +4,7 @@ N rows, C classes.
 """
 
 import multiprocessing
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,8 @@ def _lessons(run: Run) -> list[Lesson]:
     soft = _teacher(run, settings)
     teachers = None
     if settings.views != "identity":
+        if run.force:
+            shutil.rmtree(run.dir.teacher_bank, ignore_errors=True)
         of_members = table.select([m.name for m in run.experiment.member])
         teachers = view_teachers(
             run.dir.members,
