@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from foldstill.compare.arms import Cost
-from foldstill.distill.cost import count_macs, measure_cost, measure_latency, processor_name, total_cost
+from foldstill.distill.cost import count_macs, measure_cost, measure_latency, total_cost
 from foldstill.errors import DistillError
+from foldstill.machine import processor
 
 
 def tiny():
@@ -43,7 +44,7 @@ def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine(
     latency = measure_latency("eager", lambda: calls.append(0), 1, threads=1, repeats=5)
     assert len(calls) == 8
     assert 0 <= latency.p50_ms <= latency.p95_ms
-    assert latency.processor == processor_name() != ""
+    assert latency.processor == processor() != ""
     with pytest.raises(DistillError, match="2 repeats or more"):
         measure_latency("eager", lambda: None, 1, threads=1, repeats=1)
 

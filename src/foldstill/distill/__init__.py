@@ -1,5 +1,9 @@
 """A compact student that keeps what the ensemble knows: targets, training, cost, export. Imports no torch."""
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from foldstill.distill.onnx_file import OnnxStudent, predict_onnx
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import Student, distill, load_student, predict_student, train_student
@@ -28,3 +32,13 @@ __all__ = [
     "predict_student",
     "train_student",
 ]
+
+
+class _Callable(ModuleType):
+    """The package under the name of what it is for, so that `foldstill.distill(...)` works in a notebook."""
+
+    def __call__(self, *args: Any, **settings: Any) -> Student:
+        return distill(*args, **settings)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,16 +1,15 @@
 """What a prediction costs: parameters, multiply-accumulates, bytes, and latency with the machine it was measured on."""
 
-import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foldstill.compare.arms import Cost
 from foldstill.errors import DistillError
+from foldstill.machine import processor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,16 +27,6 @@ class Latency:
     processor: str
 
 
-def processor_name() -> str:
-    """The processor as its maker names it, or the machine type where nobody says."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def measure_latency(what: str, call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
     """Wall-clock latency of `call`, which must predict `rows` rows on `threads` threads; three calls warm up."""
     if repeats < 2:
@@ -50,7 +39,7 @@ def measure_latency(what: str, call: Callable[[], Any], rows: int, *, threads: i
         call()
         taken_ms.append((time.perf_counter() - start) * 1e3)
     p50, p95 = np.percentile(taken_ms, [50, 95])
-    return Latency(what, rows, float(p50), float(p95), threads, processor_name())
+    return Latency(what, rows, float(p50), float(p95), threads, processor())
 
 
 def count_macs(network: "nn.Module", example: "Tensor") -> int:

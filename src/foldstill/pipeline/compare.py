@@ -47,10 +47,12 @@ def compare_stage(folder: RunDir) -> Comparison:
             *_combinations(folder, "test.parquet", test.members, costs),
             *_students(folder, labels),
         ]
-        comparison = compare(arms, labels, rows="test", members=test.mean())
+        comparison = compare(arms, labels, rows="test", members=test.mean(), weight_N=labels.sample_weight_N)
     else:
         arms = [*member_arms(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
-        comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
+        comparison = compare(
+            arms, table.labels, rows="oof cross-fitted", members=table.scores, weight_N=table.labels.sample_weight_N
+        )
     comparison.write(folder.root)
     weights = [record for path in sorted(folder.stacking.glob("*/weights.json")) for record in read_json(path)]
     findings = [

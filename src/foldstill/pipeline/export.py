@@ -39,6 +39,8 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         files["student.pt2"] = "torch.export program, float32"
     arm = comparison[settings.name]
     assert arm.difference is not None, "the student is never the baseline"
+    alone = settings.untaught().name
+    gain = comparison.pair(settings.name, alone) if alone in {a.name for a in comparison.arms} else None
     votes = labels.total_N[taught]
     Card(
         name=f"{run.experiment.name}: {settings.name}",
@@ -48,10 +50,12 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
         data=f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes a row on average "
         f"({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}.",
-        scored_on=f"{len(test)} locked rows of {comparison.n_groups} groups that no fit, choice or calibration saw",
+        scored_on=f"{len(test)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration saw; only "
+        "whether a smaller precision is shipped was decided on them",
         scores=[
             Score("KL divergence", arm.kl),
             Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),
+            *([Score("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
             Score("accuracy", float(arm.scores["accuracy"] or 0.0)),
             Score("calibration error of the top class", float(arm.scores["ece"] or 0.0)),
         ],

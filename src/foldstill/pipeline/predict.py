@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.dataset import Inputs
+from foldstill.data.hms.submission import write_submission
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
 from foldstill.files import whole
@@ -21,19 +22,37 @@ from foldstill.stacking import load
 
 
 def predict_inputs(
-    target: Path, data: Path, out: Path, *, arm: str = "auto", onnx: Path | None = None, device: str = "auto"
+    target: Path,
+    data: Path,
+    out: Path,
+    *,
+    arm: str = "auto",
+    onnx: Path | None = None,
+    submission: Path | None = None,
+    device: str = "auto",
 ) -> ScoreTable:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
     `arm` is a member, a combination (applied to what each fold model says, then averaged) or a student; `onnx` is an
-    exported student, which needs no torch. `out` is .parquet, or .csv with one column a class.
+    exported student, which needs no torch. `out` is .parquet, or .csv with one column a class; with a sample `submission`
+    it is .csv in the sample's order and columns. A file named submission.csv takes the sample in the folder `data`.
     """
+    sample = data / "sample_submission.csv"
+    if submission is None and out.name == "submission.csv" and sample.exists():
+        submission = sample
     if out.suffix not in (".parquet", ".csv"):
         raise ExperimentError(f"predictions are written as .parquet or .csv, got {out.name}: name the file so")
+    if submission is not None and (out.suffix != ".csv" or not submission.is_file()):
+        raise ExperimentError(
+            f"a submission is a .csv in the form of a sample file, got {out.name} in the form of {submission}: "
+            "name the file so, and give the competition's sample_submission.csv"
+        )
     run = open_target(target, device=device)
     rows = run.experiment.data.inputs(data)
     scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
-    if out.suffix == ".parquet":
+    if submission is not None:
+        write_submission(scores.ids.tolist(), scores.proba_NMC[:, 0], submission, out, classes=scores.classes)
+    elif out.suffix == ".parquet":
         write_scores(scores, out)
     else:
         _write_csv(scores, out)
