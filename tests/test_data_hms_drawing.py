@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.data.hms.drawing import draw_eeg, draw_view, open_record, show_view
+from foldstill.data.hms.drawing import draw_eeg, draw_view, open_record
 from foldstill.data.hms.files import HmsFolder
 from foldstill.data.hms.source import HmsView
 from foldstill.data.hms.synthetic import write_synthetic_hms
@@ -22,8 +22,8 @@ def folder(tmp_path_factory) -> Path:
 def test_every_kind_of_view_is_drawn(folder, tmp_path, view: HmsView):
     from PIL import Image
 
-    sample = str(HmsFolder(folder).frame().eeg_id[0])
-    show_view(folder, sample, view, tmp_path / "view.png")
+    record, _ = open_record(HmsFolder(folder))
+    draw_view(view, record, tmp_path / "view.png")
     with Image.open(tmp_path / "view.png") as image:
         colours = image.convert("RGB").getcolors(2**24)
     assert len(colours) > 20

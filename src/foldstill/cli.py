@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foldstill.cli_hms import prepare, show_app, synth_hms
 from foldstill.errors import FoldstillError
 from foldstill.terminal import bars, console, spread
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
 app.add_typer(oof_app, name="oof")
+app.add_typer(show_app, name="show")
 
 
 class Device(StrEnum):
@@ -296,12 +298,15 @@ def predict(
     out: Annotated[Path, typer.Option(help="The scores to write (.parquet or .csv).")] = Path("predictions.parquet"),
     arm: Annotated[str, typer.Option(help="A member, a combination, student, or student-without-teacher.")] = "auto",
     onnx: Annotated[Path | None, typer.Option(help="An exported student instead; needs no torch.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="A sample_submission.csv to follow; --out submission.csv takes that of --data.")
+    ] = None,
     device: On = Device.AUTO,
 ) -> None:
     """Score new inputs with a member, a combination or the student of a run."""
     from foldstill.pipeline import predict_inputs
 
-    scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, device=device.value)
+    scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, submission=submission, device=device.value)
     console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}", markup=False)
 
 
@@ -333,6 +338,10 @@ def doctor() -> None:
     console().print(examine())
 
 
+app.command()(prepare)
+app.command()(synth_hms)
+
+
 def _show(comparison: "Comparison", report: Path) -> None:
     from foldstill.compare.table import arms_table, strata_table
 
@@ -347,7 +356,7 @@ def _show(comparison: "Comparison", report: Path) -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
-    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--classes", "--combiner", "--strata"}))
+    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--view"}))
     try:
         app(args=arguments)
     except FoldstillError as error:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foldstill.data.hms.files import HmsFolder, Split, read_eeg, read_spectrogram
+from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
 from foldstill.data.hms.image import View
 from foldstill.data.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.data.hms.record import Record
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 SIGNAL_NAMES = (*(f"{a}-{b}" for a, b in (*CHAIN_PAIRS, *MIDLINE_PAIRS)), "EKG")
 
 
-def open_record(folder: HmsFolder, sample: str, *, rows: LabelRule = "unique_votes") -> tuple[Record, LabelRows]:
-    """The signals of one sample, by its id or its recording's, and its row; raises DataError that shows what ids look like."""
+def open_record(folder: HmsFolder, sample: str = "", *, rows: LabelRule = "unique_votes") -> tuple[Record, LabelRows]:
+    """The signals of one sample, by its id or its recording's (the first when none is named), and its row.
+
+    Raises DataError that shows what ids look like.
+    """
     table = label_rows(folder, rows)
-    found = np.flatnonzero((table.ids_N == sample) | (table.recordings_N == sample))
+    found = np.flatnonzero((table.ids_N == sample) | (table.recordings_N == sample) | (sample == ""))
     if not len(found):
         raise DataError(
             f"no sample {sample!r} among {len(table)} of {folder.table}; ids are like {table.ids_N[:3].tolist()}"
@@ -39,13 +42,6 @@ def open_record(folder: HmsFolder, sample: str, *, rows: LabelRule = "unique_vot
         spectrogram_offset_s=float(row.spectrogram_offset_N[0]),
     )
     return record, row
-
-
-def show_view(folder: Path, sample: str, view: View, out: Path, *, split: Split = "train") -> None:
-    """Draw a view of one sample of an HMS folder into a PNG, titled with its id and votes."""
-    record, row = open_record(HmsFolder(folder, split), sample)
-    votes = "" if row.votes_NC is None else f", votes {' '.join(f'{v:g}' for v in row.votes_NC[0])}"
-    draw_view(view, record, out, title=f"{row.ids_N[0]}: {view.name}{votes}")
 
 
 def draw_view(view: View, record: Record, out: Path, *, title: str = "") -> None:

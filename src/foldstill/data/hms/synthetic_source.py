@@ -67,6 +67,14 @@ class SyntheticHmsData:
         labels = Labels.from_votes(np.stack(votes), ids=np.asarray(ids), groups=np.asarray(groups), classes=CLASSES)
         return Dataset(labels, {name: np.stack(rows) for name, rows in stored.items()})
 
+    def sample(self, name: str = "") -> tuple[str, Record, NDArray[np.int64]]:
+        """Id, signals and votes of one sample, the first when none is named; patients are made until it is found."""
+        for session in sessions(self.patients, self.seed, recordings=self.recordings):
+            for row_id, record, votes_C in _samples(session):
+                if name in ("", row_id):
+                    return row_id, record, votes_C
+        raise DataError(f"no sample {name!r} among {self.patients} patients: name an id of the data set, or none")
+
     def inputs(self, path: Path) -> Inputs:
         """The views of the test split of an HMS folder, real or synthetic."""
         return HmsData(folder=str(path), views=self.views).inputs(path)

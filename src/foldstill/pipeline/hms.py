@@ -1,0 +1,135 @@
+"""HMS from the command line: files to cached views, a synthetic HMS, and drawings of what members see."""
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from numpy.typing import NDArray
+
+from foldstill.data.hms.prepare import Prepared
+from foldstill.data.hms.rows import LabelRule
+from foldstill.data.hms.source import HmsData, HmsView
+from foldstill.data.hms.synthetic import write_synthetic_hms
+from foldstill.data.hms.synthetic_source import SyntheticHmsData
+from foldstill.errors import ExperimentError
+from foldstill.experiment import read_experiment
+from foldstill.pipeline.run import Report, silent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN_PROBLEMS = 20
+
+
+def prepare_views(
+    target: Path,
+    *,
+    cache: Path | None = None,
+    rows: LabelRule | None = None,
+    views: tuple[str, ...] = (),
+    jobs: int | None = None,
+    strict: bool = False,
+    force: bool = False,
+    report: Report = silent,
+) -> Prepared:
+    """Make the views of an experiment's data, or of an HMS folder with the views named by kind, each with its defaults.
+
+    Raises ExperimentError where the experiment's data is not in HMS files, or options contradict its [data] table.
+    """
+    from joblib import cpu_count
+
+    if target.suffix == ".toml":
+        data, root = read_experiment(target).data, target.parent
+        if not isinstance(data, HmsData):
+            raise ExperimentError(f'{target} has data of kind {data.kind!r}, which needs no preparation: "hms" does')
+        if cache is not None or rows is not None or views:
+            raise ExperimentError(f"cache, rows and views are said by [data] of {target}: leave the options out")
+    else:
+        root = Path()
+        data = HmsData(
+            folder=str(target.resolve()),
+            cache=str((cache or Path(HmsData.cache)).resolve()),
+            rows=rows or HmsData.rows,
+            views=tuple(view_of_kind(kind) for kind in views) or HmsData.views,
+        )
+    return data.prepare(
+        root,
+        jobs=jobs or cpu_count(),
+        strict=strict,
+        force=force,
+        on_progress=lambda done, total: report("prepare", done, total, f"{len(data.views)} views"),
+    )
+
+
+def problems_table(prepared: Prepared) -> "Table":
+    """What was wrong with the files, the first ones; the rest stand in the cache's problems.csv."""
+    from rich.table import Table
+
+    table = Table("file", "what", "detail", "")
+    for problem in prepared.problems[:SHOWN_PROBLEMS]:
+        table.add_row(problem.file, problem.what, problem.detail, "left out" if problem.fatal else "")
+    return table
+
+
+def synthesise(
+    out: Path, patients: int, seed: int, *, recordings: int, test_patients: int, report: Report = silent
+) -> None:
+    """Write a synthetic HMS in the competition's layout."""
+    write_synthetic_hms(
+        out,
+        patients,
+        seed,
+        recordings=recordings,
+        test_patients=test_patients,
+        on_progress=lambda done, total: report("patients", done, total, ""),
+    )
+
+
+def draw(target: Path, view: str, sample: str, out: Path) -> None:
+    """Draw one view of one sample into a PNG; the view `eeg` is the recording as an expert reads it.
+
+    `target` is an HMS folder, whose views are named by kind, or an experiment file, whose views are named by name; an
+    empty `sample` is the first.
+    """
+    from foldstill.data.hms.drawing import draw_eeg, draw_view, open_record
+    from foldstill.data.hms.files import HmsFolder
+
+    settings: HmsView | None
+    votes_C: NDArray[Any] | None
+    if target.suffix == ".toml":
+        data = read_experiment(target).data
+        if not isinstance(data, HmsData | SyntheticHmsData):
+            raise ExperimentError(f"{target} has data of kind {data.kind!r}: views are drawn of HMS data")
+        known = {v.name: v for v in data.views}
+        if view != "eeg" and view not in known:
+            raise ExperimentError(f"{target} has no view {view!r}: name one of {[*known, 'eeg']}")
+        settings = known.get(view)
+    else:
+        data = HmsData(folder=str(target.resolve()))
+        settings = None if view == "eeg" else view_of_kind(view)
+    if isinstance(data, SyntheticHmsData):
+        name, record, votes_C = data.sample(sample)
+    else:
+        record, row = open_record(HmsFolder(target.parent / data.folder), sample, rows=data.rows)
+        name, votes_C = str(row.ids_N[0]), None if row.votes_NC is None else row.votes_NC[0]
+    title = f"{name}: {view}" + ("" if votes_C is None else f", votes {' '.join(f'{v:g}' for v in votes_C)}")
+    if settings is None:
+        draw_eeg(record, out, title=f"{title}, 100 microvolts between lines")
+    else:
+        draw_view(settings, record, out, title=title)
+
+
+def view_of_kind(kind: str) -> HmsView:
+    """A view with its defaults, by its kind."""
+    kinds: dict[str, Callable[[], HmsView]] = {
+        each.kind: each
+        for each in get_args(get_args(HmsView)[0])
+        if all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(each))
+    }
+    if kind not in kinds:
+        raise ExperimentError(
+            f"no view of kind {kind!r} that needs no further settings: name one of {sorted(kinds)}, "
+            "or write an experiment file with [[data.views]]"
+        )
+    return kinds[kind]()

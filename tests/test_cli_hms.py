@@ -1,0 +1,166 @@
+"""HMS on the command line: from files or a seed to views, drawings and a submission."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foldstill.cli import main
+from foldstill.data.hms.montage import VOTE_COLUMNS
+
+SMALL = """
+[[data.views]]
+kind = "mel"
+n_mels = 16
+width = 32
+"""
+RUN = (
+    """
+name = "tiny"
+[data]
+kind = "synthetic_hms"
+patients = 8
+recordings = 2
+"""
+    + SMALL
+    + """
+[folds]
+n_folds = 2
+[recipe]
+epochs = 1
+batch_size = 4
+[[member]]
+name = "mel-cnn"
+network = "test_efficientnet"
+view = "mel"
+"""
+)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code of one command."""
+    monkeypatch.setattr(sys, "argv", ["foldstill", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def hms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic HMS of five patients; one EEG file is cut short."""
+    out = tmp_path_factory.mktemp("cli") / "hms"
+    with pytest.MonkeyPatch.context() as patch:
+        code = call(
+            patch, "synth-hms", out, "--patients", "5", "--recordings", "2", "--test-patients", "2", "--seed", "3"
+        )
+    assert code == 0
+    first = sorted((out / "train_eegs").iterdir())[0]
+    first.write_bytes(first.read_bytes()[:1000])
+    return out
+
+
+def of_file(folder: Path, hms: Path) -> Path:
+    path = folder / "hms.toml"
+    path.write_text(
+        f'name = "x"\n[data]\nkind = "hms"\nfolder = "{hms}"\ncache = "cache"\n{SMALL}'
+        '[[member]]\nname = "a"\nnetwork = "test_resnet"\nview = "mel"\n'
+    )
+    return path
+
+
+def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
+    hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from foldstill.experiment import read_experiment
+
+    path = of_file(tmp_path, hms)
+    assert call(monkeypatch, "prepare", path, "--jobs", "1") == 0
+    told = capsys.readouterr()
+    assert "prepare: done" in told.err
+    assert "cut short" in told.out
+    assert "left out" in told.out
+    with pytest.warns(UserWarning, match="could not be read and are left out"):
+        data = read_experiment(path).data.load(tmp_path)
+    assert data.view("mel").shape[1:] == (16, 32, 4)
+    before = (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns
+    assert call(monkeypatch, "prepare", path, "--jobs", "1", "-q") == 0
+    assert (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns == before
+
+
+def test_strict_stops_at_the_first_problem(
+    hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "prepare", of_file(tmp_path, hms), "--jobs", "1", "--strict", "-q") == 2
+    assert "prepare without strict" in capsys.readouterr().err
+
+
+def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "c"
+    assert call(monkeypatch, "prepare", hms, "--cache", cache, "--view", "mel", "raw_eeg", "--jobs", "1", "-q") == 0
+    assert sorted(p.name for p in cache.glob("*.npy")) == ["mel.npy", "raw_eeg.npy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("prepare", "{file}", "--rows", "window"), "leave the options out"),
+        (("prepare", "{run}"), "needs no preparation"),
+        (("prepare", "{hms}", "--view", "mell"), "no view of kind 'mell'"),
+        (("prepare", "nowhere"), "not an HMS folder"),
+        (("show", "view", "{run}", "kaggle"), "no view 'kaggle'"),
+        (("show", "view", "{hms}", "mel", "--sample", "7"), "no sample '7'"),
+        (("synth-hms", "{hms}"), "already holds an HMS"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...],
+    told: str,
+    hms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run.toml"
+    run.write_text(RUN)
+    places = {"file": of_file(tmp_path, hms), "run": run, "hms": hms}
+    assert call(monkeypatch, *(a.format(**places) for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("foldstill:")
+    assert told in error
+
+
+@pytest.mark.parametrize("view", ["mel", "eeg"])
+def test_views_are_drawn_of_synthetic_patients(view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = tmp_path / "run.toml", tmp_path / "drawn.png"
+    path.write_text(RUN)
+    assert call(monkeypatch, "show", "view", path, view, "--out", out) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, run = tmp_path / "run.toml", tmp_path / "run"
+    path.write_text(RUN)
+    assert call(monkeypatch, "train", path, "--out", run, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "oof", "build", run) == 0
+    sample = pd.read_csv(hms / "sample_submission.csv").iloc[::-1]
+    sample.to_csv(tmp_path / "sample.csv", index=False)
+    made = {}
+    for name, options in (("submission.csv", ()), ("mine.csv", ("--submission", tmp_path / "sample.csv"))):
+        out = tmp_path / name
+        assert call(monkeypatch, "predict", run, "--data", hms, "--arm", "mel-cnn", "--out", out, *options) == 0
+        made[name] = pd.read_csv(out)
+    assert list(made["submission.csv"].columns) == ["eeg_id", *VOTE_COLUMNS]
+    np.testing.assert_allclose(made["submission.csv"][list(VOTE_COLUMNS)].sum(axis=1), 1, atol=1e-12)
+    assert made["mine.csv"].eeg_id.tolist() == sample.eeg_id.tolist()
+    again = made["mine.csv"].iloc[::-1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, made["submission.csv"])
+    out = tmp_path / "x.parquet"
+    code = call(
+        monkeypatch, "predict", run, "--data", hms, "--arm", "mel-cnn", "--out", out, "--submission", tmp_path / "none"
+    )
+    assert code == 2
