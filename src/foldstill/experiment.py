@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_
 
 from pydantic import Discriminator
 
-from foldstill.base_models.specs import Member
+from foldstill.base_models.specs import Member, TimmMember
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.sources import DataSettings
@@ -85,7 +85,7 @@ class Experiment:
     """The name of the run folder."""
     data: Annotated[DataSettings, BY_KIND]
     """Where inputs and labels come from."""
-    member: tuple[Member, ...]
+    member: tuple[Annotated[Member, BY_KIND], ...]
     """The base models, each trained once a fold."""
     seed: int = 0
     """Every random number of the run derives from it."""
@@ -133,6 +133,7 @@ def parse_experiment(text: str, where: str) -> Experiment:
     except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"{where} is not valid TOML: {error}") from error
     _share_recipe(raw)
+    _default_kind(raw)
     try:
         # By way of JSON, where strictness still lets an array be a tuple.
         experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
@@ -158,6 +159,14 @@ def _share_recipe(raw: dict[str, Any]) -> None:
     for taker in takers:
         if isinstance(taker, dict) and isinstance(taker.get("recipe", {}), dict):
             taker["recipe"] = {**shared, **taker.get("recipe", {})}
+
+
+def _default_kind(raw: dict[str, Any]) -> None:
+    """A member without a kind is a timm network."""
+    members = raw.get("member")
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, dict):
+            member.setdefault("kind", TimmMember.kind)
 
 
 def _sentence(detail: "ErrorDetails", raw: Any) -> str:

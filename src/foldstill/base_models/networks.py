@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
+from foldstill.base_models.heads import Head
 from foldstill.base_models.specs import TimmMember
 from foldstill.errors import MemberError
 
@@ -74,7 +75,8 @@ def network_for(spec: TimmMember, in_channels: int, n_classes: int, size: Sequen
             spec.network,
             pretrained=spec.pretrained,
             in_chans=in_channels,
-            num_classes=n_classes,
+            # 0 leaves the pooled features, dropped out already, for a head of our own.
+            num_classes=n_classes if spec.temperature == "none" else 0,
             drop_rate=spec.drop_rate,
             **options,
         )
@@ -82,6 +84,8 @@ def network_for(spec: TimmMember, in_channels: int, n_classes: int, size: Sequen
         raise MemberError(f"member {spec.name!r}: {_why(spec, error)}") from error
     if spec.stem_stride is not None:
         _set_stem_stride(spec, body)
+    if spec.temperature != "none":
+        body = nn.Sequential(body, Head(body.head_hidden_size, n_classes, spec.temperature))
     network = Network(body, in_channels, spec.resize)
     if wanted:
         _try_size(spec, network, in_channels, wanted)
