@@ -128,6 +128,8 @@ def test_weights_of_rows_reach_every_mean(table, arms):
     )
     assert weighted["convex"].scores == pytest.approx(half["convex"].scores)
     assert weighted["convex"].difference.low == pytest.approx(half["convex"].difference.low)
+    carried = compare(arms, replace(labels, sample_weight_N=weight.astype(float)), resamples=50)
+    assert carried["convex"].difference == weighted["convex"].difference
 
 
 def test_the_size_curve_ends_in_single_members_and_in_the_average(table, comparison):

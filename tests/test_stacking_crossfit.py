@@ -127,6 +127,21 @@ def test_auto_refuses_settings_that_cannot_work() -> None:
             make()
 
 
+def test_auto_judges_by_the_sample_weights() -> None:
+    # Two thirds of the rows count for nothing; on the rest the members that are worse elsewhere are the better ones.
+    table = a_table(4, n=900, groups=60, spread=(0.2, 0.2, 3.0, 3.0))
+    counted_N = np.random.default_rng(0).random(len(table)) < 1 / 3
+    proba_NMC = np.where(counted_N[:, None, None], table.proba_NMC[:, ::-1], table.proba_NMC)
+    labels = replace(table.labels, sample_weight_N=counted_N.astype(float))
+    mixed = replace(table, scores=replace(table.scores, proba_NMC=proba_NMC), labels=labels)
+    chosen = Auto(folds=3, ladder=(Convex(),)).fit(mixed)
+    alone = Auto(folds=3, ladder=(Convex(),)).fit(mixed.take(counted_N))
+    assert chosen.choice == alone.choice == "convex"
+    assert chosen.weight_M[2:].sum() > 0.9
+    held_out = crossfit(Convex(), mixed)
+    assert held_out.kl == pytest.approx(held_out.row_kl_N[counted_N].mean())
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_auto_is_never_significantly_worse_than_the_average_on_new_groups(seed: int) -> None:
     made = synthetic("homog", rows=900, holdout_rows=900, seed=seed)

@@ -10,7 +10,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable, ScoreTable
-from foldstill.stacking import crossfit, fit
+from foldstill.stacking import convex, crossfit, fit
 from foldstill.stacking.averages import Average, Trimmed, geometric_mean, mean, median, trimmed_mean
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.features import STATISTICS, features, statistics
@@ -22,7 +22,7 @@ from foldstill.stacking.logistic import Logistic
 from foldstill.stacking.mlp import MLP, ce_plus_kl, report_mlp
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
-from foldstill.stacking.voted import columns_of, voted
+from foldstill.stacking.voted import Voted, columns_of, voted
 from test_stacking_contract import a_table
 
 TABLE = a_table(1)
@@ -61,6 +61,37 @@ def test_convex_weights_reach_the_optimum_and_prove_it() -> None:
     )
     assert loss(fitted.weight_M) <= reference.fun + 1e-6
     assert 0 <= fitted.combination.gap <= 1e-6
+
+
+def test_convex_weights_are_proved_with_every_row_though_the_curvature_is_that_of_a_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    exact, _ = simplex_minimum(entries)
+    # Sorted rows: the few are the worst sample of the rest that there is.
+    order = np.argsort(entries.proba_ED[:, 0], kind="stable")
+    entries = Voted(entries.proba_ED[order], entries.share_E[order])
+    monkeypatch.setattr(convex, "_FEW", 16)
+    found, gap = simplex_minimum(entries)
+    assert 0 <= gap <= 1e-6
+    assert entries.cross_entropy(found)[0] <= entries.cross_entropy(exact)[0] + 1e-6
+
+
+def test_copies_of_a_member_share_its_convex_weight_equally() -> None:
+    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    once, _ = simplex_minimum(entries)
+    copies = Voted(entries.proba_ED[:, [0, 1, 2, 3, 0]], entries.share_E)
+    twice, gap = simplex_minimum(copies)
+    assert gap <= 1e-6
+    np.testing.assert_allclose(twice[0], twice[4], atol=1e-4)
+    np.testing.assert_allclose([twice[0] + twice[4], *twice[1:4]], once, atol=1e-2)
+
+
+def test_rows_without_weight_do_not_count_for_convex_weights() -> None:
+    weight_N = (np.arange(len(TABLE)) % 2).astype(float)
+    weighted = replace(TABLE, labels=replace(TABLE.labels, sample_weight_N=weight_N))
+    odd = TABLE.take(weight_N > 0)
+    np.testing.assert_allclose(fit(Convex(), weighted).weight_M, fit(Convex(), odd).weight_M, atol=1e-9)
 
 
 def test_the_duality_gap_bounds_the_distance_to_the_optimum() -> None:

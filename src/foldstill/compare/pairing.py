@@ -49,12 +49,12 @@ def compare(
 
     `rows` says what is shown: locked test rows, or cross-fitted out-of-fold rows (nearly clean, not wholly: the members
     of other folds saw these labels). `members` are the member scores of the same rows: with them come the score against
-    the number of members, what an arm is worth in members, and the members' correlation. `weight_N` weights every mean.
+    the number of members, what an arm is worth in members, and the members' correlation. `weight_N` weights every mean; the labels' sample weights by default.
     Raises CompareError when names repeat, the baseline is missing or rows differ.
     """
     _check(arms, labels, rows, baseline, members)
     target_NC = labels.target_NC
-    weight = row_weights(weight_N, len(labels))
+    weight = row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels))
     losses = RowLosses(
         ids=labels.ids,
         groups=labels.groups,

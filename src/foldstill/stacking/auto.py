@@ -135,7 +135,10 @@ class Auto:
         if not rungs:
             return []
         difference_NA = loss_NA[:, list(rungs)] - loss_NA[:, [base]]
-        return paired_intervals(difference_NA, table.labels.groups, level=self.level, seed=self.seed)
+        labels = table.labels
+        return paired_intervals(
+            difference_NA, labels.groups, weight_N=labels.sample_weight_N, level=self.level, seed=self.seed
+        )
 
     def _sentence(
         self,

@@ -16,6 +16,11 @@ from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, State, array, require_members
 from foldstill.stacking.voted import Voted, columns_of, spread, voted
 
+_FEW = 16384
+"""Entries that the first Newton steps and every Hessian are made from."""
+_SHORTEST = 1e-6
+"""Part of a Newton step below which no descent is left but rounding."""
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -39,7 +44,7 @@ def restore_weighted(state: State) -> Weighted:
 
 @dataclass(frozen=True)
 class Convex:
-    """Weights >= 0 that sum to one and minimise KL to the vote shares (SLSQP with the exact gradient)."""
+    """Weights >= 0 that sum to one and minimise KL to the vote shares, exactly."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["convex"] = "convex"
@@ -60,36 +65,51 @@ class Convex:
         return restore_weighted(state)
 
 
-def simplex_minimum(entries: Voted, *, gap: float = 1e-6, rounds: int = 4) -> tuple[NDArray[np.float64], float]:
+def simplex_minimum(entries: Voted, *, gap: float = 1e-6, steps: int = 50) -> tuple[NDArray[np.float64], float]:
     """Weights on the simplex that minimise the cross-entropy, and the duality gap g.w - min(g) reached.
 
     The loss is convex, so the optimum lies within the gap (Frank and Wolfe, 1956; Jaggi, 2013, section 2): the result
-    carries its own certificate. SLSQP is started again from where it stopped until the gap is small enough.
+    carries its own certificate. Newton's method with a few entries first, then with the gradient of all of them and
+    still the Hessian of the few (Newton sketch: Pilanci and Wainwright, 2017): the gradient alone decides where it stops.
     """
-    from scipy.optimize import minimize
+    few = entries.thinned(_FEW)
+    weight_D = np.full(entries.proba_ED.shape[1], 1 / entries.proba_ED.shape[1])
+    reached = 0.0
+    for part in (few, entries):
+        loss, gradient_D = part.cross_entropy(weight_D)
+        for _ in range(steps):
+            reached = float(gradient_D @ weight_D - gradient_D.min())
+            if reached <= gap:
+                break
+            toward_D = _newton(weight_D, gradient_D, few.hessian(weight_D)) - weight_D
+            length = 1.0
+            while length > _SHORTEST:
+                trial_D = weight_D + length * toward_D
+                trial_loss, trial_gradient_D = part.cross_entropy(trial_D)
+                if trial_loss <= loss:
+                    break
+                length /= 2
+            else:
+                break
+            weight_D, loss, gradient_D = trial_D, trial_loss, trial_gradient_D
+    return weight_D, max(reached, 0.0)
 
-    n_columns = entries.proba_ED.shape[1]
-    weight_D = np.full(n_columns, 1 / n_columns)
-    if n_columns == 1:
-        return weight_D, 0.0
-    ones = np.ones(n_columns)
-    best, certified = weight_D, np.inf
-    for _ in range(rounds):
-        found = minimize(  # type: ignore[call-overload]
-            entries.cross_entropy,
-            weight_D,
-            jac=True,
-            method="SLSQP",
-            bounds=[(0.0, 1.0)] * n_columns,
-            constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: ones},
-            options={"ftol": 1e-12, "maxiter": 200},
-        )
-        weight_D = np.clip(found.x, 0, None)
-        weight_D /= weight_D.sum()
-        _, gradient_D = entries.cross_entropy(weight_D)
-        reached = float(gradient_D @ weight_D - gradient_D.min())
-        if reached < certified:
-            best, certified = weight_D, reached
-        if certified <= gap:
-            break
-    return best, max(certified, 0.0)
+
+def _newton(
+    weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64], hessian_DD: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The simplex point that minimises the quadratic model of the loss at `weight_D`.
+
+    Adding the sum of the weights to the loss makes its minimum over weights >= 0 sum to one (Kim, Carbonetto, Stephens
+    and Anitescu, 2020, proposition 3.2), so that the model is a non-negative least squares problem.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+    from scipy.optimize import nnls
+
+    # Members that say the same leave their shares open; the pull towards the present weights decides.
+    pull = 1e-9 * np.trace(hessian_DD) / len(weight_D)
+    root_DD = cholesky(hessian_DD + pull * np.eye(len(weight_D)))
+    right_D = solve_triangular(root_DD, hessian_DD @ weight_D + pull * weight_D - gradient_D - 1, trans="T")
+    found_D, _ = nnls(root_DD, right_D)
+    minimum_D: NDArray[np.float64] = found_D / found_D.sum()
+    return minimum_D

@@ -29,19 +29,20 @@ Progress = Callable[[int, int, str], None]
 class CrossFit:
     """Held-out scores of one combiner, aligned to the rows of the table, and the loss of each row.
 
-    `notes` is what the combination of each fold says of its choice (empty where it chooses nothing).
+    `weight_N` are the sample weights of the table's labels. `notes` is what the combination of each fold says of its choice (empty where it chooses nothing).
     """
 
     name: str
     proba_NC: Proba
     row_kl_N: NDArray[np.float64]
     fold_N: NDArray[np.int16]
+    weight_N: NDArray[np.float64]
     notes: tuple[str, ...] = ()
 
     @cached_property
     def kl(self) -> float:
-        """Mean over rows, in nats."""
-        return float(self.row_kl_N.mean())
+        """Mean over rows by their sample weights, in nats."""
+        return float(np.average(self.row_kl_N, weights=self.weight_N))
 
 
 def crossfit(combiner: Combiner, table: OOFTable, *, folds: Folds = None) -> CrossFit:
@@ -163,7 +164,8 @@ def _assembled(
     for fold, (part, _) in zip(np.unique(fold_N), parts, strict=True):
         proba_NC[fold_N == fold] = part
     losses = row_kl(target=table.labels.target_NC, proba=proba_NC)
-    return CrossFit(combiner.name, proba_NC, losses, fold_N, tuple(note for _, note in parts))
+    notes = tuple(note for _, note in parts)
+    return CrossFit(combiner.name, proba_NC, losses, fold_N, table.labels.sample_weight_N, notes)
 
 
 def _numbered_fold(

@@ -139,6 +139,6 @@ class Super:
 
 
 def _entries(table: OOFTable, proba_NLC: Float) -> Voted:
-    target_NC = table.labels.target_NC
+    target_NC = table.labels.weight_N()[:, None] * table.labels.target_NC
     row_E, class_E = np.nonzero(target_NC)
     return Voted(proba_NLC[row_E, :, class_E].astype(np.float32), target_NC[row_E, class_E] / len(table))

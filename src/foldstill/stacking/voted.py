@@ -42,12 +42,30 @@ class Voted:
             gradient_D -= (share_B / pooled_B) @ block_BD
         return loss, gradient_D
 
+    def hessian(self, weight_D: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The second derivatives of `cross_entropy`, P' diag(y / (P w)^2) P, (D, D)."""
+        hessian_DD = np.zeros((len(weight_D), len(weight_D)))
+        for start in range(0, len(self.share_E), BLOCK):
+            share_B = self.share_E[start : start + BLOCK]
+            block_BD = self.proba_ED[start : start + BLOCK].astype(np.float64)
+            block_BD *= (np.sqrt(share_B) / np.maximum(block_BD @ weight_D, EPS))[:, None]
+            hessian_DD += block_BD.T @ block_BD
+        return hessian_DD
+
+    def thinned(self, entries: int) -> "Voted":
+        """About this many entries, evenly spaced, with the same total share; all where there are no more."""
+        step = max(1, len(self.share_E) // entries)
+        if step == 1:
+            return self
+        share_E = self.share_E[::step]
+        return Voted(np.ascontiguousarray(self.proba_ED[::step]), share_E * (self.share_E.sum() / share_E.sum()))
+
 
 def voted(table: OOFTable, columns: Sequence[Sequence[int]], row_weight: RowWeight = "none") -> Voted:
     """The voted entries of a table; each column averages the members listed for it."""
     target_NC = table.labels.target_NC
-    row_E, class_E = np.nonzero(target_NC)
     weight_N = table.labels.weight_N(row_weight)
+    row_E, class_E = np.divmod(np.flatnonzero((target_NC > 0) & (weight_N > 0)[:, None]), target_NC.shape[1])
     share_E = target_NC[row_E, class_E] * (weight_N / weight_N.sum())[row_E]
     proba_ED = np.empty((len(row_E), len(columns)), np.float32)
     alone = all(len(column) == 1 for column in columns)
