@@ -1,0 +1,34 @@
+"""hillclimbers' hill climbing, step 0.01, on the flattened table: one row a (sample, class)."""
+
+import contextlib
+import io
+
+import numpy as np
+import pandas as pd
+from exchange import Fit, Predict, Problem, run
+from hillclimbers import climb_hill, partial
+
+
+def cross_entropy(target: pd.Series, proba: pd.Series, classes: int) -> float:
+    return -float((target * np.log(np.maximum(proba, 1e-7))).sum()) * classes / len(target)
+
+
+def climb(problem: Problem) -> Fit:
+    columns = [f"m{m}" for m in range(len(problem.proba_MNC))]
+    fitted, new = (
+        pd.DataFrame({c: p.ravel() for c, p in zip(columns, proba, strict=True)})
+        for proba in (problem.proba_MNC, problem.new_MNC)
+    )
+    truth = pd.DataFrame({"y": problem.target_NC.ravel()})
+    metric = partial(cross_entropy, classes=problem.target_NC.shape[1])
+
+    def fit() -> Predict:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = climb_hill(truth, fitted, new, "y", "minimize", metric, plot_hill=False)
+        return lambda: np.asarray(found).reshape(problem.new_MNC.shape[1:])
+
+    return fit
+
+
+if __name__ == "__main__":
+    run({"hill climbing 0.01": climb}, soft=True)

@@ -1,0 +1,28 @@
+"""phem's greedy ensemble selection, 50 steps, with KL to the vote shares as its metric.
+
+Its metrics are handed class numbers; the one here ignores them and closes over the shares.
+"""
+
+import numpy as np
+from exchange import Fit, Predict, Problem, run
+from phem.base_utils.metrics import make_metric
+from phem.methods.ensemble_selection.greedy_ensemble_selection import EnsembleSelection
+
+
+def select(problem: Problem) -> Fit:
+    members, target_NC, hard_N = [np.ascontiguousarray(p) for p in problem.proba_MNC], problem.target_NC, problem.hard_N
+
+    def cross_entropy(_: np.ndarray, proba_NC: np.ndarray) -> float:
+        return -(target_NC * np.log(np.maximum(proba_NC, 1e-7))).sum(axis=1).mean()
+
+    def fit() -> Predict:
+        metric = make_metric(cross_entropy, "cross_entropy", False, True, False, 0, requires_confidences=True)
+        found = EnsembleSelection([], 50, metric, n_jobs=1, random_state=0)
+        found.ensemble_fit(members, hard_N)
+        return lambda: problem.weighted(found.weights_)
+
+    return fit
+
+
+if __name__ == "__main__":
+    run({"greedy 50": select}, soft=True)
