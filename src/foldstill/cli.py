@@ -331,6 +331,35 @@ def export(
 
 
 @app.command()
+def tune(
+    path: Annotated[Path, typer.Argument(help="An experiment file with a [tune] table.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where trials are kept; runs/<name>-tune when not given.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The experiment file to write; FILE-tuned.toml when not given.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all; as the file says when not given.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Trials at once, in processes of one thread each.", min=1)] = 1,
+    device: On = Device.AUTO,
+    quiet: Quiet = False,
+) -> None:
+    """Search better settings of one member over a few folds. Goes on where it stopped; several processes may share it."""
+    from foldstill.pipeline.tune import tune as search
+
+    with bars(quiet=quiet) as report:
+        best = search(path, folder, out, trials=trials, jobs=jobs, device=device.value, report=report)
+    screen = console()
+    for field, value in best.values.items():
+        screen.print(f"{field} = {value}", markup=False)
+    screen.print(
+        f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. The rows that chose it flatter it a little; "
+        f"the locked test rows do not.\nNext: foldstill run {best.path}",
+        markup=False,
+    )
+
+
+@app.command()
 def doctor() -> None:
     """What this machine is, what foldstill will use of it, and what is missing."""
     from foldstill.machine import examine

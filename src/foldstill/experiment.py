@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_
 from pydantic import Discriminator
 
 from foldstill.base_models.specs import Member, TimmMember
+from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.sources import DataSettings
@@ -95,6 +96,8 @@ class Experiment:
     """Which combiners are fitted."""
     student: StudentSettings | None = None
     """The compact network that is taught; none when absent."""
+    tune: TuneSettings | None = None
+    """Which fields `foldstill tune` searches; a run ignores it."""
 
     __pydantic_config__: ClassVar = STRICT
 

@@ -9,7 +9,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NEEDED = ("torch", "timm", "scikit-learn", "lightgbm", "numpy", "pandas", "scipy", "pyarrow", "safetensors")
-OPTIONAL = {"onnx": "foldstill export", "onnxscript": "foldstill export", "onnxruntime": "foldstill predict --onnx"}
+OPTIONAL = {
+    "onnx": ("foldstill export", "onnx"),
+    "onnxscript": ("foldstill export", "onnx"),
+    "onnxruntime": ("foldstill predict --onnx", "onnx"),
+    "optuna": ("foldstill tune", "tune"),
+    "tomlkit": ("foldstill tune", "tune"),
+}
+"""What needs a package, and the extra that brings it."""
 
 
 def versions() -> dict[str, str]:
@@ -45,11 +52,11 @@ def examine() -> "Table":
     table.add_row("processor", processor(), f"{os.cpu_count()} cores: that many member x fold jobs at once on a CPU")
     for name in NEEDED:
         table.add_row(name, found.get(name, "missing"), "" if name in found else f"pip install {name}")
-    for name, use in OPTIONAL.items():
+    for name, (use, extra) in OPTIONAL.items():
         table.add_row(
             name,
             found.get(name, "not installed"),
-            f"only for {use}: pip install 'foldstill\\[onnx]'" * (name not in found),
+            f"only for {use}: pip install 'foldstill\\[{extra}]'" * (name not in found),
         )
     table.add_row("CUDA", *_cuda())
     return table

@@ -38,9 +38,10 @@ def train_members(
     jobs: int | None = None,
     device: str = "auto",
     force: bool = False,
+    folds: Sequence[int] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train every member on every fold into `folder/<member>/fold-<k>/`; what is finished is skipped.
+    """Train every member on every fold (or on these) into `folder/<member>/fold-<k>/`; what is finished is skipped.
 
     On a CPU `jobs` processes of one thread each share the data by memory map (default: one a core; 1 stays in this
     process); joblib's `parallel_config` chooses another backend. On a GPU all jobs run in this process. The same seed
@@ -52,6 +53,8 @@ def train_members(
     tell = on_progress or (lambda progress: None)
     pending = []
     for job in _jobs(members, dataset, plan, folder, seed):
+        if folds is not None and job.fold not in folds:
+            continue
         if _is_finished(job, force):
             tell(job.end())
         else:

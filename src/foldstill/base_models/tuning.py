@@ -1,0 +1,203 @@
+"""Settings of a search over an experiment's fields, and the study that remembers its trials on disk.
+
+Importing this imports neither torch nor Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from foldstill.data.hms.image import ByKind
+from foldstill.errors import FoldstillError, MemberError
+from foldstill.files import digest
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+_FORBID: dict[str, Any] = {"extra": "forbid"}
+
+Value = str | int | float | bool
+Score = Callable[[Mapping[str, Value], Callable[[int, float], None]], float]
+"""Values of the fields, and whom to tell (step, score so far), to a score that is better when lower."""
+
+ERROR = "error"
+"""Where a trial that failed keeps its sentence."""
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """A number between two others."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    field: str
+    """Its place in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
+    low: float
+    """The lowest value."""
+    high: float
+    """The highest value."""
+    log: bool = False
+    """Whether factors count rather than differences, as for learning rates."""
+    kind: Literal["float"] = "float"
+
+    def __post_init__(self) -> None:
+        _check_range(self.field, self.low, self.high, self.log)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def suggest(self, trial: Trial) -> Value:
+        return trial.suggest_float(self.field, self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """A whole number between two others, both included."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    field: str
+    """Its place in the file, such as recipe.epochs."""
+    low: int
+    """The lowest value."""
+    high: int
+    """The highest value."""
+    log: bool = False
+    """Whether factors count rather than differences."""
+    kind: Literal["int"] = "int"
+
+    def __post_init__(self) -> None:
+        _check_range(self.field, self.low, self.high, self.log)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def suggest(self, trial: Trial) -> Value:
+        return trial.suggest_int(self.field, self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    field: str
+    """Its place in the file, such as recipe.schedule."""
+    values: tuple[str | int | float | bool, ...]
+    """What it may be."""
+    kind: Literal["choice"] = "choice"
+
+    def __post_init__(self) -> None:
+        if len(set(map(repr, self.values))) < 2:
+            raise MemberError(f"search of {self.field}: values must hold 2 or more, got {list(self.values)}")
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return self.values
+
+    def suggest(self, trial: Trial) -> Value:
+        value = trial.suggest_categorical(self.field, self.values)
+        assert value is not None
+        return value
+
+
+Search = Annotated[FloatRange | IntRange | Choice, ByKind()]
+"""Told apart by `kind`."""
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What is tried for one member, and how long. `foldstill tune` reads it, a run ignores it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    search: tuple[Search, ...]
+    """The fields and what they may be, each with its `kind`."""
+    member: str = ""
+    """The member that is trained; the first when not given."""
+    folds: int = 2
+    """How many folds it is trained on; their held-out KL is what is minimised."""
+    trials: int = 20
+    """Trials in all, those of earlier or other processes on the same folder included."""
+    startup: int = 5
+    """Trials that are drawn at random and always finished; later ones are cut when worse than the median so far."""
+
+    def __post_init__(self) -> None:
+        fields = [each.field for each in self.search]
+        if not fields or len(set(fields)) < len(fields):
+            raise MemberError(f"tune.search must name different fields, got {fields}")
+        for name in ("folds", "trials", "startup"):
+            if getattr(self, name) < 1:
+                raise MemberError(f"tune.{name} must be 1 or more, got {getattr(self, name)}")
+
+
+def _check_range(field: str, low: float, high: float, log: bool) -> None:
+    if not low < high or (log and low <= 0):
+        raise MemberError(
+            f"search of {field}: low must be less than high{' and positive' if log else ''}, got {low} and {high}"
+        )
+
+
+def open_study(journal: Path, settings: TuneSettings) -> Study:
+    """The study in a journal file, made when it is not there; several processes may work on it at once.
+
+    The pruner (the median rule; Golovin et al., 2017, section 3.2.2) waits for `startup` finished trials, so whatever the
+    scores are, some trial is finished. A journal is lines of JSON: nothing in it is executed when it is read.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise MemberError("tuning needs Optuna: pip install 'foldstill[tune]'") from error
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name="foldstill",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=settings.startup),
+    )
+
+
+def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) -> None:
+    """One more trial: finished, cut short, or failed with its sentence; a trial that is interrupted does not count.
+
+    What trial number n draws depends on the seed, on n and on the trials before it, not on which process draws it.
+    """
+    from optuna import TrialPruned
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    trial = study.ask()
+    study.sampler = TPESampler(n_startup_trials=settings.startup, seed=int(digest(seed, trial.number), 16) % 2**32)
+
+    def tell(step: int, value: float) -> None:
+        trial.report(value, step)
+        if trial.should_prune():
+            raise TrialPruned
+
+    try:
+        value = score({each.field: each.suggest(trial) for each in settings.search}, tell)
+    except TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    except FoldstillError as error:
+        trial.set_user_attr(ERROR, str(error))
+        study.tell(trial, state=TrialState.FAIL)
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    else:
+        study.tell(trial, value)
+
+
+def n_finished(study: Study) -> int:
+    """Trials that count: finished, cut short, or failed by a mistake of their own."""
+    return sum(t.state.is_finished() and (t.state.name != "FAIL" or ERROR in t.user_attrs) for t in study.trials)
