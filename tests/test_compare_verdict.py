@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,12 @@ def test_a_teacher_that_adds_nothing_is_said_not_to_help():
     assert "distillation does not help here: with the teacher it differs by +0.0010 KL" in text
     helped = verdict(arms, baseline="average", teacher_gain=interval(-0.02, 0.004))
     assert helped.endswith("its teacher is worth 0.0200 KL (95 % interval 0.0160 to 0.0240).")
+    unsure = verdict(arms, baseline="average", teacher_gain=interval(-0.02, 0.03))
+    assert "that its teacher helps is not proved: with it the KL differs by −0.0200 KL" in unsure
+
+
+def test_a_single_member_that_does_better_alone_is_named():
+    arms = [AVERAGE, arm("pool", "combination", 0.47, -0.03), arm("best_member", "member", 0.46, -0.04)]
+    assert "alone" not in verdict(arms, baseline="average")
+    chosen = [*arms[:2], replace(arms[2], chosen="resnet")]
+    assert verdict(chosen, baseline="average").endswith("One member alone, resnet, scores lower still (0.4600).")

@@ -12,35 +12,7 @@ from foldstill.experiment import parse_experiment
 from foldstill.oof import read_scores, read_table
 from foldstill.pipeline import Run, open_run, open_target, predict_inputs, run_all
 
-SMOKE = """
-name = "smoke"
-[data]
-kind = "digits"
-rows = 240
-size = 16
-[folds]
-n_folds = 2
-test_share = 0.3
-[recipe]
-epochs = 1
-batch_size = 32
-[[member]]
-name = "resnet"
-network = "test_resnet"
-[[member]]
-name = "efficientnet"
-network = "test_efficientnet"
-[[stacking.combiner]]
-kind = "average"
-[[stacking.combiner]]
-kind = "recalibrated"
-[[stacking.combiner]]
-kind = "convex"
-[student]
-network = "test_resnet"
-teacher = "recalibrated"
-"""
-# 240 rows of 10 classes in 20 groups: the fewest with which every training set has every class.
+SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
 
 def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:

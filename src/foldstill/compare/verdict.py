@@ -31,7 +31,7 @@ def verdict(
     A gain counts when the interval excludes zero and the p-value does so after Holm's correction over all arms.
     `teacher_gain` is the student's KL minus that of the same student without a teacher.
     """
-    parts = [_combinations(arms, baseline, level)]
+    parts = [_combinations(arms, baseline, level), *_single(arms)]
     student = next((arm for arm in arms if arm.kind == "student"), None)
     if student is not None:
         parts.append(_student(student, arms, baseline, teacher_gain))
@@ -78,6 +78,14 @@ def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
     return f"Nothing here beats {average}: the nearest, {best}, differs by {_signed(difference)}."
 
 
+def _single(arms: Sequence[ArmScore]) -> list[str]:
+    """A word on the best single member where it, chosen off these rows, does better than every combination."""
+    single = next((arm for arm in arms if arm.kind == "member" and arm.chosen is not None), None)
+    if single is None or single.kl >= min(arm.kl for arm in arms if arm.kind in ("average", "combination")):
+        return []
+    return [f"One member alone, {single.chosen}, scores lower still ({single.kl:.4f})."]
+
+
 def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher_gain: Interval | None) -> str:
     difference = student.difference
     assert difference is not None, "a student is never the baseline"
@@ -92,6 +100,8 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
         return text + "."
     if teacher_gain.high < 0:
         return f"{text}; its teacher is worth {_size(teacher_gain)}."
+    if teacher_gain.estimate < 0:
+        return f"{text}; that its teacher helps is not proved: with it the KL differs by {_signed(teacher_gain)}."
     return f"{text}; distillation does not help here: with the teacher it differs by {_signed(teacher_gain)}."
 
 

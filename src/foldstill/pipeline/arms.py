@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, Cost
+from foldstill.compare.arms import Kind
 from foldstill.distill.cost import total_cost
 from foldstill.oof.table import ScoreTable
 from foldstill.stacking import Fitted
@@ -26,12 +27,16 @@ def combination_arm(
         given = dict(zip(fitted.members, fitted.weight_M.tolist(), strict=True))
         weight_M = np.asarray([given.get(m, 0.0) for m in members])
     needed = [m for i, m in enumerate(members) if weight_M is None or weight_M[i] > 0]
+    kinds: dict[str, Kind] = {"average": "average", "best_member": "member"}
+    chosen = getattr(fitted.combination, "choice", None)
+    if fitted.combiner.kind == "best_member" and len(needed) == 1:
+        chosen = needed[0]
     return Arm(
         fitted.name,
-        "average" if fitted.combiner.kind == "average" else "combination",
+        kinds.get(fitted.combiner.kind, "combination"),
         proba_NC,
         cost=total_cost(costs[m] for m in needed) if costs and all(m in costs for m in needed) else None,
         note=fitted.explanation,
         weight_M=weight_M,
-        chosen=getattr(fitted.combination, "choice", None),
+        chosen=chosen,
     )
