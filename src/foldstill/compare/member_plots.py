@@ -151,7 +151,7 @@ def curves_plot(curves: Records) -> Figure | None:
     return Figure(
         "curves",
         "Learning curves",
-        "Blue: KL on the held-out fold. Grey: training loss. One line a fold.",
+        "Grey: training loss. Blue, where training may stop early: KL on the inner split that decides. One line a fold.",
         page.svg,
-        **numbers(("member", "fold", "epoch", "training loss", "held-out KL"), table),
+        **numbers(("member", "fold", "epoch", "training loss", "KL on the inner split"), table),
     )

@@ -237,6 +237,8 @@ def cost_plot(comparison: Comparison) -> Figure | None:
     panels = [what for what, points in priced.items() if len(points) > 1]
     if not panels:
         return None
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
     with drawing("cost", WIDTH, 3.3, columns=len(panels), sharey=True) as page:
         for axes, what in zip(page.axes, panels, strict=True):
             points = sorted(priced[what], key=lambda point: (point[1], point[0].kl))
@@ -267,6 +269,11 @@ def cost_plot(comparison: Comparison) -> Figure | None:
                     ha="right" if left else "left",
                 )
             axes.set(xscale="log", xlabel=titles[what])
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.xaxis.set_major_formatter(
+                StrMethodFormatter("{x:g}") if what == "latency_1_ms" else EngFormatter(sep="")
+            )
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.18, y=0.15)
         page.axes[0].set_ylabel("KL")
     rows = [
