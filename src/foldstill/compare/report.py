@@ -29,7 +29,7 @@ _ROWS = {
 
 def write_report(
     comparison: Comparison,
-    path: Path,
+    path: Path | str,
     *,
     curves: Records | None = None,
     weights: Records | None = None,
@@ -83,7 +83,7 @@ def write_report(
         audit=list(audit or ()),
         context=dict(context or {}),
     )
-    write_text(path, html)
+    write_text(Path(path), html)
 
 
 def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
