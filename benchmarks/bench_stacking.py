@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from math import log
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -166,23 +167,48 @@ def g13() -> harness.Ratio:
 
 
 def g18() -> float:
-    """Exponent of the time of one evaluation (loss and gradient of convex weights) from 100,000 to 1,000,000 rows."""
-    weight_M = np.full(MEMBERS, 1 / MEMBERS)
+    """Exponent of the time of one evaluation (loss and gradient of convex weights) from 100,000 to 1,000,000 rows.
+
+    And the time and memory of whole fits, up to 1,000,000 rows of 50 members.
+    """
     fastest = []
-    for rows in (100_000, 1_000_000):
-        entries = voted(votes_table(rows), columns_of([str(m) for m in range(MEMBERS)], tied=False))
+    for rows, members in ((100_000, MEMBERS), (1_000_000, MEMBERS), (1_000_000, 50)):
+        table = votes_table(rows, members)
+        assert len(table.labels.target_NC) == rows  # made once, and part of the table
+        start = time.process_time()
+        entries, taken = peak_growth(lambda table=table: voted(table, columns_of(table.members, tied=False)))
+        (_, gap), solving = peak_growth(lambda entries=entries: simplex_minimum(entries))
+        print(
+            f"G18: {rows:,} x {members}: {time.process_time() - start:.3f} CPU-s, gap {gap:.1e}; table "
+            f"{(table.proba_NMC.nbytes + table.labels.target_NC.nbytes) / 2**20:.0f} MB, entries with votes {taken:.0f} MB, "
+            f"solving {solving:.0f} MB"
+        )
+        weight_M = np.full(members, 1 / members)
         seconds = []
         for _ in range(7):
             start = time.process_time()
             entries.cross_entropy(weight_M)
             seconds.append(time.process_time() - start)
         fastest.append(min(seconds))
+        del table, entries
     exponent = log(fastest[1] / fastest[0]) / log(10)
     print(f"G18: {fastest[0] * 1e3:.2f} ms an evaluation at 100k rows, {fastest[1] * 1e3:.2f} ms at 1M: {exponent:.2f}")
     return exponent
 
 
-FLOORS = {"g9": (g9, 12), "g10": (g10, 12), "g12": (g12, 3.5), "g13": (g13, 1.8)}
+def peak_growth(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What `work` gives, and by how many MB the resident memory grew at its peak (Linux)."""
+
+    def status(key: str) -> float:
+        [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+        return int(line.split()[1]) / 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = status("VmRSS")
+    return work(), status("VmHWM") - before
+
+
+FLOORS = {"g9": (g9, 40), "g10": (g10, 12), "g12": (g12, 3.5), "g13": (g13, 1.8)}
 
 
 def main() -> None:

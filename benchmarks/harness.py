@@ -4,7 +4,6 @@ A benchmark imports this module before numpy or torch, because it pins the numbe
 the pair-by-pair ratios of CPU time (user + system, children included), which a busy machine moves far less than wall time.
 """
 
-# ruff: noqa: E402
 import os
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
