@@ -39,7 +39,7 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class _Tuning:
+class Tuning:
     """One search, as every process that works on it holds it."""
 
     text: str
@@ -89,9 +89,9 @@ def tune(
     _LOADED.clear()
     base = read_experiment(path)
     folder = folder or Path("runs") / f"{base.name}-tune"
-    tuning = _Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, folder, device)
+    tuning = Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, folder, device)
     settings = tuning.settings
-    _check_search(tuning, base, settings)
+    check_search(tuning, base, settings)
     study = tuning.study()
     _same_search(study, tuning, base)
     wanted = trials or settings.trials
@@ -164,7 +164,7 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
     return names.index(settings.member) if settings.member else 0
 
 
-def _check_search(tuning: _Tuning, base: Experiment, settings: TuneSettings) -> None:
+def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
     """Every end of every range must be a valid experiment, change the member or its data, and not change the folds."""
     index = _member_index(base, settings)
     if settings.folds > base.folds.n_folds and not base.folds.path:
@@ -184,7 +184,7 @@ def _check_search(tuning: _Tuning, base: Experiment, settings: TuneSettings) -> 
             )
 
 
-def _same_search(study: "Study", tuning: _Tuning, base: Experiment) -> None:
+def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
     """A journal holds trials of one experiment only, because those of another cannot be compared."""
     from foldstill.base_models.checkpoint import changes
 
@@ -219,7 +219,7 @@ def _load(data: DataSettings, root: Path) -> Dataset:
     return dataset
 
 
-def _work(tuning: _Tuning, wanted: int) -> None:
+def _work(tuning: Tuning, wanted: int) -> None:
     """One trial, unless other processes were faster."""
     study, base, settings = tuning.study(), tuning.base, tuning.settings
     if n_finished(study) >= wanted:
@@ -228,7 +228,7 @@ def _work(tuning: _Tuning, wanted: int) -> None:
 
 
 def _score(
-    tuning: _Tuning,
+    tuning: Tuning,
     base: Experiment,
     settings: TuneSettings,
     values: Mapping[str, Value],
@@ -300,7 +300,7 @@ def _write_trials(study: "Study", path: Path) -> None:
             writer.writerow([t.number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)])
 
 
-def _tuned_text(tuning: _Tuning, settings: TuneSettings, best: "FrozenTrial", trials: int) -> str:
+def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", trials: int) -> str:
     import tomlkit
 
     document = tomlkit.parse(with_values(tuning.text, best.params))
