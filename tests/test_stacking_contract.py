@@ -22,6 +22,7 @@ from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic, linear_logits
 from foldstill.stacking.mlp import MLP
+from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 
@@ -41,6 +42,8 @@ COMBINERS: tuple[Combiner, ...] = (
     Convex(),
     Convex(name="convex_tied", tied=True, row_weight="log1p"),
     Greedy(picks=10, bags=3),
+    Pruned(budget=2),
+    Recalibrated(name="pruned_recal", of=Pruned(budget=3, costs=(("m0", 2.0),))),
     LogPool(),
     LogPool(name="log_pool_tied", tied=True, row_weight="clamp"),
     Gated(folds=2),

@@ -20,6 +20,7 @@ from foldstill.stacking.greedy import Greedy, greedy_picks
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic
 from foldstill.stacking.mlp import MLP, ce_plus_kl, report_mlp
+from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.voted import Voted, columns_of, voted
@@ -124,6 +125,32 @@ def test_greedy_picks_are_those_of_full_recomputation() -> None:
         trials = [PROBA_NMC[:, [*picks, m]].mean(axis=1) for m in range(4)]
         picks.append(int(np.argmin([row_kl(target=TARGET_NC, proba=t).mean() for t in trials])))
     assert greedy_picks(entries, 12, start=1, allowed=np.arange(4)) == picks
+
+
+def test_pruning_keeps_the_members_that_are_best_together_within_the_budget() -> None:
+    def kl(members: list[int]) -> float:
+        return float(row_kl(target=TARGET_NC, proba=PROBA_NMC[:, members].mean(axis=1)).mean())
+
+    for budget in (1, 2, 3):
+        weight_M = fit(Pruned(budget=budget), TABLE).weight_M
+        kept = np.flatnonzero(weight_M).tolist()
+        assert len(kept) <= budget
+        np.testing.assert_allclose(weight_M[kept], 1 / len(kept))
+        assert kl(kept) <= min(kl([m]) for m in range(4)) + 1e-6
+        assert all(kl(kept) <= kl([*kept, m]) + 1e-6 for m in range(4) if len(kept) < budget and m not in kept)
+
+
+def test_pruning_counts_what_members_cost() -> None:
+    best = int(np.argmax(fit(Pruned(budget=1), TABLE).weight_M))
+    dear = fit(Pruned(budget=1, costs=((f"m{best}", 1.5),)), TABLE).weight_M
+    assert dear[best] == 0
+    assert dear.max() == 1
+    with pytest.raises(StackError, match=r"no member fits a budget of 0\.5"):
+        Pruned(budget=0.5).fit(TABLE)
+    with pytest.raises(StackError, match="'cnn9'"):
+        Pruned(costs=(("cnn9", 2.0),)).fit(TABLE)
+    with pytest.raises(StackError, match="must be positive"):
+        Pruned(costs=(("m0", 0.0),))
 
 
 def test_recalibration_finds_the_temperature_and_bias_that_were_applied() -> None:

@@ -17,9 +17,11 @@ from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, log_proba
 from foldstill.stacking.combiner import Combination, Proba, State, array, nested, within
 from foldstill.stacking.convex import Convex
+from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.loglinear import minimise_kl
+from foldstill.stacking.pruned import Pruned
 
-Pool = Average | Geometric | Median | Trimmed | Convex
+Pool = Average | Geometric | Median | Trimmed | Convex | Greedy | Pruned
 
 SLOPE_BOUNDS = (0.1, 10.0)
 """Inverse temperatures allowed."""

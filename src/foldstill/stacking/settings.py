@@ -11,6 +11,7 @@ from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic
 from foldstill.stacking.mlp import MLP
+from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 
@@ -23,6 +24,7 @@ CombinerSettings = (
     | Recalibrated
     | Convex
     | Greedy
+    | Pruned
     | LogPool
     | Gated
     | Logistic
