@@ -1,6 +1,6 @@
 """Stacking at scale, side by side: G9 convex weights, G10 greedy, G12 LightGBM on soft labels, G13 MLP epoch, G18 growth.
 
-    PYTHONPATH=src python benchmarks/bench_stacking.py [g9 g10 g12 g13 g18] [--check]
+    PYTHONPATH=src python benchmarks/bench_stacking.py [--only g9 g10 g12 g13 g18] [--check]
 
 Six classes, 15 members, votes of few annotators (about 37 % of the entries have a vote). `--check` exits with 1 below a
 floor. CPU time of this process, one thread, A and B in turn.
@@ -213,11 +213,11 @@ FLOORS = {"g9": (g9, 40), "g10": (g10, 12), "g12": (g12, 3.5), "g13": (g13, 1.8)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("which", nargs="*", default=[*FLOORS, "g18"], choices=[*FLOORS, "g18"])
+    parser.add_argument("--only", nargs="+", default=[*FLOORS, "g18"], choices=[*FLOORS, "g18"])
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for name in options.which:
+    for name in options.only:
         if name == "g18":
             exponent = g18()
             if options.check and exponent > 1.3:

@@ -23,6 +23,7 @@ from foldstill.stacking.gated import Gated
 from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic, linear_logits
+from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 
@@ -34,6 +35,7 @@ CHEAP: tuple[Combiner, ...] = (
     Recalibrated(name="convex_tied+recal", of=Convex(tied=True)),
     LogPool(name="log_pool_tied", tied=True),
     Greedy(),
+    *(Recalibrated(name=f"best_{n}+recal", of=Pruned(budget=n)) for n in (1, 3, 5, 10)),
     Gated(),
 )
 DEAR: tuple[Combiner, ...] = (

@@ -1,6 +1,6 @@
 """What `auto` does against the plain average on tables of other kinds than HMS, all judged on rows it was not fitted to.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/real_tables.py FOLDER [cifar10h sleep rsna synthetic]
+    OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/real_tables.py FOLDER [--only cifar10h sleep rsna synthetic]
 
 `FOLDER` holds cifar10h/{cifar10h,model_probs}.npz, sleep_dodh/dodh.npz and rsna2023_oof/*.parquet; `synthetic` needs none
 of it. Exits with 1 where `auto` is significantly worse than the average, or a duplicate is not named.
@@ -120,12 +120,12 @@ TABLES = {"cifar10h": cifar10h, "sleep": sleep, "rsna": rsna, "synthetic": clean
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("tables", nargs="*", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--only", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     worse: list[str] = []
     print(f"{'':30s}" + "".join(f"{arm.name:>15s}" for arm in ARMS) + "   auto against the average")
-    for name in options.tables:
+    for name in options.only:
         for title, kl_A, gains, chosen in TABLES[name](options.folder, options.jobs):
             last = gains[-1]
             told = f"{last.estimate:+.4f} [{last.low:+.4f}, {last.high:+.4f}] {chosen}"
