@@ -373,3 +373,43 @@ def test_new_rows_must_look_like_the_trained_ones(trained, data):
         predict_members(folder, [SMALL], {"eeg": np.zeros((2, 8, 8, 3), np.uint8)}, classes)
     with pytest.raises(MemberError, match="no trained fold"):
         predict_members(folder, [KINDS[1]], {"image": data.views["image"]}, classes)
+
+
+WINDOWS = replace(SMALL, recipe=Recipe(epochs=3, batch_size=4, sampling="one_each"))
+
+
+@pytest.fixture(scope="module")
+def windows(data):
+    """Rows are windows of 18 recordings of one to nine windows."""
+    units = np.asarray([f"r{i}" for i in np.searchsorted(np.cumsum(np.tile(range(1, 10), 2)), np.arange(N), "right")])
+    labels = replace(data.labels, groups=units)
+    return replace(data, labels=labels, units_N=units)
+
+
+def test_one_row_of_each_unit_is_trained_on_and_every_row_is_scored(windows, tmp_path, monkeypatch):
+    """A recording of many labels counts as one of few, and what is scored is never drawn."""
+    from foldstill.base_models import engine
+
+    plan, drawn = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped"), []
+    draw = engine.one_of_each
+    monkeypatch.setattr(engine, "one_of_each", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    train_members([WINDOWS], windows, plan, tmp_path, jobs=1)
+    assert len(drawn) == 2 * 3
+    for fold in range(2):
+        units = set(windows.units_N[plan.training(fold)])
+        for rows in drawn[3 * fold : 3 * fold + 3]:
+            assert sorted(windows.units_N[rows]) == sorted(units)
+            assert set(rows) <= set(plan.training(fold))
+        assert len({tuple(rows) for rows in drawn[3 * fold : 3 * fold + 3]}) == 3
+    table, _ = collect(tmp_path, [WINDOWS], windows.labels, plan)
+    assert len(table) == N
+
+
+def test_draws_of_units_need_units_and_are_part_of_what_a_member_is_made_from(windows, data, plan, tmp_path):
+    with pytest.raises(MemberError, match=r"\['small'\] take one row of each unit, the data has none"):
+        train_members([WINDOWS], data, plan, tmp_path, jobs=1)
+    two = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped")
+    train_members([WINDOWS], windows, two, tmp_path, jobs=1)
+    other = replace(windows, units_N=windows.units_N[::-1].copy())
+    with pytest.raises(ExperimentError, match="units"):
+        train_members([WINDOWS], other, two, tmp_path, jobs=1)

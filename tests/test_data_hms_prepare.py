@@ -259,3 +259,11 @@ def test_the_data_set_mean_of_a_training_fold_counts_every_row(made, tmp_path):
     two_pass = np.asarray(array[rows], np.float64)
     np.testing.assert_allclose(mean, two_pass.mean(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(std, two_pass.std(axis=(0, 1, 2)), rtol=1e-4)
+
+
+def test_labels_of_one_recording_are_windows_of_one_unit(made, tmp_path):
+    data = HmsData(folder=str(made), cache="cache", rows="window", views=(POWER,))
+    data.prepare(tmp_path)
+    dataset = data.load(tmp_path)
+    assert dataset.units_N.tolist() == label_rows(HmsFolder(made), "window").recordings_N.tolist()
+    assert len(set(dataset.units_N)) < len(dataset.labels)

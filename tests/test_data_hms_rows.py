@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 
 from foldstill.data import given_folds, make_plan
+from foldstill.data.dataset import one_of_each
 from foldstill.data.hms.files import TRAIN_COLUMNS, HmsFolder
 from foldstill.data.hms.montage import CLASSES
-from foldstill.data.hms.rows import LabelRows, label_rows, one_window_each
+from foldstill.data.hms.rows import LabelRows, label_rows
 from foldstill.errors import DataError, FoldError
 
 A, B = (3, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 12)
@@ -110,14 +111,14 @@ def test_one_window_each_is_random_by_epoch_in_training_and_fixed_in_validation(
     """A reference project drew a random label row in validation too, so its scores compared epochs by luck."""
     recordings = np.repeat([str(i) for i in range(30)], 7)
     training = np.arange(0, 105)
-    first, again, second = (one_window_each(recordings, training, epoch=e, seed=3) for e in (0, 0, 1))
+    first, again, second = (one_of_each(recordings, training, epoch=e, seed=3) for e in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert len(set(recordings[first])) == len(first) == 15
     assert set(first) <= set(training.tolist())
     held_out = np.arange(105, 210)
-    np.testing.assert_array_equal(one_window_each(recordings, held_out), 105 + 7 * np.arange(15) + 3)
-    drawn = {int(one_window_each(recordings, training, epoch=e)[0]) for e in range(60)}
+    np.testing.assert_array_equal(one_of_each(recordings, held_out), 105 + 7 * np.arange(15) + 3)
+    drawn = {int(one_of_each(recordings, training, epoch=e)[0]) for e in range(60)}
     assert drawn == set(range(7))  # every window has its turn
 
 

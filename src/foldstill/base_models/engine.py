@@ -24,6 +24,7 @@ from foldstill.base_models.networks import Network
 from foldstill.base_models.schedules import learning_rate
 from foldstill.base_models.specs import Recipe
 from foldstill.data.augment import augment
+from foldstill.data.dataset import one_of_each
 from foldstill.data.mixing import Mix
 from foldstill.data.simplex import Float
 from foldstill.errors import MemberError
@@ -85,6 +86,7 @@ def fit(
     loss: Loss | None = None,
     targets: Targets | None = None,
     draw_N: Float | None = None,
+    unit_N: NDArray[np.intp] | None = None,
     mix_within_N: NDArray[Any] | None = None,
     valid_rows: Rows | None = None,
     keep_scaling: bool = False,
@@ -96,7 +98,7 @@ def fit(
 
     `target_NC` (rows sum to one) and `weight_N` (mean about 1) cover all N rows of the inputs; only `rows` are read.
     `loss` and `targets` replace the recipe's loss and the table of targets. `draw_N` makes an epoch a weighted draw with
-    replacement. Mixing partners stay within equal `mix_within_N` (whole numbers, such as folds). With `valid_rows`
+    replacement; with `unit_N` it takes one row of each unit (numbers), another in each epoch. Mixing partners stay within equal `mix_within_N` (whole numbers, such as folds). With `valid_rows`
     training stops early by `recipe.early_stopping`, judged on them. The input scaling is that of `rows` unless
     `keep_scaling`. After `n_views` epochs batches and augmentation come again as they were, for banks of teachers.
 
@@ -135,9 +137,11 @@ def fit(
         seed=seed,
         n_views=n_views,
         rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(device),
+        host_rows=rows,
         target_NC=target,
         weight_N=torch.from_numpy(np.asarray(weight_N, dtype=np.float32)).to(device),
         draw=None if draw_N is None else torch.from_numpy(np.asarray(draw_N, dtype=np.float64)[rows]).to(device),
+        unit_N=unit_N,
         within_N=None if mix_within_N is None else torch.from_numpy(np.asarray(mix_within_N, np.int64)).to(device),
     )
     while len(history) < recipe.epochs and not _is_over(history, recipe):
@@ -234,9 +238,11 @@ class _Trainer:
     seed: int
     n_views: int | None
     rows: Tensor
+    host_rows: Rows
     target_NC: Tensor
     weight_N: Tensor
     draw: Tensor | None
+    unit_N: NDArray[np.intp] | None
     within_N: Tensor | None
 
     def epoch(self, history: list[Epoch]) -> tuple[float, float]:
@@ -246,7 +252,7 @@ class _Trainer:
         view = epoch % self.n_views if self.n_views else epoch
         seed = int(digest(self.seed, view), 16) % 2**63
         generator = torch.Generator(device).manual_seed(seed)
-        batches = self._batches(generator)
+        batches = self._batches(generator, view)
         judged = [e.loss if e.inner_kl is None else e.inner_kl for e in history]
         losses = torch.empty(len(batches), device=device)
         rate = 0.0
@@ -270,14 +276,18 @@ class _Trainer:
             )
         return math.fsum(values) / len(values), rate
 
-    def _batches(self, generator: torch.Generator) -> list[Tensor]:
+    def _batches(self, generator: torch.Generator, view: int) -> list[Tensor]:
         """Row indices of every batch, all of one size; what is left over is dropped."""
-        n, size = len(self.rows), min(self.recipe.batch_size, len(self.rows))
+        rows = self.rows
+        if self.unit_N is not None:
+            rows = torch.from_numpy(one_of_each(self.unit_N, self.host_rows, epoch=view, seed=self.seed))
+            rows = rows.to(self.rows.device)
+        n, size = len(rows), min(self.recipe.batch_size, len(rows))
         if self.draw is None:
             order = torch.randperm(n, generator=generator, device=generator.device)
         else:
             order = torch.multinomial(self.draw, n, replacement=True, generator=generator)
-        return list(torch.split(self.rows[order[: n // size * size]], size))
+        return list(torch.split(rows[order[: n // size * size]], size))
 
     def _step(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int, rate: float) -> Tensor:
         batch = self._augmented(rows_B, raw, generator, view)

@@ -126,7 +126,13 @@ class Bench:
 
 
 def run_job(
-    job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan, bench: Bench, on_progress: Callable[[Progress], None]
+    job: Job,
+    view: NDArray[Any],
+    labels: Labels,
+    plan: FoldPlan,
+    bench: Bench,
+    on_progress: Callable[[Progress], None],
+    units_N: Strings | None = None,
 ) -> Progress:
     """Train the job's network, or go on from its checkpoint, and leave its folder whole; `done.json` is written last."""
     from safetensors.torch import save_file
@@ -159,6 +165,7 @@ def run_job(
                 rows,
                 stage_recipe,
                 seed=job.seed + stage,
+                unit_N=_units(units_N, stage_recipe.sampling),
                 draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
                 valid_rows=valid,
                 keep_scaling=stage > 1,
@@ -217,13 +224,18 @@ def _row_weights(labels: Labels, rows: Rows, scheme: Any, maximum: float) -> NDA
 
 def _draw_rates(labels: Labels, rows: Rows, sampling: str) -> NDArray[np.float64] | None:
     """How often each row is drawn, relative to others; None draws each once."""
-    if sampling == "uniform":
+    if sampling in ("uniform", "one_each"):
         return None
     if sampling == "votes":
         return labels.total_N
     frequency = labels.target_NC[rows].mean(axis=0)
     rates: NDArray[np.float64] = (labels.target_NC / np.where(frequency > 0, frequency, 1.0)).sum(axis=1)
     return rates
+
+
+def _units(units_N: Strings | None, sampling: str) -> Rows | None:
+    """Numbers of the units of which an epoch takes one row each."""
+    return np.unique(units_N, return_inverse=True)[1] if sampling == "one_each" and units_N is not None else None
 
 
 def _write_scores(path: Path, ids: Strings, classes: tuple[str, ...], proba_NC: NDArray[np.float32]) -> None:

@@ -72,7 +72,7 @@ def train_members(
     bench = Bench(device)
     with one_thread(device):
         for job in pending:
-            run_job(job, dataset.view(job.member.view), dataset.labels, plan, bench, tell)
+            run_job(job, dataset.view(job.member.view), dataset.labels, plan, bench, tell, dataset.units_N)
 
 
 def _cpu_count() -> int:
@@ -94,6 +94,12 @@ def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder
         raise MemberError(
             "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
         )
+    drawn = [m.name for m in members if m.recipe.sampling == "one_each"]
+    if drawn and dataset.units_N is None:
+        raise MemberError(
+            f'members {drawn} take one row of each unit, the data has none: use sampling = "one_each" with HMS data '
+            'of rows = "window"'
+        )
     made_of = {
         name: {"data": digest(dataset.view(name)), "shape": list(dataset.view(name).shape[1:])}
         for name in {m.view for m in members}
@@ -104,11 +110,22 @@ def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder
             member,
             fold,
             folder / member.name / f"fold-{fold}",
-            {**flat("member", asdict(member)), **made_of[member.view], **common, "fold": fold},  # type: ignore[call-overload]
+            {
+                **flat("member", asdict(member)),  # type: ignore[call-overload]
+                **made_of[member.view],
+                **_units(member, dataset),
+                **common,
+                "fold": fold,
+            },
         )
         for member in members
         for fold in range(plan.n_folds)
     ]
+
+
+def _units(member: Trainable, dataset: Dataset) -> dict[str, str]:
+    """What a draw of rows is made from, where a member draws them."""
+    return {"units": digest(dataset.units_N)} if member.recipe.sampling == "one_each" else {}
 
 
 def _is_finished(job: Job, force: bool) -> bool:
@@ -158,7 +175,10 @@ def _run_in_processes(
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        calls = [joblib.delayed(_work)(job, dataset.view(job.member.view), dataset.labels, plan) for job in pending]
+        calls = [
+            joblib.delayed(_work)(job, dataset.view(job.member.view), dataset.labels, plan, dataset.units_N)
+            for job in pending
+        ]
         pool = joblib.Parallel(
             n_jobs=n_jobs, prefer="processes", pre_dispatch="all", batch_size=1, return_as="generator_unordered"
         )
@@ -170,11 +190,13 @@ def _run_in_processes(
         watcher.join()
 
 
-def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan) -> Progress:
+def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan, units_N: Strings | None) -> Progress:
     path = job.folder / "progress.json"
     with one_thread("cpu"):
         try:
-            return run_job(job, view, labels, plan, Bench("cpu"), lambda progress: write_json(path, asdict(progress)))
+            return run_job(
+                job, view, labels, plan, Bench("cpu"), lambda progress: write_json(path, asdict(progress)), units_N
+            )
         finally:
             path.unlink(missing_ok=True)
 

@@ -135,8 +135,9 @@ class Recipe:
     """Weight of a row in the loss by its number of votes: none, log1p, or clamp."""
     row_weight_maximum: float = 10.0
     """Votes beyond this do not add weight under `clamp`."""
-    sampling: Literal["uniform", "balanced", "votes"] = "uniform"
-    """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes."""
+    sampling: Literal["uniform", "balanced", "votes", "one_each"] = "uniform"
+    """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes;
+    one_each: of HMS data with rows = "window", one random label of each recording, another in each epoch."""
     augment: tuple[AnyAugmentation, ...] = ()
     """Applied in this order to training batches, never to rows that are predicted."""
     early_stopping: EarlyStopping | None = None

@@ -25,8 +25,12 @@ class Dataset:
 
     labels: Labels
     views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    units_N: Strings | None = None
+    """What each row is one of several windows of, such as a recording; None where rows stand for themselves."""
 
     def __post_init__(self) -> None:
+        if self.units_N is not None and len(self.units_N) != len(self.labels):
+            raise DataError(f"units_N has {len(self.units_N)} rows, the labels {len(self.labels)}: align them")
         if not self.views:
             raise DataError(
                 "a data set needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)"
@@ -55,12 +59,28 @@ class Dataset:
     def digest(self) -> str:
         """Of labels and inputs: what is trained on this data carries it."""
         parts = [part for name in sorted(self.views) for part in (name, self.views[name])]
-        return digest(self.labels.digest, *parts)
+        return digest(self.labels.digest, *parts, *(() if self.units_N is None else (self.units_N,)))
 
     def grouped_by_content(self, view: str) -> "Dataset":
         """With those groups merged that share a pixel-identical input of this view."""
         groups = content_groups(self.view(view), self.labels.groups)
         return replace(self, labels=replace(self.labels, groups=groups))
+
+
+def one_of_each(
+    units_N: NDArray[Any], rows: NDArray[np.intp], *, epoch: int | None = None, seed: int = 0
+) -> NDArray[np.intp]:
+    """One row of each unit among `rows`: a random one, another in each epoch, or without an epoch always the middle one.
+
+    Train with an epoch and validate without: a validation score that depends on a draw compares epochs by luck.
+    """
+    rows = np.asarray(rows)
+    _, unit = np.unique(units_N[rows], return_inverse=True)
+    order = np.argsort(unit, kind="stable")
+    count = np.bincount(unit)
+    start = np.cumsum(count) - count
+    pick = count // 2 if epoch is None else np.random.default_rng([seed, epoch]).integers(count)
+    return np.sort(rows[order[start + pick]])
 
 
 CONTENT = "content"

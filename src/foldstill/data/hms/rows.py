@@ -145,19 +145,3 @@ def _test_rows(frame: "pd.DataFrame") -> LabelRows:
         zero,
         zero,
     )
-
-
-def one_window_each(
-    recordings_N: Strings, rows: NDArray[np.intp], *, epoch: int | None = None, seed: int = 0
-) -> NDArray[np.intp]:
-    """One row of each recording among `rows`: a random one, another in each epoch, or without an epoch always the middle one.
-
-    Train with an epoch and validate without: a validation score that depends on a draw compares epochs by luck.
-    """
-    rows = np.asarray(rows)
-    _, recording = np.unique(recordings_N[rows], return_inverse=True)
-    order = np.argsort(recording, kind="stable")
-    count = np.bincount(recording)
-    start = np.cumsum(count) - count
-    pick = count // 2 if epoch is None else np.random.default_rng([seed, epoch]).integers(count)
-    return np.sort(rows[order[start + pick]])

@@ -77,7 +77,7 @@ class HmsData:
         rows, views = read_prepared(Cache(root / self.cache), self.views)
         if rows.votes_NC is None:
             raise DataError(f"{root / self.cache} holds a test split: give the cache of the training files")
-        return Dataset(rows.labels(), views)
+        return Dataset(rows.labels(), views, rows.recordings_N if self.rows == "window" else None)
 
     def inputs(self, path: Path) -> Inputs:
         """The views of the test split of the folder at `path`, in the order of test.csv.
