@@ -102,6 +102,11 @@ def test_a_folder_stacked_from_another_table_is_refused(
     assert call(monkeypatch, "stack", two, "--out", stack, "--combiner", "convex", "-q", "--jobs", "1") == 2
     assert "made from other inputs: table" in capsys.readouterr().err
     assert (stack / "oof.parquet").read_bytes() == before
+    assert (
+        call(monkeypatch, "stack", two, "--out", stack, "--combiner", "recalibrated", "-q", "--jobs", "1", "--force")
+        == 0
+    )
+    assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "recalibrated"]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
+from foldstill.experiment import read_experiment
 from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.arms import combination_arm, member_arms
-from foldstill.pipeline.stack import audit_run
+from foldstill.pipeline.stack import audit_run, table_digest
 from foldstill.rundir import RunDir
 from foldstill.stacking import load
 
@@ -44,12 +45,12 @@ def compare_stage(folder: RunDir) -> Comparison:
         costs = _member_costs(folder, test)
         arms = [
             *member_arms(test.mean(), costs),
-            *_combinations(folder, "test.parquet", test.members, costs),
+            *_combinations(folder, table, "test.parquet", test.members, costs),
             *_students(folder, labels),
         ]
         comparison = compare(arms, labels, rows="test", members=test.mean(), weight_N=labels.sample_weight_N)
     else:
-        arms = [*member_arms(table.scores, {}), *_combinations(folder, "oof.parquet", table.members, {})]
+        arms = [*member_arms(table.scores, {}), *_combinations(folder, table, "oof.parquet", table.members, {})]
         comparison = compare(
             arms, table.labels, rows="oof cross-fitted", members=table.scores, weight_N=table.labels.sample_weight_N
         )
@@ -80,10 +81,24 @@ def _provenance(folder: RunDir, table: OOFTable) -> dict[str, Any]:
     return told | versions()
 
 
-def _combinations(folder: RunDir, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]) -> list[Arm]:
-    """The combinations that were fitted."""
+def _combinations(
+    folder: RunDir, table: OOFTable, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]
+) -> list[Arm]:
+    """The combinations that were fitted to this table; of a run, those its experiment still names."""
+    wanted = (
+        {c.name for c in read_experiment(folder.experiment).stacking.combiner} if folder.experiment.exists() else None
+    )
     places = sorted(place for place in folder.stacking.iterdir() if (place / DONE).exists())
-    return [combination_arm(load(place), _one_member(place / file), members, costs) for place in places]
+    arms = []
+    for place in places:
+        if wanted is not None and place.name not in wanted:
+            continue
+        if read_json(place / DONE)["inputs"]["table"] != table_digest(table):
+            raise ExperimentError(
+                f"{place} was fitted to another table than {folder.oof}: run `foldstill stack {folder.root} --force`"
+            )
+        arms.append(combination_arm(load(place), _one_member(place / file), members, costs))
+    return arms
 
 
 def _students(folder: RunDir, labels: Labels) -> list[Arm]:

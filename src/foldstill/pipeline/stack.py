@@ -1,5 +1,6 @@
 """Combiners over an OOF table: cross-fitted scores to be judged, and fits to all rows to be used."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,9 +57,12 @@ def open_stacking(
     else:
         folder, settings = RunDir(out or target.with_name(f"{target.stem}-stack")), StackingSettings()
         table = of_strata(read_table(target), strata)
-        Stage(folder.stacking, {"table": table_digest(table)}).finished(force=force)
-        write_table(table, folder.oof)
-        Stage(folder.stacking, {"table": table_digest(table)}).finish()
+        stage = Stage(folder.stacking, {"table": table_digest(table)})
+        if not stage.finished(force=force):
+            # Combinations of another table may not stand beside those of this one.
+            shutil.rmtree(folder.stacking, ignore_errors=True)
+            write_table(table, folder.oof)
+            stage.finish()
     return Stacking(folder, picked(settings.combiner, combiners), jobs, force, report)
 
 
