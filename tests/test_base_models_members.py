@@ -413,3 +413,35 @@ def test_draws_of_units_need_units_and_are_part_of_what_a_member_is_made_from(wi
     other = replace(windows, units_N=windows.units_N[::-1].copy())
     with pytest.raises(ExperimentError, match="units"):
         train_members([WINDOWS], other, two, tmp_path, jobs=1)
+
+
+def first_stage_alone(folder):
+    """Weights at the end of the first stage, from its checkpoint."""
+    state = load_file(folder / "small/fold-0/checkpoint-1.safetensors")
+    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+
+
+def test_a_stage_that_thaws_follows_one_that_trains_the_classifier_alone(data, plan, tmp_path):
+    def stop(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    recipe = Recipe(epochs=2, batch_size=16, second_stage=SecondStage(min_votes=1, epochs=2, thaws=True))
+    member = replace(SMALL, recipe=recipe, drop_rate=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        train_members([member], data, plan, tmp_path, jobs=1, on_progress=stop)
+    stages = first_stage_alone(tmp_path)
+    train_members([member], data, plan, tmp_path, jobs=1)
+    end = load_file(tmp_path / "small/fold-0/weights.safetensors")
+    once = replace(member, recipe=Recipe(epochs=1, batch_size=2, lr=1e-12, weight_decay=0, clip_norm=1e-12))
+    train_members([once], data, plan, tmp_path / "first", jobs=1)
+    first = load_file(tmp_path / "first/small/fold-0/weights.safetensors")
+    kernels = [key for key in first if key.startswith("body.") and first[key].ndim == 4]
+    head = [key for key in first if key.startswith("body.classifier")]
+    statistics = [key for key in first if key.endswith("running_mean")]
+    for key in kernels:
+        np.testing.assert_allclose(stages[key], first[key], atol=1e-6)
+        assert not np.allclose(end[key], stages[key], atol=1e-4)
+    for key in head:
+        assert not np.allclose(stages[key], first[key], atol=1e-4)
+    assert all((stages[key] == 0).all() and (end[key] != 0).any() for key in statistics)

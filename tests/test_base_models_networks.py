@@ -80,3 +80,28 @@ def test_missing_pretrained_weights_are_one_sentence(monkeypatch):
 def test_a_stem_that_has_no_stride_to_change_is_refused():
     with pytest.raises(MemberError, match="stem_stride"):
         network_for(TimmMember("m", "test_vit", stem_stride=1, image_size=32), 3, 2)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [TimmMember("m", "test_efficientnet"), TimmMember("m", "test_vit", image_size=32, temperature="row")],
+    ids=["timm", "own head"],
+)
+def test_a_frozen_network_trains_its_classifier_and_can_be_thawed(network):
+    built = network.build(3, 4, (32, 32)).train()
+    last = built.classifier
+    built.freeze(True)
+    built.train()
+    assert {id(p) for p in built.parameters() if p.requires_grad} == {id(p) for p in last.parameters()}
+    assert last.training
+    assert not any(m.training for m in built.body.modules() if m is not last and m not in set(last.modules()))
+    built.freeze(False)
+    built.train()
+    assert all(p.requires_grad for p in built.parameters())
+    assert all(m.training for m in built.modules())
+
+
+def test_a_network_without_a_classifier_cannot_be_frozen():
+    body = torch.nn.Sequential(torch.nn.Conv1d(19, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    with pytest.raises(MemberError, match="no one classifier"):
+        Network(body, 19).freeze(True)

@@ -90,6 +90,10 @@ class EegBody(nn.Module):
         self.pool = SoftmaxPool(spec.features)
         self.head = Head(spec.features, n_classes, spec.temperature, spec.drop_rate)
 
+    def get_classifier(self) -> nn.Module:
+        """The last layer, under the name it has in timm's networks."""
+        return self.head
+
     def forward(self, x_BET: Tensor) -> Tensor:
         nodes_BED = self.encoder(_channels(x_BET, self.shared))
         if self.encoder_apart is not None:

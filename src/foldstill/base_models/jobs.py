@@ -157,6 +157,7 @@ def run_job(
             on_progress(Progress(job.member.name, job.fold, before + epoch.epoch + 1, job.epochs, epoch.loss))
 
         try:
+            network.freeze(stage == 1 and recipe.second_stage is not None and recipe.second_stage.thaws)
             history = fit(
                 network,
                 inputs,

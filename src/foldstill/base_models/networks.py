@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -46,6 +47,30 @@ class Network(nn.Module):
         super().__init__()
         self.input = InputLayer(in_channels, resize)
         self.body = body
+        self._frozen = False
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last layer, which turns features into logits; raises MemberError for a network that has no such one layer."""
+        body: Any = self.body
+        last = body[-1] if isinstance(body, nn.Sequential) else body.get_classifier()
+        if not isinstance(last, nn.Module) or not list(last.parameters()):
+            raise MemberError(f"{type(body).__name__} has no one classifier to train alone: leave `thaws` out")
+        return last
+
+    def freeze(self, frozen: bool) -> None:
+        """Train the classifier alone, dropout and running statistics of everything before it switched off; or train all."""
+        if frozen or self._frozen:
+            self._frozen = frozen
+            self.body.requires_grad_(not frozen)
+            self.classifier.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        if self._frozen:
+            self.body.eval()
+            self.classifier.train(mode)
+        return self
 
     def forward(self, raw: Tensor) -> Tensor:
         logits: Tensor = self.body(self.input(raw))

@@ -93,6 +93,8 @@ class SecondStage:
     """Epochs of this stage."""
     lr: float = 3e-4
     """Peak learning rate of this stage; the other settings are those of the recipe."""
+    thaws: bool = False
+    """Whether the first stage trains the classifier alone and this one everything, for pretrained weights."""
 
     def __post_init__(self) -> None:
         _require(
