@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -144,16 +145,20 @@ def _check_range(field: str, low: float, high: float, log: bool) -> None:
         )
 
 
+def require_extra() -> None:
+    """Raises MemberError unless what tuning needs beyond the usual packages is installed."""
+    missing = [name for name in ("optuna", "tomlkit") if find_spec(name) is None]
+    if missing:
+        raise MemberError(f"tuning needs {' and '.join(missing)}: pip install 'foldstill[tune]'")
+
+
 def open_study(journal: Path, settings: TuneSettings) -> Study:
     """The study in a journal file, made when it is not there; several processes may work on it at once.
 
     The pruner (the median rule; Golovin et al., 2017, section 3.2.2) waits for `startup` finished trials, so whatever the
     scores are, some trial is finished. A journal is lines of JSON: nothing in it is executed when it is read.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise MemberError("tuning needs Optuna: pip install 'foldstill[tune]'") from error
+    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 

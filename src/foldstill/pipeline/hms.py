@@ -48,8 +48,8 @@ def prepare_views(
     else:
         root = Path()
         data = HmsData(
-            folder=str(target.resolve()),
-            cache=str((cache or Path(HmsData.cache)).resolve()),
+            folder=str(target),
+            cache=str(cache or HmsData.cache),
             rows=rows or HmsData.rows,
             views=tuple(view_of_kind(kind) for kind in views) or HmsData.views,
         )
@@ -98,7 +98,7 @@ def draw(target: Path, view: str, sample: str, out: Path) -> None:
     settings: HmsView | None
     votes_C: NDArray[Any] | None
     if target.suffix == ".toml":
-        data = read_experiment(target).data
+        root, data = target.parent, read_experiment(target).data
         if not isinstance(data, HmsData | SyntheticHmsData):
             raise ExperimentError(f"{target} has data of kind {data.kind!r}: views are drawn of HMS data")
         known = {v.name: v for v in data.views}
@@ -106,12 +106,12 @@ def draw(target: Path, view: str, sample: str, out: Path) -> None:
             raise ExperimentError(f"{target} has no view {view!r}: name one of {[*known, 'eeg']}")
         settings = known.get(view)
     else:
-        data = HmsData(folder=str(target.resolve()))
+        root, data = Path(), HmsData(folder=str(target))
         settings = None if view == "eeg" else view_of_kind(view)
     if isinstance(data, SyntheticHmsData):
         name, record, votes_C = data.sample(sample)
     else:
-        record, row = open_record(HmsFolder(target.parent / data.folder), sample, rows=data.rows)
+        record, row = open_record(HmsFolder(root / data.folder), sample, rows=data.rows)
         name, votes_C = str(row.ids_N[0]), None if row.votes_NC is None else row.votes_NC[0]
     title = f"{name}: {view}" + ("" if votes_C is None else f", votes {' '.join(f'{v:g}' for v in votes_C)}")
     if settings is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, run_trial
+from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
 from foldstill.data.sources import DataSettings
 from foldstill.errors import ExperimentError
@@ -86,6 +86,7 @@ def tune(
     """
     from joblib import Parallel, delayed
 
+    require_extra()
     _LOADED.clear()
     base = read_experiment(path)
     folder = folder or Path("runs") / f"{base.name}-tune"
