@@ -136,6 +136,27 @@ def test_a_search_that_cannot_work_is_refused_before_anything_is_trained(
     assert not (tmp_path / "t").exists()
 
 
+def test_views_that_are_prepared_once_are_searched_by_name(tmp_path: Path) -> None:
+    text = """
+name = "x"
+[data]
+kind = "hms"
+folder = "hms"
+[[data.views]]
+kind = "mel"
+[[member]]
+name = "cnn"
+network = "test_resnet"
+view = "mel"
+[tune]
+search = [{ kind = "int", field = "data.views.0.n_mels", low = 16, high = 64 }]
+"""
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(ExperimentError, match="search the member's `view`"):
+        tune(path, tmp_path / "t")
+
+
 def test_a_folder_with_trials_of_another_experiment_is_refused(tmp_path: Path) -> None:
     tune(write(tmp_path), tmp_path / "t", trials=1)
     with pytest.raises(ExperimentError, match=r"another experiment: .*batch_size was 16, is 8"):

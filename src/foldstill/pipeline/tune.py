@@ -12,7 +12,7 @@ import numpy as np
 
 from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
-from foldstill.data.sources import DataSettings
+from foldstill.data.sources import DataSettings, HmsData
 from foldstill.errors import ExperimentError
 from foldstill.experiment import Experiment, parse_experiment, read_experiment
 from foldstill.files import whole, write_text
@@ -177,6 +177,11 @@ def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> No
         if any((e.folds, e.seed) != (base.folds, base.seed) for e in tried):
             raise ExperimentError(
                 f"search of {each.field}: trials on other folds or seeds cannot be compared; leave it out"
+            )
+        if isinstance(base.data, HmsData) and any(e.data != base.data for e in tried):
+            raise ExperimentError(
+                f"search of {each.field}: views of HMS files are prepared once; give each setting a view of its own name "
+                "and search the member's `view`"
             )
         if all((e.member[index], e.data) == (base.member[index], base.data) for e in tried):
             raise ExperimentError(
