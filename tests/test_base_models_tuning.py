@@ -88,6 +88,16 @@ def test_a_journal_goes_on_with_the_draws_of_an_unbroken_search(tmp_path):
     assert len({p["lr"] for p in params[0]}) == 8
 
 
+def test_two_openings_of_a_journal_share_its_trials(tmp_path):
+    one, two = (open_study(tmp_path / "journal.log", SETTINGS) for _ in range(2))
+    for _ in range(3):
+        for study in (one, two):
+            run_trial(study, SETTINGS, lambda values, tell: values["lr"], seed=0)
+    assert n_finished(one) == n_finished(two) == 6
+    assert [t.number for t in one.trials] == list(range(6))
+    assert len({t.params["lr"] for t in two.trials}) == 6
+
+
 def test_a_failed_trial_keeps_its_sentence_and_an_interrupted_one_does_not_count(tmp_path):
     study = open_study(tmp_path / "journal.log", SETTINGS)
 

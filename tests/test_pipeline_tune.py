@@ -106,6 +106,7 @@ def test_locked_test_rows_choose_nothing(tmp_path: Path) -> None:
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials(tmp_path: Path) -> None:
     best = tune(write(tmp_path), tmp_path / "t", jobs=2)
     assert best.trials == 3
