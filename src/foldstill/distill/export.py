@@ -111,7 +111,11 @@ def export_onnx(
             with torch.inference_mode():
                 wanted = served(torch.from_numpy(np.array(rows_N))).numpy()
     except Exception as error:
-        raise DistillError(f"this network cannot be exported to ONNX ({error}): choose another student") from error
+        told = str(error).partition("\n")[0]
+        raise DistillError(
+            f"this network cannot be exported to ONNX by torch {torch.__version__} ({told}): "
+            "choose another student, or a newer torch"
+        ) from error
     finally:
         network.train(was)
     said = {
