@@ -1,6 +1,6 @@
 """What `auto` does against the plain average on tables of other kinds than HMS, all judged on rows it was not fitted to.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/real_tables.py FOLDER [--only cifar10h sleep rsna synthetic]
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/real_tables.py FOLDER [--only cifar10h sleep rsna synthetic]
 
 `FOLDER` holds cifar10h/{cifar10h,model_probs}.npz, sleep_dodh/dodh.npz and rsna2023_oof/*.parquet; `synthetic` needs none
 of it. Exits with 1 where `auto` is significantly worse than the average, or a duplicate is not named.

@@ -115,7 +115,7 @@ def size_plot(comparison: Comparison) -> Figure | None:
         "size",
         "How many members the ensemble needs",
         "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
-        "bounds what pruning can keep and promises nothing.",
+        "bounds what pruning can keep and promises nothing; the combiner `pruned` is judged on rows that it did not choose on.",
         page.svg,
         **numbers(("members", "mean KL", "low", "high", "best first"), rows),
     )

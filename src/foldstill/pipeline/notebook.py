@@ -35,23 +35,13 @@ class Stacked:
         """Every arm minus the plain average: on locked test rows when given, else on the table's rows, cross-fitted."""
         if test is not None and test_labels is not None:
             arms = [combination_arm(one, one.apply(test), test.members) for one in self.fitted]
-            weight_N = test_labels.sample_weight_N
-            return compare(
-                [*member_arms(test.mean()), *arms], test_labels, rows="test", members=test.mean(), weight_N=weight_N
-            )
+            return compare([*member_arms(test.mean()), *arms], test_labels, rows="test", members=test.mean())
         scores = self.table.scores
         arms = [
             combination_arm(one, cross.proba_NC, scores.members)
             for one, cross in zip(self.fitted, self.crossed, strict=True)
         ]
-        labels = self.table.labels
-        return compare(
-            [*member_arms(scores), *arms],
-            labels,
-            rows="oof cross-fitted",
-            members=scores,
-            weight_N=labels.sample_weight_N,
-        )
+        return compare([*member_arms(scores), *arms], self.table.labels, rows="oof cross-fitted", members=scores)
 
 
 def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, jobs: int = 1) -> Stacked:
