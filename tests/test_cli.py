@@ -109,6 +109,19 @@ def test_a_folder_stacked_from_another_table_is_refused(
     assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "recalibrated"]
 
 
+def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
+    npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, stack = tmp_path / "t.parquet", tmp_path / "s"
+    call(monkeypatch, "oof", "import", npz, "--group", "patient", "--out", table)
+    assert (
+        call(monkeypatch, "stack", table, "--out", stack, "--combiner", "median", "trimmed", "-q", "--jobs", "1") == 0
+    )
+    assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "median", "trimmed"]
+    assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "medium", "-q") == 2
+    assert "no combiner ['medium'], there is ['auto', 'average'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -14,7 +14,6 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
-from foldstill.experiment import read_experiment
 from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE
@@ -84,15 +83,10 @@ def _provenance(folder: RunDir, table: OOFTable) -> dict[str, Any]:
 def _combinations(
     folder: RunDir, table: OOFTable, file: str, members: tuple[str, ...], costs: Mapping[str, Cost]
 ) -> list[Arm]:
-    """The combinations that were fitted to this table; of a run, those its experiment still names."""
-    wanted = (
-        {c.name for c in read_experiment(folder.experiment).stacking.combiner} if folder.experiment.exists() else None
-    )
+    """The combinations that were fitted to this table."""
     places = sorted(place for place in folder.stacking.iterdir() if (place / DONE).exists())
     arms = []
     for place in places:
-        if wanted is not None and place.name not in wanted:
-            continue
         if read_json(place / DONE)["inputs"]["table"] != table_digest(table):
             raise ExperimentError(
                 f"{place} was fitted to another table than {folder.oof}: run `foldstill stack {folder.root} --force`"

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from foldstill.oof.store import read_labels, read_scores, read_table, write_scor
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.run import Report, run_dir, silent
 from foldstill.rundir import RunDir, combination_folder
-from foldstill.stacking import Combiner, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
+from foldstill.stacking import Combiner, CombinerSettings, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
 
@@ -67,12 +68,18 @@ def open_stacking(
 
 
 def picked(combiners: Sequence[Combiner], names: Sequence[str]) -> tuple[Combiner, ...]:
-    """The combiners of these names, all when none is named; the plain average always, because all is compared with it."""
-    known = {c.name: c for c in combiners}
+    """The combiners of these names, all when none is named; the plain average always, because all is compared with it.
+
+    A name may also be that of a kind that is not among them, which is then taken with its own defaults.
+    """
+    if not names:
+        return tuple(combiners)
+    known = {kind.kind: kind() for kind in get_args(CombinerSettings)} | {c.name: c for c in combiners}
     unknown = [n for n in names if n not in known]
     if unknown:
         raise StackError(f"no combiner {unknown}, there is {sorted(known)}: name some of these")
-    return tuple(c for c in combiners if not names or c.name in names or c.kind == "average")
+    average = [] if any(known[n].kind == "average" for n in names) else [known["average"]]
+    return (*average, *(known[n] for n in names))
 
 
 def of_strata(table: OOFTable, strata: Sequence[str]) -> OOFTable:
