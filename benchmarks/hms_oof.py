@@ -23,6 +23,7 @@ from foldstill.stacking.gated import Gated
 from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic, linear_logits
+from foldstill.stacking.mlp import report_mlp
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
@@ -42,6 +43,7 @@ DEAR: tuple[Combiner, ...] = (
     Logistic(),
     Logistic(name="logistic_stats", features="statistics"),
     linear_logits(),
+    report_mlp(),
     Super(),
 )
 ROWS = {"all rows": None, ">= 10 votes": 2, "3-9 votes": 1}
