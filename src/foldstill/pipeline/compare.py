@@ -41,18 +41,16 @@ def compare_stage(folder: RunDir) -> Comparison:
             raise ExperimentError(
                 f"{folder.test} holds no fold models or no labels: make it again with `foldstill oof build`"
             )
-        costs = _member_costs(folder, test)
+        costs, members = _member_costs(folder, test), test.mean()
         arms = [
-            *member_arms(test.mean(), costs),
+            *member_arms(members, costs),
             *_combinations(folder, table, "test.parquet", test.members, costs),
             *_students(folder, labels),
         ]
-        comparison = compare(arms, labels, rows="test", members=test.mean(), weight_N=labels.sample_weight_N)
+        comparison = compare(arms, labels, rows="test", members=members)
     else:
         arms = [*member_arms(table.scores, {}), *_combinations(folder, table, "oof.parquet", table.members, {})]
-        comparison = compare(
-            arms, table.labels, rows="oof cross-fitted", members=table.scores, weight_N=table.labels.sample_weight_N
-        )
+        comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
     comparison.write(folder.root)
     weights = [record for path in sorted(folder.stacking.glob("*/weights.json")) for record in read_json(path)]
     findings = [

@@ -132,7 +132,8 @@ def stack_stage(stacking: Stacking) -> str:
 def _weights(fitted: Fitted, table: OOFTable) -> list[dict[str, float | str]]:
     """One record a member: its weight and the interval over resampled groups."""
     low_M, high_M = weight_intervals(fitted.combiner, table)
-    weight_M = np.zeros(len(table.members)) if fitted.weight_M is None else fitted.weight_M
+    weight_M = fitted.weight_M
+    assert weight_M is not None, "intervals are of combiners with weights"
     names = ("arm", "member", "weight", "low", "high")
     columns = zip(table.members, weight_M.tolist(), low_M.tolist(), high_M.tolist(), strict=True)
     return [dict(zip(names, (fitted.name, *values), strict=True)) for values in columns]

@@ -39,9 +39,10 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
     # An unchanged table keeps its file, and with it what was fitted to it.
     if not (run.dir.oof.exists() and table_digest(read_table(run.dir.oof)) == table_digest(table)):
-        write_table(table, run.dir.oof)
+        # The table last: whoever finds it finds its test rows as well, also after a kill between the two.
         if test is not None:
             write_scores(test, run.dir.test, run.dataset.labels.take(run.plan.test_rows))
+        write_table(table, run.dir.oof)
     return table, test
 
 
