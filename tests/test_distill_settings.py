@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from foldstill.base_models.specs import KL, EarlyStopping, Recipe, SecondStage
+from foldstill.distill.mixes import DirichletMix, VotesOnly
 from foldstill.distill.settings import SIZES, StudentSettings
-from foldstill.distill.targets import DirichletMix, VotesOnly
 from foldstill.errors import DistillError
 
 

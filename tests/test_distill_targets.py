@@ -2,23 +2,17 @@ import numpy as np
 import pytest
 
 from foldstill.data.labels import Labels
-from foldstill.distill.targets import (
+from foldstill.distill.mixes import (
     UNIDENTIFIED_VOTES,
     DirichletMix,
     FixedMix,
-    SoftTargets,
     TeacherOnly,
     VotesOnly,
-    average_teacher,
-    class_permuted,
-    explain_mix,
     fit_pseudo_votes,
-    fit_temperature,
-    member_temperatures,
     mix_votes,
-    mixed_targets,
-    tempered,
 )
+from foldstill.distill.targets import SoftTargets, average_teacher, class_permuted, explain_mix, mixed_targets
+from foldstill.distill.temperatures import fit_temperature, member_temperatures, tempered
 from foldstill.errors import DataError, DistillError
 from foldstill.oof.table import OOFTable, ScoreTable
 

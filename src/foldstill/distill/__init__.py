@@ -4,17 +4,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from foldstill.distill.mixes import DirichletMix, FixedMix, TeacherOnly, VotesOnly
+from foldstill.distill.notebook import distill
 from foldstill.distill.onnx_file import OnnxStudent, predict_onnx
 from foldstill.distill.settings import StudentSettings
-from foldstill.distill.student import Student, distill, load_student, predict_student, train_student
-from foldstill.distill.targets import (
-    DirichletMix,
-    FixedMix,
-    SoftTargets,
-    TeacherOnly,
-    VotesOnly,
-    mixed_targets,
-)
+from foldstill.distill.student import Student, load_student, predict_student
+from foldstill.distill.targets import SoftTargets, mixed_targets
+from foldstill.distill.training import train_student
 
 __all__ = [
     "DirichletMix",

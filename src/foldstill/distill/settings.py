@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from foldstill.base_models.specs import KL, Recipe, TimmMember
-from foldstill.distill.targets import Ablation, DirichletMix, Mix, TargetWeight, VotesOnly
+from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
+from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
 
 ViewSource = Literal["identity", "live", "bank"]

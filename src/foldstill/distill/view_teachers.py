@@ -18,16 +18,9 @@ from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.simplex import clip_rows
-from foldstill.distill.targets import (
-    DirichletMix,
-    FixedMix,
-    Mix,
-    SoftTargets,
-    VotesOnly,
-    fit_pseudo_votes,
-    member_temperatures,
-    tempered,
-)
+from foldstill.distill.mixes import DirichletMix, FixedMix, Mix, VotesOnly, fit_pseudo_votes
+from foldstill.distill.targets import SoftTargets
+from foldstill.distill.temperatures import member_temperatures, tempered
 from foldstill.errors import DistillError
 from foldstill.files import digest, file_digest
 from foldstill.oof.table import OOFTable

@@ -1,0 +1,41 @@
+"""One temperature a member, fitted on held-out scores: what brings a score that is too sure back to the votes.
+
+N rows, M members, C classes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.simplex import Float, clip_rows, softmax
+from foldstill.oof.table import OOFTable
+
+TEMPERATURE_RANGE = (0.25, 8.0)
+
+
+def fit_temperature(proba_NC: Float, votes_NC: Float) -> float:
+    """The T in [0.25, 8] at which softmax(log p / T) makes the votes likeliest; above 1: the scores were too sure.
+
+    Minimises sum_i n_i CE(y_i, .) by bounded Brent in log T (temperature scaling: Guo et al., 2017, section 4.2).
+    """
+    from scipy.optimize import minimize_scalar
+
+    logit_NC = np.log(clip_rows(proba_NC))
+
+    def loss(log_t: float) -> float:
+        return -float((votes_NC * np.log(clip_rows(softmax(logit_NC / np.exp(log_t))))).sum() / votes_NC.sum())
+
+    low, high = np.log(TEMPERATURE_RANGE)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
+
+
+def member_temperatures(table: OOFTable) -> NDArray[np.float64]:
+    """One temperature a member (M,), fitted on its held-out scores."""
+    votes_NC = table.labels.votes_NC
+    return np.asarray([fit_temperature(table.proba_NMC[:, m], votes_NC) for m in range(len(table.members))])
+
+
+def tempered(proba: Float, temperature: Any) -> NDArray[np.float64]:
+    """Probabilities (..., C) to the power 1 / T, normalised; `temperature` broadcasts over the leading axes."""
+    return softmax(np.log(clip_rows(proba)) / np.asarray(temperature, dtype=np.float64)[..., None])
