@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,11 +39,11 @@ def train(data, rows=None, net=None, recipe=None, **rest):
     images, target = data
     net = net or network()
     rest.setdefault("weight", np.ones(N))
-    weight = rest.pop("weight")
+    weight, early = rest.pop("weight"), rest.pop("early_weight", None)
     rest.setdefault("seed", 0)
     recipe = recipe or Recipe(epochs=4, batch_size=16)
     rows = np.arange(N) if rows is None else rows
-    return net, fit(net, DeviceInputs(images), target, weight, rows, recipe, **rest)
+    return net, fit(net, DeviceInputs(images), target, weight, rows, recipe, early_weight_N=early, **rest)
 
 
 def same(one, two):
@@ -308,6 +310,40 @@ def test_early_stopping_keeps_the_best_epoch_on_its_own_rows(data):
     assert len(history) == kl.index(min(kl)) + 1 + 3
     proba = predict(net, DeviceInputs(images), judges)
     assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl), rel=1e-4)
+
+
+def test_a_stage_can_end_with_its_last_weights_though_an_earlier_epoch_was_better(data):
+    """What a second stage that starts from the final weights of the first is given."""
+    images, target = data
+    opposed, judges = target.copy(), np.arange(48, N)
+    opposed[judges] = target[judges][:, [1, 2, 0]]
+    recipe = Recipe(epochs=5, batch_size=16, early_stopping=EarlyStopping(patience=5))
+    final, history = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe, keep_best=False)
+    best, _ = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe)
+    kl = [kl_divergence(target=opposed[judges], proba=predict(n, DeviceInputs(images), judges)) for n in (final, best)]
+    assert kl == pytest.approx([history[-1].inner_kl, min(e.inner_kl for e in history)], rel=1e-4)
+    assert kl[0] > kl[1] + 0.01
+
+
+def test_rows_have_no_weight_of_their_votes_in_the_unweighted_epochs(data):
+    """Heavy rows alone are trained on after the warm-up, and all alike in it; sample weights count throughout."""
+    weight, early = np.where(np.arange(N) < N // 2, 2.0, 0.0), np.linspace(0.5, 1.5, N)
+    recipe = Recipe(epochs=2, batch_size=16, row_weight="clamp", unweighted_epochs=1)
+    warmed, history = train(data, recipe=recipe, weight=weight, early_weight=early)
+    _, light = train(data, recipe=replace(recipe, row_weight="none", unweighted_epochs=0), weight=early)
+    _, heavy = train(data, recipe=replace(recipe, unweighted_epochs=0), weight=weight)
+    assert history[0].loss == light[0].loss
+    assert history[1].loss != light[1].loss
+    assert history[0].loss != heavy[0].loss
+    again, _ = train(data, recipe=recipe, weight=weight)
+    assert not same(warmed, again)  # ones are the weights of the warm-up when none are given
+
+
+def test_adam_decays_its_averages_as_told(data):
+    one, two = (
+        train(data, recipe=Recipe(epochs=1, batch_size=16, betas=betas))[0] for betas in ((0.9, 0.999), (0.5, 0.999))
+    )
+    assert not same(one, two)
 
 
 def test_early_stopping_needs_rows_to_judge_on(data):

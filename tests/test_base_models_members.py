@@ -22,6 +22,7 @@ from foldstill.base_models import (
     predict_members,
     train_members,
 )
+from foldstill.base_models.jobs import _inner_split, _stages
 from foldstill.data.augment import HorizontalFlip, Noise, Shift
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
@@ -312,6 +313,40 @@ def test_the_second_stage_sees_rows_with_many_votes_only(data, plan, tmp_path):
     none = replace(member, recipe=replace(recipe, second_stage=SecondStage(min_votes=100)))
     with pytest.raises(MemberError, match=r"member small, fold 0: training needs 2 rows or more, got 0"):
         train_members([none], data, plan, tmp_path / "none", jobs=1)
+
+
+def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_see(data, plan):
+    """Few votes, then many; held-out and test rows are in no stage, and in none of those that choose an epoch."""
+    recipe = Recipe(
+        epochs=2, early_stopping=EarlyStopping(share=0.3),
+        second_stage=SecondStage(min_votes=8, first_max_votes=4, epochs=1, starts_from="best"),
+    )  # fmt: skip
+    labels = data.labels
+    train, valid = _inner_split(plan.training(0), labels, recipe.early_stopping, 0)
+    (_, few, all_judges), (_, many, judges_of_many) = _stages(recipe, train, valid, labels.total_N)
+    assert (labels.total_N[few] <= 4).all()
+    assert (labels.total_N[many] >= 8).all()
+    assert (labels.total_N[judges_of_many] >= 8).all()
+    assert len(judges_of_many) < len(all_judges)
+    seen = np.concatenate([few, many, all_judges, judges_of_many])
+    assert not set(seen) & {*plan.held_out(0), *plan.test_rows}
+    assert not set(labels.groups[all_judges]) & set(labels.groups[np.concatenate([few, many])])
+    with pytest.raises(MemberError, match="no row of 100 votes or more to judge"):
+        _stages(replace(recipe, second_stage=SecondStage(min_votes=100)), train, valid, labels.total_N)
+
+
+def test_a_second_stage_starts_from_the_weights_it_is_told_to(data, plan, tmp_path):
+    """With a rate that moves nothing and no running statistics it ends where it began, as the inner split can tell."""
+    member = next(m for m in KINDS if m.name == "convnext")
+    for start in ("final", "best"):
+        recipe = Recipe(
+            epochs=4, batch_size=16, schedule="constant", lr=0.03, early_stopping=EarlyStopping(share=0.3, patience=4),
+            second_stage=SecondStage(min_votes=1, epochs=1, lr=1e-12, starts_from=start),
+        )  # fmt: skip
+        train_members([replace(member, recipe=recipe)], data, plan, tmp_path / start, jobs=1, folds=[0])
+        kl = [float(row["inner_kl"]) for row in read_history(tmp_path / start / "convnext/fold-0")]
+        assert min(kl[:4]) < kl[3] - 0.01
+        assert kl[4] == pytest.approx(kl[3] if start == "final" else min(kl[:4]), rel=1e-4)
 
 
 def test_a_nan_loss_names_member_fold_epoch_and_step(data, plan, tmp_path):

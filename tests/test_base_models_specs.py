@@ -7,6 +7,8 @@ import pytest
 
 from foldstill.base_models import EarlyStopping, Recipe, SecondStage, TimmMember
 from foldstill.base_models.jobs import flat
+from foldstill.data.augment import HorizontalFlip
+from foldstill.data.mixing import Mosaic
 from foldstill.errors import FoldstillError
 
 
@@ -27,6 +29,11 @@ def test_settings_import_neither_torch_nor_pydantic():
         (lambda: Recipe(ema=1.0), "ema"),
         (lambda: Recipe(step_factor=1.5), "step_factor"),
         (lambda: Recipe(row_weight_maximum=0), "row_weight_maximum"),
+        (lambda: Recipe(betas=(0.9, 1.0)), "betas must be decays"),
+        (lambda: Recipe(row_weight="clamp", unweighted_epochs=20), "must leave one of the 20 epochs"),
+        (lambda: Recipe(unweighted_epochs=3), "has no effect where rows have no weights"),
+        (lambda: Recipe(second_stage=SecondStage(starts_from="best")), "needs early_stopping, which judges epochs"),
+        (lambda: SecondStage(first_max_votes=0), "first_max_votes must be 1 or more"),
         (lambda: EarlyStopping(share=1.0), "share"),
         (lambda: SecondStage(epochs=0), "second_stage"),
         (lambda: TimmMember("a/b", "test_vit"), "folder"),
@@ -39,6 +46,16 @@ def test_settings_import_neither_torch_nor_pydantic():
 def test_settings_refuse_what_makes_no_sense(settings, said):
     with pytest.raises(FoldstillError, match=said):
         settings()
+
+
+def test_a_warm_up_is_not_repeated_in_the_second_stage():
+    recipe = Recipe(
+        row_weight="damped", unweighted_epochs=3, augment=(Mosaic(epochs=3), HorizontalFlip()),
+        second_stage=SecondStage(epochs=2, lr=1e-4),
+    )  # fmt: skip
+    second = recipe.for_second_stage()
+    assert (second.epochs, second.lr, second.row_weight, second.unweighted_epochs) == (2, 1e-4, "damped", 0)
+    assert second.augment == (HorizontalFlip(),)
 
 
 def test_an_experiment_file_can_hold_a_whole_member():

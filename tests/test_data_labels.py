@@ -103,14 +103,31 @@ def test_whole_floats_and_integers_make_the_same_ids():
 
 def test_row_weights_have_mean_one_and_honour_sample_weights():
     labels = Labels.from_votes([[1, 0], [5, 5], [20, 0]])
-    for scheme in ("none", "log1p", "clamp"):
+    for scheme in ("none", "log1p", "clamp", "damped"):
         assert labels.weight_N(scheme).mean() == pytest.approx(1)
     assert labels.weight_N("none").tolist() == [1, 1, 1]
     assert labels.weight_N("clamp", maximum=10).tolist() == pytest.approx([1 / 7, 10 / 7, 10 / 7])
     weighted = Labels.from_votes([[1, 0], [1, 0]], sample_weight=[1, 3])
     assert weighted.weight_N().tolist() == [0.5, 1.5]
-    with pytest.raises(DataError, match=r"none, log1p or clamp"):
+    with pytest.raises(DataError, match=r"none, log1p, clamp, damped, got 'sqrt'"):
         labels.weight_N("sqrt")
+
+
+def test_many_votes_add_ever_less_weight_in_each_scheme_as_published():
+    """By hand: (10 + 2 log10 v) log10 v is 12.5829 at 11 votes, 16.3957 at 20 and 18.6601 at 28.
+
+    A limit that forgets its `max=` is a lower bound: it would lift rows of few votes to ten and cap nothing.
+    """
+    votes = np.array([1, 4, 10, 11, 20, 28])
+    labels = Labels.from_votes(np.stack([votes, np.zeros(6)], axis=1))
+
+    def against_one_vote(scheme):
+        weight_N = labels.weight_N(scheme)
+        return weight_N / weight_N[0]
+
+    np.testing.assert_allclose(against_one_vote("damped"), [1, 4, 10, 12.5829, 16.3957, 18.6601], atol=1e-4)
+    np.testing.assert_allclose(against_one_vote("clamp"), [1, 4, 10, 10, 10, 10])
+    np.testing.assert_allclose(against_one_vote("log1p"), np.log(1 + votes) / np.log(2))
 
 
 @pytest.mark.parametrize("weight", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])

@@ -85,11 +85,13 @@ def fit(
     seed: int,
     loss: Loss | None = None,
     targets: Targets | None = None,
+    early_weight_N: Float | None = None,
     draw_N: Float | None = None,
     unit_N: NDArray[np.intp] | None = None,
     mix_within_N: NDArray[Any] | None = None,
     valid_rows: Rows | None = None,
     keep_scaling: bool = False,
+    keep_best: bool = True,
     n_views: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -97,9 +99,11 @@ def fit(
     """Train `network` in place on `rows` and give the history, one entry an epoch.
 
     `target_NC` (rows sum to one) and `weight_N` (mean about 1) cover all N rows of the inputs; only `rows` are read.
+    `early_weight_N` are the weights of the recipe's unweighted epochs, ones when not given.
     `loss` and `targets` replace the recipe's loss and the table of targets. `draw_N` makes an epoch a weighted draw with
     replacement; with `unit_N` it takes one row of each unit (numbers), another in each epoch. Mixing partners stay within equal `mix_within_N` (whole numbers, such as folds). With `valid_rows`
-    training stops early by `recipe.early_stopping`, judged on them. The input scaling is that of `rows` unless
+    training stops early by `recipe.early_stopping`, judged on them, and ends with the weights of its best epoch if
+    `keep_best`, else of its last. The input scaling is that of `rows` unless
     `keep_scaling`. After `n_views` epochs batches and augmentation come again as they were, for banks of teachers.
 
     With a checkpoint every epoch is saved, and a later call goes on from there to the same bytes. Raises MemberError
@@ -125,6 +129,7 @@ def fit(
         average.load(states.get("average", {}))
     best = states.get("best", {})
 
+    early_N = np.ones(len(target_NC)) if early_weight_N is None else early_weight_N
     target = torch.from_numpy(np.asarray(target_NC, dtype=np.float32)).to(device)
     trainer = _Trainer(
         network=network,
@@ -140,6 +145,7 @@ def fit(
         host_rows=rows,
         target_NC=target,
         weight_N=torch.from_numpy(np.asarray(weight_N, dtype=np.float32)).to(device),
+        early_weight_N=torch.from_numpy(np.asarray(early_N, dtype=np.float32)).to(device),
         draw=None if draw_N is None else torch.from_numpy(np.asarray(draw_N, dtype=np.float64)[rows]).to(device),
         unit_N=unit_N,
         within_N=None if mix_within_N is None else torch.from_numpy(np.asarray(mix_within_N, np.int64)).to(device),
@@ -158,7 +164,7 @@ def fit(
             checkpoints.save(checkpoint, network, optimizer, extra, [asdict(e) for e in history])
         if on_epoch:
             on_epoch(history[-1])
-    if best:
+    if best and keep_best:
         network.load_state_dict(best)
     elif average:
         network.load_state_dict(average.state)
@@ -241,6 +247,7 @@ class _Trainer:
     host_rows: Rows
     target_NC: Tensor
     weight_N: Tensor
+    early_weight_N: Tensor
     draw: Tensor | None
     unit_N: NDArray[np.intp] | None
     within_N: Tensor | None
@@ -253,6 +260,7 @@ class _Trainer:
         seed = int(digest(self.seed, view), 16) % 2**63
         generator = torch.Generator(device).manual_seed(seed)
         batches = self._batches(generator, view)
+        weight_N = self.early_weight_N if epoch < self.recipe.unweighted_epochs else self.weight_N
         judged = [e.loss if e.inner_kl is None else e.inner_kl for e in history]
         losses = torch.empty(len(batches), device=device)
         rate = 0.0
@@ -263,7 +271,7 @@ class _Trainer:
             for step, (rows_B, raw) in enumerate(zip(batches, self.inputs.batches(batches), strict=True)):
                 total_step = epoch * len(batches) + step
                 rate = learning_rate(self.recipe, total_step, len(batches), judged)
-                losses[step] = self._step(rows_B, raw, generator, view, rate)
+                losses[step] = self._step(rows_B, raw, generator, view, weight_N, rate)
                 if self.average:
                     self.average.update(total_step)
         # The only moment of an epoch at which the host waits for the device.
@@ -289,12 +297,14 @@ class _Trainer:
             order = torch.multinomial(self.draw, n, replacement=True, generator=generator)
         return list(torch.split(rows[order[: n // size * size]], size))
 
-    def _step(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int, rate: float) -> Tensor:
+    def _step(
+        self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int, weight_N: Tensor, rate: float
+    ) -> Tensor:
         batch = self._augmented(rows_B, raw, generator, view)
         with _autocast(self.recipe.precision, raw.device):
             logits = self.network.body(batch.inputs)
         target_BC = self.targets(batch) if self.targets else batch.mixed(self.target_NC[rows_B])
-        value = self.loss(logits.float(), target_BC, batch.mixed(self.weight_N[rows_B]))
+        value = self.loss(logits.float(), target_BC, batch.mixed(weight_N[rows_B]))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
         if self.recipe.clip_norm:
@@ -327,7 +337,7 @@ def _optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=recipe.lr, fused=fused)
+    return kind(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
 
 
 def _autocast(precision: Precision, device: torch.device) -> torch.autocast:

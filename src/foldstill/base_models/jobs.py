@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.specs import EarlyStopping, Trainable
+from foldstill.base_models.specs import EarlyStopping, Recipe, Trainable
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import kl_divergence
@@ -145,13 +146,11 @@ def run_job(
     inputs = bench.inputs(view)
     network = bench.network(job, inputs, len(labels.classes))
     train, valid = _inner_split(plan.training(job.fold), labels, recipe.early_stopping, job.seed)
-    stages = [(recipe, train)]
-    if recipe.second_stage is not None:
-        stages.append((recipe.for_second_stage(), train[labels.total_N[train] >= recipe.second_stage.min_votes]))
+    stages = _stages(recipe, train, valid, labels.total_N)
     lines: list[dict[str, Any]] = []
     checkpoints = [job.folder / f"checkpoint-{stage}.safetensors" for stage in range(1, len(stages) + 1)]
     epochs_before = 0
-    for stage, (stage_recipe, rows) in enumerate(stages, start=1):
+    for stage, (stage_recipe, rows, judges) in enumerate(stages, start=1):
 
         def report(epoch: Epoch, before: int = epochs_before) -> None:
             on_progress(Progress(job.member.name, job.fold, before + epoch.epoch + 1, job.epochs, epoch.loss))
@@ -167,9 +166,11 @@ def run_job(
                 stage_recipe,
                 seed=job.seed + stage,
                 unit_N=_units(units_N, stage_recipe.sampling),
+                early_weight_N=_row_weights(labels, rows, "none", 1.0),
                 draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
-                valid_rows=valid,
+                valid_rows=judges,
                 keep_scaling=stage > 1,
+                keep_best=stage_recipe.second_stage is None or stage_recipe.second_stage.starts_from == "best",
                 checkpoint=Checkpoint(checkpoints[stage - 1], job.inputs),
                 on_epoch=report,
             )
@@ -213,6 +214,27 @@ def _inner_split(train: Rows, labels: Labels, settings: EarlyStopping | None, se
     chosen = np.random.default_rng(seed).permutation(groups)[:number]
     judged = np.isin(labels.groups[train], chosen)
     return train[~judged], train[judged]
+
+
+def _stages(
+    recipe: Recipe, train: Rows, valid: Rows | None, total_N: NDArray[np.float64]
+) -> list[tuple[Recipe, Rows, Rows | None]]:
+    """Recipe, training rows and rows that judge the epochs of each stage."""
+    second = recipe.second_stage
+    if second is None:
+        return [(recipe, train, valid)]
+    most = math.inf if second.first_max_votes is None else second.first_max_votes
+    # A second stage makes rows of few votes worse, which must not end it: it is judged on rows such as it is for.
+    judges = None if valid is None else valid[total_N[valid] >= second.min_votes]
+    if judges is not None and not len(judges):
+        raise MemberError(
+            f"early stopping has no row of {second.min_votes:g} votes or more to judge the second stage on: "
+            "raise early_stopping.share, or lower second_stage.min_votes"
+        )
+    return [
+        (recipe, train[total_N[train] <= most], valid),
+        (recipe.for_second_stage(), train[total_N[train] >= second.min_votes], judges),
+    ]
 
 
 def _row_weights(labels: Labels, rows: Rows, scheme: Any, maximum: float) -> NDArray[np.float64]:

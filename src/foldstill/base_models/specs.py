@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from foldstill.data.augment import AnyAugmentation
 from foldstill.data.labels import RowWeight
+from foldstill.data.mixing import Mosaic
 from foldstill.errors import MemberError
 
 if TYPE_CHECKING:
@@ -83,12 +84,16 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class SecondStage:
-    """More epochs, from the final weights of the first stage, on the rows with many votes only."""
+    """More epochs on the rows with many votes only; a warm-up belongs to the first stage and is not repeated."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     min_votes: float = 10.0
-    """Rows with at least this many votes are trained on."""
+    """Rows with at least this many votes are trained on, and judge the epochs where there is early stopping."""
+    first_max_votes: float | None = None
+    """The first stage trains on rows with at most this many votes; none: on all rows."""
+    starts_from: Literal["final", "best"] = "final"
+    """Weights of the first stage: of its last epoch, or of the one that early stopping found best."""
     epochs: int = 5
     """Epochs of this stage."""
     lr: float = 3e-4
@@ -101,6 +106,10 @@ class SecondStage:
             self.epochs >= 1, f"second_stage.epochs must be 1 or more, got {self.epochs}: leave the stage out instead"
         )
         _require(self.lr > 0, f"second_stage.lr must be positive, got {self.lr}")
+        _require(
+            self.first_max_votes is None or self.first_max_votes >= 1,
+            f"second_stage.first_max_votes must be 1 or more, got {self.first_max_votes}: leave it out for all rows",
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ class Recipe:
     """Adam's weight decay is L2, AdamW's is decoupled; SGD has Nesterov momentum 0.9."""
     lr: float = 3e-3
     """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's and AdamW's averages of the gradient and of its square."""
     weight_decay: float = 0.02
     """Of matrices and kernels only: biases and norms are never decayed."""
     schedule: Schedule = "one_cycle"
@@ -134,9 +145,12 @@ class Recipe:
     loss: AnyLoss = field(default_factory=KL)
     """What is minimised against the vote shares."""
     row_weight: RowWeight = "none"
-    """Weight of a row in the loss by its number of votes: none, log1p, or clamp."""
+    """Weight of a row in the loss by its number of votes v: none; log1p: log(1 + v); clamp: v up to a maximum; damped: v up
+    to 10, then (10 + 2 log10 v) log10 v."""
     row_weight_maximum: float = 10.0
     """Votes beyond this do not add weight under `clamp`."""
+    unweighted_epochs: int = 0
+    """First epochs in which `row_weight` does not count yet, such as those of a mosaic warm-up."""
     sampling: Literal["uniform", "balanced", "votes", "one_each"] = "uniform"
     """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes;
     one_each: of HMS data with rows = "window", one random label of each recording, another in each epoch."""
@@ -168,13 +182,34 @@ class Recipe:
         )
         _require(0 <= self.ema < 1, f"ema must be a decay in [0, 1), got {self.ema}: 0.999 averages about 1,000 steps")
         _require(self.clip_norm >= 0, f"clip_norm must not be negative, got {self.clip_norm}: 0 does not clip")
+        _require(all(0 <= beta < 1 for beta in self.betas), f"betas must be decays in [0, 1), got {list(self.betas)}")
         _require(self.row_weight_maximum > 0, f"row_weight_maximum must be positive, got {self.row_weight_maximum}")
+        _require(
+            0 <= self.unweighted_epochs < self.epochs,
+            f"unweighted_epochs must leave one of the {self.epochs} epochs or more, got {self.unweighted_epochs}",
+        )
+        _require(
+            not self.unweighted_epochs or self.row_weight != "none",
+            "unweighted_epochs has no effect where rows have no weights: leave it out, or set row_weight",
+        )
+        _require(
+            self.second_stage is None or self.second_stage.starts_from == "final" or self.early_stopping is not None,
+            'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the training '
+            "rows: set it, with a patience of as many epochs as there are if none should be saved",
+        )
 
     def for_second_stage(self) -> Recipe:
         """The recipe of the second stage alone."""
         if self.second_stage is None:
             raise MemberError("the recipe has no second stage: set recipe.second_stage")
-        return replace(self, epochs=self.second_stage.epochs, lr=self.second_stage.lr, second_stage=None)
+        return replace(
+            self,
+            epochs=self.second_stage.epochs,
+            lr=self.second_stage.lr,
+            unweighted_epochs=0,
+            augment=tuple(op for op in self.augment if not isinstance(op, Mosaic)),
+            second_stage=None,
+        )
 
 
 class Trainable(Protocol):

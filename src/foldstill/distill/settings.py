@@ -132,5 +132,5 @@ class StudentSettings:
             image_size=self.image_size,
             pretrained=self.pretrained,
             stem_stride=self.stem_stride,
-            recipe=replace(self.recipe, loss=KL(temperature=self.temperature), row_weight="none"),
+            recipe=replace(self.recipe, loss=KL(temperature=self.temperature), row_weight="none", unweighted_epochs=0),
         )
