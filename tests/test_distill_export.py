@@ -8,7 +8,7 @@ from torch import nn
 
 from foldstill.base_models.specs import TimmMember
 from foldstill.distill import OnnxStudent, Student, predict_onnx
-from foldstill.distill.export import export_onnx, export_program, quantise, ship
+from foldstill.distill.export import export_onnx, export_program
 from foldstill.errors import DistillError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -73,52 +73,6 @@ def test_a_file_refuses_rows_that_it_would_misread(exported, images, tmp_path):
     (tmp_path / "text.onnx").write_text("not a graph")
     with pytest.raises(DistillError, match="is not an ONNX file"):
         predict_onnx(tmp_path / "text.onnx", images)
-
-
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_smaller_precision_is_smaller_nearly_the_same_and_measured(student, exported, images, tmp_path, precision):
-    target = student.predict(images[24:]) * 0.5 + 0.5 / 3
-    made = quantise(
-        exported,
-        tmp_path / "small.onnx",
-        precision,
-        calibration_N=images[:24],
-        held_out_N=images[24:],
-        target_NC=target,
-    )
-    assert made.bytes == made.path.stat().st_size < exported.stat().st_size
-    assert made.rise <= 0.01
-    assert OnnxStudent(made.path).about["precision"] == precision
-    assert np.abs(predict_onnx(made.path, images) - student.predict(images)).max() < 0.05
-
-
-def test_a_precision_that_costs_too_much_is_refused_and_leaves_no_file(exported, student, images, tmp_path):
-    # Against the float student's own scores every change is a loss.
-    target = predict_onnx(exported, images[24:])
-    target = (target + 1e-6) / (target + 1e-6).sum(1, keepdims=True)
-    with pytest.raises(DistillError, match=r"int8 is refused: KL on 24 held-out rows rises"):
-        quantise(
-            exported,
-            tmp_path / "q.onnx",
-            "int8",
-            calibration_N=images[:24] // 16,
-            held_out_N=images[24:],
-            target_NC=target,
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_shipment_names_every_file_and_every_refusal(student, images, tmp_path, monkeypatch):
-    target = student.predict(images[24:]) * 0.5 + 0.5 / 3
-    held = {"calibration_N": images[:24], "held_out_N": images[24:], "target_NC": target}
-    whole = ship(student, tmp_path / "a", **held)
-    assert list(whole.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
-    assert [q.precision for q in whole.quantised] == ["fp16", "int8"]
-    assert [(line.what, line.rows) for line in whole.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
-    monkeypatch.setattr("foldstill.distill.export.ALLOWED_RISE", -1.0)
-    refused = ship(student, tmp_path / "b", precisions=("int8",), **held)
-    assert "refused" in refused.files["student.int8.onnx"]
-    assert [p.name for p in (tmp_path / "b").iterdir()] == ["student.onnx"]
 
 
 def test_an_export_is_refused_when_the_file_differs_from_the_network(images, tmp_path, monkeypatch):

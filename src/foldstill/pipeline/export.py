@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from foldstill.compare import Comparison, Cost
 from foldstill.distill import load_student
 from foldstill.distill.card import Card, Score
-from foldstill.distill.export import Precision, Shipment, export_program, ship
+from foldstill.distill.export import export_program
+from foldstill.distill.quantise import Precision
+from foldstill.distill.shipment import Shipment, ship
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 from foldstill.pipeline.run import Run
@@ -14,8 +16,8 @@ from foldstill.pipeline.run import Run
 def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *, program: bool = False) -> Shipment:
     """Write student.onnx, its smaller precisions that keep their KL, and card.md into the student's folder.
 
-    KL after quantisation is measured on the locked test rows, int8 is scaled on training rows. `program` also writes a
-    torch.export file.
+    A smaller precision is scaled and decided on training rows, and reported on the locked test rows. `program` also writes
+    a torch.export file.
     """
     settings, folder = run.experiment.student, run.dir.student
     if settings is None:
@@ -27,9 +29,10 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
     shipment = ship(
         student,
         folder,
-        calibration_N=view[taught],
-        held_out_N=view[test],
-        target_NC=labels.target_NC[test],
+        view,
+        labels.target_NC,
+        taught=taught,
+        held_out=test,
         precisions=precisions,
         about={"experiment": run.experiment.name, "plan": run.plan.digest},
     )
@@ -50,8 +53,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
         data=f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes a row on average "
         f"({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}.",
-        scored_on=f"{len(test)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration saw; only "
-        "whether a smaller precision is shipped was decided on them",
+        scored_on=f"{len(test)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration saw",
         scores=[
             Score("KL divergence", arm.kl),
             Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),

@@ -1,0 +1,98 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from foldstill.base_models.specs import TimmMember
+from foldstill.distill import OnnxStudent, Student, predict_onnx
+from foldstill.distill.quantise import quantise
+from foldstill.distill.shipment import ship
+from foldstill.errors import DistillError
+
+pytest.importorskip("onnxruntime")
+TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    network = TimmMember(name="s", network="test_efficientnet").build(3, 3, (16, 16)).eval()
+    network.input.mean.fill_(127.0)
+    network.input.std.fill_(60.0)
+    # Untrained logits are nearly equal; larger ones make differences visible.
+    network.body.get_classifier().weight.data.mul_(20)
+    return Student(network, ("a", "b", "c"), "image")
+
+
+@pytest.fixture(scope="module")
+def exported(student, images, tmp_path_factory):
+    return student.export(tmp_path_factory.mktemp("onnx") / "student.onnx", images)
+
+
+@pytest.fixture(scope="module")
+def finished(exported):
+    """A student whose export is there already."""
+
+    class Finished:
+        def export(self, path, rows_N, *, about=None):
+            path.parent.mkdir(parents=True)
+            return shutil.copy(exported, path)
+
+    return Finished()
+
+
+@pytest.fixture(scope="module")
+def target(student, images):
+    return student.predict(images) * 0.5 + 0.5 / 3
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_smaller_precision_is_smaller_nearly_the_same_and_measured(
+    student, exported, images, target, tmp_path, precision
+):
+    made = quantise(exported, tmp_path / "small.onnx", precision, images, target, TAUGHT)
+    assert made.bytes == made.path.stat().st_size < exported.stat().st_size
+    assert made.rise <= 0.01
+    assert OnnxStudent(made.path).about["precision"] == precision
+    assert np.abs(predict_onnx(made.path, images) - student.predict(images)).max() < 0.05
+
+
+def test_a_precision_that_costs_too_much_is_refused_and_leaves_no_file(exported, images, tmp_path):
+    # Against the float student's own scores every change is a loss.
+    target = predict_onnx(exported, images) + 1e-6
+    target = target / target.sum(1, keepdims=True)
+    with pytest.raises(DistillError, match=r"int8 is refused: KL on 18 training rows rises"):
+        quantise(exported, tmp_path / "q.onnx", "int8", images, target, TAUGHT)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DistillError, match="got 3: give 4 or more"):
+        quantise(exported, tmp_path / "q.onnx", "int8", images, target, TAUGHT[:3])
+
+
+def test_rows_that_are_reported_on_decide_nothing(finished, images, target, tmp_path):
+    shipped = ship(finished, tmp_path / "a", images, target, taught=TAUGHT, held_out=LOCKED, precisions=("int8",))
+    pixels, votes = images.copy(), target.copy()
+    pixels[LOCKED], votes[LOCKED] = 255 - pixels[LOCKED], np.eye(3)[np.zeros(len(LOCKED), int)]
+    other = ship(finished, tmp_path / "b", pixels, votes, taught=TAUGHT, held_out=LOCKED, precisions=("int8",))
+    (one,), (two,) = shipped.quantised, other.quantised
+    assert (one.kl_before, one.kl_after) == (two.kl_before, two.kl_after)
+    np.testing.assert_array_equal(predict_onnx(one.path, images), predict_onnx(two.path, images))
+    assert shipped.files[one.path.name] != other.files[two.path.name]
+    assert "on 12 held-out rows" in shipped.files[one.path.name]
+
+
+def test_a_shipment_names_every_file_and_every_refusal(finished, images, target, tmp_path, monkeypatch):
+    rows = {"taught": TAUGHT, "held_out": LOCKED}
+    whole = ship(finished, tmp_path / "a", images, target, **rows)
+    assert list(whole.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
+    assert [q.precision for q in whole.quantised] == ["fp16", "int8"]
+    assert [(line.what, line.rows) for line in whole.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
+    monkeypatch.setattr("foldstill.distill.quantise.ALLOWED_RISE", -1.0)
+    refused = ship(finished, tmp_path / "b", images, target, precisions=("int8",), **rows)
+    assert "refused" in refused.files["student.int8.onnx"]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["student.onnx"]
