@@ -234,3 +234,26 @@ def test_logits_and_unknown_kinds_and_negative_costs_are_refused_where_they_are_
         Arm("m", "modell", np.array([[0.5, 0.5]]))
     with pytest.raises(CompareError, match="cost macs"):
         Cost(macs=-1)
+
+
+def test_scores_of_several_seeds_are_means_over_them(table, arms):
+    labels, members = table
+    first, *further = (members.proba_NMC[:, m] / members.proba_NMC[:, m].sum(1, keepdims=True) for m in (1, 2, 3))
+    student = Arm("student", "student", first, further_seeds=tuple(further))
+    alone = [Arm(f"seed {s}", "ablation", proba) for s, proba in enumerate(student.by_seed)]
+    comparison = compare([arms[1], student, *alone], labels, resamples=200)
+    scored, each = comparison["student"], [comparison[arm.name] for arm in alone]
+    assert scored.kl_by_seed == pytest.approx([one.kl for one in each])
+    assert scored.kl == pytest.approx(np.mean(scored.kl_by_seed))
+    assert scored.kl_deviation == pytest.approx(np.std(scored.kl_by_seed, ddof=1))
+    assert scored.scores["accuracy"] == pytest.approx(np.mean([one.scores["accuracy"] for one in each]))
+    assert scored.strata[0].scores["kl"] == pytest.approx(np.mean([one.strata[0].scores["kl"] for one in each]))
+    # Seeds are averaged row by row before rows are compared, so their noise is not mistaken for a row's.
+    wide = [one.difference.high - one.difference.low for one in each]
+    assert scored.difference.high - scored.difference.low < max(wide)
+    assert each[0].kl_by_seed == () and each[0].kl_deviation is None
+
+
+def test_seeds_of_other_rows_are_refused(arms):
+    with pytest.raises(CompareError, match="the same for every seed"):
+        Arm("student", "student", arms[0].proba_NC, further_seeds=(arms[0].proba_NC[1:],))

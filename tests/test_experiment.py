@@ -91,3 +91,43 @@ def test_a_file_that_is_no_experiment_says_so(tmp_path: Path, text: str, told: s
 def test_a_missing_file_names_the_cure(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="foldstill init"):
         read_experiment(tmp_path / "none.toml")
+
+
+STUDENT = """
+[recipe]
+epochs = 3
+[student]
+network = "test_resnet"
+seeds = 3
+recipe = { lr = 0.01 }
+[[ablation]]
+name = "warm"
+temperature = 4.0
+recipe = { epochs = 5 }
+"""
+
+
+def test_an_ablation_is_the_student_but_for_what_it_says() -> None:
+    experiment = parse_experiment(GOOD + STUDENT, "x.toml")
+    (warm,) = experiment.ablation
+    assert (warm.network, warm.seeds, warm.recipe.lr) == ("test_resnet", 3, 0.01)
+    assert (warm.temperature, warm.recipe.epochs) == (4.0, 5)
+    assert [s.name for s in experiment.students()] == ["student", "student without teacher", "warm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (STUDENT + '[[ablation]]\nname = "warm"', r"\['warm'\] appear twice"),
+        ('[[ablation]]\nname = "warm"', r"an \[\[ablation\]\] is of a \[student\]"),
+        (STUDENT.replace('name = "warm"', 'name = "student"'), r"\['student'\] appear twice"),
+    ],
+)
+def test_ablations_without_a_name_of_their_own_or_a_student_are_refused(text: str, what: str) -> None:
+    with pytest.raises(ExperimentError, match=what):
+        parse_experiment(GOOD + text, "x.toml")
+
+
+def test_thinning_to_no_vote_is_refused() -> None:
+    with pytest.raises(ExperimentError, match="thin_votes must be 1 or more"):
+        parse_experiment("thin_votes = 0" + GOOD, "x.toml")

@@ -148,3 +148,19 @@ def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
     code = "import sys, foldstill; [getattr(foldstill, n) for n in foldstill.__all__]; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path) -> None:
+    text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("[student]", "[student]\nseeds = 2")
+    text += '\n[[ablation]]\nname = "seen"\nablation = "in_sample"\nseeds = 1\n'
+    run = opened(tmp_path / "run", text)
+    comparison = run_all(run)
+    assert comparison["seen"].kind == "ablation"
+    assert len(comparison["student"].kl_by_seed) == 2 and comparison["seen"].kl_by_seed == ()
+    labels = run.dataset.labels
+    assert labels.total_N[run.plan.oof_rows].max() == 2
+    full = opened(tmp_path / "full").dataset.labels
+    assert np.array_equal(labels.votes_NC[run.plan.test_rows], full.votes_NC[run.plan.test_rows])
+    # Fewer votes are other labels, so what was made from others is refused.
+    with pytest.raises(FoldstillError, match="made from other inputs: labels"):
+        run_all(opened(tmp_path / "run", text.replace("thin_votes = 2", "thin_votes = 1")))

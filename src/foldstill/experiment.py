@@ -92,10 +92,15 @@ class Experiment:
     """Every random number of the run derives from it."""
     folds: FoldSettings = FoldSettings()
     """How rows are held out."""
+    thin_votes: int | None = None
+    """Keep at most so many votes of each row that is not locked: what fewer annotators would have given, scored
+    against all votes of the locked rows. Unset keeps every vote."""
     stacking: StackingSettings = field(default_factory=StackingSettings)
     """Which combiners are fitted."""
     student: StudentSettings | None = None
     """The compact network that is taught; none when absent."""
+    ablation: tuple[StudentSettings, ...] = ()
+    """Further students for comparison only, each [student] with what is said here instead; `name` tells them apart."""
     tune: TuneSettings | None = None
     """Which fields `foldstill tune` searches; a run ignores it."""
 
@@ -104,19 +109,36 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.name or any(c in self.name for c in "/\\"):
             raise ExperimentError(f"name must be usable as a folder name, got {self.name!r}")
+        if self.thin_votes is not None and self.thin_votes < 1:
+            raise ExperimentError(
+                f"thin_votes must be 1 or more, got {self.thin_votes}: leave it out to keep all votes"
+            )
         names = [m.name for m in self.member]
         if not names:
             raise ExperimentError("an experiment needs at least one [[member]]")
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ExperimentError(f"members must have different names, {twice} appear twice")
+        if self.ablation and self.student is None:
+            raise ExperimentError("an [[ablation]] is of a [student], and there is none: add [student]")
+        taught = [s.name for s in self.students()]
+        twice = sorted({n for n in taught if taught.count(n) > 1})
+        if twice:
+            raise ExperimentError(f"students must have different names, {twice} appear twice: set `name`")
+
+    def students(self) -> tuple[StudentSettings, ...]:
+        """Every student of the experiment: the one that is asked for, its twin without a teacher, and ablations."""
+        if self.student is None:
+            return ()
+        asked = (self.student, *self.ablation)
+        return tuple(one for s in asked for one in ((s, s.untaught()) if s.without_teacher else (s,)))
 
 
 def read_experiment(path: Path) -> Experiment:
     """The experiment in a TOML file.
 
-    A top-level [recipe] table holds defaults for the recipe of every member and of the student. Raises ExperimentError
-    that lists every mistake with its place.
+    A top-level [recipe] table holds defaults for the recipe of every member and of the student, [student] those of every
+    [[ablation]]. Raises ExperimentError that lists every mistake with its place.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -136,6 +158,7 @@ def parse_experiment(text: str, where: str) -> Experiment:
     except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"{where} is not valid TOML: {error}") from error
     _share_recipe(raw)
+    _fill_ablations(raw)
     _default_kind(raw)
     try:
         # By way of JSON, where strictness still lets an array be a tuple.
@@ -162,6 +185,17 @@ def _share_recipe(raw: dict[str, Any]) -> None:
     for taker in takers:
         if isinstance(taker, dict) and isinstance(taker.get("recipe", {}), dict):
             taker["recipe"] = {**shared, **taker.get("recipe", {})}
+
+
+def _fill_ablations(raw: dict[str, Any]) -> None:
+    """An ablation is the student but for what it says; its twin without a teacher is the student's unless it asks."""
+    student, ablations = raw.get("student"), raw.get("ablation")
+    if not isinstance(student, dict) or not isinstance(ablations, list):
+        return
+    for each in ablations:
+        if isinstance(each, dict):
+            recipe = {**student.get("recipe", {}), **each.get("recipe", {})}
+            each.update({**student, "without_teacher": False, **each, "recipe": recipe})
 
 
 def _default_kind(raw: dict[str, Any]) -> None:

@@ -59,12 +59,20 @@ class RunDir:
         return self.root / "student-without-teacher"
 
     @property
+    def ablations(self) -> Path:
+        return self.root / "ablations"
+
+    def ablation(self, name: str) -> Path:
+        """A student that differs from the run's in what its [[ablation]] says."""
+        return self.ablations / name
+
+    @property
     def card(self) -> Path:
         return self.student / "card.md"
 
-    @property
-    def teacher_bank(self) -> Path:
-        return self.student / "bank"
+    def teacher_bank(self, student: Path) -> Path:
+        """Teacher scores on recurring views, shared by the seeds of one student."""
+        return student / "bank"
 
     def seed(self, student: Path, seed: int) -> Path:
         """Where the student of one seed is: the first in the student's own folder, others beside its files."""

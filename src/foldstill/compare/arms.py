@@ -49,11 +49,20 @@ class Arm:
     """Weight of each member, where the arm is a weighting of members."""
     chosen: str | None = None
     """What an arm that chooses (auto) chose."""
+    further_seeds: tuple[NDArray[Any], ...] = ()
+    """The same rows by the same thing trained from other seeds; every score is then the mean over all of them."""
+
+    @property
+    def by_seed(self) -> tuple[NDArray[Any], ...]:
+        return (self.proba_NC, *self.further_seeds)
 
     def __post_init__(self) -> None:
         if not self.name:
             raise CompareError("an arm needs a name")
         if self.kind not in get_args(Kind):
             raise CompareError(f"arm {self.name!r}: kind must be one of {list(get_args(Kind))}, got {self.kind!r}")
-        if check_rows(self.proba_NC, f"arm {self.name!r}").ndim != 2:
-            raise CompareError(f"arm {self.name!r} must be (rows, classes), got {self.proba_NC.shape}")
+        for proba_NC in self.by_seed:
+            if check_rows(proba_NC, f"arm {self.name!r}").ndim != 2 or proba_NC.shape != self.proba_NC.shape:
+                raise CompareError(
+                    f"arm {self.name!r} must be (rows, classes), the same for every seed, got {proba_NC.shape}"
+                )

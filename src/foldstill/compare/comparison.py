@@ -61,6 +61,13 @@ class ArmScore:
     note: str = ""
     chosen: str | None = None
     weights: tuple[float, ...] | None = None
+    kl_by_seed: tuple[float, ...] = ()
+    """KL of each of several seeds, of which every score here is the mean; empty for one seed."""
+
+    @property
+    def kl_deviation(self) -> float | None:
+        """Standard deviation of the KL over seeds."""
+        return float(np.std(self.kl_by_seed, ddof=1)) if self.kl_by_seed else None
 
     @property
     def kl(self) -> float:

@@ -60,7 +60,7 @@ def compare(
         groups=labels.groups,
         stratum_N=labels.stratum_N,
         weight_N=weight,
-        kl_NA=np.column_stack([row_kl(target=target_NC, proba=_normal(arm.proba_NC)) for arm in arms]),
+        kl_NA=np.column_stack([_kl_SN(arm, target_NC).mean(axis=0) for arm in arms]),
     )
     # Numbers sort faster than names, in the same order.
     group_N = np.unique(labels.groups, return_inverse=True)[1]
@@ -169,23 +169,42 @@ def _intervals(
 
 def _alone(arm: Arm, labels: Labels, weight: Floats, strata: Sequence[Stratum]) -> ArmScore:
     """What is known of an arm without any other."""
-    target, proba = labels.target_NC, _normal(arm.proba_NC)
-    parts = [(stratum.name, labels.stratum_N == stratum.name) for stratum in strata]
+    target, by_seed = labels.target_NC, [_normal(proba_NC) for proba_NC in arm.by_seed]
+    everywhere = np.ones(len(labels), bool)
+    class_kl = [np.average(row_class_kl(target=target, proba=proba), axis=0, weights=weight) for proba in by_seed]
+    seeds = len(by_seed)
+    kl_S = np.average(_kl_SN(arm, target), axis=1, weights=weight) if seeds > 1 else np.empty(0)
     return ArmScore(
         name=arm.name,
         kind=arm.kind,
-        scores=scores(target=target, proba=proba, weight=weight),
-        class_kl_C=tuple(np.average(row_class_kl(target=target, proba=proba), axis=0, weights=weight).tolist()),
+        scores=_mean_scores(target, by_seed, weight, everywhere),
+        class_kl_C=tuple(np.mean(class_kl, axis=0).tolist()),
         strata=tuple(
-            StratumScore(name, scores(target=target[at], proba=proba[at], weight=weight[at]), None)
-            for name, at in parts
+            StratumScore(stratum.name, _mean_scores(target, by_seed, weight, labels.stratum_N == stratum.name), None)
+            for stratum in strata
         ),
-        reliability=top_reliability(target=target, proba=proba, weight=weight),
+        reliability=top_reliability(
+            target=np.tile(target, (seeds, 1)), proba=np.concatenate(by_seed), weight=np.tile(weight, seeds)
+        ),
+        kl_by_seed=tuple(kl_S.tolist()),
         cost=arm.cost,
         note=arm.note,
         chosen=arm.chosen,
         weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
     )
+
+
+def _kl_SN(arm: Arm, target_NC: Floats) -> Floats:
+    """KL of every row for every seed the arm was trained from."""
+    return np.stack([row_kl(target=target_NC, proba=_normal(proba_NC)) for proba_NC in arm.by_seed])
+
+
+def _mean_scores(
+    target_NC: Floats, by_seed: Sequence[Floats], weight_N: Floats, at_N: NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Every score of the rows `at_N`, as the mean over seeds: what one training gives on average."""
+    each = [scores(target=target_NC[at_N], proba=proba[at_N], weight=weight_N[at_N]) for proba in by_seed]
+    return {key: None if value is None else float(np.mean([e[key] for e in each])) for key, value in each[0].items()}
 
 
 def _against(

@@ -16,9 +16,20 @@ def arms_table(comparison: Comparison) -> "Table":
     others, weaker = len(comparison.arms) - 1, len(comparison.arms) - len(shown)
     mark = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
     mark += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
+    by_seed = any(arm.kl_by_seed for arm in shown)
+    mark += "\n± is the standard deviation over seeds; their scores are means" if by_seed else ""
     table = Table(box=None, pad_edge=False, header_style="bold", caption=mark, caption_justify="left")
     table.add_column("arm", max_width=28, overflow="ellipsis", no_wrap=True)
-    for title in ("KL", "difference", f"{100 * comparison.level:g} % interval", "", "accuracy", "ECE", "worth"):
+    for title in (
+        "KL",
+        *(["±"] if by_seed else []),
+        "difference",
+        f"{100 * comparison.level:g} % interval",
+        "",
+        "accuracy",
+        "ECE",
+        "worth",
+    ):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for arm in shown:
         d = arm.difference
@@ -26,6 +37,7 @@ def arms_table(comparison: Comparison) -> "Table":
         table.add_row(
             arm.name,
             f"{arm.kl:.4f}",
+            *(["" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}"] if by_seed else []),
             "" if d is None else f"{d.estimate:+.4f}",
             "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
             "*" if sure else "",

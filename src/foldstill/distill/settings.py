@@ -1,5 +1,6 @@
 """Settings of a student: its network, its training, and who teaches it. Imports neither torch nor pydantic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -39,6 +40,8 @@ class StudentSettings:
     """Start from timm's weights, which are downloaded once."""
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images."""
+    options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
+    """Further arguments of the network: those of `timm.create_model`, such as channels = [24, 32, 48, 96]."""
     recipe: Recipe = field(default_factory=Recipe)
     """How it is trained. Its loss and row_weight are those of members; the student's are below."""
     teacher: str = "auto"
@@ -132,5 +135,6 @@ class StudentSettings:
             image_size=self.image_size,
             pretrained=self.pretrained,
             stem_stride=self.stem_stride,
+            options=self.options,
             recipe=replace(self.recipe, loss=KL(temperature=self.temperature), row_weight="none", unweighted_epochs=0),
         )

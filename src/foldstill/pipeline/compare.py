@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from foldstill.compare import Arm, Comparison, Cost, compare
 from foldstill.compare.arms import Kind
-from foldstill.data.labels import Labels
-from foldstill.data.simplex import kl_divergence
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
@@ -45,7 +43,7 @@ def compare_stage(folder: RunDir) -> Comparison:
         arms = [
             *member_arms(members, costs),
             *_combinations(folder, table, "test.parquet", test.members, costs),
-            *_students(folder, labels),
+            *_students(folder),
         ]
         comparison = compare(arms, labels, rows="test", members=members)
     else:
@@ -93,27 +91,22 @@ def _combinations(
     return arms
 
 
-def _students(folder: RunDir, labels: Labels) -> list[Arm]:
-    """The students that were trained, each the one of the first seed, with the spread over further seeds in its note."""
+def _students(folder: RunDir) -> list[Arm]:
+    """The students that were trained, each with those of its further seeds."""
     places: list[tuple[Path, Kind]] = [
         (folder.student, "student"),
         (folder.student_without_teacher, "student_without_teacher"),
+        *((place, "ablation") for place in sorted(folder.ablations.glob("*"))),
     ]
     arms = []
     for place, kind in places:
         if not ((place / "test.parquet").exists() and (place / "cost.json").exists()):
             continue
-        scores = read_scores(place / "test.parquet")
-        others = sorted(place.glob("seed-*/test.parquet"))
-        note = _spread([_one_member(p) for p in (place / "test.parquet", *others)], labels) if others else ""
+        name = read_scores(place / "test.parquet").members[0]
+        further = tuple(_one_member(path) for path in sorted(place.glob("seed-*/test.parquet")))
         cost = Cost(**read_json(place / "cost.json"))
-        arms.append(Arm(scores.members[0], kind, _one_member(place / "test.parquet"), cost=cost, note=note))
+        arms.append(Arm(name, kind, _one_member(place / "test.parquet"), cost=cost, further_seeds=further))
     return arms
-
-
-def _spread(by_seed: list[NDArray[np.float32]], labels: Labels) -> str:
-    kl = [kl_divergence(target=labels.target_NC, proba=proba) for proba in by_seed]
-    return f"KL over {len(kl)} seeds: mean {np.mean(kl):.4f}, standard deviation {np.std(kl, ddof=1):.4f}; shown is the first"
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import row_kl
 from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets, train_student
-from foldstill.distill.targets import explain_mix
+from foldstill.distill.targets import VotesOnly, explain_mix
 from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
 from foldstill.oof.store import read_scores, read_table, write_scores
-from foldstill.oof.table import ScoreTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.run import Report, Run
 from foldstill.rundir import combination_folder
 from foldstill.stacking import load
@@ -99,13 +99,22 @@ def _lessons(run: Run) -> list[Lesson]:
     if settings is None:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
     table = read_table(run.dir.require(run.dir.oof, "oof build"))
+    lessons = [lesson for one in run.experiment.students() for lesson in _lessons_of(run, one, table)]
+    # All first seeds come first: whoever stops early has every student once.
+    return sorted(lessons, key=lambda lesson: lesson.seed)
+
+
+def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable) -> list[Lesson]:
+    """One lesson a seed; the targets are made once."""
     if settings.uncertainty:
         require_spread(table.proba_NMC)
-    soft = _teacher(run, settings)
+    place = student_folder(run, settings)
+    soft = None if isinstance(settings.mix, VotesOnly) else _teacher(run, settings)
     teachers = None
     if settings.views != "identity":
+        assert soft is not None, "settings refuse views of a teacher that has no part in the mix"
         if run.force:
-            shutil.rmtree(run.dir.teacher_bank, ignore_errors=True)
+            shutil.rmtree(run.dir.teacher_bank(place), ignore_errors=True)
         of_members = table.select([m.name for m in run.experiment.member])
         teachers = view_teachers(
             run.dir.members,
@@ -116,22 +125,27 @@ def _lessons(run: Run) -> list[Lesson]:
             soft,
             settings.mix,
             view=settings.view,
-            bank=run.dir.teacher_bank,
+            bank=run.dir.teacher_bank(place),
         )
     target, weight = mixed_targets(
         soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
     )
-    write_json(run.dir.student / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix)})
-    arms = [(settings, target, weight, teachers)]
-    if settings.without_teacher:
-        alone = settings.untaught()
-        arms.append((alone, *mixed_targets(None, table.labels, alone.mix, weight=alone.row_weight), None))
-    places = {settings.name: run.dir.student, settings.untaught().name: run.dir.student_without_teacher}
+    if soft is not None:
+        write_json(place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix)})
     return [
-        Lesson(one, target, weight, run.experiment.seed + seed, run.dir.seed(places[one.name], seed), asked)
+        Lesson(settings, target, weight, run.experiment.seed + seed, run.dir.seed(place, seed), teachers)
         for seed in range(settings.seeds)
-        for one, target, weight, asked in arms
     ]
+
+
+def student_folder(run: Run, settings: StudentSettings) -> Path:
+    """Where a student of the experiment is kept."""
+    asked = run.experiment.student
+    if settings == asked:
+        return run.dir.student
+    if asked is not None and settings == asked.untaught():
+        return run.dir.student_without_teacher
+    return run.dir.ablation(settings.name)
 
 
 def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:

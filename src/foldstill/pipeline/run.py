@@ -1,12 +1,13 @@
 """An experiment opened in its folder: data, fold plan, and how to work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
+from foldstill.data.thinning import thin_votes
 from foldstill.errors import ExperimentError
 from foldstill.experiment import Experiment, parse_experiment, read_experiment, run_folder
 from foldstill.files import read_json, write_json, write_text
@@ -34,13 +35,21 @@ class Run:
     report: Report = silent
 
     @cached_property
-    def dataset(self) -> Dataset:
+    def _given(self) -> Dataset:
         return self.experiment.data.load(self.root)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data as the run learns from it: with `thin_votes`, rows that are not locked have fewer votes."""
+        votes, given = self.experiment.thin_votes, self._given
+        if votes is None:
+            return given
+        return replace(given, labels=thin_votes(given.labels, self.plan.oof_rows, votes, seed=self.experiment.seed))
 
     @cached_property
     def plan(self) -> FoldPlan:
         """The plan on disk if there is one, which must be the one the experiment asks for; else made and written."""
-        plan = self.experiment.folds.plan(self.dataset.labels, self.experiment.seed, self.root)
+        plan = self.experiment.folds.plan(self._given.labels, self.experiment.seed, self.root)
         if self.dir.folds.exists():
             before = FoldPlan.read(self.dir.folds)
             if before.digest == plan.digest:
