@@ -11,7 +11,7 @@ from foldstill.base_models.engine import fit, predict
 from foldstill.base_models.inputs import DeviceInputs
 from foldstill.base_models.networks import Network
 from foldstill.data.augment import HorizontalFlip, Noise
-from foldstill.data.mixing import Mixup
+from foldstill.data.mixing import Mixup, Mosaic
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import MemberError
 
@@ -155,20 +155,49 @@ def test_padding_does_not_move_predictions(data):
     np.testing.assert_allclose(predict(net, inputs, np.array([5, 3]), batch_size=17), whole[[5, 3]], atol=1e-6)
 
 
-def test_augmentation_never_touches_what_is_predicted_and_judged(data):
-    """A recipe that destroys its inputs still predicts the clean rows as they are."""
+@pytest.mark.parametrize("destroy", [Noise(std=1e3), Mosaic(epochs=9)], ids=lambda op: op.kind)
+def test_augmentation_never_touches_what_is_predicted_and_judged(data, destroy):
+    """A reference project made mosaics of its validation rows during the warm-up."""
     net, _ = train(data)
     inputs = DeviceInputs(data[0])
     clean = predict(net, inputs, np.arange(N))
+    scaled = net.input(torch.from_numpy(data[0]).permute(0, 3, 1, 2)).detach()
     seen = []
     hook = net.body.register_forward_pre_hook(lambda _module, args: seen.append((net.training, args[0].clone())))
-    destroy = Recipe(epochs=1, batch_size=16, lr=1e-12, augment=(Noise(std=1e3),), early_stopping=EarlyStopping())
-    train(data, rows=np.arange(48), net=net, recipe=destroy, valid_rows=np.arange(48, N), keep_scaling=True)
+    recipe = Recipe(epochs=1, batch_size=16, lr=1e-12, augment=(destroy,), early_stopping=EarlyStopping())
+    train(data, rows=np.arange(48), net=net, recipe=recipe, valid_rows=np.arange(48, N), keep_scaling=True)
     hook.remove()
-    assert all((x.abs().max() > 20) == training for training, x in seen)
+    for training, x in seen:
+        rows = scaled[:48] if training else scaled[48:]
+        as_it_is = (x[:, None] == rows).flatten(2).all(dim=2).any(dim=1)
+        assert as_it_is.all() != training
+        assert as_it_is.any() != training
     assert {training for training, _ in seen} == {True, False}
     net.load_state_dict(train(data)[0].state_dict())
     np.testing.assert_array_equal(predict(net, inputs, np.arange(N)), clean)
+
+
+def test_the_rate_of_a_step_is_the_schedules(data):
+    """A reference project never stepped its schedule, and trained at one rate without knowing."""
+    torch.manual_seed(0)
+    net = Network(nn.Sequential(nn.Flatten(), nn.Linear(128, C)), 2)
+    recipe = Recipe(
+        epochs=2,
+        batch_size=16,
+        optimizer="sgd",
+        weight_decay=0,
+        schedule="step",
+        warmup=0,
+        step_epochs=1,
+        step_factor=1e-9,
+    )
+    after = [net.body[1].weight.detach().clone()]
+    _, history = train(
+        data, net=net, recipe=recipe, on_epoch=lambda _: after.append(net.body[1].weight.detach().clone())
+    )
+    assert [epoch.lr for epoch in history] == [3e-3, pytest.approx(3e-12)]
+    assert (after[1] - after[0]).abs().max() > 1e-3
+    assert (after[2] - after[1]).abs().max() < 1e-6
 
 
 def test_row_weights_scale_what_a_row_teaches(data):

@@ -254,7 +254,10 @@ def test_a_checkpoint_of_other_inputs_is_refused_by_name(data, plan, tmp_path):
 
 
 def test_a_memorising_member_scores_at_chance_in_the_oof_table(tmp_path):
-    """Noise with random labels: the training rows can be learnt by heart, held-out rows cannot."""
+    """Noise with random labels: the training rows can be learnt by heart, held-out rows cannot.
+
+    The reference meta-model was fitted to members of which four in five had seen each row.
+    """
     rng = np.random.default_rng(1)
     labels = Labels.from_hard(rng.integers(0, 3, 60), classes=["a", "b", "c"])
     data = Dataset(labels, {"image": rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)})
@@ -277,6 +280,7 @@ def test_a_memorising_member_scores_at_chance_in_the_oof_table(tmp_path):
 
 
 def test_labels_and_images_of_held_out_and_test_rows_do_not_move_a_fold(data, plan, trained, tmp_path):
+    """Early stopping is on in one recipe: every reference project chose its epochs on the rows it then reported."""
     folder, _ = trained
     hidden = np.concatenate([plan.held_out(0), plan.test_rows])
     votes, images = data.labels.votes_NC.copy(), data.views["image"].copy()
@@ -292,6 +296,20 @@ def test_labels_and_images_of_held_out_and_test_rows_do_not_move_a_fold(data, pl
         train_members([member], other, plan, place, jobs=1)
         assert weights(place) == weights(reference)
         assert weights(place, fold=1) != weights(reference, fold=1)
+
+
+@pytest.mark.parametrize("member", KINDS[:2], ids=lambda m: m.network)
+def test_a_member_is_the_network_that_its_record_names(member, data, plan, tmp_path):
+    """A reference project's labels said B2 and B4 where B0 had been trained."""
+    import timm
+
+    train_members([replace(member, recipe=Recipe(epochs=1, batch_size=16))], data, plan, tmp_path, jobs=1, folds=[0])
+    place = tmp_path / member.name / "fold-0"
+    done = json.loads((place / "done.json").read_text())
+    named = timm.create_model(done["inputs"]["member.network"], in_chans=3, num_classes=3)
+    stored = {key: value.shape for key, value in load_file(place / "weights.safetensors").items()}
+    assert {f"body.{key}": tuple(v.shape) for key, v in named.state_dict().items()}.items() <= stored.items()
+    assert done["parameters"] == sum(p.numel() for p in named.parameters())
 
 
 def test_normalisation_constants_come_from_the_training_rows_of_the_fold(trained, data, plan):

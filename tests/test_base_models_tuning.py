@@ -31,7 +31,7 @@ def states(study):
 
 
 def test_a_search_whose_every_trial_is_worse_than_the_last_still_has_a_best_one(tmp_path):
-    """The round that cut all of its 40 trials ended with an error instead of settings (fault A4.4)."""
+    """The round that cut all of its 40 trials ended with an error instead of settings, in a reference project."""
     study, score = open_study(tmp_path / "journal.log", SETTINGS), iter(range(100))
 
     def worse(values, tell):

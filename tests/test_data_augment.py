@@ -143,6 +143,16 @@ def test_channel_dropout_leaves_a_channel(images, target):
     assert torch.equal(one, images[:, :1])
 
 
+def test_every_channel_has_its_turn_to_be_dropped(images, target):
+    """A reference project drew the channel from a range of one, so that it was always the first."""
+    dropped = torch.zeros(C)
+    for seed in range(20):
+        x, _ = run(images, ChannelDropout(p=1, channels=1), target, seed=seed)
+        dropped += (x == 0).flatten(2).all(dim=2).sum(dim=0)
+    share = dropped / dropped.sum()
+    assert (share - 1 / C).abs().max() < 0.06
+
+
 def test_a_hemisphere_swap_permutes_channels(images, target):
     x, _ = run(images, HemisphereSwap((2, 3, 0, 1), p=1), target)
     assert torch.equal(x, images[:, [2, 3, 0, 1]])

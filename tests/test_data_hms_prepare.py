@@ -246,7 +246,7 @@ def test_real_files_are_read_whole(real):
     assert pq.read_schema(folder / "train_spectrogram_1000189855.parquet").names[1:] == list(spectrogram_columns())
 
 
-def test_the_data_set_mean_of_a_training_fold_counts_every_row(made, tmp_path):
+def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_to_1e_4(made, tmp_path, monkeypatch):
     """A reference project kept only the last file's sum; another normalised with held-out rows."""
     pytest.importorskip("torch")
     from foldstill.base_models.inputs import DeviceInputs
@@ -254,11 +254,19 @@ def test_the_data_set_mean_of_a_training_fold_counts_every_row(made, tmp_path):
     data = HmsData(folder=str(made), cache="cache", views=(SMALL,))
     data.prepare(tmp_path)
     array = data.load(tmp_path).view("mel")
-    rows = np.arange(0, len(array), 2)
+    rows, read = np.arange(0, len(array), 2), []
+    batches = DeviceInputs.batches
+
+    def spy(self, batches_of_rows):
+        return batches(self, (read.extend(some.tolist()) or some for some in batches_of_rows))
+
+    monkeypatch.setattr(DeviceInputs, "batches", spy)
     mean, std = DeviceInputs(array).scaling(rows)
-    two_pass = np.asarray(array[rows], np.float64)
-    np.testing.assert_allclose(mean, two_pass.mean(axis=(0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(std, two_pass.std(axis=(0, 1, 2)), rtol=1e-4)
+    assert sorted(read) == rows.tolist()
+    training = np.asarray(array[rows], np.float64)
+    two_pass = training.mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(mean, two_pass, rtol=1e-4)
+    np.testing.assert_allclose(std, np.sqrt(((training - two_pass) ** 2).mean(axis=(0, 1, 2))), rtol=1e-4)
 
 
 def test_labels_of_one_recording_are_windows_of_one_unit(made, tmp_path):

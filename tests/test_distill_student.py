@@ -51,6 +51,22 @@ def test_a_student_learns_what_its_targets_say(dataset, tmp_path):
     assert kl_divergence(target=target, proba=student.predict(dataset.view("image")[30:])) < 0.5
 
 
+def test_a_student_copies_its_teacher_from_the_view_alone(dataset, tmp_path):
+    """A reference project called a network distilled that read its members' predictions and was fitted to the votes.
+
+    Here the teacher contradicts the votes, and new rows come without any prediction of a member.
+    """
+    from foldstill.distill.mixes import TeacherOnly, mix_votes
+
+    teacher = np.roll(0.85 * np.eye(4)[np.arange(40) % 4] + 0.15 / 4, 1, axis=1)
+    target, weight = mix_votes(dataset.labels.votes_NC[:30], teacher[:30], TeacherOnly())
+    recipe = Recipe(epochs=25, batch_size=10)
+    train_student(replace(SETTINGS, recipe=recipe), dataset, np.arange(30), target, weight, tmp_path)
+    proba = predict_student(tmp_path, {"image": dataset.view("image")[30:]})
+    to_teacher, to_votes = (kl_divergence(target=t[30:], proba=proba) for t in (teacher, dataset.labels.target_NC))
+    assert to_teacher < 0.5 < to_votes
+
+
 def test_rows_outside_those_given_do_not_reach_the_student(dataset, tmp_path):
     one = train(dataset, tmp_path / "one")
     changed = np.array(dataset.view("image"))

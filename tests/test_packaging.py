@@ -22,6 +22,14 @@ def package_files() -> set[str]:
     }
 
 
+def test_nothing_is_pickled_or_unpickled_anywhere() -> None:
+    """A pickle of a model needs the code of its day, and runs what it likes when it is read."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for call in ("pickle.", "import pickle", "torch.load(", "torch.save(", "joblib.load(", "allow_pickle=True"):
+            assert call not in text, f"{path.name}: {call}"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_root_opens_each_stage_through_a_link(stage: str) -> None:
     assert (ROOT / stage).is_symlink()

@@ -126,6 +126,7 @@ def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
 
 
 def test_a_run_folder_keeps_no_pickle(smoke: tuple[Path, Comparison]) -> None:
+    """A reference project pickled whole models, which only the code of that day can read, and which may run anything."""
     suffixes = {p.suffix for p in smoke[0].rglob("*") if p.is_file()}
     assert suffixes <= {".toml", ".json", ".parquet", ".csv", ".safetensors", ".npz", ".txt", ".html", ".md"}
 

@@ -1,6 +1,7 @@
 """Each optimiser against a reference short enough to read."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,7 +230,7 @@ def test_statistics_are_five_a_class_in_their_named_order() -> None:
 
 
 def test_the_loss_of_the_report_scores_a_perfect_prediction_zero() -> None:
-    """Fault A4.1: with a softmax before the log-softmax this was ln(e + 5) - 1 = 1.0436 for six classes."""
+    """With a softmax before the log-softmax, as in the reference meta-model, this was ln(e + 5) - 1 = 1.0436 for six classes."""
     import torch
 
     target = torch.eye(6)
@@ -272,6 +273,23 @@ def test_the_meta_model_of_the_report_keeps_its_shape_and_its_loss() -> None:
     settings = report_mlp()
     assert settings.hidden == (600, 1200, 1000, 600)
     assert (settings.kl_weight, settings.patience, settings.batch, settings.anchor) == (2.0, 20, 64, "none")
+
+
+def test_the_rows_that_stop_a_network_are_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference meta-model was stopped by the last tenth of the rows by id, whose patients it was trained on."""
+    held, bag = [], MLP._bag
+
+    def spy(self: MLP, table: OOFTable, features: Any, held_N: Any, seed: int) -> Any:
+        held.append(held_N)
+        return bag(self, table, features, held_N, seed)
+
+    monkeypatch.setattr(MLP, "_bag", spy)
+    MLP(epochs=1, bags=2).fit(TABLE)
+    groups = TABLE.labels.groups
+    assert len(held) == 2
+    for held_N in held:
+        assert held_N.any()
+        assert not set(groups[held_N]) & set(groups[~held_N])
 
 
 def test_super_finds_the_mixture_and_says_so() -> None:
