@@ -119,9 +119,9 @@ def test_the_folder_holds_what_a_reader_needs(trained, data, plan):
 
 def test_progress_tells_epochs_and_at_the_end_the_held_out_score(trained):
     _, heard = trained
-    assert [p.epoch for p in heard if p.fold == 0] == [1, 2, 2]
+    assert [p.epoch for p in heard if p.folds == (0,)] == [1, 2, 2]
     ends = [p for p in heard if p.held_out_kl is not None]
-    assert sorted(p.fold for p in ends) == [0, 1, 2]
+    assert sorted(p.folds for p in ends) == [(0,), (1,), (2,)]
     assert all(isinstance(p, Progress) and p.epochs == 2 for p in heard)
 
 
@@ -157,7 +157,7 @@ def test_processes_give_the_same_bytes_as_one_process(trained, data, plan, tmp_p
     train_members([SMALL], data, plan, tmp_path, jobs=2, on_progress=heard.append)
     for fold in range(3):
         assert weights(tmp_path, fold=fold) == weights(folder, fold=fold)
-    assert sorted(p.fold for p in heard if p.held_out_kl is not None) == [0, 1, 2]
+    assert sorted(p.folds for p in heard if p.held_out_kl is not None) == [(0,), (1,), (2,)]
     assert not list(tmp_path.rglob("progress.json"))
 
 
@@ -175,7 +175,7 @@ sys.path.insert(0, sys.argv[2])
 from test_base_models_members import SLOW, make_data, make_two_folds
 from foldstill.base_models import train_members
 data = make_data()
-tell = lambda p: print(p.fold, p.epoch, flush=True)
+tell = lambda p: print(*p.folds, p.epoch, flush=True)
 train_members([SLOW], data, make_two_folds(data), Path(sys.argv[1]), jobs=1, on_progress=tell)
 """
 SLOW = replace(
@@ -217,7 +217,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(data, unbroken, tmp_path):
     assert list((tmp_path / "small/fold-1").glob("checkpoint-*"))
     heard = []
     train_members([SLOW], data, make_two_folds(data), tmp_path, jobs=1, on_progress=heard.append)
-    assert next(p.epoch for p in heard if p.fold == 1) > 2
+    assert next(p.epoch for p in heard if p.folds == (1,)) > 2
     assert_same_files(unbroken, tmp_path)
 
 

@@ -1,7 +1,8 @@
 """Member settings, networks, the training engine and the loop over folds. Importing this imports no torch."""
 
+from foldstill.base_models.collected import collect, collect_without
 from foldstill.base_models.jobs import Progress
-from foldstill.base_models.members import collect, predict_members, train_members
+from foldstill.base_models.members import predict_members, train_members
 from foldstill.base_models.specs import (
     KL,
     CrossEntropyKL,
@@ -26,6 +27,7 @@ __all__ = [
     "TimmMember",
     "Trainable",
     "collect",
+    "collect_without",
     "predict_members",
     "train_members",
 ]

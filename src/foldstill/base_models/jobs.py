@@ -1,4 +1,4 @@
-"""One member trained on one fold: what a worker does, and the folder it leaves."""
+"""One member trained without one fold, or without two: what a worker does, and the folder it leaves."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one (member, fold) stands: epochs done of all stages, mean training loss of the last one.
+    """Where one job stands: epochs done of all stages, mean training loss of the last one.
 
     `held_out_kl` is known when the job is finished, and chooses nothing.
     """
 
     member: str
-    fold: int
+    folds: tuple[int, ...]
+    """The folds this model is not trained on: one, or a pair."""
     epoch: int
     epochs: int
     loss: float
@@ -47,16 +48,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """One member, one fold, where its files go and what they are made from."""
+    """One member, the folds it is not trained on, where its files go and what they are made from."""
 
     member: Trainable
-    fold: int
+    folds: tuple[int, ...]
     folder: Path
     inputs: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        return f"member {self.member.name}, fold {self.fold}"
+        return f"member {self.member.name}, {folds_told(self.folds)}"
 
     @property
     def epochs(self) -> int:
@@ -67,7 +68,7 @@ class Job:
     @property
     def seed(self) -> int:
         """Differs between members and folds, and does not depend on which other members there are."""
-        return int(digest(self.inputs["seed"], self.member.name, self.fold), 16) % 2**31
+        return int(digest(self.inputs["seed"], self.member.name, *self.folds), 16) % 2**31
 
     @property
     def stage(self) -> Stage:
@@ -77,7 +78,7 @@ class Job:
     def end(self) -> Progress:
         """Where a finished job ended."""
         done = read_json(self.folder / DONE)
-        return Progress(self.member.name, self.fold, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
+        return Progress(self.member.name, self.folds, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
@@ -89,6 +90,16 @@ def flat(name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
         return {key: leaf for part in value for key, leaf in flat(f"{name}.{part}", value[part]).items()}
     return {name: json.loads(json.dumps(value))}
+
+
+def job_folder(folder: Path, member: Trainable, *folds: int) -> Path:
+    """Where the model that holds out one fold, or two, lies."""
+    return folder / member.name / f"{'fold' if len(folds) == 1 else 'pair'}-{'-'.join(map(str, sorted(folds)))}"
+
+
+def folds_told(folds: tuple[int, ...]) -> str:
+    """`fold 2`, or `folds 0 and 3`."""
+    return f"fold{'s'[: len(folds) > 1]} {' and '.join(map(str, folds))}"
 
 
 class Bench:
@@ -145,7 +156,7 @@ def run_job(
     recipe = job.member.recipe
     inputs = bench.inputs(view)
     network = bench.network(job, inputs, len(labels.classes))
-    train, valid = _inner_split(plan.training(job.fold), labels, recipe.early_stopping, job.seed)
+    train, valid = _inner_split(plan.training(*job.folds), labels, recipe.early_stopping, job.seed)
     stages = _stages(recipe, train, valid, labels.total_N)
     lines: list[dict[str, Any]] = []
     checkpoints = [job.folder / f"checkpoint-{stage}.safetensors" for stage in range(1, len(stages) + 1)]
@@ -153,7 +164,7 @@ def run_job(
     for stage, (stage_recipe, rows, judges) in enumerate(stages, start=1):
 
         def report(epoch: Epoch, before: int = epochs_before) -> None:
-            on_progress(Progress(job.member.name, job.fold, before + epoch.epoch + 1, job.epochs, epoch.loss))
+            on_progress(Progress(job.member.name, job.folds, before + epoch.epoch + 1, job.epochs, epoch.loss))
 
         try:
             network.freeze(stage == 1 and recipe.second_stage is not None and recipe.second_stage.thaws)
@@ -179,17 +190,18 @@ def run_job(
         lines += [{"stage": stage, **asdict(epoch)} for epoch in history]
         epochs_before += stage_recipe.epochs
 
-    held, test = plan.held_out(job.fold), plan.test_rows
+    held, test = plan.held_out(*job.folds), plan.test_rows
     proba_held = predict(network, inputs, held, precision=recipe.precision)
     _write_scores(job.folder / "oof.parquet", labels.ids[held], labels.classes, proba_held)
-    if len(test):
+    # Models of pairs are for cross-validation, which does not touch the test split.
+    if len(test) and len(job.folds) == 1:
         proba_test = predict(network, inputs, test, precision=recipe.precision)
         _write_scores(job.folder / "test.parquet", labels.ids[test], labels.classes, proba_test)
     with whole(job.folder / "weights.safetensors") as part:
         save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
     _write_history(job.folder / "history.csv", lines)
     held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)
-    end = Progress(job.member.name, job.fold, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
+    end = Progress(job.member.name, job.folds, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
     job.stage.finish(
         loss=end.loss,
         held_out_kl=held_out_kl,

@@ -1,4 +1,4 @@
-"""Members over folds: the one loop that trains them, and what it leaves read back as score tables.
+"""Members over folds: the one loop that trains them, and their fold models asked about new rows.
 
 N rows, M members, C classes, K fold models. Importing this module imports no torch.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.device import one_thread, pick_device
-from foldstill.base_models.jobs import Bench, Job, Progress, flat, run_job
+from foldstill.base_models.jobs import Bench, Job, Progress, flat, job_folder, run_job
 from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings, as_ids
 from foldstill.errors import ExperimentError, MemberError
 from foldstill.files import digest, read_json, write_json
-from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+from foldstill.oof.table import FoldScores
 
 _POLL_S = 0.5
 
@@ -39,9 +40,13 @@ def train_members(
     device: str = "auto",
     force: bool = False,
     folds: Sequence[int] | None = None,
+    pairs: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train every member on every fold (or on these) into `folder/<member>/fold-<k>/`; what is finished is skipped.
+
+    With `pairs` instead without every two folds, into `folder/<member>/pair-<f>-<g>/`, K (K - 1) / 2 models a member: a
+    student scored on fold f can then be taught of a row in fold g by a model that saw neither.
 
     On a CPU `jobs` processes of one thread each share the data by memory map (default: one a core; 1 stays in this
     process); joblib's `parallel_config` chooses another backend. On a GPU all jobs run in this process. The same seed
@@ -52,8 +57,8 @@ def train_members(
     """
     tell = on_progress or (lambda progress: None)
     pending = []
-    for job in _jobs(members, dataset, plan, folder, seed):
-        if folds is not None and job.fold not in folds:
+    for job in _jobs(members, dataset, plan, folder, seed, left_out=2 if pairs else 1):
+        if folds is not None and not set(job.folds) <= set(folds):
             continue
         if _is_finished(job, force):
             tell(job.end())
@@ -81,8 +86,10 @@ def _cpu_count() -> int:
     return int(joblib.cpu_count())
 
 
-def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int) -> list[Job]:
-    """One a member and fold, each with everything it is made from."""
+def _jobs(
+    members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, *, left_out: int
+) -> list[Job]:
+    """One a member and fold, or two folds, left out, each with everything it is made from."""
     names = [m.name for m in members]
     if not names:
         raise MemberError("training needs at least one member, got none: add a [[member]]")
@@ -93,6 +100,10 @@ def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder
     if not np.array_equal(labels.ids, plan.ids):
         raise MemberError(
             "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
+        )
+    if plan.n_folds <= left_out:
+        raise MemberError(
+            f"models that leave two folds out need three folds or more, got {plan.n_folds}: set folds.n_folds = 5"
         )
     drawn = [m.name for m in members if m.recipe.sampling == "one_each"]
     if drawn and dataset.units_N is None:
@@ -108,18 +119,18 @@ def _jobs(members: Sequence[Trainable], dataset: Dataset, plan: FoldPlan, folder
     return [
         Job(
             member,
-            fold,
-            folder / member.name / f"fold-{fold}",
+            folds,
+            job_folder(folder, member, *folds),
             {
                 **flat("member", asdict(member)),  # type: ignore[call-overload]
                 **made_of[member.view],
                 **_units(member, dataset),
                 **common,
-                "fold": fold,
+                "fold": folds[0] if left_out == 1 else list(folds),
             },
         )
         for member in members
-        for fold in range(plan.n_folds)
+        for folds in combinations(range(plan.n_folds), left_out)
     ]
 
 
@@ -203,50 +214,9 @@ def _work(job: Job, view: NDArray[Any], labels: Labels, plan: FoldPlan, units_N:
 
 def _read_progress(job: Job) -> Progress | None:
     try:
-        return Progress(**read_json(job.folder / "progress.json"))
+        return replace(Progress(**read_json(job.folder / "progress.json")), folds=job.folds)
     except FileNotFoundError:
         return None
-
-
-def collect(
-    folder: Path, members: Sequence[Trainable], labels: Labels, plan: FoldPlan
-) -> tuple[OOFTable, FoldScores | None]:
-    """The held-out scores of every member, and those of the test rows by all K fold models (None without a test split).
-
-    Raises MemberError for a part that is missing or was made from other labels or folds.
-    """
-    oof, test = plan.oof_rows, plan.test_rows
-    names, families = tuple(m.name for m in members), tuple(m.family for m in members)
-    proba_NMC = np.empty((len(labels), len(members), len(labels.classes)), np.float32)
-    proba_KNMC = np.empty((plan.n_folds, len(test), len(members), len(labels.classes)), np.float32)
-    for m, member in enumerate(members):
-        for fold in range(plan.n_folds):
-            place = folder / member.name / f"fold-{fold}"
-            if not (place / "done.json").exists():
-                raise MemberError(
-                    f"member {member.name}, fold {fold} is not trained, {place} has no done.json: train it first"
-                )
-            inputs = read_json(place / "done.json")["inputs"]
-            if (inputs["labels"], inputs["plan"]) != (labels.digest, plan.digest):
-                raise MemberError(f"{place} was trained with other labels or folds: use the run's own, or train anew")
-            held = plan.held_out(fold)
-            proba_NMC[held, m] = _read_scores(place / "oof.parquet", labels.ids[held], labels.classes)
-            if len(test):
-                proba_KNMC[fold, :, m] = _read_scores(place / "test.parquet", labels.ids[test], labels.classes)
-    scores = ScoreTable(labels.ids[oof], names, labels.classes, proba_NMC[oof], families)
-    table = OOFTable(scores, labels.take(oof), plan.fold_N[oof], plan.digest)
-    if not len(test):
-        return table, None
-    return table, FoldScores(labels.ids[test], names, labels.classes, proba_KNMC, families)
-
-
-def _read_scores(path: Path, ids: Strings, classes: tuple[str, ...]) -> NDArray[np.float32]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, use_threads=False)
-    if table["id"].to_pylist() != ids.tolist():
-        raise MemberError(f"{path} does not hold the rows of its fold: the file was changed; train the member anew")
-    return np.stack([table[name].to_numpy() for name in classes], axis=1)
 
 
 def predict_members(

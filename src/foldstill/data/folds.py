@@ -71,13 +71,13 @@ class FoldPlan:
         """Index of the rows that are held out once: all but the test rows."""
         return np.flatnonzero(self.fold_N != TEST)
 
-    def held_out(self, fold: int) -> NDArray[np.intp]:
-        """Index of the rows of one fold."""
-        return np.flatnonzero(self.fold_N == fold)
+    def held_out(self, *folds: int) -> NDArray[np.intp]:
+        """Index of the rows of these folds, usually one."""
+        return np.flatnonzero(np.isin(self.fold_N, folds))
 
-    def training(self, fold: int) -> NDArray[np.intp]:
-        """Index of the rows that models of this fold may see: neither of the fold nor of the test split."""
-        return np.flatnonzero((self.fold_N != fold) & (self.fold_N != TEST))
+    def training(self, *folds: int) -> NDArray[np.intp]:
+        """Index of the rows that models which hold these folds out may see: neither of them nor of the test split."""
+        return np.flatnonzero(~np.isin(self.fold_N, (*folds, TEST)))
 
     @cached_property
     def digest(self) -> str:

@@ -82,7 +82,7 @@ def train(
 
     Weights and scores are kept in `folder`, where an interrupted call goes on.
     """
-    from foldstill.base_models.members import collect, train_members
+    from foldstill.base_models import collect, train_members
 
     dataset = Dataset(labels, views)
     plan = make_plan(labels, n_folds=n_folds, test_share=test_share, strategy=strategy, seed=seed)

@@ -34,7 +34,7 @@ def train_stage(run: Run) -> None:
 
 def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     """Collect held-out rows into the OOF table, and locked test rows, by all fold models, beside it."""
-    from foldstill.base_models.members import collect
+    from foldstill.base_models.collected import collect
 
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
     # An unchanged table keeps its file, and with it what was fitted to it.
@@ -48,16 +48,16 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
 
 def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
     """Progress of (member, fold) jobs as one bar a member, with the mean held-out KL of its finished folds."""
-    epochs: dict[str, dict[int, int]] = {}
-    held_out: dict[str, dict[int, float]] = {}
+    epochs: dict[str, dict[tuple[int, ...], int]] = {}
+    held_out: dict[str, dict[tuple[int, ...], float]] = {}
 
     def hear(progress: "Progress") -> None:
         scores = held_out.setdefault(progress.member, {})
         if progress.held_out_kl is not None:
-            scores[progress.fold] = progress.held_out_kl
+            scores[progress.folds] = progress.held_out_kl
         # The last epoch counts when the held-out rows are scored, so that a full bar has its score.
-        done = progress.epoch if progress.fold in scores else min(progress.epoch, progress.epochs - 1)
-        epochs.setdefault(progress.member, {})[progress.fold] = done
+        done = progress.epoch if progress.folds in scores else min(progress.epoch, progress.epochs - 1)
+        epochs.setdefault(progress.member, {})[progress.folds] = done
         note = f"training loss {progress.loss:.4f}"
         if scores:
             note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_folds} folds"
