@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import row_kl
 from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets, train_student
-from foldstill.distill.targets import VotesOnly, explain_mix
+from foldstill.distill.mixes import VotesOnly
+from foldstill.distill.targets import explain_mix
 from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
