@@ -8,6 +8,7 @@ from foldstill.data.hms.source import HmsView
 from foldstill.data.hms.synthetic import write_synthetic_hms
 from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
 
 
@@ -18,7 +19,11 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("view", [MelSpectrogram(), KaggleSpectrogram(), PanelStack(), RawEeg()], ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    "view",
+    [MelSpectrogram(), Scalogram(), KaggleSpectrogram(), PanelStack(), RawEeg(), Denoised()],
+    ids=lambda v: v.name,
+)
 def test_every_kind_of_view_is_drawn(folder, tmp_path, view: HmsView):
     from PIL import Image
 

@@ -19,7 +19,8 @@ from foldstill.data.hms.source import HmsData
 from foldstill.data.hms.synthetic import write_synthetic_hms
 from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
-from foldstill.errors import DataError
+from foldstill.data.hms.views_wavelet import Denoised
+from foldstill.errors import DataError, FoldstillError
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.data.hms.prepare")
@@ -138,6 +139,15 @@ def test_views_of_other_rows_never_share_a_cache(made, tmp_path):
     prepare(made, tmp_path, (POWER,), rows="window", force=True)
     with pytest.raises(DataError, match="is not in"):
         Cache(tmp_path).views((SMALL,))
+
+
+def test_a_missing_package_stops_it_and_is_no_problem_of_the_files(made, tmp_path, monkeypatch):
+    from foldstill.data import wavelets
+
+    monkeypatch.setattr(wavelets, "find_spec", lambda name: None)
+    with pytest.raises(FoldstillError, match=r"needs PyWavelets: pip install 'foldstill\[wavelets\]'"):
+        prepare(made, tmp_path, (Denoised(SMALL),))
+    assert not Cache(tmp_path).manifest_file.exists()
 
 
 def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):

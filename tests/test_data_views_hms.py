@@ -9,6 +9,7 @@ from foldstill.data.hms.montage import BINS_A_PANEL, CHAINS, EEG_CHANNELS, PANEL
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack, PanelStatistics
+from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
 
 PERCENTILES = ("p20", "p40", "p60", "p80")
@@ -30,6 +31,11 @@ VIEWS = [
     PanelStatistics(KaggleSpectrogram(), statistics=PERCENTILES, beside=True),
     PanelStatistics(MelSpectrogram(), layout="channels"),
     PanelStack(),
+    Scalogram(),
+    Scalogram(order=3, height=32, width=64, layout="stack", normalise="panel"),
+    PanelStack((KaggleSpectrogram(), Scalogram())),
+    Denoised(),
+    Denoised(ScipySpectrogram(crop="whole"), wavelet="haar", level=1, threshold="hard"),
 ]
 
 

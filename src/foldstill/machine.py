@@ -15,6 +15,7 @@ OPTIONAL = {
     "onnxruntime": ("foldstill predict --onnx", "onnx"),
     "optuna": ("foldstill tune", "tune"),
     "tomlkit": ("foldstill tune", "tune"),
+    "PyWavelets": ("denoised views of EEG", "wavelets"),
 }
 """What needs a package, and the extra that brings it."""
 

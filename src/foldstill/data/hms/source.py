@@ -16,10 +16,19 @@ from foldstill.data.hms.prepare import Prepared, Progress, prepare
 from foldstill.data.hms.rows import LabelRows, LabelRule
 from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack, PanelStatistics
+from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
 
 HmsView = Annotated[
-    KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram | RawEeg | PanelStatistics | PanelStack,
+    KaggleSpectrogram
+    | MelSpectrogram
+    | StftSpectrogram
+    | ScipySpectrogram
+    | Scalogram
+    | RawEeg
+    | Denoised
+    | PanelStatistics
+    | PanelStack,
     ByKind(),
 ]
 """Told apart by `kind`."""

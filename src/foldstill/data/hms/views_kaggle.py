@@ -21,6 +21,7 @@ from foldstill.data.hms.image import (
 from foldstill.data.hms.montage import BINS_A_PANEL, PANELS, SECONDS_A_COLUMN, SPECTROGRAM_SECONDS
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.views_eeg import MelSpectrogram, ScipySpectrogram, StftSpectrogram
+from foldstill.data.hms.views_wavelet import Scalogram
 from foldstill.data.signals import Interpolation, Signal, resize
 from foldstill.errors import DataError
 
@@ -112,7 +113,7 @@ class KaggleSpectrogram:
         return finish(self.panels(record), self.layout, self.normalise)
 
 
-OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram, ByKind()]
+OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram | Scalogram, ByKind()]
 """A view that is one set of panels, told apart by `kind`."""
 
 

@@ -1,0 +1,95 @@
+"""Wavelets: the power of a signal by Morlet wavelets and superlets, and denoising by thresholded wavelet coefficients.
+
+E electrodes or other channels, T time, F frequencies, W columns. SciPy does the former; denoising needs PyWavelets.
+"""
+
+import difflib
+import math
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.signals import Signal
+from foldstill.errors import FoldstillError
+
+Threshold = Literal["soft", "hard"]
+
+DEVIATIONS_A_WAVELET = 5
+"""Standard deviations of the Gaussian that a wavelet's cycles span (Moca et al., 2021, eq. 2)."""
+
+_BAND = 4.0
+"""A wavelet's spectrum ends this many of its standard deviations above its frequency: 3e-4 of the peak is left there."""
+
+_MAD_OF_UNIT_GAUSSIAN = 0.6745
+
+
+def morlet_power(
+    x_ET: Signal, hertz_F: NDArray[np.float64], *, sfreq_hz: float, cycles: float, order: int, columns: int
+) -> Signal:
+    """Mean power of each frequency in each of `columns` equal parts of the time, (E, F, W): a sine of amplitude a has a^2.
+
+    A wavelet is exp(2 pi i f t) under a Gaussian of standard deviation cycles / (5 f). Order 1 is the Morlet scalogram; above, the
+    geometric mean of the powers by cycles, 2 cycles, ... order x cycles, a multiplicative superlet (Moca et al., Nature
+    Communications 12, 337, 2021, eq. 1-4), which is sharp in time and in frequency. The signal is reflected at its ends.
+
+    What a wavelet passes is a narrow band, so the product of the spectra goes back to time at the rate that this band
+    needs, several times less than the signal's: nothing is lost, and it is an order of magnitude faster than a convolution.
+    """
+    from scipy.fft import ifft, rfft
+
+    time = x_ET.shape[1]
+    edge = time // 8
+    padded = np.pad(x_ET - x_ET.mean(axis=1, keepdims=True), ((0, 0), (edge, edge)), mode="reflect")
+    spectrum = rfft(padded, axis=1)
+    hertz = np.arange(spectrum.shape[1]) * sfreq_hz / padded.shape[1]
+    highest = min(hertz_F.max() * (1 + _BAND * DEVIATIONS_A_WAVELET / (2 * math.pi * cycles)), sfreq_hz / 2)
+    samples_a_column = math.ceil(highest * time / sfreq_hz / columns)
+    length = columns * samples_a_column * padded.shape[1] // time
+    cut = (length - columns * samples_a_column) // 2
+    power = np.empty((len(x_ET), len(hertz_F), columns), np.float32)
+    for i, f in enumerate(hertz_F):
+        product = np.float32(1)
+        for factor in range(1, order + 1):
+            deviation_s = factor * cycles / (DEVIATIONS_A_WAVELET * f)
+            last = np.searchsorted(hertz, f + _BAND / (2 * math.pi * deviation_s)) + 1
+            band = slice(0, min(int(last), length, len(hertz)))
+            response = 2 * length / padded.shape[1] * np.exp(-2 * (math.pi * deviation_s * (hertz[band] - f)) ** 2)
+            wave = ifft(spectrum[:, band] * response.astype(np.float32), n=length, axis=1)[:, cut : length - cut]
+            product = product * (wave.real**2 + wave.imag**2)
+        if order > 1:
+            product **= np.float32(1 / order)
+        power[:, i] = product.reshape(len(x_ET), columns, samples_a_column).mean(axis=2)
+    return power
+
+
+def wavelet_denoise(x_ET: Signal, wavelet: str, level: int, threshold: Threshold) -> Signal:
+    """The signals without what is no more than noise: detail coefficients below the universal threshold are removed.
+
+    The threshold is sigma sqrt(2 log T), sigma the median absolute finest detail of a channel over 0.6745 (Donoho and Johnstone,
+    1994, sections 2.2 and 4.2). "hard" keeps what is above, "soft" shrinks it by the threshold as well.
+
+    Raises FoldstillError where PyWavelets is missing, or does not know the wavelet.
+    """
+    if find_spec("pywt") is None:
+        raise FoldstillError("wavelet denoising needs PyWavelets: pip install 'foldstill[wavelets]'")
+    import pywt
+
+    names = pywt.wavelist(kind="discrete")
+    if wavelet not in names:
+        near = difflib.get_close_matches(wavelet, names, n=3) or ["haar", "db8", "sym5"]
+        raise FoldstillError(f"PyWavelets has no discrete wavelet {wavelet!r}: did you mean {', '.join(near)}?")
+    approximation, *details = pywt.wavedec(x_ET, wavelet, mode="periodization", level=level, axis=-1)
+    sigma = np.median(np.abs(details[-1]), axis=-1, keepdims=True) / _MAD_OF_UNIT_GAUSSIAN
+    limit = sigma * math.sqrt(2 * math.log(x_ET.shape[-1]))
+    kept = [_above(detail, limit, threshold) for detail in details]
+    clean = pywt.waverec([approximation, *kept], wavelet, mode="periodization", axis=-1)
+    whole: Signal = clean[..., : x_ET.shape[-1]].astype(np.float32)
+    return whole
+
+
+def _above(detail: NDArray[Any], limit: NDArray[Any], threshold: Threshold) -> NDArray[Any]:
+    size = np.abs(detail)
+    kept: NDArray[Any] = np.where(size > limit, detail, 0)
+    return kept if threshold == "hard" else kept - np.sign(kept) * limit
