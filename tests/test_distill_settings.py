@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from foldstill.base_models.specs import KL, EarlyStopping, Recipe, SecondStage
+from foldstill.base_models.specs import KL, EarlyStopping, EegMember, Recipe, SecondStage
 from foldstill.distill.mixes import DirichletMix, VotesOnly
 from foldstill.distill.settings import SIZES, StudentSettings
 from foldstill.errors import DistillError
@@ -55,3 +55,14 @@ def test_the_student_without_a_teacher_differs_in_its_targets_only():
 def test_settings_refuse_what_would_mean_nothing(wrong, said):
     with pytest.raises(DistillError, match=said):
         StudentSettings(**wrong)
+
+
+def test_a_student_of_signals_is_the_eeg_network_with_its_options() -> None:
+    settings = StudentSettings(network="eeg", view="raw_eeg", options={"widths": [8, 16], "features": 32, "heads": 2})
+    member = settings.member()
+    assert isinstance(member, EegMember)
+    assert (member.view, member.widths, member.features) == ("raw_eeg", (8, 16), 32)
+    assert settings.untaught().member().widths == (8, 16)
+    for wrong in ({"options": {"depth": 3}}, {"stem_stride": 1}, {"pretrained": True}):
+        with pytest.raises(DistillError, match=r"leave them out"):
+            StudentSettings(network="eeg", **wrong).member()

@@ -151,3 +151,22 @@ def test_a_notebook_is_told_what_does_not_fit(dataset):
         distill(np.full((39, 4), 0.25), dataset.view("image"), votes)
     with pytest.raises(DistillError, match="counts"):
         distill(np.full((40, 4), 0.25), dataset.view("image"), -votes)
+
+
+def test_a_student_of_signals_trains_and_is_read_back(rng, tmp_path):
+    hard = np.arange(24) % 2
+    signals = rng.standard_normal((24, 4, 64)).astype(np.float32)
+    signals[hard == 1] += 2 * np.sin(np.arange(64) / 2)
+    signal_set = Dataset(Labels.from_hard(hard), {"raw_eeg": signals})
+    options = {"widths": [4, 8], "features": 8, "heads": 2, "blocks": 1}
+    settings = StudentSettings(
+        network="eeg", view="raw_eeg", options=options, recipe=Recipe(epochs=12, batch_size=8, lr=1e-2)
+    )
+    student = train(signal_set, tmp_path, settings, rows=np.arange(16))
+    np.testing.assert_array_equal(load_student(tmp_path).predict(signals), student.predict(signals))
+    assert kl_divergence(target=signal_set.labels.target_NC[16:], proba=student.predict(signals[16:])) < 0.5
+
+
+def test_unlabelled_rows_of_another_shape_are_refused(dataset, tmp_path):
+    with pytest.raises(DistillError, match="prepare them in the same way"):
+        train(dataset, tmp_path, unlabelled=np.zeros((3, 8, 8, 3), np.uint8))

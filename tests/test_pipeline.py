@@ -165,3 +165,28 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     # Fewer votes are other labels, so what was made from others is refused.
     with pytest.raises(FoldstillError, match="made from other inputs: labels"):
         run_all(opened(tmp_path / "run", text.replace("thin_votes = 2", "thin_votes = 1")))
+
+
+def test_a_student_learns_from_rows_nobody_voted_on(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
+    import shutil
+
+    from foldstill.pipeline import compare_stage, distill_stage
+
+    folder, before = smoke
+    shutil.copytree(folder, tmp_path / "run")
+    run = open_target(folder)
+    images = run.dataset.view("image")
+    np.savez(tmp_path / "more.npz", image=255 - images[run.plan.oof_rows[:40]])
+    student = f'[student]\nunlabelled = "{tmp_path / "more.npz"}"'
+    text = SMOKE.replace("[student]", student) + '\n[[ablation]]\nname = "live"\nviews = "live"\n'
+    shutil.rmtree(tmp_path / "run" / "student")
+    distill_stage(opened(tmp_path / "run", text))
+    comparison = compare_stage(run.dir.__class__(tmp_path / "run"))
+    # More rows to learn from are other weights; the twin without a teacher has no use for them and is kept.
+    assert comparison["student"].kl != before["student"].kl
+    assert comparison["student without teacher"].kl == before["student without teacher"].kl
+    assert comparison["live"].kl != comparison["student"].kl
+
+    np.savez(tmp_path / "more.npz", image=images[run.plan.test_rows[:3]])
+    with pytest.raises(FoldstillError, match="3 rows whose image is that of a locked row"):
+        distill_stage(opened(tmp_path / "run", text))

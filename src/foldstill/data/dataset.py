@@ -115,6 +115,11 @@ class DataSource(Protocol):
         ...
 
 
+def content_of(array: NDArray[Any]) -> Strings:
+    """A name of each row's content (N,): the same for identical rows of one dtype, another for others."""
+    return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
+
+
 def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
     """`groups` with those merged that share a pixel-identical input: copies under other ids must not cross folds.
 
@@ -124,7 +129,7 @@ def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
     from scipy.sparse.csgraph import connected_components
 
     n = len(groups)
-    content = np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
+    content = content_of(array)
     _, by_group = np.unique(groups, return_inverse=True)
     _, by_content = np.unique(content, return_inverse=True)
     # Rows, groups and contents are nodes of one graph; what hangs together is one group.

@@ -1,10 +1,10 @@
 """Settings of a student: its network, its training, and who teaches it. Imports neither torch nor pydantic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from foldstill.base_models.specs import KL, Recipe, TimmMember
+from foldstill.base_models.specs import KL, EegMember, Recipe, TimmMember
 from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
@@ -29,7 +29,7 @@ class StudentSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     network: str = "small"
-    """nano, small, base, quality, or any name out of `timm.list_models()`."""
+    """nano, small, base, quality, eeg (the 1-D network of members of that kind), or any name out of `timm.list_models()`."""
     name: str = "student"
     """Its name in tables and reports."""
     view: str = "image"
@@ -41,7 +41,7 @@ class StudentSettings:
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
-    """Further arguments of the network: those of `timm.create_model`, such as channels = [24, 32, 48, 96]."""
+    """Further arguments of the network: of `timm.create_model`, such as channels = [24, 32, 48, 96], or of eeg."""
     recipe: Recipe = field(default_factory=Recipe)
     """How it is trained. Its loss and row_weight are those of members; the student's are below."""
     teacher: str = "auto"
@@ -57,6 +57,9 @@ class StudentSettings:
 
     Above 1 targets of few votes stay too sure, which on real votes cost more than softening gained.
     """
+    unlabelled: str = ""
+    """Further inputs that nobody voted on, in the form `foldstill predict` reads, from which the student learns what
+    its teacher says of them; a relative path starts at the experiment file."""
     views: ViewSource = "identity"
     """What the teacher says of an augmented image: what it says of the row as it is (identity), or of that very image,
     asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
@@ -101,13 +104,10 @@ class StudentSettings:
                     f"{getattr(self.recipe, key)}: "
                     "set it in the recipe of each member instead"
                 )
+        if self.unlabelled and isinstance(self.mix, VotesOnly):
+            raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
-
-    @property
-    def timm_name(self) -> str:
-        """The network's name in timm."""
-        return SIZES.get(self.network, self.network)
 
     def untaught(self) -> "StudentSettings":
         """The same student without a teacher, at the same budget.
@@ -124,17 +124,35 @@ class StudentSettings:
             views="identity",
             uncertainty=False,
             ablation="none",
+            unlabelled="",
         )
 
-    def member(self) -> TimmMember:
+    def member(self) -> TimmMember | EegMember:
         """What the training engine trains; the loss of kind kl is the recipe's, another is handed over beside it."""
+        loss = KL(temperature=self.temperature)
+        recipe = replace(self.recipe, loss=loss, row_weight="none", unweighted_epochs=0)
+        if self.network == EegMember.kind:
+            return self._eeg_member(recipe)
         return TimmMember(
             name=self.name,
-            network=self.timm_name,
+            network=SIZES.get(self.network, self.network),
             view=self.view,
             image_size=self.image_size,
             pretrained=self.pretrained,
             stem_stride=self.stem_stride,
             options=self.options,
-            recipe=replace(self.recipe, loss=KL(temperature=self.temperature), row_weight="none", unweighted_epochs=0),
+            recipe=recipe,
         )
+
+    def _eeg_member(self, recipe: Recipe) -> EegMember:
+        of_images = {"image_size": self.image_size, "pretrained": self.pretrained, "stem_stride": self.stem_stride}
+        given = sorted(key for key, value in of_images.items() if value)
+        known = {each.name for each in fields(EegMember)} - {"name", "kind", "view", "recipe", "family"}
+        unknown = sorted(set(self.options) - known)
+        if given or unknown:
+            raise DistillError(
+                f'the network "eeg" reads signals and takes the options {sorted(known)}, got {[*given, *unknown]}: '
+                "leave them out"
+            )
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        return EegMember(name=self.name, view=self.view, recipe=recipe, **options)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.device import one_thread, pick_device
-from foldstill.base_models.specs import TimmMember
+from foldstill.base_models.specs import Recipe
 from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import Float, check_rows
 from foldstill.distill.settings import StudentSettings
@@ -48,11 +48,12 @@ def train_student(
     device: str = "auto",
     force: bool = False,
     teachers: ViewTeachers | None = None,
+    unlabelled: NDArray[Any] | None = None,
     on_progress: OnEpoch | None = None,
 ) -> Student:
     """Train a student on `rows` of its view, or read it back when the folder holds it.
 
-    `target_NC` and `weight_N` are of these rows. Leaves weights.safetensors, history.csv and, last, done.json. An
+    `target_NC` and `weight_N` are of these rows, then of the `unlabelled` further inputs. Leaves weights.safetensors, history.csv and, last, done.json. An
     interrupted training goes on from its last epoch. A folder made from other inputs is an error that names them,
     unless `force`.
     """
@@ -63,6 +64,14 @@ def train_student(
             "its views: "
             "make them with view_teachers, or teach with identity views"
         )
+    if unlabelled is not None:
+        if unlabelled.shape[1:] != array.shape[1:] or unlabelled.dtype != array.dtype:
+            raise DistillError(
+                f"unlabelled rows must be {array.dtype} of shape {array.shape[1:]} as the view {settings.view!r} is, "
+                f"got {unlabelled.dtype} of {unlabelled.shape[1:]}: prepare them in the same way"
+            )
+        rows = np.concatenate([rows, np.arange(len(array), len(array) + len(unlabelled))])
+        array = np.concatenate([array, unlabelled])
     return train(
         settings,
         array,
@@ -138,7 +147,9 @@ def train(
     whole_target[rows], whole_weight[rows] = target, weight_N
     place = pick_device(device)
     network.to(place)
-    views = None if teachers is None else _teach_views(settings, teachers, network, member, inputs, len(rows), place)
+    views = (
+        None if teachers is None else _teach_views(settings, teachers, network, member.recipe, inputs, len(rows), place)
+    )
     try:
         with one_thread(place):
             history = fit(
@@ -176,7 +187,7 @@ def _teach_views(
     settings: StudentSettings,
     teachers: ViewTeachers,
     network: "Network",
-    member: TimmMember,
+    recipe: Recipe,
     inputs: Mapping[str, Any],
     n_rows: int,
     device: str,
@@ -189,12 +200,12 @@ def _teach_views(
         return live
     if teachers.bank is None:
         raise DistillError("a bank needs a folder: give `bank` to view_teachers")
-    batch = min(member.recipe.batch_size, n_rows)
+    batch = min(recipe.batch_size, n_rows)
     made_from = {
         "data": inputs["data"],
         "models": teachers.made_from["models"],
-        "size": member.image_size,
+        "size": settings.image_size,
         "batch_size": batch,
-        "augmentation": [asdict(a) for a in member.recipe.augment],
+        "augmentation": [asdict(a) for a in recipe.augment],
     }
     return BankedTeachers(live, teachers.bank, made_from, n_rows // batch)

@@ -23,7 +23,7 @@ from foldstill.distill.targets import SoftTargets
 from foldstill.distill.temperatures import member_temperatures, tempered
 from foldstill.errors import DistillError
 from foldstill.files import digest, file_digest
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import FoldScores, OOFTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,11 +98,13 @@ def view_teachers(
     *,
     view: str,
     bank: Path | None = None,
+    unlabelled: FoldScores | None = None,
 ) -> ViewTeachers:
     """Teachers for the augmented views of a student that reads `view`, from the folder members were trained into.
 
     `table` and `soft` are the members' and the combination's held-out scores of the same rows; the votes in `table`
-    calibrate the members and fit the mix. Raises DistillError for members that read another view: they cannot be shown
+    calibrate the members and fit the mix. Rows that nobody voted on come after those of the data set, in `soft` as in
+    `unlabelled`, the members' scores of them; each is shown to the models of one fold, in turn. Raises DistillError for members that read another view: they cannot be shown
     what the student sees.
     """
     labels = dataset.labels
@@ -116,23 +118,30 @@ def view_teachers(
             f"members read the views {elsewhere}, the student {view!r}: teachers can be asked about augmented views of "
             'their own input only; set views = "identity"'
         )
-    if not np.array_equal(soft.ids, table.labels.ids) or not np.array_equal(labels.ids[plan.oof_rows], soft.ids):
+    known = len(table.labels.ids)
+    further = unlabelled.ids if unlabelled is not None else soft.ids[:0]
+    if soft.ids.tolist() != [*table.labels.ids.tolist(), *further.tolist()] or not np.array_equal(
+        labels.ids[plan.oof_rows], soft.ids[:known]
+    ):
         raise DistillError(
             "teacher, OOF table and data set must hold the same rows in the same order: align them by id"
         )
     temperature_M = member_temperatures(table)
-    pool_NC = tempered(table.proba_NMC, temperature_M).mean(axis=1)
+    proba_NMC = table.proba_NMC
+    if unlabelled is not None:
+        proba_NMC = np.concatenate([proba_NMC, unlabelled.mean().select(list(table.members)).proba_NMC])
+    pool_NC = tempered(proba_NMC, temperature_M).mean(axis=1)
     log_ratio = np.log(clip_rows(soft.proba_NC)) - np.log(clip_rows(pool_NC))
     bound = np.log(RATIO_BOUND)
-    log_ratio_NC, votes_NC = np.zeros(labels.votes_NC.shape), np.zeros(labels.votes_NC.shape)
-    log_ratio_NC[plan.oof_rows] = np.clip(log_ratio, -bound, bound)
+    rows = np.concatenate([plan.oof_rows, np.arange(len(labels), len(labels) + len(further))])
+    log_ratio_NC, votes_NC = np.zeros((2, len(labels) + len(further), len(labels.classes)))
+    log_ratio_NC[rows] = np.clip(log_ratio, -bound, bound)
     votes_NC[plan.oof_rows] = table.labels.votes_NC
+    fold_N = np.concatenate([plan.fold_N, np.arange(len(further)) % plan.n_folds]).astype(plan.fold_N.dtype)
     if isinstance(mix, DirichletMix) and mix.votes is None:
-        mix = DirichletMix(votes=fit_pseudo_votes(table.labels.votes_NC, soft.proba_NC).c)
+        mix = DirichletMix(votes=fit_pseudo_votes(table.labels.votes_NC, soft.proba_NC[:known]).c)
     shape = tuple(dataset.view(view).shape[1:])
-    return ViewTeachers(
-        folder, tuple(members), plan.fold_N, votes_NC, log_ratio_NC, temperature_M, mix, view, shape, bank
-    )
+    return ViewTeachers(folder, tuple(members), fold_N, votes_NC, log_ratio_NC, temperature_M, mix, view, shape, bank)
 
 
 class LiveTeachers:
@@ -189,4 +198,7 @@ class LiveTeachers:
             of_teacher = torch.full_like(teacher[:, :1], self._mix.share)
         else:
             of_teacher = torch.ones_like(teacher[:, :1])
-        return (1 - of_teacher) * batch.mixed(self._share_NC[batch.rows_B]) + of_teacher * teacher
+        share = batch.mixed(self._share_NC[batch.rows_B])
+        voted = share.sum(1, keepdim=True)
+        of_teacher = torch.where(voted > 0, of_teacher, 1.0)
+        return (1 - of_teacher) * share / voted.clamp(min=1e-12) + of_teacher * teacher

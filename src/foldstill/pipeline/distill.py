@@ -27,6 +27,7 @@ from foldstill.files import write_json
 from foldstill.oof.store import read_scores, read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.run import Report, Run
+from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 from foldstill.rundir import combination_folder
 from foldstill.stacking import load
 
@@ -47,6 +48,8 @@ class Lesson:
     folder: Path
     teachers: ViewTeachers | None = None
     """Asked about augmented views, where the settings want that."""
+    unlabelled: NDArray[Any] | None = None
+    """Further inputs of its view that nobody voted on; their targets come after those of the voted rows."""
 
     @property
     def name(self) -> str:
@@ -100,17 +103,25 @@ def _lessons(run: Run) -> list[Lesson]:
     if settings is None:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
     table = read_table(run.dir.require(run.dir.oof, "oof build"))
-    lessons = [lesson for one in run.experiment.students() for lesson in _lessons_of(run, one, table)]
+    sources = {(one.unlabelled, one.view) for one in run.experiment.students() if one.unlabelled}
+    unlabelled = {source: read_unlabelled(run, *source) for source in sources}
+    lessons = [
+        lesson
+        for one in run.experiment.students()
+        for lesson in _lessons_of(run, one, table, unlabelled.get((one.unlabelled, one.view)))
+    ]
     # All first seeds come first: whoever stops early has every student once.
     return sorted(lessons, key=lambda lesson: lesson.seed)
 
 
-def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable) -> list[Lesson]:
+def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: Unlabelled | None) -> list[Lesson]:
     """One lesson a seed; the targets are made once."""
     if settings.uncertainty:
         require_spread(table.proba_NMC)
     place = student_folder(run, settings)
     soft = None if isinstance(settings.mix, VotesOnly) else _teacher(run, settings)
+    if soft is not None and unlabelled is not None:
+        soft = unlabelled.taught_by(load(combination_folder(run.dir.root / settings.teacher)), soft)
     teachers = None
     if settings.views != "identity":
         assert soft is not None, "settings refuse views of a teacher that has no part in the mix"
@@ -127,6 +138,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable) -> list[Le
             settings.mix,
             view=settings.view,
             bank=run.dir.teacher_bank(place),
+            unlabelled=None if unlabelled is None else unlabelled.scores,
         )
     target, weight = mixed_targets(
         soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
@@ -134,7 +146,15 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable) -> list[Le
     if soft is not None:
         write_json(place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix)})
     return [
-        Lesson(settings, target, weight, run.experiment.seed + seed, run.dir.seed(place, seed), teachers)
+        Lesson(
+            settings,
+            target,
+            weight,
+            run.experiment.seed + seed,
+            run.dir.seed(place, seed),
+            teachers,
+            None if unlabelled is None else unlabelled.inputs,
+        )
         for seed in range(settings.seeds)
     ]
 
@@ -203,6 +223,7 @@ def _learn(lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str
         device=device,
         force=force,
         teachers=lesson.teachers,
+        unlabelled=lesson.unlabelled,
         on_progress=tell,
     )
 

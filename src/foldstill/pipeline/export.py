@@ -47,7 +47,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
     votes = labels.total_N[taught]
     Card(
         name=f"{run.experiment.name}: {settings.name}",
-        network=settings.timm_name,
+        network=settings.network,
         classes=labels.classes,
         view=student.view,
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",

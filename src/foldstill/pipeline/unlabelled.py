@@ -1,0 +1,64 @@
+"""Rows that nobody voted on: further inputs, and what every fold model says of them.
+
+U rows, M members, C classes, K fold models.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import Inputs, content_of
+from foldstill.distill import SoftTargets
+from foldstill.errors import DistillError
+from foldstill.oof.table import FoldScores
+from foldstill.pipeline.run import Run
+from foldstill.stacking import Fitted
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Inputs of the student's view (U, ...), and the members' scores of the same rows by their K fold models."""
+
+    inputs: NDArray[Any]
+    scores: FoldScores
+
+    def taught_by(self, teacher: Fitted, soft: SoftTargets) -> SoftTargets:
+        """`soft` with these rows after its own: no fold model saw them, so the combination may ask all."""
+        proba_NC = np.concatenate([soft.proba_NC, teacher.apply(self.scores)])
+        return replace(soft, ids=np.concatenate([soft.ids, self.scores.ids]), proba_NC=proba_NC)
+
+
+def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
+    """The rows in `path`, in the form `foldstill predict` reads, and what every trained member says of them.
+
+    Raises DistillError when a locked row is among them: the student would be scored on an input it learned from.
+    """
+    from foldstill.base_models.members import predict_members
+
+    given = run.experiment.data.inputs(run.root / path)
+    locked = set(content_of(run.dataset.view(view)[run.plan.test_rows]).tolist())
+    content = content_of(_view(given, view, path))
+    known = [i for i, c in zip(given.ids.tolist(), content.tolist(), strict=True) if c in locked]
+    if known:
+        raise DistillError(
+            f"{path} holds {len(known)} rows whose {view} is that of a locked row, first ids {known[:3]}: "
+            "the student is scored on those, so leave them out"
+        )
+    for member in run.experiment.member:
+        _view(given, member.view, path)
+    # Ids of their own, since these rows may be numbered as the data set's are.
+    ids = [f"unlabelled-{i}" for i in given.ids.tolist()]
+    scores = predict_members(
+        run.dir.members, run.experiment.member, given.views, run.dataset.labels.classes, run.device, ids=ids
+    )
+    return Unlabelled(_view(given, view, path), scores)
+
+
+def _view(given: Inputs, view: str, path: str) -> NDArray[Any]:
+    if view not in given.views:
+        raise DistillError(
+            f"{path} holds the views {sorted(given.views)}, wanted is {view!r}: give every view that members and student read"
+        )
+    return given.views[view]
