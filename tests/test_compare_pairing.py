@@ -251,7 +251,8 @@ def test_scores_of_several_seeds_are_means_over_them(table, arms):
     # Seeds are averaged row by row before rows are compared, so their noise is not mistaken for a row's.
     wide = [one.difference.high - one.difference.low for one in each]
     assert scored.difference.high - scored.difference.low < max(wide)
-    assert each[0].kl_by_seed == () and each[0].kl_deviation is None
+    assert each[0].kl_by_seed == ()
+    assert each[0].kl_deviation is None
 
 
 def test_seeds_of_other_rows_are_refused(arms):

@@ -32,7 +32,8 @@ def test_thinned_votes_are_among_the_votes_of_their_row_and_unbiased() -> None:
 def test_rows_with_fewer_votes_keep_all_of_them_and_the_seed_decides_the_rest() -> None:
     few = Labels.from_votes([[1, 1, 0], [4, 4, 4]])
     thin = thin_votes(few, np.arange(2), 3, seed=0)
-    assert thin.votes_NC[0].tolist() == [1, 1, 0] and thin.total_N[1] == 3
+    assert thin.votes_NC[0].tolist() == [1, 1, 0]
+    assert thin.total_N[1] == 3
     full, rows = labels(), np.arange(4000)
     again, other = thin_votes(full, rows, 3, seed=1), thin_votes(full, rows, 3, seed=2)
     assert np.array_equal(again.votes_NC, thin_votes(full, rows, 3, seed=1).votes_NC)

@@ -157,7 +157,8 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     run = opened(tmp_path / "run", text)
     comparison = run_all(run)
     assert comparison["seen"].kind == "ablation"
-    assert len(comparison["student"].kl_by_seed) == 2 and comparison["seen"].kl_by_seed == ()
+    assert len(comparison["student"].kl_by_seed) == 2
+    assert comparison["seen"].kl_by_seed == ()
     labels = run.dataset.labels
     assert labels.total_N[run.plan.oof_rows].max() == 2
     full = opened(tmp_path / "full").dataset.labels
