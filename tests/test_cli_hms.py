@@ -1,5 +1,6 @@
 """HMS on the command line: from files or a seed to views, drawings and a submission."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -89,6 +90,31 @@ def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
     before = (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns
     assert call(monkeypatch, "prepare", path, "--jobs", "1", "-q") == 0
     assert (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_problems_of_files_fit_a_narrow_terminal_and_say_what_is_left_out(width: int, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from foldstill.data.hms.cache import Cache
+    from foldstill.data.hms.files import Problem
+    from foldstill.data.hms.prepare import Prepared
+    from foldstill.pipeline.hms import problems_table
+
+    long = "train_eegs/2277392603.parquet[x] cannot be read: it is cut short or no parquet file; copy it again"
+    problems = (
+        Problem("1000913311.parquet", "missing values", "0.42% of values, longest run 2000 of 10000"),
+        Problem("2277392603.parquet", "shorter than its label offset", "recording 2277392603 has 48 s", fatal=True),
+        Problem("sample 7-4", "left out", long, fatal=True),
+    )
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(problems_table(Prepared(Cache(tmp_path), problems, 9, (3,))))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert text.count("left out") == 2
+    assert all(part in text for part in ("[x]", "missing values", "longest run"))
+    assert len(next(line for line in text.splitlines() if "detail" in line).split()) == 3
 
 
 def test_strict_stops_at_the_first_problem(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from numpy.typing import NDArray
 
-from foldstill.data.hms.prepare import Prepared
+from foldstill.data.hms.prepare import LEFT_OUT, Prepared
 from foldstill.data.hms.rows import LabelRule
 from foldstill.data.hms.source import HmsData, HmsView
 from foldstill.data.hms.synthetic import write_synthetic_hms
@@ -64,11 +64,17 @@ def prepare_views(
 
 def problems_table(prepared: Prepared) -> "Table":
     """What was wrong with the files, the first ones; the rest stand in the cache's problems.csv."""
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Column, Table
 
-    table = Table("file", "what", "detail", "")
+    # Three columns without frames: what went wrong has to fit beside the name of a file in 80 columns.
+    table = Table(
+        "file", Column("what", max_width=16), Column("detail", overflow="fold"), box=SIMPLE_HEAD, pad_edge=False
+    )
     for problem in prepared.problems[:SHOWN_PROBLEMS]:
-        table.add_row(problem.file, problem.what, problem.detail, "left out" if problem.fatal else "")
+        lost = problem.fatal and problem.what != LEFT_OUT
+        table.add_row(escape(problem.file), problem.what + f", {LEFT_OUT}" * lost, escape(problem.detail))
     return table
 
 

@@ -28,6 +28,9 @@ Progress = Callable[[int, int], None]
 PART_ROWS = 64
 """Rows of one piece of work: a killed preparation loses at most this many a process."""
 
+LEFT_OUT = "left out"
+"""The problem of a sample that none of its files could be made into."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -167,7 +170,7 @@ def _make(
                 arrays[view.name][row] = encode(view.make(record), view.bounds)
         except DataError as error:
             unreadable.append(row)
-            problems |= {Problem(f"sample {table.ids_N[i]}", "left out", str(error), fatal=True): None}
+            problems |= {Problem(f"sample {table.ids_N[i]}", LEFT_OUT, str(error), fatal=True): None}
         if strict and problems:
             first = next(iter(problems))
             raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
