@@ -3,69 +3,39 @@
 N rows, C classes.
 """
 
-import multiprocessing
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import row_kl
-from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets, train_student
+from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.targets import explain_mix
 from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
-from foldstill.distill.view_teachers import ViewTeachers, view_teachers
+from foldstill.distill.view_teachers import view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
 from foldstill.oof.store import read_scores, read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
-from foldstill.pipeline.run import Report, Run
+from foldstill.pipeline.lessons import Lesson, learned
+from foldstill.pipeline.run import Run
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 from foldstill.rundir import combination_folder
 from foldstill.stacking import load
 
-if TYPE_CHECKING:
-    from queue import Queue
-
-    from foldstill.base_models.engine import Epoch
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One student to train: settings, targets of the rows it learns from, seed and place."""
-
-    settings: StudentSettings
-    target_NC: NDArray[np.float64]
-    weight_N: NDArray[np.float64]
-    seed: int
-    folder: Path
-    teachers: ViewTeachers | None = None
-    """Asked about augmented views, where the settings want that."""
-    unlabelled: NDArray[Any] | None = None
-    """Further inputs of its view that nobody voted on; their targets come after those of the voted rows."""
-
-    @property
-    def name(self) -> str:
-        return self.settings.name + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
-
 
 def distill_stage(run: Run) -> None:
     """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones go on."""
-    rows, test = run.plan.oof_rows, run.plan.test_rows
+    test = run.plan.test_rows
     if not len(test):
         raise DistillError(
             "a student needs locked test rows to be scored on, the plan has none: its teachers saw the labels of each other's "
             "rows, so out-of-fold rows would be too kind to it; set folds.test_share"
         )
-    lessons = _lessons(run)
-    for lesson, _ in zip(lessons, _trained(run, lessons, rows), strict=True):
+    for lesson in learned(run, _lessons(run)):
         scored = lesson.folder / "test.parquet"
         if scored.exists() and (lesson.folder / "cost.json").exists() and not run.force:
             continue
@@ -148,6 +118,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     return [
         Lesson(
             settings,
+            run.plan.oof_rows,
             target,
             weight,
             run.experiment.seed + seed,
@@ -184,70 +155,3 @@ def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:
     scores = read_scores(place / "oof.parquet")
     assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
     return SoftTargets(scores.ids, scores.proba_NMC[:, 0], settings.teacher, True, scores.classes)
-
-
-def _trained(run: Run, lessons: list[Lesson], rows: NDArray[np.intp]) -> Iterator[None]:
-    """Each lesson learned, in order: side by side in processes of one thread on a CPU, one after the other on a GPU."""
-    import joblib
-    import torch
-
-    on_gpu = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
-    jobs = 1 if on_gpu else min(len(lessons), run.jobs or joblib.cpu_count())
-    if jobs == 1:
-        for lesson in lessons:
-            _learn(lesson, run.dataset, rows, run.device, run.force, run.report)
-            yield
-        return
-    with _across_processes(run.report) as queue:
-        calls = (
-            joblib.delayed(_learn_elsewhere)(lesson, run.dataset, rows, run.device, run.force, queue)
-            for lesson in lessons
-        )
-        yield from joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
-
-
-def _learn(lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str, force: bool, report: Report) -> None:
-    epochs = lesson.settings.recipe.epochs
-
-    def tell(epoch: "Epoch") -> None:
-        report(lesson.name, epoch.epoch + 1, epochs, f"training loss {epoch.loss:.4f}")
-
-    train_student(
-        lesson.settings,
-        dataset,
-        rows,
-        lesson.target_NC,
-        lesson.weight_N,
-        lesson.folder,
-        seed=lesson.seed,
-        device=device,
-        force=force,
-        teachers=lesson.teachers,
-        unlabelled=lesson.unlabelled,
-        on_progress=tell,
-    )
-
-
-def _learn_elsewhere(
-    lesson: Lesson, dataset: Dataset, rows: NDArray[np.intp], device: str, force: bool, queue: "Queue[Any]"
-) -> None:
-    _learn(lesson, dataset, rows, device, force, lambda *told: queue.put(told))
-
-
-@contextmanager
-def _across_processes(report: Report) -> Iterator["Queue[Any]"]:
-    """A queue that other processes report into, read here until the block ends."""
-    with multiprocessing.Manager() as manager:
-        queue: Queue[Any] = manager.Queue()
-
-        def listen() -> None:
-            while (told := queue.get()) is not None:
-                report(*told)
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-        try:
-            yield queue
-        finally:
-            queue.put(None)
-            listener.join()

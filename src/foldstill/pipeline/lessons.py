@@ -1,0 +1,111 @@
+"""Students to train, and the training of many: side by side on a CPU, one after the other on a GPU.
+
+N rows, C classes.
+"""
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.dataset import Dataset
+from foldstill.distill import StudentSettings, train_student
+from foldstill.distill.view_teachers import ViewTeachers
+from foldstill.pipeline.run import Report, Run
+
+if TYPE_CHECKING:
+    from queue import Queue
+
+    from foldstill.base_models.engine import Epoch
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One student to train: settings, the rows it learns from and their targets, seed and place."""
+
+    settings: StudentSettings
+    rows: NDArray[np.intp]
+    target_NC: NDArray[np.float64]
+    weight_N: NDArray[np.float64]
+    seed: int
+    folder: Path
+    teachers: ViewTeachers | None = None
+    """Asked about augmented views, where the settings want that."""
+    unlabelled: NDArray[Any] | None = None
+    """Further inputs of its view that nobody voted on; their targets come after those of the voted rows."""
+
+    @property
+    def name(self) -> str:
+        return self.settings.name + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
+
+
+def learned(run: Run, lessons: list[Lesson]) -> Iterator[Lesson]:
+    """Each lesson once it is learned, in order: side by side in processes of one thread on a CPU, one after the other on a GPU."""
+    import joblib
+    import torch
+
+    on_gpu = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    jobs = 1 if on_gpu else min(len(lessons), run.jobs or joblib.cpu_count())
+    if jobs == 1:
+        for lesson in lessons:
+            _learn(lesson, run.dataset, run.device, run.force, run.report)
+            yield lesson
+        return
+    with _across_processes(run.report) as queue:
+        calls = (
+            joblib.delayed(_learn_elsewhere)(lesson, run.dataset, run.device, run.force, queue) for lesson in lessons
+        )
+        ends = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+        for lesson, _ in zip(lessons, ends, strict=True):
+            yield lesson
+
+
+def _learn(lesson: Lesson, dataset: Dataset, device: str, force: bool, report: Report) -> None:
+    epochs = lesson.settings.recipe.epochs
+
+    def tell(epoch: "Epoch") -> None:
+        report(lesson.name, epoch.epoch + 1, epochs, f"training loss {epoch.loss:.4f}")
+
+    train_student(
+        lesson.settings,
+        dataset,
+        lesson.rows,
+        lesson.target_NC,
+        lesson.weight_N,
+        lesson.folder,
+        seed=lesson.seed,
+        device=device,
+        force=force,
+        teachers=lesson.teachers,
+        unlabelled=lesson.unlabelled,
+        on_progress=tell,
+    )
+
+
+def _learn_elsewhere(lesson: Lesson, dataset: Dataset, device: str, force: bool, queue: "Queue[Any]") -> None:
+    _learn(lesson, dataset, device, force, lambda *told: queue.put(told))
+
+
+@contextmanager
+def _across_processes(report: Report) -> Iterator["Queue[Any]"]:
+    """A queue that other processes report into, read here until the block ends."""
+    with multiprocessing.Manager() as manager:
+        queue: Queue[Any] = manager.Queue()
+
+        def listen() -> None:
+            while (told := queue.get()) is not None:
+                report(*told)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield queue
+        finally:
+            queue.put(None)
+            listener.join()
