@@ -7,6 +7,7 @@ import pytest
 
 from foldstill.compare import Arm, Comparison, Cost, compare, paired_intervals
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
+from foldstill.compare.table import students_table
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence, row_kl, softmax
 from foldstill.errors import CompareError, FoldstillError
@@ -258,3 +259,26 @@ def test_scores_of_several_seeds_are_means_over_them(table, arms):
 def test_seeds_of_other_rows_are_refused(arms):
     with pytest.raises(CompareError, match="the same for every seed"):
         Arm("student", "student", arms[0].proba_NC, further_seeds=(arms[0].proba_NC[1:],))
+
+
+def test_each_student_is_paired_with_its_own_twin_without_a_teacher(table, arms):
+    labels, members = table
+    v, w, x, y = (members.proba_NMC[:, m] / members.proba_NMC[:, m].sum(1, keepdims=True) for m in range(4))
+    students = [
+        Arm("student", "student", v),
+        Arm("student without teacher", "student_without_teacher", w),
+        Arm("longer", "ablation", x),
+        Arm("longer without teacher", "ablation", y),
+        Arm("softer", "ablation", y),
+    ]
+    comparison = compare([arms[1], *students], labels, resamples=200)
+    gains = comparison.teacher_gains()
+    assert set(gains) == {"student", "longer", "softer"}
+    assert gains["student"] == comparison.pair("student", "student without teacher")
+    assert gains["longer"] == comparison.pair("longer", "longer without teacher")
+    assert gains["softer"] == comparison.pair("softer", "student without teacher")
+    shown = students_table(comparison)
+    assert shown is not None
+    assert shown.row_count == 3
+    assert students_table(compare([arms[1], *students[:2]], labels, resamples=200)) is None
+    assert compare([arms[1], arms[0]], labels, resamples=200).teacher_gains() == {}

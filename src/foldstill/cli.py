@@ -260,13 +260,14 @@ app.command()(synth_hms)
 
 
 def _show(comparison: "Comparison", report: Path) -> None:
-    from foldstill.compare.table import arms_table, strata_table
+    from foldstill.compare.table import arms_table, strata_table, students_table
 
     screen = console()
     screen.print(arms_table(comparison))
-    if (strata := strata_table(comparison)) is not None:
-        screen.print()
-        screen.print(strata)
+    for part in (strata_table(comparison), students_table(comparison)):
+        if part is not None:
+            screen.print()
+            screen.print(part)
     screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False, soft_wrap=False)
     screen.print(f"Report: {report}", markup=False)
 

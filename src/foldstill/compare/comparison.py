@@ -22,6 +22,9 @@ Rows = Literal["test", "oof cross-fitted"]
 
 Scores = Mapping[str, float | None]
 
+WITHOUT_TEACHER = " without teacher"
+"""Ends the name of a student's twin that learned from the votes alone."""
+
 
 @dataclass(frozen=True)
 class StratumScore:
@@ -171,6 +174,21 @@ class Comparison:
             seed=self.seed,
         )
         return interval
+
+    def teacher_gains(self) -> dict[str, Interval]:
+        """KL of every student minus that of the same student without a teacher, where that was trained, best first.
+
+        A student of another budget has its own twin, named after it; all others differ from the one of the run.
+        """
+        names = [arm.name for arm in self.arms]
+        twin = next((arm.name for arm in self.arms if arm.kind == "student_without_teacher"), None)
+        gains = {}
+        for arm in sorted(self.arms, key=lambda arm: arm.kl):
+            if arm.kind in ("student", "ablation") and not arm.name.endswith(WITHOUT_TEACHER):
+                own = arm.name + WITHOUT_TEACHER
+                if (alone := own if own in names else twin) is not None:
+                    gains[arm.name] = self.pair(arm.name, alone)
+        return gains
 
     def table(self) -> list[dict[str, Any]]:
         """One flat record an arm and set of rows (all, then each stratum): what comparison.csv holds."""

@@ -74,6 +74,7 @@ def write_report(
         rows_meaning=_ROWS[comparison.rows],
         arms=sorted(comparison.arms, key=lambda arm: arm.kl),
         best=_best(comparison),
+        gains=comparison.teacher_gains(),
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,

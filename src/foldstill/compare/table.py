@@ -73,3 +73,28 @@ def strata_table(comparison: Comparison) -> "Table | None":
             row += ["", "one group"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
         table.add_row(*row)
     return table
+
+
+def students_table(comparison: Comparison) -> "Table | None":
+    """Every student minus the same student without a teacher; None where the verdict tells of the only one."""
+    from rich.table import Table
+
+    gains = comparison.teacher_gains()
+    if len(gains) < 2:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("student", max_width=34, overflow="ellipsis", no_wrap=True)
+    for title in ("KL", "±", "minus without teacher", f"{100 * comparison.level:g} % interval", "seeds"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, gain in gains.items():
+        arm = comparison[name]
+        table.add_row(
+            name,
+            f"{arm.kl:.4f}",
+            "" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}",
+            f"{gain.estimate:+.4f} ({gain.estimate / (arm.kl - gain.estimate):+.1%})",
+            f"{gain.low:+.4f} to {gain.high:+.4f}",
+            str(max(1, len(arm.kl_by_seed))),
+            style="green" if gain.high < 0 else None,
+        )
+    return table

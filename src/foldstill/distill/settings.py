@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from foldstill.base_models.specs import KL, EegMember, Recipe, TimmMember
+from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
@@ -117,7 +118,7 @@ class StudentSettings:
         """
         return replace(
             self,
-            name=f"{self.name} without teacher",
+            name=self.name + WITHOUT_TEACHER,
             mix=VotesOnly(),
             loss="kl",
             temperature=1.0,
