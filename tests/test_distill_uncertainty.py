@@ -17,7 +17,7 @@ from foldstill.distill.uncertainty import (
     student_features,
     student_uncertainty,
 )
-from foldstill.errors import DistillError
+from foldstill.errors import DistillError, MemberError
 
 
 def spread(rng, precision_N, m=6, c=4):
@@ -84,7 +84,7 @@ def test_features_are_what_the_classifier_sees():
     assert (said.knowledge_N > 0).all()
     np.testing.assert_array_equal(student.predict(rows), before)
     plain = Student(Network(nn.Flatten(), 3), tuple("abcd"), "image")
-    with pytest.raises(DistillError, match="features of a timm network"):
+    with pytest.raises(MemberError, match="no one classifier"):
         student_features(plain, rows)
 
 

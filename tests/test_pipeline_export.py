@@ -59,7 +59,14 @@ def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(r
     worth = json.loads((run.dir.student / "uncertainty.json").read_text())
     assert set(worth) == {"total", "data", "knowledge"}
     assert all(-1.5 <= each["prediction_rejection_ratio"] <= 1 for each in worth.values())
+    for each in worth.values():
+        assert set(each["auroc"]) == {"noise", "saturation"}  # one channel: none to lose
+        assert all(0 <= auroc <= 1 for auroc in each["auroc"].values())
+        assert -1 <= each["rank_correlation_with_ensemble"] <= 1
     assert not (run.dir.student_without_teacher / "precision.safetensors").exists()
+    comparison = compare_stage(run.dir)
+    assert "AUROC of broken rows by knowledge: noise" in comparison["student"].note
+    assert comparison["student without teacher"].note == ""
 
 
 def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_its_rows(run: Run) -> None:

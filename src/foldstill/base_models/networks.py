@@ -53,9 +53,11 @@ class Network(nn.Module):
     def classifier(self) -> nn.Module:
         """The last layer, which turns features into logits; raises MemberError for a network that has no such one layer."""
         body: Any = self.body
-        last = body[-1] if isinstance(body, nn.Sequential) else body.get_classifier()
+        last = body[-1] if isinstance(body, nn.Sequential) else getattr(body, "get_classifier", lambda: None)()
         if not isinstance(last, nn.Module) or not list(last.parameters()):
-            raise MemberError(f"{type(body).__name__} has no one classifier to train alone: leave `thaws` out")
+            raise MemberError(
+                f"{type(body).__name__} has no one classifier to train alone or read the features of: leave that out"
+            )
         return last
 
     def freeze(self, frozen: bool) -> None:

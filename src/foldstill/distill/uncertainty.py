@@ -137,22 +137,20 @@ def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> Pre
 
 
 def student_features(student: "Student", rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
-    """What the student's classifier sees, (N, F); raises DistillError for a network that does not show it."""
+    """What the student's classifier sees, (N, F); raises MemberError for a network that has no one classifier."""
     import torch
 
-    body: Any = student.network.body
-    if not hasattr(body, "forward_features") or not hasattr(body, "forward_head"):
-        raise DistillError(
-            "the precision head reads the features of a timm network, this student is another: leave it out"
-        )
     network = student.network.cpu().eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows_N), batch):
-            rows = torch.from_numpy(np.array(rows_N[start : start + batch]))
-            scaled = network.input(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
-            parts.append(body.forward_head(body.forward_features(scaled), pre_logits=True).numpy())
-    return np.concatenate(parts)
+    seen: list[NDArray[np.float32]] = []
+    hook = network.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy()))
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(rows_N), batch):
+                rows = torch.from_numpy(np.array(rows_N[start : start + batch]))
+                network(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
+    finally:
+        hook.remove()
+    return np.concatenate(seen)
 
 
 def keep_spread(student: "Student", rows_N: NDArray[Any], members_NMC: Float) -> PrecisionHead:

@@ -19,6 +19,7 @@ from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.arms import combination_arm, member_arms
 from foldstill.pipeline.stack import audit_run, table_digest
+from foldstill.pipeline.uncertainty import uncertainty_note
 from foldstill.rundir import RunDir
 from foldstill.stacking import load
 
@@ -105,7 +106,8 @@ def _students(folder: RunDir) -> list[Arm]:
         name = read_scores(place / "test.parquet").members[0]
         further = tuple(_one_member(path) for path in sorted(place.glob("seed-*/test.parquet")))
         cost = Cost(**read_json(place / "cost.json"))
-        arms.append(Arm(name, kind, _one_member(place / "test.parquet"), cost=cost, further_seeds=further))
+        note = uncertainty_note(place)
+        arms.append(Arm(name, kind, _one_member(place / "test.parquet"), cost=cost, note=note, further_seeds=further))
     return arms
 
 

@@ -7,14 +7,11 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from foldstill.data.simplex import row_kl
-from foldstill.distill import SoftTargets, Student, StudentSettings, load_student, mixed_targets
+from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.targets import explain_mix
-from foldstill.distill.uncertainty import keep_spread, rejection_curve, require_spread, student_uncertainty
+from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
@@ -22,6 +19,7 @@ from foldstill.oof.store import read_scores, read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.lessons import Lesson, learned
 from foldstill.pipeline.run import Run
+from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 from foldstill.rundir import combination_folder
 from foldstill.stacking import load
@@ -46,26 +44,8 @@ def distill_stage(run: Run) -> None:
         scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
         write_json(lesson.folder / "cost.json", asdict(student.cost(view[test[:1]])))
         if lesson.settings.uncertainty:
-            _keep_uncertainty(run, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC))
+            keep_uncertainty(run, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC))
         write_scores(scores, scored, labels)
-
-
-def _keep_uncertainty(run: Run, folder: Path, student: Student, error_N: NDArray[np.float64]) -> None:
-    """A precision head beside the student, and how well its uncertainty foretells the KL of the locked rows."""
-    view = run.dataset.view(student.view)
-    head = keep_spread(student, view[run.plan.oof_rows], read_table(run.dir.oof).proba_NMC)
-    head.write(folder / "precision.safetensors")
-    said = student_uncertainty(student, head, view[run.plan.test_rows])
-    curves = {
-        "total": rejection_curve(error_N, said.total_N),
-        "data": rejection_curve(error_N, said.data_N),
-        "knowledge": rejection_curve(error_N, said.knowledge_N),
-    }
-    worth = {
-        by: {"area_under_risk_kl": curve.area, "prediction_rejection_ratio": curve.prediction_rejection_ratio}
-        for by, curve in curves.items()
-    }
-    write_json(folder / "uncertainty.json", worth)
 
 
 def _lessons(run: Run) -> list[Lesson]:

@@ -1,0 +1,40 @@
+"""Rows as no annotator saw them, to ask whether uncertainty rises where it should: broken sensors and lost channels.
+
+N rows. Images (N, H, W, channels) and signals (N, channels, T) come back in their own type.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOISE = 2.0
+"""Standard deviation of added noise, in standard deviations of the row."""
+SATURATION = 0.5
+"""Where a saturated amplifier clips, in standard deviations of the row from its mean."""
+
+
+def corrupted(rows_N: NDArray[Any], *, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """The same rows three ways: with noise, saturated, and (where there are several channels) half the channels lost."""
+    random = np.random.default_rng(seed)
+    values = rows_N.astype(np.float32)
+    rest = tuple(range(1, values.ndim))
+    mean, deviation = values.mean(axis=rest, keepdims=True), values.std(axis=rest, keepdims=True)
+    broken = {
+        "noise": values + NOISE * deviation * random.standard_normal(values.shape, dtype=np.float32),
+        "saturation": np.clip(values, mean - SATURATION * deviation, mean + SATURATION * deviation),
+    }
+    axis = 1 if values.ndim == 3 else values.ndim - 1
+    if (channels := values.shape[axis]) > 1:
+        lost = random.permuted(np.tile(np.arange(channels) < max(1, channels // 2), (len(values), 1)), axis=1)
+        shape = [len(values)] + [1] * (values.ndim - 1)
+        shape[axis] = channels
+        broken["lost channels"] = np.where(lost.reshape(shape), 0.0, values)
+    return {name: _in_type(rows, rows_N.dtype) for name, rows in broken.items()}
+
+
+def _in_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    if kind.kind in "ui":
+        limits = np.iinfo(kind)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(kind)
