@@ -277,6 +277,12 @@ def test_each_student_is_paired_with_its_own_twin_without_a_teacher(table, arms)
     assert gains["student"] == comparison.pair("student", "student without teacher")
     assert gains["longer"] == comparison.pair("longer", "longer without teacher")
     assert gains["softer"] == comparison.pair("softer", "student without teacher")
+    assert comparison.twin("student without teacher") is None
+    assert comparison.seeds_improved("student") == ""
+    two = [replace(s, further_seeds=(y,)) for s in students[:2]]
+    by_seed = compare([arms[1], *two], labels, resamples=200)
+    helped = np.less(by_seed["student"].kl_by_seed, by_seed["student without teacher"].kl_by_seed).sum()
+    assert by_seed.seeds_improved("student") == f"{helped} of 2"
     shown = students_table(comparison)
     assert shown is not None
     assert shown.row_count == 3

@@ -175,20 +175,26 @@ class Comparison:
         )
         return interval
 
-    def teacher_gains(self) -> dict[str, Interval]:
-        """KL of every student minus that of the same student without a teacher, where that was trained, best first.
+    def twin(self, name: str) -> ArmScore | None:
+        """The same student without a teacher: one of its own where its budget differs, else the run's; None for other arms."""
+        arm, names = self[name], [a.name for a in self.arms]
+        if arm.kind not in ("student", "ablation") or name.endswith(WITHOUT_TEACHER):
+            return None
+        if name + WITHOUT_TEACHER in names:
+            return self[name + WITHOUT_TEACHER]
+        return next((a for a in self.arms if a.kind == "student_without_teacher"), None)
 
-        A student of another budget has its own twin, named after it; all others differ from the one of the run.
-        """
-        names = [arm.name for arm in self.arms]
-        twin = next((arm.name for arm in self.arms if arm.kind == "student_without_teacher"), None)
-        gains = {}
-        for arm in sorted(self.arms, key=lambda arm: arm.kl):
-            if arm.kind in ("student", "ablation") and not arm.name.endswith(WITHOUT_TEACHER):
-                own = arm.name + WITHOUT_TEACHER
-                if (alone := own if own in names else twin) is not None:
-                    gains[arm.name] = self.pair(arm.name, alone)
-        return gains
+    def teacher_gains(self) -> dict[str, Interval]:
+        """KL of every student minus that of the same student without a teacher, where that was trained, best first."""
+        ranked = sorted(self.arms, key=lambda arm: arm.kl)
+        return {a.name: self.pair(a.name, alone.name) for a in ranked if (alone := self.twin(a.name)) is not None}
+
+    def seeds_improved(self, name: str) -> str:
+        """In how many seeds, each beside the twin of the same seed, a student's teacher helped: "2 of 3"."""
+        arm, alone = self[name], self.twin(name)
+        if alone is None or not arm.kl_by_seed or len(arm.kl_by_seed) != len(alone.kl_by_seed):
+            return ""
+        return f"{sum(a < b for a, b in zip(arm.kl_by_seed, alone.kl_by_seed, strict=True))} of {len(arm.kl_by_seed)}"
 
     def table(self) -> list[dict[str, Any]]:
         """One flat record an arm and set of rows (all, then each stratum): what comparison.csv holds."""

@@ -84,7 +84,7 @@ def students_table(comparison: Comparison) -> "Table | None":
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("student", max_width=34, overflow="ellipsis", no_wrap=True)
-    for title in ("KL", "±", "minus without teacher", f"{100 * comparison.level:g} % interval", "seeds"):
+    for title in ("KL", "±", "minus without teacher", f"{100 * comparison.level:g} % interval", "seeds better"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, gain in gains.items():
         arm = comparison[name]
@@ -94,7 +94,7 @@ def students_table(comparison: Comparison) -> "Table | None":
             "" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}",
             f"{gain.estimate:+.4f} ({gain.estimate / (arm.kl - gain.estimate):+.1%})",
             f"{gain.low:+.4f} to {gain.high:+.4f}",
-            str(max(1, len(arm.kl_by_seed))),
+            comparison.seeds_improved(name),
             style="green" if gain.high < 0 else None,
         )
     return table
