@@ -23,7 +23,7 @@ CLASSES = tuple("abcdef")
 def build(network: str) -> Student:
     torch.manual_seed(0)
     spec = TimmMember(name=network, network=StudentSettings(network=network).timm_name)
-    body = spec.build(SHAPE[2], len(CLASSES), SHAPE[:2]).eval()
+    body = spec.build([SHAPE], len(CLASSES)).eval()
     body.input.mean.fill_(127.0)
     body.input.std.fill_(60.0)
     return Student(body, CLASSES, "image", "float32")

@@ -79,7 +79,7 @@ def g7() -> None:
             layout: torch.memory_format, name: str = name, images: torch.Tensor = images, target: torch.Tensor = target
         ):
             torch.manual_seed(0)
-            network = TimmMember("m", name).build(4, CLASSES, (64, 128)).body.to(memory_format=layout)
+            network = TimmMember("m", name).build([(64, 128, 4)], CLASSES).body.to(memory_format=layout)
             optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
             x = images.contiguous(memory_format=layout)
 
@@ -111,7 +111,7 @@ def g8() -> None:
     """What gathering, scaling and augmenting add to an epoch over one fixed batch trained again and again."""
     data = make_data(1024, 64, 128)
     heavy = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
-    network = TimmMember("m", "test_efficientnet").build(4, CLASSES, (64, 128))
+    network = TimmMember("m", "test_efficientnet").build([(64, 128, 4)], CLASSES)
     inputs, target = DeviceInputs(data.views["image"]), data.labels.target_NC
     batches = list(inputs.batches(torch.arange(1024).split(32)))
     fixed = network.input(batches[0]).contiguous(memory_format=torch.channels_last)
@@ -151,7 +151,7 @@ def g8() -> None:
 def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
     torch.manual_seed(0)
     view = data.view(member.view)
-    network = member.build(view.shape[3], CLASSES, view.shape[1:3])
+    network = member.build([view.shape[1:]], CLASSES)
     fit(network, DeviceInputs(view), data.labels.target_NC, np.ones(len(view)), rows, member.recipe, seed=0)
 
 

@@ -87,23 +87,23 @@ def test_the_same_seed_gives_the_same_weights(data, plan, tmp_path):
     ids=lambda s: getattr(s, "name", ""),
 )
 def test_sizes_are_as_the_settings_say(spec, low, high):
-    network = spec.build(19, 6, (2500,)).eval()
+    network = spec.build([(19, 2500)], 6).eval()
     assert low < sum(p.numel() for p in network.parameters()) < high
     with torch.inference_mode():
         assert network(torch.zeros(1, 19, 100)).shape == (1, 6)
 
 
 def test_a_row_is_scored_alike_alone_and_among_others():
-    network = TINY.build(CHANNELS, 3, (SAMPLES,)).eval()
+    network = TINY.build([(CHANNELS, SAMPLES)], 3).eval()
     x = torch.randn(6, CHANNELS, SAMPLES, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network(x)[2:3], network(x[2:3]))
 
 
 def test_separate_channels_have_weights_of_their_own():
-    together = replace(TINY, separate=()).build(CHANNELS, 3, (SAMPLES,))
+    together = replace(TINY, separate=()).build([(CHANNELS, SAMPLES)], 3)
     assert together.body.encoder_apart is None
-    apart = TINY.build(CHANNELS, 3, (SAMPLES,)).eval()
+    apart = TINY.build([(CHANNELS, SAMPLES)], 3).eval()
     x = torch.randn(1, CHANNELS, SAMPLES, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         before = apart.body.encoder(x[:, :4])
@@ -131,7 +131,7 @@ def test_a_temperature_begins_at_one_and_is_learnt(kind):
 @pytest.mark.parametrize("kind", ["row", "class"])
 def test_a_timm_network_takes_the_same_head(kind):
     spec = TimmMember("m", "test_efficientnet", temperature=kind, drop_rate=0.2)
-    network = spec.build(3, 4, (32, 32)).eval()
+    network = spec.build([(32, 32, 3)], 4).eval()
     assert isinstance(network.body[1], Head)
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
@@ -153,17 +153,17 @@ def test_settings_that_make_no_network_are_refused(change, said):
 
 
 @pytest.mark.parametrize(
-    ("spec", "channels", "size", "said"),
+    ("spec", "shape", "said"),
     [
-        (TINY, 5, (32, 32), "reads signals"),
-        (replace(TINY, widths=(8,) * 7), 5, (64,), "fewer widths"),
-        (replace(TINY, separate=(5,)), 5, (64,), r"separate names \[5\], the view 'eeg' has 5 channels"),
-        (replace(TINY, separate=(0, 1)), 2, (64,), "not all"),
+        (TINY, (32, 32, 5), "reads signals"),
+        (replace(TINY, widths=(8,) * 7), (5, 64), "fewer widths"),
+        (replace(TINY, separate=(5,)), (5, 64), r"separate names \[5\], the view 'eeg' has 5 channels"),
+        (replace(TINY, separate=(0, 1)), (2, 64), "not all"),
     ],
 )
-def test_views_that_do_not_fit_are_named(spec, channels, size, said):
+def test_views_that_do_not_fit_are_named(spec, shape, said):
     with pytest.raises(MemberError, match=said):
-        spec.build(channels, 3, size)
+        spec.build([shape], 3)
 
 
 def test_a_file_tells_members_apart_by_kind_and_timm_needs_none():

@@ -89,7 +89,7 @@ def test_a_stem_that_has_no_stride_to_change_is_refused():
     ids=["timm", "own head"],
 )
 def test_a_frozen_network_trains_its_classifier_and_can_be_thawed(network):
-    built = network.build(3, 4, (32, 32)).train()
+    built = network.build([(32, 32, 3)], 4).train()
     last = built.classifier
     built.freeze(True)
     built.train()

@@ -22,7 +22,7 @@ def images():
 @pytest.fixture(scope="module")
 def student():
     torch.manual_seed(0)
-    network = TimmMember(name="s", network="test_efficientnet").build(3, 3, (16, 16)).eval()
+    network = TimmMember(name="s", network="test_efficientnet").build([(16, 16, 3)], 3).eval()
     network.input.mean.fill_(127.0)
     network.input.std.fill_(60.0)
     # Untrained logits are nearly equal; larger ones make differences visible.

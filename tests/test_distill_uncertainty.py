@@ -71,7 +71,7 @@ def test_too_few_members_have_no_spread_to_keep(rng):
 
 def test_features_are_what_the_classifier_sees():
     torch.manual_seed(0)
-    network = TimmMember(name="s", network="test_efficientnet").build(3, 4, (16, 16)).eval()
+    network = TimmMember(name="s", network="test_efficientnet").build([(16, 16, 3)], 4).eval()
     student = Student(network, tuple("abcd"), "image")
     rows = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
     features = student_features(student, rows, batch=4)

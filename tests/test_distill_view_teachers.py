@@ -65,7 +65,7 @@ def batch_of(network, dataset, rows, mixes=()):
 
 @pytest.fixture
 def network(run):
-    network = SETTINGS.member().build(3, 3, (16, 16))
+    network = SETTINGS.member().build([(16, 16, 3)], 3)
     network.input.mean.fill_(100.0)
     network.input.std.fill_(50.0)
     return network

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foldstill.base_models.specs import Recipe, TimmMember
+    from foldstill.base_models.specs import EegMember, JoinedMember, Recipe, TimmMember
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, Labels, kl_divergence
     from foldstill.distill import StudentSettings
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Dataset": "foldstill.data",
+    "EegMember": "foldstill.base_models.specs",
     "FoldstillError": "foldstill.errors",
+    "JoinedMember": "foldstill.base_models.specs",
     "Labels": "foldstill.data",
     "Recipe": "foldstill.base_models.specs",
     "StudentSettings": "foldstill.distill",
@@ -43,7 +45,9 @@ _HOME = {
 
 __all__ = [
     "Dataset",
+    "EegMember",
     "FoldstillError",
+    "JoinedMember",
     "Labels",
     "Recipe",
     "StudentSettings",

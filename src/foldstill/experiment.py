@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_
 
 from pydantic import Discriminator
 
+from foldstill.base_models.joined import resolve
 from foldstill.base_models.specs import Member, TimmMember
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
@@ -119,6 +120,7 @@ class Experiment:
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ExperimentError(f"members must have different names, {twice} appear twice")
+        resolve(self.member)
         if self.ablation and self.student is None:
             raise ExperimentError("an [[ablation]] is of a [student], and there is none: add [student]")
         taught = [s.name for s in self.students()]

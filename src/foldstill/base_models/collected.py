@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.jobs import folds_told, job_folder
-from foldstill.base_models.specs import Trainable
+from foldstill.base_models.joined import AnyMember
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.errors import MemberError
@@ -21,7 +21,7 @@ from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 
 def collect(
-    folder: Path, members: Sequence[Trainable], labels: Labels, plan: FoldPlan
+    folder: Path, members: Sequence[AnyMember], labels: Labels, plan: FoldPlan
 ) -> tuple[OOFTable, FoldScores | None]:
     """The held-out scores of every member, and those of the test rows by all K fold models (None without a test split).
 
@@ -43,7 +43,7 @@ def collect(
     return table, FoldScores(labels.ids[test], table.members, labels.classes, proba_KNMC, table.scores.families)
 
 
-def collect_without(folder: Path, members: Sequence[Trainable], labels: Labels, plan: FoldPlan, fold: int) -> OOFTable:
+def collect_without(folder: Path, members: Sequence[AnyMember], labels: Labels, plan: FoldPlan, fold: int) -> OOFTable:
     """The OOF table as it would be if `fold` did not exist: a row of fold g is scored by models that saw neither.
 
     Whatever is fitted to this table, and whoever is taught by it, can be scored on `fold` without a leak. Raises
@@ -62,14 +62,14 @@ def collect_without(folder: Path, members: Sequence[Trainable], labels: Labels, 
 
 
 def _table(
-    proba_NMC: NDArray[np.float32], members: Sequence[Trainable], labels: Labels, plan: FoldPlan, rows: NDArray[np.intp]
+    proba_NMC: NDArray[np.float32], members: Sequence[AnyMember], labels: Labels, plan: FoldPlan, rows: NDArray[np.intp]
 ) -> OOFTable:
     names, families = tuple(m.name for m in members), tuple(m.family for m in members)
     scores = ScoreTable(labels.ids[rows], names, labels.classes, proba_NMC[rows], families)
     return OOFTable(scores, labels.take(rows), plan.fold_N[rows], plan.digest)
 
 
-def _finished(folder: Path, member: Trainable, labels: Labels, plan: FoldPlan, *folds: int) -> Path:
+def _finished(folder: Path, member: AnyMember, labels: Labels, plan: FoldPlan, *folds: int) -> Path:
     """The folder of a finished job of these labels and folds."""
     place = job_folder(folder, member, *folds)
     if not (place / "done.json").exists():

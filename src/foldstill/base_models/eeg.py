@@ -88,11 +88,16 @@ class EegBody(nn.Module):
         )
         self.norm = nn.LayerNorm(spec.features)
         self.pool = SoftmaxPool(spec.features)
-        self.head = Head(spec.features, n_classes, spec.temperature, spec.drop_rate)
+        self.head: nn.Module = Head(spec.features, n_classes, spec.temperature, spec.drop_rate)
 
     def get_classifier(self) -> nn.Module:
         """The last layer, under the name it has in timm's networks."""
         return self.head
+
+    def reset_classifier(self, n_classes: int) -> None:
+        """With 0 classes leave the pooled features as what it gives, as in timm's networks."""
+        assert n_classes == 0, "an EEG network's head is made with it"
+        self.head = nn.Identity()
 
     def forward(self, x_BET: Tensor) -> Tensor:
         nodes_BED = self.encoder(_channels(x_BET, self.shared))

@@ -6,7 +6,7 @@ N rows of a view, B batch, C classes. It knows rows, not folds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from foldstill.base_models import checkpoint as checkpoints
 from foldstill.base_models.averaging import MovingAverage
 from foldstill.base_models.checkpoint import Checkpoint
-from foldstill.base_models.inputs import DeviceInputs
+from foldstill.base_models.inputs import AnyInputs
+from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.base_models.losses import Loss, loss_for, row_kl
-from foldstill.base_models.networks import Network
 from foldstill.base_models.schedules import learning_rate
 from foldstill.base_models.specs import Recipe
-from foldstill.data.augment import augment
+from foldstill.data.augment import AnyAugmentation, augment
+from foldstill.data.augment_views import augment_views
 from foldstill.data.dataset import one_of_each
 from foldstill.data.mixing import Mix
 from foldstill.data.simplex import Float
@@ -54,7 +55,8 @@ class Batch:
     """What a target provider sees of a training batch: which rows, and the scaled, augmented inputs made of them."""
 
     rows_B: Tensor
-    inputs: Tensor
+    inputs: Any
+    """A tensor; of several views a tuple of them."""
     mixes: tuple[Mix, ...]
     view: int
     """The epoch, or which of the recurring epochs this one repeats."""
@@ -75,8 +77,8 @@ class Targets(Protocol):
 
 
 def fit(
-    network: Network,
-    inputs: DeviceInputs,
+    network: AnyNetwork,
+    inputs: AnyInputs,
     target_NC: Float,
     weight_N: Float,
     rows: Rows,
@@ -86,6 +88,7 @@ def fit(
     loss: Loss | None = None,
     targets: Targets | None = None,
     early_weight_N: Float | None = None,
+    view_augment: Sequence[Sequence[AnyAugmentation]] = (),
     draw_N: Float | None = None,
     unit_N: NDArray[np.intp] | None = None,
     mix_within_N: NDArray[Any] | None = None,
@@ -100,7 +103,8 @@ def fit(
 
     `target_NC` (rows sum to one) and `weight_N` (mean about 1) cover all N rows of the inputs; only `rows` are read.
     `early_weight_N` are the weights of the recipe's unweighted epochs, ones when not given.
-    `loss` and `targets` replace the recipe's loss and the table of targets. `draw_N` makes an epoch a weighted draw with
+    `loss` and `targets` replace the recipe's loss and the table of targets. `view_augment` is what a network of several views
+    has done to each of them before the recipe's augmentation is done to all. `draw_N` makes an epoch a weighted draw with
     replacement; with `unit_N` it takes one row of each unit (numbers), another in each epoch. Mixing partners stay within equal `mix_within_N` (whole numbers, such as folds). With `valid_rows`
     training stops early by `recipe.early_stopping`, judged on them, and ends with the weights of its best epoch if
     `keep_best`, else of its last. The input scaling is that of `rows` unless
@@ -122,7 +126,7 @@ def fit(
     if found:
         states, history = found[0], [Epoch(**line) for line in found[1]]
     elif not keep_scaling:
-        network.input.mean[:], network.input.std[:] = inputs.scaling(rows)
+        network.fit_scaling(inputs, rows)
     # Only now: the average starts from the scaling as well.
     average = MovingAverage(network, recipe.ema) if recipe.ema else None
     if average:
@@ -139,6 +143,7 @@ def fit(
         average=average,
         loss=loss or loss_for(recipe.loss),
         targets=targets,
+        view_augment=view_augment,
         seed=seed,
         n_views=n_views,
         rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(device),
@@ -172,8 +177,8 @@ def fit(
 
 
 def predict(
-    network: Network,
-    inputs: DeviceInputs,
+    network: AnyNetwork,
+    inputs: AnyInputs,
     rows: Rows,
     *,
     precision: Precision = "auto",
@@ -185,7 +190,7 @@ def predict(
     return proba
 
 
-def _place(network: Network, inputs: DeviceInputs) -> None:
+def _place(network: AnyNetwork, inputs: AnyInputs) -> None:
     network.to(device=inputs.device)
     if inputs.is_image:
         # 1.2 to 1.4 times faster on a CPU, and what bfloat16 kernels of a GPU want.
@@ -193,7 +198,7 @@ def _place(network: Network, inputs: DeviceInputs) -> None:
 
 
 @torch.inference_mode()
-def _logits(network: Network, inputs: DeviceInputs, rows: Rows, precision: Precision, batch_size: int) -> Tensor:
+def _logits(network: AnyNetwork, inputs: AnyInputs, rows: Rows, precision: Precision, batch_size: int) -> Tensor:
     was_training = network.training
     network.eval()
     index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(inputs.device)
@@ -206,9 +211,9 @@ def _logits(network: Network, inputs: DeviceInputs, rows: Rows, precision: Preci
 
 
 def _inner_kl(
-    network: Network,
+    network: AnyNetwork,
     average: MovingAverage | None,
-    inputs: DeviceInputs,
+    inputs: AnyInputs,
     target_NC: Tensor,
     rows: Rows,
     precision: Precision,
@@ -234,13 +239,14 @@ def _is_over(history: list[Epoch], recipe: Recipe) -> bool:
 class _Trainer:
     """What the steps of all epochs share; tensors live on the device."""
 
-    network: Network
-    inputs: DeviceInputs
+    network: AnyNetwork
+    inputs: AnyInputs
     recipe: Recipe
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     loss: Loss
     targets: Targets | None
+    view_augment: Sequence[Sequence[AnyAugmentation]]
     seed: int
     n_views: int | None
     rows: Tensor
@@ -298,10 +304,10 @@ class _Trainer:
         return list(torch.split(rows[order[: n // size * size]], size))
 
     def _step(
-        self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int, weight_N: Tensor, rate: float
+        self, rows_B: Tensor, raw: Any, generator: torch.Generator, view: int, weight_N: Tensor, rate: float
     ) -> Tensor:
         batch = self._augmented(rows_B, raw, generator, view)
-        with _autocast(self.recipe.precision, raw.device):
+        with _autocast(self.recipe.precision, self.inputs.device):
             logits = self.network.body(batch.inputs)
         target_BC = self.targets(batch) if self.targets else batch.mixed(self.target_NC[rows_B])
         value = self.loss(logits.float(), target_BC, batch.mixed(weight_N[rows_B]))
@@ -310,29 +316,40 @@ class _Trainer:
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.step()
         return value.detach()
 
     @torch.no_grad()
-    def _augmented(self, rows_B: Tensor, raw: Tensor, generator: torch.Generator, view: int) -> Batch:
-        x = self.network.input(raw)
+    def _augmented(self, rows_B: Tensor, raw: Any, generator: torch.Generator, view: int) -> Batch:
+        x: Any = self.network.input(raw)
         mixes: list[Mix] = []
-        if self.recipe.augment:
+        if self.recipe.augment or any(self.view_augment):
             group_B = None if self.within_N is None else self.within_N[rows_B]
-            target_BC = self.target_NC[rows_B]
-            x, mixes = augment(x, self.recipe.augment, generator, target_BC=target_BC, group_B=group_B, epoch=view)
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+            target_BC, settings = self.target_NC[rows_B], self.recipe.augment
+            if isinstance(x, Tensor):
+                x, mixes = augment(x, settings, generator, target_BC=target_BC, group_B=group_B, epoch=view)
+            else:
+                x, mixes = augment_views(
+                    x, self.view_augment, settings, generator, target_BC=target_BC, group_B=group_B, epoch=view
+                )
+        x = _laid_out(x) if isinstance(x, Tensor) else tuple(map(_laid_out, x))
         return Batch(rows_B, x, tuple(mixes), view)
 
 
-def _optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _laid_out(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _optimizer(network: AnyNetwork, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = []
+    for share, parameters in network.rates():
+        trained = [p for p in parameters if p.requires_grad]
+        groups += [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay, "share": share},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "share": share},
+        ]
+    groups = [group for group in groups if group["params"]]
     fused = device.type == "cuda"
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)

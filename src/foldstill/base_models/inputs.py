@@ -1,4 +1,4 @@
-"""One view of a data set where the network can read it: on the device when it fits, else in host memory with prefetch.
+"""Views of a data set where the network can read it: on the device when it fits, else in host memory with prefetch.
 
 N rows, B batch; images lie as (N, H, W, C) and are read as (B, C, H, W) in channels-last order without a copy.
 """
@@ -6,7 +6,7 @@ N rows, B batch; images lie as (N, H, W, C) and are read as (B, C, H, W) in chan
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,3 +109,28 @@ class DeviceInputs:
             )
         std[std == 0] = 1.0
         return mean.float(), std.float()
+
+
+class JoinedInputs:
+    """Several views of the same rows; a batch is one tensor a view."""
+
+    def __init__(self, views: Sequence[DeviceInputs]) -> None:
+        self._views = tuple(views)
+        self.device = views[0].device
+        self.is_image = any(view.is_image for view in views)
+
+    def __len__(self) -> int:
+        return len(self._views[0])
+
+    def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """The raw batches of every view, for the same index tensors."""
+        rows = list(batches_of_rows)
+        return zip(*(view.batches(rows) for view in self._views), strict=True)
+
+
+AnyInputs = DeviceInputs | JoinedInputs
+
+
+def together(views: Sequence[DeviceInputs]) -> AnyInputs:
+    """What a network reads: a view, or several joined."""
+    return views[0] if len(views) == 1 else JoinedInputs(views)

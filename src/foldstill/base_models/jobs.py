@@ -7,7 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from foldstill.files import digest, read_json, whole, write_text
 from foldstill.manifest import DONE, Stage
 
 if TYPE_CHECKING:
-    from foldstill.base_models.inputs import DeviceInputs
-    from foldstill.base_models.networks import Network
+    from foldstill.base_models.inputs import AnyInputs, DeviceInputs
+    from foldstill.base_models.joined import AnyMember
+    from foldstill.base_models.joined_network import AnyNetwork
 
 Rows = NDArray[np.intp]
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Job:
     folds: tuple[int, ...]
     folder: Path
     inputs: Mapping[str, Any]
+    parts: tuple[Job, ...] = ()
+    """Those of the same fold whose weights it starts from."""
 
     @property
     def name(self) -> str:
@@ -75,6 +79,11 @@ class Job:
         """The mark of its end, with what it is made from."""
         return Stage(self.folder, self.inputs)
 
+    @property
+    def weights(self) -> Path:
+        """What it leaves of its network."""
+        return self.folder / WEIGHTS
+
     def end(self) -> Progress:
         """Where a finished job ended."""
         done = read_json(self.folder / DONE)
@@ -92,7 +101,7 @@ def flat(name: str, value: Any) -> dict[str, Any]:
     return {name: json.loads(json.dumps(value))}
 
 
-def job_folder(folder: Path, member: Trainable, *folds: int) -> Path:
+def job_folder(folder: Path, member: AnyMember, *folds: int) -> Path:
     """Where the model that holds out one fold, or two, lies."""
     return folder / member.name / f"{'fold' if len(folds) == 1 else 'pair'}-{'-'.join(map(str, sorted(folds)))}"
 
@@ -103,31 +112,38 @@ def folds_told(folds: tuple[int, ...]) -> str:
 
 
 class Bench:
-    """What one process keeps between jobs: a view on the device, and on a GPU the network of the last job.
+    """What one process keeps between jobs: views on the device, and on a GPU the network of the last job.
 
     A fold of the same architecture gets its first weights written in place, so that nothing is compiled or planned anew.
     """
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._inputs: tuple[NDArray[Any], DeviceInputs] | None = None
-        self._network: tuple[Trainable, Network] | None = None
+        self._inputs: list[tuple[NDArray[Any], DeviceInputs]] = []
+        self._network: tuple[Trainable, AnyNetwork] | None = None
 
-    def inputs(self, view: NDArray[Any]) -> DeviceInputs:
-        from foldstill.base_models.inputs import DeviceInputs
+    def inputs(self, views: Sequence[NDArray[Any]]) -> AnyInputs:
+        from foldstill.base_models.inputs import DeviceInputs, together
 
-        if self._inputs is None or self._inputs[0] is not view:
-            self._inputs = None  # frees the old view before the new one is put on the device
-            self._inputs = (view, DeviceInputs(view, self.device))
-        return self._inputs[1]
+        # Frees what is not read any more before anything new is put on the device.
+        self._inputs = [kept for kept in self._inputs if any(kept[0] is view for view in views)]
+        for view in views:
+            if not any(view is array for array, _ in self._inputs):
+                self._inputs.append((view, DeviceInputs(view, self.device)))
+        return together([next(inputs for array, inputs in self._inputs if array is view) for view in views])
 
-    def network(self, job: Job, inputs: DeviceInputs, n_classes: int) -> Network:
-        """The job's network with its first weights, which depend on the job's seed only."""
+    def network(self, job: Job, views: Sequence[NDArray[Any]], n_classes: int) -> AnyNetwork:
+        """The job's network with its first weights, which depend on the job's seed and its parts only."""
         import torch
+        from safetensors.torch import load_file
+
+        from foldstill.base_models.joined_network import JoinedNetwork
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(job.seed)
-            fresh = job.member.build(inputs.channels, n_classes, inputs.size)
+            fresh = job.member.build([view.shape[1:] for view in views], n_classes)
+        if isinstance(fresh, JoinedNetwork):
+            fresh.adopt([load_file(part.weights) for part in job.parts])
         if self.device == "cpu":
             return fresh
         if self._network is not None and self._network[0] == job.member:
@@ -139,7 +155,7 @@ class Bench:
 
 def run_job(
     job: Job,
-    view: NDArray[Any],
+    views: Sequence[NDArray[Any]],
     labels: Labels,
     plan: FoldPlan,
     bench: Bench,
@@ -154,8 +170,8 @@ def run_job(
 
     start = time.process_time()
     recipe = job.member.recipe
-    inputs = bench.inputs(view)
-    network = bench.network(job, inputs, len(labels.classes))
+    inputs = bench.inputs(views)
+    network = bench.network(job, views, len(labels.classes))
     train, valid = _inner_split(plan.training(*job.folds), labels, recipe.early_stopping, job.seed)
     stages = _stages(recipe, train, valid, labels.total_N)
     lines: list[dict[str, Any]] = []
@@ -176,6 +192,7 @@ def run_job(
                 rows,
                 stage_recipe,
                 seed=job.seed + stage,
+                view_augment=[part.recipe.augment for part in job.member.parts],
                 unit_N=_units(units_N, stage_recipe.sampling),
                 early_weight_N=_row_weights(labels, rows, "none", 1.0),
                 draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
@@ -197,7 +214,7 @@ def run_job(
     if len(test) and len(job.folds) == 1:
         proba_test = predict(network, inputs, test, precision=recipe.precision)
         _write_scores(job.folder / "test.parquet", labels.ids[test], labels.classes, proba_test)
-    with whole(job.folder / "weights.safetensors") as part:
+    with whole(job.weights) as part:
         save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
     _write_history(job.folder / "history.csv", lines)
     held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)

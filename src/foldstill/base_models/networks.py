@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foldstill.base_models.heads import Head
+from foldstill.base_models.inputs import AnyInputs, DeviceInputs
 from foldstill.base_models.specs import TimmMember
 from foldstill.errors import MemberError
 
@@ -59,6 +62,23 @@ class Network(nn.Module):
                 f"{type(body).__name__} has no one classifier to train alone or read the features of: leave that out"
             )
         return last
+
+    def drop_classifier(self) -> None:
+        """Let `body` give the pooled features (B, F) instead of logits; the weights that stay keep their names."""
+        body: Any = self.body
+        if isinstance(body, nn.Sequential):
+            body[-1] = nn.Identity()
+        else:
+            body.reset_classifier(0)
+
+    def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
+        """Scale inputs as these rows want it from now on."""
+        assert isinstance(inputs, DeviceInputs), "one network, one view"
+        self.input.mean[:], self.input.std[:] = inputs.scaling(rows)
+
+    def rates(self) -> list[tuple[float, Iterable[nn.Parameter]]]:
+        """What is trained at which share of the learning rate: everything at all of it."""
+        return [(1.0, self.parameters())]
 
     def freeze(self, frozen: bool) -> None:
         """Train the classifier alone, dropout and running statistics of everything before it switched off; or train all."""

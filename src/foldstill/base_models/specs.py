@@ -5,20 +5,24 @@ Imports neither torch nor pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from foldstill.data.augment import AnyAugmentation
 from foldstill.data.labels import RowWeight
-from foldstill.data.mixing import Mosaic
+from foldstill.data.mixing import AnyMix, Mosaic
 from foldstill.errors import MemberError
 
 if TYPE_CHECKING:
+    from foldstill.base_models.joined_network import AnyNetwork
     from foldstill.base_models.networks import Network
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
 Temperature = Literal["none", "row", "class"]
+Shape = tuple[int, ...]
+"""Of one row of a view as it lies: (H, W, channels) of an image, (channels, T) of signals."""
+
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -226,8 +230,18 @@ class Trainable(Protocol):
         ...
 
     @property
-    def view(self) -> str:
-        """The view of the data set it reads."""
+    def views(self) -> tuple[str, ...]:
+        """The views of the data set it reads."""
+        ...
+
+    @property
+    def parts(self) -> tuple[Trainable, ...]:
+        """The members whose trained networks it starts from, one a view; none for a member that stands alone."""
+        ...
+
+    @property
+    def settings(self) -> Any:
+        """The settings dataclass its folders are made from."""
         ...
 
     @property
@@ -235,13 +249,18 @@ class Trainable(Protocol):
         """How it is trained."""
         ...
 
-    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
-        """A fresh network from torch's global generator; `size` is (H, W) or (T,) of the view."""
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> AnyNetwork:
+        """A fresh network from torch's global generator, for rows of these shapes, one a view."""
         ...
 
     def without_download(self) -> Trainable:
         """The same network without pretrained weights: what a network is built as before its own weights are loaded."""
         ...
+
+
+def channels_and_size(shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Channels, and (H, W) or (T,), of a row as it lies."""
+    return (shape[2], tuple(shape[:2])) if len(shape) == 3 else (shape[0], tuple(shape[1:]))
 
 
 def _check_name(name: str) -> None:
@@ -293,14 +312,27 @@ class TimmMember:
             object.__setattr__(self, "family", self.network)
 
     @property
+    def views(self) -> tuple[str, ...]:
+        return (self.view,)
+
+    @property
+    def parts(self) -> tuple[Trainable, ...]:
+        return ()
+
+    @property
+    def settings(self) -> TimmMember:
+        return self
+
+    @property
     def resize(self) -> tuple[int, int] | None:
         """(H, W) that images are resized to, if any."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
-    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         from foldstill.base_models.networks import network_for
 
-        return network_for(self, in_channels, n_classes, size)
+        channels, size = channels_and_size(*shapes)
+        return network_for(self, channels, n_classes, size)
 
     def without_download(self) -> TimmMember:
         return replace(self, pretrained=False)
@@ -354,14 +386,80 @@ class EegMember:
         )
         _require(0 <= self.drop_rate < 1, f"drop_rate must be in [0, 1), got {self.drop_rate}")
 
-    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
+    @property
+    def views(self) -> tuple[str, ...]:
+        return (self.view,)
+
+    @property
+    def parts(self) -> tuple[Trainable, ...]:
+        return ()
+
+    @property
+    def settings(self) -> EegMember:
+        return self
+
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         from foldstill.base_models.eeg import eeg_network
 
-        return eeg_network(self, in_channels, n_classes, size)
+        channels, size = channels_and_size(*shapes)
+        return eeg_network(self, channels, n_classes, size)
 
     def without_download(self) -> EegMember:
         return self
 
 
-Member = TimmMember | EegMember
+@dataclass(frozen=True)
+class JoinedMember:
+    """Other members of the experiment joined: their trained networks without the last layers, and one head on all features.
+
+    In each fold it starts from the weights its members got in that fold, which saw the rows it may see and no others. Each
+    view is scaled as its member scaled it and augmented as in its member's recipe; what several views have in common (a
+    swap of hemispheres, say) is done to the same rows of all, and mixing of rows is named in this member's own recipe. The
+    features of rows its members were trained on look surer than those of new rows, and early stopping judges on such rows too.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    name: str
+    """Unique in an experiment."""
+    members: tuple[str, ...]
+    """Names of the members it joins, two or more, each of which reads one view."""
+    kind: Literal["joined"] = "joined"
+    backbone_rate: float = 0.0
+    """Learning rate of the joined networks as a share of the recipe's; 0 leaves them as they were trained."""
+    hidden: int = 128
+    """Width of the layer between the features and the classifier; 0 for none."""
+    drop_rate: float = 0.1
+    """Dropout on the features and before the classifier."""
+    temperature: Temperature = "none"
+    """Logits divided by a temperature that the network says of each row, or of each row and class."""
+    family: str = "joined"
+    """What it has in common with others; combiners can tie weights within a family."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How the head, and with a backbone_rate everything, is trained."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _require(
+            len(set(self.members)) == len(self.members) > 1,
+            f"member {self.name!r} joins {list(self.members)}: name two different members or more",
+        )
+        _require(self.backbone_rate >= 0, f"backbone_rate must not be negative, got {self.backbone_rate}")
+        _require(self.hidden >= 0, f"hidden must not be negative, got {self.hidden}: 0 leaves the layer out")
+        _require(0 <= self.drop_rate < 1, f"drop_rate must be in [0, 1), got {self.drop_rate}")
+        stage = self.recipe.second_stage
+        _require(
+            stage is None or not stage.thaws or self.backbone_rate > 0,
+            f"member {self.name!r}: second_stage.thaws trains the joined networks, backbone_rate = 0 leaves them as they "
+            "are: set a backbone_rate such as 1.0, or leave `thaws` out",
+        )
+        single = [op.kind for op in self.recipe.augment if not isinstance(op, AnyMix)]
+        _require(
+            not single,
+            f"member {self.name!r}: recipe.augment of a joined member mixes rows of all views alike (mixup, cutmix, ...), "
+            f"got {single}: these belong into the recipe of the member that reads the view; set augment = [] here",
+        )
+
+
+Member = TimmMember | EegMember | JoinedMember
 """Every kind of member an experiment file can name, told apart by `kind`; a further kind joins this union."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from foldstill.data.draws import check_share, choose, images_only, rand, strip
-from foldstill.data.mixing import CutMix, Mix, Mixup, Mosaic, SameClassCutMix
+from foldstill.data.mixing import AnyMix, Mix, Mosaic
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -307,10 +307,7 @@ AnyAugmentation = (
     | ChannelDropout
     | HemisphereSwap
     | ChainReversal
-    | Mixup
-    | CutMix
-    | SameClassCutMix
-    | Mosaic
+    | AnyMix
 )
 
 
@@ -332,7 +329,7 @@ def augment(
     for op in settings:
         if isinstance(op, Mosaic) and epoch >= op.epochs:
             continue
-        if isinstance(op, Mixup | CutMix | SameClassCutMix | Mosaic):
+        if isinstance(op, AnyMix):
             x, mix = op.mix(x, target_BC, group_B, generator)
             if mix is not None:
                 mixes.append(mix)

@@ -167,6 +167,9 @@ class Mosaic:
         return torch.cat(parts, dim=-1), Mix(partner, share)
 
 
+AnyMix = Mixup | CutMix | SameClassCutMix | Mosaic
+
+
 def _squeeze(x: Tensor, width: int) -> Tensor:
     """The last axis averaged down to `width` columns."""
     import torch.nn.functional as F  # noqa: N812 - torch's own name for it

@@ -42,8 +42,8 @@ def measure_latency(what: str, call: Callable[[], Any], rows: int, *, threads: i
     return Latency(what, rows, float(p50), float(p95), threads, processor())
 
 
-def count_macs(network: "nn.Module", example: "Tensor") -> int:
-    """Multiply-accumulates of convolutions and matrix products for one row, `example` being (1, ...)."""
+def count_macs(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> int:
+    """Multiply-accumulates of convolutions and matrix products for one row, `example` being (1, ...), or one a view."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,21 +57,30 @@ def count_macs(network: "nn.Module", example: "Tensor") -> int:
 
 
 def measure_cost(
-    network: "nn.Module", example: "Tensor", *, batch: int = 32, threads: int = 1, repeats: int = 30
+    network: "nn.Module",
+    example: "Tensor | tuple[Tensor, ...]",
+    *,
+    batch: int = 32,
+    threads: int = 1,
+    repeats: int = 30,
 ) -> Cost:
-    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), latencies are medians.
+    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), or one a view; latencies are medians.
 
     The number of threads is torch's of the whole process while it measures, and is put back afterwards.
     """
     import torch
 
-    if example.shape[0] != 1:
-        raise DistillError(f"cost is of one row: give an example of shape (1, ...), got {tuple(example.shape)}")
+    views = example if isinstance(example, tuple) else (example,)
+    if any(view.shape[0] != 1 for view in views):
+        raise DistillError(
+            f"cost is of one row: give an example of shape (1, ...), got {[tuple(view.shape) for view in views]}"
+        )
     tensors = [*network.parameters(), *network.buffers()]
     away = {str(t.device) for t in tensors} - {"cpu"}
     if away:
         raise DistillError(f"latency is measured on the CPU, the network lies on {sorted(away)}: move a copy there")
-    many = example.expand(batch, *example.shape[1:]).contiguous()
+    rows = tuple(view.expand(batch, *view.shape[1:]).contiguous() for view in views)
+    many = rows if isinstance(example, tuple) else rows[0]
     was, before = network.training, torch.get_num_threads()
     network.eval()
     torch.set_num_threads(threads)

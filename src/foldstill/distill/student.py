@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.device import pick_device
-from foldstill.base_models.specs import EegMember, TimmMember, Trainable
+from foldstill.base_models.specs import EegMember, TimmMember
 from foldstill.compare.arms import Cost
 from foldstill.errors import DistillError
 from foldstill.files import read_json
@@ -77,7 +77,7 @@ def load_student(folder: Path) -> Student:
     precision = spec.pop("recipe")["precision"]
     # JSON knows lists only, where settings hold tuples; the options of timm are lists.
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
-    member: Trainable = EegMember(**fields) if fields["kind"] == EegMember.kind else TimmMember(**fields)
+    member: TimmMember | EegMember = EegMember(**fields) if fields["kind"] == EegMember.kind else TimmMember(**fields)
     network = build(member.without_download(), tuple(inputs["shape"]), len(inputs["classes"]), 0)
     network.load_state_dict(load_file(folder / WEIGHTS))
     return Student(network.eval(), tuple(inputs["classes"]), spec["view"], precision)
@@ -91,10 +91,9 @@ def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: 
     return student.predict(views[student.view], device=device)
 
 
-def build(member: Trainable, shape: tuple[int, ...], n_classes: int, seed: int) -> "Network":
+def build(member: TimmMember | EegMember, shape: tuple[int, ...], n_classes: int, seed: int) -> "Network":
     import torch
 
-    channels, size = (shape[2], shape[:2]) if len(shape) == 3 else (shape[0], shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return member.build(channels, n_classes, tuple(size))
+        return member.build([shape], n_classes)

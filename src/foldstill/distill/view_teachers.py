@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foldstill.base_models.engine import Batch
-    from foldstill.base_models.networks import InputLayer, Network
+    from foldstill.base_models.joined_network import AnyNetwork
+    from foldstill.base_models.networks import InputLayer
 
 RATIO_BOUND = 5.0
 """A combination may move a class's probability at most so many times from the pool of its members, on any view."""
@@ -71,16 +72,15 @@ class ViewTeachers:
     def weights(self, member: Trainable, fold: int) -> Path:
         return self.folder / member.name / f"fold-{fold}" / "weights.safetensors"
 
-    def networks(self, device: str) -> list[list[Network]]:
+    def networks(self, device: str) -> list[list[AnyNetwork]]:
         """The fold models [K][M] in evaluation mode on the device, asked for no gradient."""
         from safetensors.torch import load_file
 
-        channels, size = (self.shape[2], self.shape[:2]) if len(self.shape) == 3 else (self.shape[0], self.shape[1:])
         models = []
         for fold in self.folds:
             row = []
             for member in self.members:
-                network = member.without_download().build(channels, self.votes_NC.shape[1], tuple(size))
+                network = member.without_download().build([self.shape], self.votes_NC.shape[1])
                 network.load_state_dict(load_file(self.weights(member, fold)))
                 row.append(network.to(device).eval().requires_grad_(False))
             models.append(row)
@@ -112,7 +112,13 @@ def view_teachers(
         raise DistillError("teachers on augmented views have no part in a mix of votes only: name another mix")
     if not soft.held_out:
         raise DistillError(f"teacher {soft.teacher!r} saw the rows, but teachers on views are the models that did not")
-    elsewhere = sorted({m.view for m in members} - {view})
+    joined = [m.name for m in members if m.parts]
+    if joined:
+        raise DistillError(
+            f"members {joined} read several views at once, a student sees one: joined members cannot be asked about its "
+            'augmented views; set views = "identity"'
+        )
+    elsewhere = sorted({name for m in members for name in m.views} - {view})
     if elsewhere:
         raise DistillError(
             f"members read the views {elsewhere}, the student {view!r}: teachers can be asked about augmented views of "
@@ -175,7 +181,7 @@ class LiveTeachers:
         shape = (-1,) + (1,) * (batch.inputs.ndim - 2)
         raw = batch.inputs * self._input.std.view(shape) + self._input.mean.view(shape)
         fold_B = self._fold_N[batch.rows_B]
-        scores = raw.new_empty((len(raw), len(self._temperature_M), self._share_NC.shape[1]))
+        scores: Tensor = raw.new_empty((len(raw), len(self._temperature_M), self._share_NC.shape[1]))
         with torch.no_grad():
             for fold, models in enumerate(self._models):
                 of_fold = torch.nonzero(fold_B == fold).flatten()

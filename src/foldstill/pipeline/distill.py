@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from foldstill.base_models.joined import resolve
 from foldstill.data.simplex import row_kl
 from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
@@ -80,7 +81,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
         of_members = table.select([m.name for m in run.experiment.member])
         teachers = view_teachers(
             run.dir.members,
-            run.experiment.member,
+            resolve(run.experiment.member),
             run.dataset,
             run.plan,
             of_members,
@@ -127,7 +128,8 @@ def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:
         from foldstill.base_models.members import predict_members
 
         labels = run.dataset.labels.take(run.plan.oof_rows)
-        views = {m.view: run.dataset.view(m.view)[run.plan.oof_rows] for m in run.experiment.member}
+        read = {view for m in resolve(run.experiment.member) for view in m.views}
+        views = {view: run.dataset.view(view)[run.plan.oof_rows] for view in sorted(read)}
         seen = predict_members(
             run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
         )

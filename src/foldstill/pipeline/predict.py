@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.joined import resolve
 from foldstill.data.dataset import Inputs
 from foldstill.data.hms.submission import write_submission
 from foldstill.distill import OnnxStudent, load_student
@@ -71,9 +72,9 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
     from foldstill.base_models.members import predict_members
 
     classes = read_table(run.dir.require(run.dir.oof, "oof build")).classes
-    members = [m for m in run.experiment.member if arm not in _names(run) or m.name == arm]
-    for member in members:
-        _view(rows, member.view)
+    members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
+    for view in (view for m in members for view in m.views):
+        _view(rows, view)
     said = predict_members(run.dir.members, members, rows.views, classes, run.device, ids=rows.ids.tolist())
     if arm in _names(run):
         return said.mean()

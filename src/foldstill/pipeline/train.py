@@ -70,14 +70,15 @@ def _measure_costs(run: Run) -> None:
     """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
     import torch
 
-    from foldstill.base_models.inputs import DeviceInputs
+    from foldstill.base_models.inputs import DeviceInputs, together
+    from foldstill.base_models.joined import resolve
     from foldstill.distill.cost import measure_cost
 
-    for member in run.experiment.member:
+    for member in resolve(run.experiment.member):
         path = run.dir.member_cost(member.name)
         if path.exists() and not run.force:
             continue
-        inputs = DeviceInputs(run.dataset.view(member.view)[:1])
-        network = member.without_download().build(inputs.channels, len(run.dataset.labels.classes), inputs.size)
-        (row,) = inputs.batches([torch.zeros(1, dtype=torch.int64)])
+        arrays = [run.dataset.view(view)[:1] for view in member.views]
+        network = member.without_download().build([a.shape[1:] for a in arrays], len(run.dataset.labels.classes))
+        (row,) = together([DeviceInputs(a) for a in arrays]).batches([torch.zeros(1, dtype=torch.int64)])
         write_json(path, asdict(measure_cost(network, row)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldstill.base_models.specs import JoinedMember
 from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
 from foldstill.data.sources import DataSettings, HmsData
@@ -162,7 +163,12 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
     names = [m.name for m in experiment.member]
     if settings.member and settings.member not in names:
         raise ExperimentError(f"tune.member {settings.member!r} is none of {names}: name one of them")
-    return names.index(settings.member) if settings.member else 0
+    index = names.index(settings.member) if settings.member else 0
+    if isinstance(experiment.member[index], JoinedMember):
+        raise ExperimentError(
+            f"tune.member {names[index]!r} joins trained members, and a trial trains one member alone: tune a member that it joins"
+        )
+    return index
 
 
 def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:

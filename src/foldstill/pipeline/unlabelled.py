@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.joined import resolve
 from foldstill.data.dataset import Inputs, content_of
 from foldstill.distill import SoftTargets
 from foldstill.errors import DistillError
@@ -46,8 +47,8 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
             f"{path} holds {len(known)} rows whose {view} is that of a locked row, first ids {known[:3]}: "
             "the student is scored on those, so leave them out"
         )
-    for member in run.experiment.member:
-        _view(given, member.view, path)
+    for view in (view for member in resolve(run.experiment.member) for view in member.views):
+        _view(given, view, path)
     # Ids of their own, since these rows may be numbered as the data set's are.
     ids = [f"unlabelled-{i}" for i in given.ids.tolist()]
     scores = predict_members(

@@ -1,0 +1,64 @@
+"""Several views of the same rows augmented together: what they have in common happens to the same rows in the same way.
+
+B batch, C classes, V views.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from foldstill.data.augment import AnyAugmentation, augment
+from foldstill.data.mixing import AnyMix, Mix
+from foldstill.files import digest
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def augment_views(
+    views: Sequence[Tensor],
+    settings_V: Sequence[Sequence[AnyAugmentation]],
+    alike: Sequence[AnyAugmentation],
+    generator: Generator,
+    *,
+    target_BC: Tensor,
+    group_B: Tensor | None = None,
+    epoch: int = 0,
+) -> tuple[tuple[Tensor, ...], list[Mix]]:
+    """Each view augmented by its own settings, but for those that mix rows, then all by the settings `alike`; and the mixes.
+
+    Draws belong to the kind of augmentation, not to the view: a hemisphere swap (the first of a view, the second...) hits
+    the same rows in all views that have one, and a mix has the same partners and shares in all. Where shares are areas that
+    views round differently, targets follow their mean. Raises DataError where an augmentation does not fit a view.
+    """
+    import torch
+
+    # The place in the sequence that names this batch; the draw moves it on, whatever the views do.
+    origin = generator.get_state().numpy()
+    torch.rand(1, generator=generator, device=generator.device)
+
+    def augmented(x: Tensor, op: AnyAugmentation, nth: int) -> tuple[Tensor, list[Mix]]:
+        draws = torch.Generator(generator.device).manual_seed(int(digest(origin, op.kind, nth), 16) % 2**63)
+        return augment(x, (op,), draws, target_BC=target_BC, group_B=group_B, epoch=epoch)
+
+    rows = []
+    for x, settings in zip(views, settings_V, strict=True):
+        seen: Counter[str] = Counter()
+        for op in settings:
+            if not isinstance(op, AnyMix):
+                x, _ = augmented(x, op, seen[op.kind])
+                seen[op.kind] += 1
+        rows.append(x)
+
+    mixes: list[Mix] = []
+    for nth, op in enumerate(alike):
+        mixed = [augmented(x, op, nth) for x in rows]
+        rows = [x for x, _ in mixed]
+        made = [mix for _, of_view in mixed for mix in of_view]
+        if made:
+            share_BP = torch.stack([mix.share_BP for mix in made]).mean(dim=0)
+            mixes.append(Mix(made[0].partner_BP, share_BP))
+            target_BC = mixes[-1].rates(target_BC)
+    return tuple(rows), mixes
