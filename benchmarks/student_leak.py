@@ -32,7 +32,7 @@ from foldstill.base_models.networks import Network
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
-from foldstill.data.simplex import row_kl, softmax
+from foldstill.data.simplex import Float, row_kl, softmax
 from foldstill.distill import DirichletMix, StudentSettings, TeacherOnly, VotesOnly, mixed_targets
 from foldstill.distill.mixes import Mix
 from foldstill.distill.targets import average_teacher
@@ -77,10 +77,10 @@ class Drawn:
     truth_NC: Floats
     labels: Labels
 
-    def excess(self, proba_NC: Floats, rows: NDArray[np.intp] | slice = slice(None)) -> float:
+    def excess(self, proba_NC: Float) -> float:
         """Mean KL to the votes less that of the truth."""
-        target = self.labels.target_NC[rows]
-        return float((row_kl(target=target, proba=proba_NC) - row_kl(target=target, proba=self.truth_NC[rows])).mean())
+        target = self.labels.target_NC
+        return float((row_kl(target=target, proba=proba_NC) - row_kl(target=target, proba=self.truth_NC)).mean())
 
 
 def draw(seed: int, votes: tuple[int, int]) -> tuple[Drawn, Drawn]:

@@ -18,6 +18,7 @@ from foldstill.terminal import bars, console, spread
 if TYPE_CHECKING:
     from foldstill.compare import Comparison
     from foldstill.pipeline import Run
+    from foldstill.rundir import RunDir
 
 app = typer.Typer(
     name="foldstill",
@@ -60,7 +61,7 @@ def demo(
     with bars(quiet=quiet) as report:
         run = open_run(parse_experiment(demo_text(), "the demo"), demo_text(), Path(), out, jobs=jobs, report=report)
         comparison = run_all(run)
-    _show(comparison, run.dir.report)
+    _show(comparison, run.dir)
 
 
 @app.command()
@@ -92,7 +93,7 @@ def run(
 
     with _working(target, out, jobs, device, force, quiet) as opened:
         comparison = run_all(opened)
-    _show(comparison, opened.dir.report)
+    _show(comparison, opened.dir)
 
 
 @app.command()
@@ -163,7 +164,7 @@ def compare(
 
     folder = run_dir(target, out)
     comparison = compare_stage(folder)
-    _show(comparison, folder.report)
+    _show(comparison, folder)
 
 
 @app.command()
@@ -259,7 +260,8 @@ app.command()(prepare)
 app.command()(synth_hms)
 
 
-def _show(comparison: "Comparison", report: Path) -> None:
+def _show(comparison: "Comparison", folder: "RunDir") -> None:
+    from foldstill.compare import Comparison
     from foldstill.compare.table import arms_table, strata_table, students_table
 
     screen = console()
@@ -269,7 +271,12 @@ def _show(comparison: "Comparison", report: Path) -> None:
             screen.print()
             screen.print(part)
     screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False, soft_wrap=False)
-    screen.print(f"Report: {report}", markup=False)
+    if comparison.rows == "test" and folder.cross_validation.exists():
+        validated = Comparison.read(folder.cross_validation)
+        screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
+        screen.print(arms_table(validated))
+        screen.print(f"\n{validated.verdict}\n", markup=False)
+    screen.print(f"Report: {folder.report}", markup=False)
 
 
 def main() -> None:

@@ -46,6 +46,10 @@ class RunDir:
     def combiner(self, name: str) -> Path:
         return self.stacking / name
 
+    def combiner_without(self, name: str, fold: int) -> Path:
+        """What a combiner says of the other rows where models and fits never saw the fold."""
+        return self.combiner(name) / f"without-fold-{fold}"
+
     def weights(self, name: str) -> Path:
         """Member weights of a combination with their bootstrap intervals."""
         return self.combiner(name) / "weights.json"
@@ -77,6 +81,15 @@ class RunDir:
     def seed(self, student: Path, seed: int) -> Path:
         """Where the student of one seed is: the first in the student's own folder, others beside its files."""
         return student if seed == 0 else student / f"seed-{seed}"
+
+    def cross_validated(self, student: Path) -> Path:
+        """Students like this one, one a fold, and what each said of its fold."""
+        return student / "cross-validation"
+
+    @property
+    def cross_validation(self) -> Path:
+        """The comparison of cross-validated students, beside that of the locked rows."""
+        return self.root / "cross-validation"
 
     @property
     def comparison(self) -> Path:

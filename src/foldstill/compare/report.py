@@ -35,12 +35,13 @@ def write_report(
     weights: Records | None = None,
     audit: Records | None = None,
     context: Mapping[str, Any] | None = None,
+    validated: Comparison | None = None,
 ) -> None:
     """The comparison as one self-contained HTML file: no script, font or picture is fetched from anywhere.
 
     `curves` are records of member, fold, epoch, loss, kl; `weights` of arm, member, weight and perhaps low, high (without
     them the arms' own weights are shown); `audit` of check, verdict, evidence, cure; `context` names and values for the
-    provenance table (versions, digests, what was fitted where).
+    provenance table (versions, digests, what was fitted where); `validated` is the comparison of cross-validated students.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -75,6 +76,7 @@ def write_report(
         arms=sorted(comparison.arms, key=lambda arm: arm.kl),
         best=_best(comparison),
         gains=comparison.teacher_gains(),
+        validated=validated,
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,

@@ -31,8 +31,9 @@ def verdict(
     A gain counts when the interval excludes zero and the p-value does so after Holm's correction over all arms.
     `teacher_gain` is the student's KL minus that of the same student without a teacher.
     """
-    parts = [_combinations(arms, baseline, level), *_single(arms)]
     student = next((arm for arm in arms if arm.kind == "student"), None)
+    # A comparison of students alone has nothing to say of stacking.
+    parts = [_combinations(arms, baseline, level), *_single(arms)] if _combined(arms) or student is None else []
     if student is not None:
         parts.append(_student(student, arms, baseline, teacher_gain))
     return " ".join(parts)

@@ -11,6 +11,7 @@ from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
 
 ViewSource = Literal["identity", "live", "bank"]
+CrossValidation = Literal["none", "pairs", "naive"]
 LossName = Literal["kl", "mse", "standardised", "dist", "dkd", "jsd"]
 
 SIZES = {
@@ -72,6 +73,9 @@ class StudentSettings:
     """How many students are trained, each from its own seed; scores are given with their spread."""
     without_teacher: bool = True
     """Also train the same student on the votes alone, at the same budget."""
+    cross_validate: CrossValidation = "none"
+    """Also score one student a fold on the rows of that fold. pairs: without a leak, for which every member is trained
+    without every two folds as well; naive: optimistic, because the student's teachers saw the votes it is scored on."""
     ablation: Ablation = "none"
     """in_sample: the teacher saw the rows; class_permuted: teacher rows swapped within a class. For comparison only."""
 
@@ -107,8 +111,21 @@ class StudentSettings:
                 )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
+        taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
+        if self.cross_validate != "none" and taught_elsewhere:
+            raise DistillError(
+                f"student {self.name!r}: cross_validate = {self.cross_validate!r} goes with held-out targets of identity "
+                'views, and not with unlabelled rows: set cross_validate = "none" for this student'
+            )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
+
+    @property
+    def cross_validated_name(self) -> str:
+        """Its name where it is cross-validated; that of an optimistic score says so first, wherever it is printed."""
+        if self.cross_validate == "naive" and not isinstance(self.mix, VotesOnly):
+            return f"optimistic {self.name} (naive cross-validation)"
+        return f"cross-validated {self.name}"
 
     def untaught(self) -> "StudentSettings":
         """The same student without a teacher, at the same budget.

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from foldstill.pipeline.uncertainty import uncertainty_note
 from foldstill.rundir import RunDir
 from foldstill.stacking import load
 
+OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimate of what it would do on other rows"
+
 
 def compare_stage(folder: RunDir) -> Comparison:
     """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
 
     The rows are the locked test rows where the run has some; else the out-of-fold rows with combinations cross-fitted.
-    Students are compared on locked test rows only: their teachers saw the labels of each other's rows.
+    Cross-validated students are compared on the out-of-fold rows, in a comparison of their own where the first is of locked
+    rows; it is left in the folder `cross-validation`.
     """
     from foldstill.compare.report import write_report
 
@@ -47,9 +51,14 @@ def compare_stage(folder: RunDir) -> Comparison:
             *_students(folder),
         ]
         comparison = compare(arms, labels, rows="test", members=members)
+        validated = _validated(folder, table)
     else:
-        arms = [*member_arms(table.scores, {}), *_combinations(folder, table, "oof.parquet", table.members, {})]
-        comparison = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores)
+        arms = [
+            *member_arms(table.scores, {}),
+            *_combinations(folder, table, "oof.parquet", table.members, {}),
+            *_cross_validated_students(folder),
+        ]
+        comparison, validated = compare(arms, table.labels, rows="oof cross-fitted", members=table.scores), None
     comparison.write(folder.root)
     weights = [record for path in sorted(folder.stacking.glob("*/weights.json")) for record in read_json(path)]
     findings = [
@@ -63,7 +72,22 @@ def compare_stage(folder: RunDir) -> Comparison:
         weights=weights or None,
         audit=findings,
         context=_provenance(folder, table),
+        validated=validated,
     )
+    return comparison
+
+
+def _validated(folder: RunDir, table: OOFTable) -> Comparison | None:
+    """Cross-validated students against the plain average of the out-of-fold rows; None where there is none."""
+    students = _cross_validated_students(folder)
+    if not students:
+        return None
+    combined = _combinations(folder, table, "oof.parquet", table.members, {})
+    average = [arm for arm in combined if arm.kind == "average" and arm.name == "average"]
+    comparison = compare([*average, *students], table.labels, rows="oof cross-fitted", members=table.scores)
+    if all(arm.kind != "student" for arm in students):
+        comparison = replace(comparison, verdict=f"Naive cross-validation of a student is optimistic: {OPTIMISTIC}.")
+    comparison.write(folder.cross_validation)
     return comparison
 
 
@@ -94,21 +118,39 @@ def _combinations(
 
 def _students(folder: RunDir) -> list[Arm]:
     """The students that were trained, each with those of its further seeds."""
-    places: list[tuple[Path, Kind]] = [
+    arms = [_student(place, place, "test.parquet", kind) for place, kind in _student_folders(folder)]
+    return [arm for arm in arms if arm is not None]
+
+
+def _cross_validated_students(folder: RunDir) -> list[Arm]:
+    """The same students one a fold, on the out-of-fold rows. An optimistic one never stands as the run's student."""
+    arms = [
+        _student(place, folder.cross_validated(place), "oof.parquet", kind) for place, kind in _student_folders(folder)
+    ]
+    return [
+        replace(arm, kind="ablation", note=OPTIMISTIC) if arm.name.startswith("optimistic ") else arm
+        for arm in arms
+        if arm is not None
+    ]
+
+
+def _student_folders(folder: RunDir) -> list[tuple[Path, Kind]]:
+    return [
         (folder.student, "student"),
         (folder.student_without_teacher, "student_without_teacher"),
         *((place, "ablation") for place in sorted(folder.ablations.glob("*"))),
     ]
-    arms = []
-    for place, kind in places:
-        if not ((place / "test.parquet").exists() and (place / "cost.json").exists()):
-            continue
-        name = read_scores(place / "test.parquet").members[0]
-        further = tuple(_one_member(path) for path in sorted(place.glob("seed-*/test.parquet")))
-        cost = Cost(**read_json(place / "cost.json"))
-        note = uncertainty_note(place)
-        arms.append(Arm(name, kind, _one_member(place / "test.parquet"), cost=cost, note=note, further_seeds=further))
-    return arms
+
+
+def _student(place: Path, scored: Path, file: str, kind: Kind) -> Arm | None:
+    """One student with those of its further seeds; None where it is not trained or not scored."""
+    if not ((scored / file).exists() and (place / "cost.json").exists()):
+        return None
+    name = read_scores(scored / file).members[0]
+    further = tuple(_one_member(path) for path in sorted(scored.glob(f"seed-*/{file}")))
+    cost = Cost(**read_json(place / "cost.json"))
+    note = uncertainty_note(place)
+    return Arm(name, kind, _one_member(scored / file), cost=cost, note=note, further_seeds=further)
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:

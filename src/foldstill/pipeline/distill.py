@@ -5,21 +5,22 @@ N rows, C classes.
 
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 from foldstill.base_models.joined import resolve
 from foldstill.data.simplex import row_kl
-from foldstill.distill import SoftTargets, StudentSettings, load_student, mixed_targets
+from foldstill.distill import StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.targets import explain_mix
 from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
-from foldstill.oof.store import read_scores, read_table, write_scores
+from foldstill.oof.store import read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
-from foldstill.pipeline.lessons import Lesson, learned
+from foldstill.pipeline.cross_validation import cross_validate
+from foldstill.pipeline.lessons import Lesson, learned, student_folder
 from foldstill.pipeline.run import Run
+from foldstill.pipeline.teachers import held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 from foldstill.rundir import combination_folder
@@ -28,25 +29,30 @@ from foldstill.stacking import load
 
 def distill_stage(run: Run) -> None:
     """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones go on."""
-    test = run.plan.test_rows
-    if not len(test):
+    test, students = run.plan.test_rows, run.experiment.students()
+    if not len(test) and not (students and all(one.cross_validate == "pairs" for one in students)):
         raise DistillError(
             "a student needs locked test rows to be scored on, the plan has none: its teachers saw the labels of each other's "
-            "rows, so out-of-fold rows would be too kind to it; set folds.test_share"
+            'rows, so out-of-fold rows would be too kind to it; set folds.test_share, or student.cross_validate = "pairs"'
         )
+    if not len(test) and any(one.uncertainty for one in students):
+        raise DistillError("a precision head is judged on locked test rows, the plan has none: set folds.test_share")
     for lesson in learned(run, _lessons(run)):
         scored = lesson.folder / "test.parquet"
         if scored.exists() and (lesson.folder / "cost.json").exists() and not run.force:
             continue
         student = load_student(lesson.folder)
         view = run.dataset.view(student.view)
+        write_json(lesson.folder / "cost.json", asdict(student.cost(view[:1])))
+        if not len(test):
+            continue
         labels = run.dataset.labels.take(test)
         proba_NC = student.predict(view[test], device=run.device)
         scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
-        write_json(lesson.folder / "cost.json", asdict(student.cost(view[test[:1]])))
         if lesson.settings.uncertainty:
             keep_uncertainty(run, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC))
         write_scores(scores, scored, labels)
+    cross_validate(run)
 
 
 def _lessons(run: Run) -> list[Lesson]:
@@ -70,7 +76,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     if settings.uncertainty:
         require_spread(table.proba_NMC)
     place = student_folder(run, settings)
-    soft = None if isinstance(settings.mix, VotesOnly) else _teacher(run, settings)
+    soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings)
     if soft is not None and unlabelled is not None:
         soft = unlabelled.taught_by(load(combination_folder(run.dir.root / settings.teacher)), soft)
     teachers = None
@@ -109,31 +115,3 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
         )
         for seed in range(settings.seeds)
     ]
-
-
-def student_folder(run: Run, settings: StudentSettings) -> Path:
-    """Where a student of the experiment is kept."""
-    asked = run.experiment.student
-    if settings == asked:
-        return run.dir.student
-    if asked is not None and settings == asked.untaught():
-        return run.dir.student_without_teacher
-    return run.dir.ablation(settings.name)
-
-
-def _teacher(run: Run, settings: StudentSettings) -> SoftTargets:
-    """The teacher's held-out scores; for the ablation those of models that saw the rows."""
-    place = combination_folder(run.dir.root / settings.teacher)
-    if settings.ablation == "in_sample":
-        from foldstill.base_models.members import predict_members
-
-        labels = run.dataset.labels.take(run.plan.oof_rows)
-        read = {view for m in resolve(run.experiment.member) for view in m.views}
-        views = {view: run.dataset.view(view)[run.plan.oof_rows] for view in sorted(read)}
-        seen = predict_members(
-            run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
-        )
-        return SoftTargets(labels.ids, load(place).apply(seen), settings.teacher, False, labels.classes)
-    scores = read_scores(place / "oof.parquet")
-    assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
-    return SoftTargets(scores.ids, scores.proba_NMC[:, 0], settings.teacher, True, scores.classes)

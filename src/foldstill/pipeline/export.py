@@ -22,6 +22,8 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
     settings, folder = run.experiment.student, run.dir.student
     if settings is None:
         raise DistillError("the experiment has no [student] to export: add one and run `foldstill distill`")
+    if not len(run.plan.test_rows):
+        raise DistillError("an export is reported on locked test rows, the plan has none: set folds.test_share")
     student = load_student(folder)
     comparison = Comparison.read(run.dir.root)
     view, labels = run.dataset.view(student.view), run.dataset.labels

@@ -39,10 +39,23 @@ class Lesson:
     """Asked about augmented views, where the settings want that."""
     unlabelled: NDArray[Any] | None = None
     """Further inputs of its view that nobody voted on; their targets come after those of the voted rows."""
+    fold: int | None = None
+    """The fold it is scored on, where it is cross-validated."""
 
     @property
     def name(self) -> str:
-        return self.settings.name + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
+        of_fold = "" if self.fold is None else f", fold {self.fold}"
+        return self.settings.name + of_fold + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
+
+
+def student_folder(run: Run, settings: StudentSettings) -> Path:
+    """Where a student of the experiment is kept."""
+    asked = run.experiment.student
+    if settings == asked:
+        return run.dir.student
+    if asked is not None and settings == asked.untaught():
+        return run.dir.student_without_teacher
+    return run.dir.ablation(settings.name)
 
 
 def learned(run: Run, lessons: list[Lesson]) -> Iterator[Lesson]:

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 
 
 def train_stage(run: Run) -> None:
-    """Train every member on every fold; finished (member, fold) jobs are kept."""
+    """Train every member on every fold, and without every two where a student asks for it; finished jobs are kept."""
     from foldstill.base_models.members import train_members
 
-    train_members(
-        run.experiment.member,
-        run.dataset,
-        run.plan,
-        run.dir.members,
-        seed=run.experiment.seed,
-        jobs=run.jobs,
-        device=run.device,
-        force=run.force,
-        on_progress=_bar_a_member(run.report, run.plan.n_folds),
-    )
+    folds = run.plan.n_folds
+    bars = [(False, _bar_a_member(run.report, folds))]
+    if any(one.cross_validate == "pairs" for one in run.experiment.students()):
+        bars.append((True, _bar_a_member(run.report, folds * (folds - 1) // 2, pairs=True)))
+    for pairs, bar in bars:
+        train_members(
+            run.experiment.member,
+            run.dataset,
+            run.plan,
+            run.dir.members,
+            seed=run.experiment.seed,
+            jobs=run.jobs,
+            device=run.device,
+            force=run.force,
+            pairs=pairs,
+            on_progress=bar,
+        )
     _measure_costs(run)
 
 
@@ -46,8 +52,9 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     return table, test
 
 
-def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
-    """Progress of (member, fold) jobs as one bar a member, with the mean held-out KL of its finished folds."""
+def _bar_a_member(report: Report, n_models: int, *, pairs: bool = False) -> "Callable[[Progress], None]":
+    """Progress of a member's models as one bar, with the mean held-out KL of those that are finished."""
+    of, what = (", pairs of folds", "pairs") if pairs else ("", "folds")
     epochs: dict[str, dict[tuple[int, ...], int]] = {}
     held_out: dict[str, dict[tuple[int, ...], float]] = {}
 
@@ -60,8 +67,8 @@ def _bar_a_member(report: Report, n_folds: int) -> "Callable[[Progress], None]":
         epochs.setdefault(progress.member, {})[progress.folds] = done
         note = f"training loss {progress.loss:.4f}"
         if scores:
-            note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_folds} folds"
-        report(progress.member, sum(epochs[progress.member].values()), progress.epochs * n_folds, note)
+            note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_models} {what}"
+        report(progress.member + of, sum(epochs[progress.member].values()), progress.epochs * n_models, note)
 
     return hear
 
