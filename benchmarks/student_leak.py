@@ -17,7 +17,7 @@ import harness  # noqa: F401  # isort: skip  (pins threads before numpy)
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from torch import nn
 
 from foldstill.base_models import Recipe, collect, collect_without, train_members
 from foldstill.base_models.networks import Network
+from foldstill.base_models.specs import Shape, channels_and_size
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
@@ -47,16 +48,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mlp:
-    """A member of one hidden layer; anything with these fields and `build` can be trained over folds."""
+    """A member of one hidden layer; anything of this form can be trained over folds."""
 
     name: str
     family: str = "mlp"
-    view: str = "features"
+    views: tuple[str, ...] = ("features",)
+    parts: tuple[()] = ()
     width: int = 256
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30, batch_size=128, lr=3e-3, weight_decay=0.0))
 
-    def build(self, in_channels: int, n_classes: int, size: tuple[int, ...] | None = None) -> Network:
-        return Network(mlp(in_channels, self.width, n_classes), in_channels)
+    @property
+    def settings(self) -> "Mlp":
+        return self
+
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+        channels, _ = channels_and_size(shapes[0])
+        return Network(mlp(channels, self.width, n_classes), channels)
 
     def without_download(self) -> "Mlp":
         return self
