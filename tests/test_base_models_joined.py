@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from foldstill.base_models import (
@@ -17,13 +18,16 @@ from foldstill.base_models import (
     predict_members,
     train_members,
 )
-from foldstill.data.augment import HorizontalFlip, Noise
+from foldstill.base_models.engine import fit
+from foldstill.base_models.inputs import DeviceInputs, JoinedInputs
+from foldstill.base_models.joined import resolve
+from foldstill.data.augment import ChannelDropout, HorizontalFlip, Noise
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mixup
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import MemberError
+from foldstill.errors import DistillError, ExperimentError, MemberError
 
 N = 200
 RECIPE = Recipe(epochs=4, batch_size=16, augment=(HorizontalFlip(),))
@@ -111,11 +115,14 @@ def backbones(trained, tmp_path):
     return tmp_path
 
 
-def test_processes_give_the_same_bytes_as_one_process(backbones, trained, data, plan):
-    train_members(MEMBERS, data, plan, backbones, jobs=2)
+def test_processes_give_the_same_bytes_as_one_process(backbones, data, plan):
+    brief = [replace(BOTH, recipe=replace(BOTH.recipe, epochs=1)), PICTURE, SIGNAL]
+    train_members(brief, data, plan, backbones, jobs=1)
+    (backbones / "both").rename(backbones / "before")
+    train_members(brief, data, plan, backbones, jobs=2)
     for fold in (0, 1):
-        place = f"both/fold-{fold}/weights.safetensors"
-        assert (backbones / place).read_bytes() == (trained / place).read_bytes()
+        place = f"fold-{fold}/weights.safetensors"
+        assert (backbones / "both" / place).read_bytes() == (backbones / "before" / place).read_bytes()
 
 
 TUNED = replace(
@@ -169,3 +176,194 @@ def test_a_backbone_rate_moves_the_joined_weights_once_they_thaw(backbones, data
     start = read_weights(trained, "picture", 0)["body.conv_stem.weight"]
     assert np.array_equal(seen[0], start)
     assert not np.array_equal(seen[1], start)
+
+
+def test_a_changed_part_is_refused_by_name_and_force_redoes_what_depends_on_it(backbones, data, plan):
+    train_members(MEMBERS, data, plan, backbones, jobs=1, folds=(0,))
+    place = backbones / "both/fold-0"
+    other = replace(PICTURE, recipe=replace(RECIPE, epochs=1))
+    (backbones / "picture").unlink()
+    with pytest.raises(ExperimentError, match=r"both.*part.picture.recipe.epochs \(was 4, is 1\)"):
+        train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,))
+    assert not (backbones / "picture").exists()
+    before = (place / "weights.safetensors").read_bytes()
+    train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,), force=True)
+    assert (place / "weights.safetensors").read_bytes() != before
+    heard = []
+    train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,), on_progress=heard.append)
+    assert all(progress.held_out_kl is not None for progress in heard)
+
+
+def test_without_two_folds_it_starts_from_its_members_without_those_two(data, tmp_path):
+    three = make_plan(data.labels, n_folds=3, strategy="grouped")
+    brief = Recipe(epochs=1, batch_size=16)
+    members = [replace(m, recipe=brief) for m in MEMBERS]
+    train_members(members, data, three, tmp_path, jobs=1, pairs=True, folds=(0, 2))
+    joined = load_file(tmp_path / "both/pair-0-2/weights.safetensors")
+    own = load_file(tmp_path / "picture/pair-0-2/weights.safetensors")
+    key = "body.conv_stem.weight"
+    assert np.array_equal(joined[f"parts.0.{key}"], own[key])
+
+
+def test_names_that_cannot_be_joined_are_told():
+    with pytest.raises(MemberError, match=r"'both' joins 'sound', which is none of \['both', 'picture'\]"):
+        resolve([replace(BOTH, members=("picture", "sound")), PICTURE])
+    again = JoinedMember("again", ("both", "signal"))
+    with pytest.raises(MemberError, match="'again' joins 'both', which is a joined member itself"):
+        resolve([again, *MEMBERS])
+    with pytest.raises(MemberError, match="which is a joined member itself"):
+        resolve([again, *resolve(MEMBERS)])
+    assert resolve(resolve(MEMBERS)) == resolve(MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"members": ("picture",)}, "two different members"),
+        ({"members": ("picture", "picture")}, "two different members"),
+        ({"backbone_rate": -1.0}, "backbone_rate"),
+        ({"hidden": -1}, "hidden"),
+        ({"drop_rate": 1.0}, "drop_rate"),
+        ({"recipe": Recipe(second_stage=SecondStage(thaws=True))}, "backbone_rate = 0 leaves them"),
+        (
+            {"recipe": Recipe(augment=(Mixup(), ChannelDropout()))},
+            r"got \['channel_dropout'\]: .*set augment = \[\] here",
+        ),
+    ],
+)
+def test_settings_that_join_nothing_are_refused(change, said):
+    with pytest.raises(MemberError, match=said):
+        replace(BOTH, **change)
+
+
+def test_a_joined_member_alone_needs_trained_parts_of_the_same_settings(data, plan, backbones, tmp_path):
+    joined = resolve(MEMBERS)[:1]
+    with pytest.raises(MemberError, match="member both, fold 0 joins 'picture', which is not trained"):
+        train_members(joined, data, plan, tmp_path / "elsewhere", jobs=1)
+    other = resolve([BOTH, replace(PICTURE, drop_rate=0.5), SIGNAL])[:1]
+    with pytest.raises(ExperimentError, match=r"picture.*member.drop_rate \(was 0.0, is 0.5\)"):
+        train_members(other, data, plan, backbones, jobs=1)
+    heard = []
+    train_members(joined, data, plan, backbones, jobs=1, folds=(1,), on_progress=heard.append)
+    assert heard[-1].held_out_kl is not None
+
+
+@pytest.mark.parametrize("temperature", ["none", "row", "class"])
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_every_head_gives_finite_logits_of_parts_with_any_head(temperature, hidden, data):
+    parts = [replace(PICTURE, temperature="class", drop_rate=0.2), SIGNAL]
+    (joined,) = resolve([replace(BOTH, temperature=temperature, hidden=hidden), *parts])[:1]
+    network = joined.build([(16, 16, 1), (3, 64)], 4).eval()
+    logits = network((torch.zeros(2, 1, 16, 16), torch.zeros(2, 3, 64)))
+    assert logits.shape == (2, 4)
+    assert torch.isfinite(logits).all()
+
+
+def test_with_frozen_parts_nothing_of_them_moves_not_even_running_statistics(data):
+    (joined,) = resolve(MEMBERS)[:1]
+    torch.manual_seed(0)
+    network = joined.build([(16, 16, 1), (3, 64)], 4)
+    network.parts[0].input.mean.fill_(100.0)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    inputs = JoinedInputs([DeviceInputs(data.views["image"]), DeviceInputs(data.views["signal"])])
+    recipe = Recipe(epochs=1, batch_size=16, weight_decay=0.5, ema=0.5)
+    fit(network, inputs, data.labels.target_NC, np.ones(N), np.arange(N), recipe, seed=0, view_augment=[(), ()])
+    moved = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"norms", "head"}
+
+
+def test_its_cost_counts_the_networks_it_joins():
+    from foldstill.distill.cost import measure_cost
+
+    members = [BOTH, PICTURE, SIGNAL]
+    shapes = {"image": (16, 16, 1), "signal": (3, 64)}
+    rows = {"image": torch.zeros(1, 1, 16, 16), "signal": torch.zeros(1, 3, 64)}
+    costs = []
+    for member in resolve(members):
+        network = member.build([shapes[view] for view in member.views], 4)
+        views = tuple(rows[view] for view in member.views)
+        costs.append(measure_cost(network, views if member.parts else views[0], batch=2, repeats=2))
+    joined, *parts = costs
+    head = 16 * (256 + 16) + 16 * 4
+    classifiers = 4 * (256 + 16)
+    assert joined.macs == sum(cost.macs for cost in parts) - classifiers + head
+    assert joined.latency_batch_ms > 0
+
+
+def test_teachers_on_augmented_views_refuse_joined_members(trained, data, plan):
+    from foldstill.distill import TeacherOnly
+    from foldstill.distill.targets import average_teacher
+    from foldstill.distill.view_teachers import view_teachers
+
+    table, _ = collect(trained, MEMBERS, data.labels, plan)
+    with pytest.raises(DistillError, match=r"members \['both'\] read several views at once.*set views = \"identity\""):
+        view_teachers(trained, resolve(MEMBERS), data, plan, table, average_teacher(table), TeacherOnly(), view="image")
+
+
+FILE = """
+name = "joined"
+[data]
+kind = "npz"
+path = "data.npz"
+images = "image"
+signals = "signal"
+votes = "votes"
+group = "group"
+[folds]
+n_folds = 2
+[recipe]
+epochs = 1
+batch_size = 16
+[stacking]
+combiner = [{ kind = "average" }, { kind = "log_pool" }]
+[[member]]
+name = "picture"
+network = "test_efficientnet"
+view = "image"
+[[member]]
+kind = "eeg"
+name = "signal"
+view = "signal"
+widths = [8, 8]
+features = 16
+heads = 2
+blocks = 1
+[[member]]
+kind = "joined"
+name = "both"
+members = ["picture", "signal"]
+"""
+
+
+def test_a_file_says_what_is_wrong_with_a_joined_member():
+    from foldstill.experiment import parse_experiment
+
+    assert parse_experiment(FILE, "file").member[2] == JoinedMember(
+        "both", ("picture", "signal"), recipe=Recipe(epochs=1, batch_size=16)
+    )
+    with pytest.raises(ExperimentError, match="'both' joins 'sound', which is none of"):
+        parse_experiment(FILE.replace('["picture", "signal"]', '["picture", "sound"]'), "file")
+    with pytest.raises(ExperimentError, match="view: no such key"):
+        parse_experiment(FILE + 'view = "image"', "file")
+
+
+def test_a_joined_member_is_not_tuned_but_its_members_are(tmp_path):
+    from foldstill.experiment import parse_experiment
+    from foldstill.pipeline.tune import Tuning, check_search
+
+    for member, fine in (("signal", True), ("both", False)):
+        text = (
+            FILE
+            + f"""
+[tune]
+member = "{member}"
+search = [{{ kind = "float", field = "member.{member}.drop_rate", low = 0.0, high = 0.5 }}]
+"""
+        )
+        base = parse_experiment(text, "file")
+        tuning = Tuning(text, "file", tmp_path, tmp_path, "cpu")
+        if fine:
+            check_search(tuning, base, base.tune)
+        else:
+            with pytest.raises(ExperimentError, match="'both' joins trained members.*tune a member that it joins"):
+                check_search(tuning, base, base.tune)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.base_models import EegMember
+from foldstill.base_models import EegMember, JoinedMember
+from foldstill.base_models.joined import resolve
 from foldstill.data.sources import HmsData, SyntheticHmsData
 from foldstill.experiment import read_experiment
 
@@ -24,9 +25,9 @@ def test_a_ready_experiment_is_valid_and_says_what_it_is(path: Path) -> None:
     assert all(line.startswith("#") for line in head.splitlines())
     assert f"foldstill run experiments/{path.name}" in head or f"foldstill tune experiments/{path.name}" in head
     for member in experiment.member:
-        assert isinstance(member, EegMember) or timm.is_model(member.network)
+        assert isinstance(member, EegMember | JoinedMember) or timm.is_model(member.network)
     if isinstance(experiment.data, HmsData | SyntheticHmsData):
-        assert {m.view for m in experiment.member} == {view.name for view in experiment.data.views}
+        assert {v for m in resolve(experiment.member) for v in m.views} == {view.name for view in experiment.data.views}
 
 
 HMS = [path for path in EXPERIMENTS if isinstance(read_experiment(path).data, HmsData | SyntheticHmsData)]
@@ -37,17 +38,22 @@ def test_augmentations_fit_the_channels_of_the_view(path: Path) -> None:
     """A batch of two, mixed and swapped as in training: a permutation of too few channels would end a run after hours."""
     import torch
 
+    from foldstill.base_models.specs import channels_and_size
     from foldstill.data.augment import augment
+    from foldstill.data.augment_views import augment_views
 
     experiment = read_experiment(path)
-    shapes = {view.name: view.shape for view in experiment.data.views}  # type: ignore[union-attr]
-    for member in experiment.member:
-        shape = shapes[member.view]
-        channels_first = (2, shape[2], *shape[:2]) if len(shape) == 3 else (2, *shape)
+    shapes = {view.name: channels_and_size(view.shape) for view in experiment.data.views}  # type: ignore[union-attr]
+    target = torch.full((2, 6), 1 / 6)
+    for member in resolve(experiment.member):
         generator = torch.Generator().manual_seed(0)
-        x, target = torch.randn(channels_first), torch.full((2, 6), 1 / 6)
-        out, _ = augment(x, member.recipe.augment, generator, target_BC=target)
-        assert out.shape == x.shape
+        views = [torch.randn(2, channels, *size) for channels, size in (shapes[view] for view in member.views)]
+        if member.parts:
+            parts = [part.recipe.augment for part in member.parts]
+            out, _ = augment_views(views, parts, member.recipe.augment, generator, target_BC=target)
+        else:
+            out = (augment(views[0], member.recipe.augment, generator, target_BC=target)[0],)
+        assert [x.shape for x in out] == [x.shape for x in views]
 
 
 def test_the_ready_search_can_begin() -> None:
@@ -75,8 +81,8 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str) -> None:
     experiment = read_experiment(EXPERIMENTS[0].with_name(f"{name}.toml"))
     channels = {"raw_eeg": SIGNAL_NAMES, "kaggle": PANELS, "kaggle_spectrogram": PANELS}
     seen = 0
-    for member in experiment.member:
-        names = channels.get(member.view, tuple(CHAINS))
+    for member in (m for m in resolve(experiment.member) if not m.parts):
+        names = channels.get(*member.views, tuple(CHAINS))
         for swap in (op for op in member.recipe.augment if isinstance(op, HemisphereSwap)):
             assert [names[i] for i in swap.permutation] == [mirrored(n) for n in names]
             seen += 1

@@ -94,19 +94,14 @@ def joined_network(
         assert isinstance(network, Network), "a part reads one view"
         network.drop_classifier()
         parts.append(network)
-        features.append(_features(spec, member, network, shape))
+        features.append(_features(network, shape))
     return JoinedNetwork(spec, parts, features, n_classes)
 
 
 @torch.no_grad()
-def _features(spec: JoinedMember, member: Trainable, network: Network, shape: Shape) -> int:
+def _features(network: Network, shape: Shape) -> int:
     """How many features a network without its classifier gives: asked, because networks name that number differently."""
     channels, size = channels_and_size(shape)
     said = network.eval()(torch.zeros(1, channels, *size))
     network.train()
-    if said.ndim != 2:
-        raise MemberError(
-            f"member {spec.name!r} joins {member.name!r}, whose features are not pooled to one vector a row, but "
-            f"{tuple(said.shape)}: leave global_pool out of its options"
-        )
     return int(said.shape[1])
