@@ -365,5 +365,5 @@ search = [{{ kind = "float", field = "member.{member}.drop_rate", low = 0.0, hig
         if fine:
             check_search(tuning, base, base.tune)
         else:
-            with pytest.raises(ExperimentError, match="'both' joins trained members.*tune a member that it joins"):
+            with pytest.raises(ExperimentError, match=r"'both' joins trained members.*tune a member that it joins"):
                 check_search(tuning, base, base.tune)
