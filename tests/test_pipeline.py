@@ -51,6 +51,14 @@ def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Path, Comparison]) 
     assert all(arm.cost is not None and arm.cost.macs for arm in comparison.arms)
 
 
+def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Path, Comparison]) -> None:
+    _, comparison = smoke
+    followed = comparison["student"].fidelity
+    assert followed is not None
+    assert followed.teacher == "recalibrated"
+    assert comparison["student without teacher"].fidelity is None
+
+
 def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Path, Comparison]) -> None:
     _, comparison = smoke
     members = [comparison["resnet"].cost, comparison["efficientnet"].cost]

@@ -49,6 +49,8 @@ class Arm:
     """Weight of each member, where the arm is a weighting of members."""
     chosen: str | None = None
     """What an arm that chooses (auto) chose."""
+    teacher: str | None = None
+    """The arm that taught it."""
     further_seeds: tuple[NDArray[Any], ...] = ()
     """The same rows by the same thing trained from other seeds; every score is then the mean over all of them."""
 

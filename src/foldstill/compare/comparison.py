@@ -36,6 +36,17 @@ class StratumScore:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """How closely a student follows the arm that taught it, on rows neither was fitted to; the mean over its seeds."""
+
+    teacher: str
+    kl: float
+    """KL(teacher || student), nats a row."""
+    agreement: float
+    """Share of rows for which both name the same class."""
+
+
+@dataclass(frozen=True)
 class ArmScore:
     """One arm's scores; what compares it with the baseline is None for the baseline itself."""
 
@@ -64,6 +75,7 @@ class ArmScore:
     note: str = ""
     chosen: str | None = None
     weights: tuple[float, ...] | None = None
+    fidelity: Fidelity | None = None
     kl_by_seed: tuple[float, ...] = ()
     """KL of each of several seeds, of which every score here is the mean; empty for one seed."""
 
@@ -212,6 +224,8 @@ class Comparison:
                     "groups_improved": arm.improved if whole_table else None,
                     "reducible": arm.reducible if whole_table else None,
                     "worth_members": arm.worth if whole_table else None,
+                    "kl_from_teacher": arm.fidelity.kl if arm.fidelity and whole_table else None,
+                    "agrees_with_teacher": arm.fidelity.agreement if arm.fidelity and whole_table else None,
                 }
                 record |= asdict(arm.cost or Cost()) if whole_table else asdict(Cost())
                 records.append(record)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.calibration import calibration_slope, class_calibration_error, top_calibration_error
-from foldstill.data.simplex import EPS, check_rows, row_kl
+from foldstill.data.simplex import EPS, check_rows, row_kl, softmax
 from foldstill.errors import CompareError
 
 Floats = NDArray[np.float64]
@@ -28,6 +28,11 @@ class Metric:
 METRICS = {
     "kl": Metric("KL", "low", "KL(votes || prediction), nats a row; 0 is perfect"),
     "log_loss": Metric("log loss", "low", "cross-entropy to the vote shares, nats a row"),
+    "calibrated_kl": Metric(
+        "calibrated KL",
+        "low",
+        "KL at a temperature fitted on the other half of the rows: what is left of it when all are set right",
+    ),
     "brier": Metric("Brier", "low", "squared distance to the vote shares, summed over classes"),
     "accuracy": Metric(
         "accuracy", "high", "rows whose predicted class has the most votes; one of k tied classes counts 1/k"
@@ -59,6 +64,7 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
     return {
         "kl": _mean(row_kl(target=target_NC, proba=proba_NC), weight_N),
         "log_loss": _mean(loss, weight_N),
+        "calibrated_kl": _calibrated_kl(target_NC, proba_NC, weight_N),
         "brier": _mean(row_brier(target=target_NC, proba=proba_NC), weight_N),
         "accuracy": _mean(row_accuracy(target=target_NC, proba=proba_NC), weight_N),
         "auroc": None if np.isnan(auroc_C).all() else float(np.nanmean(auroc_C)),
@@ -67,6 +73,21 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
         "slope": calibration_slope(target=target_NC, proba=proba_NC, weight=weight_N),
         "entropy_excess": _mean(loss - entropy, weight_N),
     }
+
+
+def _calibrated_kl(target_NC: Floats, proba_NC: Floats, weight_N: Floats | None) -> float | None:
+    """KL after temperature scaling of each half of the rows by the other (Ashukha et al., 2020, *Pitfalls*, section 5)."""
+    counted = np.arange(len(target_NC)) if weight_N is None else np.flatnonzero(weight_N > 0)
+    if len(counted) < 2:
+        return None
+    first, second = np.array_split(np.random.default_rng(0).permutation(counted), 2)
+    loss_N = np.zeros(len(target_NC))
+    for fitted, judged in ((first, second), (second, first)):
+        part = None if weight_N is None else weight_N[fitted]
+        slope = calibration_slope(target=target_NC[fitted], proba=proba_NC[fitted], weight=part)
+        power = softmax(slope * np.log(np.clip(proba_NC[judged], EPS, None)))
+        loss_N[judged] = row_kl(target=target_NC[judged], proba=power)
+    return _mean(loss_N, weight_N)
 
 
 def checked(*, target: ArrayLike, proba: ArrayLike) -> tuple[Floats, Floats]:

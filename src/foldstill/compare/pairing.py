@@ -13,7 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from foldstill.compare.arms import Arm
 from foldstill.compare.bootstrap import Interval, group_sums, paired_intervals, row_weights
 from foldstill.compare.calibration import top_reliability
-from foldstill.compare.comparison import ArmScore, Comparison, RowLosses, Rows, SizePoint, Stratum, StratumScore
+from foldstill.compare.comparison import (
+    ArmScore,
+    Comparison,
+    Fidelity,
+    RowLosses,
+    Rows,
+    SizePoint,
+    Stratum,
+    StratumScore,
+)
 from foldstill.compare.floor import noise_floor
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import row_class_kl, scores
@@ -90,7 +99,7 @@ def compare(
     lines = []
     for place, (arm, interval) in enumerate(zip(arms, everywhere, strict=True)):
         line = _alone(arm, labels, weight, strata)
-        line = replace(line, worth=worth_in_members(line.kl, curve))
+        line = replace(line, worth=worth_in_members(line.kl, curve), fidelity=_fidelity(arm, arms, weight))
         if interval is not None:
             line = replace(
                 _against(line, difference_NA[:, place], interval, group_N, weight),
@@ -192,6 +201,17 @@ def _alone(arm: Arm, labels: Labels, weight: Floats, strata: Sequence[Stratum]) 
         chosen=arm.chosen,
         weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
     )
+
+
+def _fidelity(arm: Arm, arms: Sequence[Arm], weight: Floats) -> Fidelity | None:
+    """Of an arm whose teacher is compared as well."""
+    teacher = next((other for other in arms if other.name == arm.teacher), None)
+    if teacher is None:
+        return None
+    taught = _normal(teacher.proba_NC)
+    kl = np.mean([row_kl(target=taught, proba=_normal(proba)) for proba in arm.by_seed], axis=0)
+    same = np.mean([proba.argmax(axis=1) == taught.argmax(axis=1) for proba in arm.by_seed], axis=0)
+    return Fidelity(teacher.name, float(np.average(kl, weights=weight)), float(np.average(same, weights=weight)))
 
 
 def _kl_SN(arm: Arm, target_NC: Floats) -> Floats:

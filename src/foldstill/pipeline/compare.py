@@ -150,7 +150,14 @@ def _student(place: Path, scored: Path, file: str, kind: Kind) -> Arm | None:
     further = tuple(_one_member(path) for path in sorted(scored.glob(f"seed-*/{file}")))
     cost = Cost(**read_json(place / "cost.json"))
     note = uncertainty_note(place)
-    return Arm(name, kind, _one_member(scored / file), cost=cost, note=note, further_seeds=further)
+    teacher = _teacher(place)
+    return Arm(name, kind, _one_member(scored / file), cost=cost, note=note, teacher=teacher, further_seeds=further)
+
+
+def _teacher(place: Path) -> str | None:
+    """The combination that taught the student of a folder; None for one that learned from the votes alone."""
+    told: dict[str, str] = read_json(place / "targets.json") if (place / "targets.json").exists() else {}
+    return told.get("teacher")
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:

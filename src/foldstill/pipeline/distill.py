@@ -101,7 +101,9 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
         soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
     )
     if soft is not None:
-        write_json(place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix)})
+        write_json(
+            place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix), "teacher": settings.teacher}
+        )
     return [
         Lesson(
             settings,

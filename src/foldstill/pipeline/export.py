@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from foldstill.compare import Comparison, Cost
+from foldstill.compare.comparison import Fidelity
 from foldstill.distill import load_student
 from foldstill.distill.card import Card, Score
 from foldstill.distill.export import export_program
@@ -11,6 +12,13 @@ from foldstill.distill.shipment import Shipment, ship
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 from foldstill.pipeline.run import Run
+
+
+def _fidelity(followed: Fidelity) -> list[Score]:
+    return [
+        Score(f"KL from its teacher, {followed.teacher}", followed.kl),
+        Score("share of rows for which it names its teacher's class", followed.agreement),
+    ]
 
 
 def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *, program: bool = False) -> Shipment:
@@ -60,6 +68,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
             Score("KL divergence", arm.kl),
             Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),
             *([Score("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
+            *(_fidelity(arm.fidelity) if arm.fidelity else []),
             Score("accuracy", float(arm.scores["accuracy"] or 0.0)),
             Score("calibration error of the top class", float(arm.scores["ece"] or 0.0)),
         ],
