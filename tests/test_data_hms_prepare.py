@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -185,6 +186,26 @@ def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
 
     with pytest.raises(DataError, match="or prepare without strict"):
         prepare(folder, tmp_path / "strict", (SMALL,), strict=True)
+
+
+def test_columns_of_other_types_are_read_and_those_of_words_are_refused(folder):
+    path = next((folder / "train_eegs").glob("*.parquet"))
+    n = pq.read_metadata(path).num_rows
+    whole, half = np.arange(n, dtype=np.int64), np.ones(n, np.float16)
+    gaps = pa.array([None if i % 7 == 0 else float(i) for i in range(n)])
+    change_eeg(path, Fz=pa.array(whole), Cz=pa.array(half), Pz=gaps)
+    read = read_eeg(path)
+    rows = dict(zip(EEG_CHANNELS, read.values, strict=True))
+    assert read.values.dtype == np.float32
+    assert read.values.flags.c_contiguous
+    np.testing.assert_array_equal(rows["Fz"], whole)
+    np.testing.assert_array_equal(rows["Cz"], 1)
+    np.testing.assert_array_equal(rows["Pz"], np.where(whole % 7 == 0, np.nan, whole))
+    change_eeg(path, O1=pa.array(["word"] * n))
+    with pytest.raises(DataError, match=r"parquet holds columns that are no numbers .*word"):
+        read_eeg(path)
+    pq.write_table(pa.table({c: pa.array([], pa.float32()) for c in EEG_CHANNELS}), path)
+    assert [p.what for p in read_eeg(path).problems] == ["too short"]
 
 
 def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):
