@@ -1,10 +1,11 @@
 """HMS preparation and reading, each beside the way that public notebooks do it: equal results first, then the ratio.
 
-    python benchmarks/bench_hms.py [G1 G2 ...] [--real FOLDER_WITH_AN_EEG_AND_A_SPECTROGRAM]
+    python benchmarks/bench_hms.py [G1 G2 ... scalogram] [--real FOLDER_WITH_AN_EEG_AND_A_SPECTROGRAM]
 
 G1 a mel spectrogram against librosa, in memory. G2 read, spectrogram and store, against pandas, librosa and a file a sample.
 G3 spectrogram files to arrays against pandas. G4 batches of 64 from the cache against a float32 file a sample. G5 what an
-epoch does with each item against clipping, logarithm and normalisation. Exits with 1 below a floor. G1 and G2 need librosa.
+epoch does with each item against clipping, logarithm and normalisation. scalogram: Morlet power against PyWavelets' continuous
+transform. Exits with 1 below a floor. G1 and G2 need librosa.
 """
 
 import harness  # isort: skip  (pins threads before numpy)
@@ -25,8 +26,9 @@ from foldstill.data.hms.prepare import prepare
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.rows import label_rows
 from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_eeg import MelSpectrogram
+from foldstill.data.hms.views_eeg import MelSpectrogram, chain_differences
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+from foldstill.data.wavelets import morlet_power
 
 VIEW = MelSpectrogram()
 
@@ -171,9 +173,35 @@ def g5(rng: np.random.Generator, n: int = 64) -> harness.Ratio:
     return harness.side_by_side(f"G5 item work of {n} items", ours=ours, baseline=baseline, same=same, repeats=9)
 
 
+def scalogram(eeg_ET: np.ndarray) -> harness.Ratio:
+    """16 differences, 64 frequencies of 0.5 to 30 Hz, 256 columns."""
+    import pywt
+
+    x_ET, hertz = np.nan_to_num(chain_differences(eeg_ET)), np.geomspace(0.5, 30, 64)
+    scale = 200 / hertz
+
+    def baseline() -> np.ndarray:
+        wave, _ = pywt.cwt(x_ET, scale, "cmor0.72-1.0", method="fft", axis=1)
+        amplitude = 2 * np.abs(wave[..., : x_ET.shape[1] // 256 * 256]) / np.sqrt(scale)[:, None, None]
+        return np.square(amplitude.transpose(1, 0, 2)).reshape(len(x_ET), len(hertz), 256, -1).mean(axis=3)
+
+    def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+        # Columns of 39 and of 39.06 samples, and other ways with the ends: as images they are the same.
+        correlation = np.corrcoef(np.log(ours[..., 32:96]).ravel(), np.log(theirs[..., 32:96]).ravel())[0, 1]
+        assert correlation > 0.98, correlation
+
+    return harness.side_by_side(
+        "scalogram of an EEG",
+        ours=lambda: morlet_power(x_ET, hertz, sfreq_hz=200, cycles=3, order=1, columns=256),
+        baseline=baseline,
+        same=same,
+    )
+
+
 def main(arguments: list[str]) -> None:
     real = Path(arguments[arguments.index("--real") + 1]) if "--real" in arguments else None
-    wanted = [a for a in arguments if a.startswith("G")] or ["G1", "G2", "G3", "G4", "G5"]
+    every = ["G1", "G2", "G3", "G4", "G5", "scalogram"]
+    wanted = [a for a in arguments if a in every] or every
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as name:
         place = Path(name)
@@ -186,6 +214,8 @@ def main(arguments: list[str]) -> None:
             harness.floor(g1(read_eeg(source.eeg(recording)).values[:, :10_000], "a synthetic EEG"), 6)
             for path in sorted(real.glob("*eeg*.parquet")) if real else ():
                 harness.floor(g1(read_eeg(path).values, path.stem), 6)
+        if "scalogram" in wanted:
+            harness.floor(scalogram(read_eeg(source.eeg(recording)).values[:, :10_000]), 5)
         if "G2" in wanted:
             harness.floor(g2(folder, place), 4)
         if "G3" in wanted:

@@ -27,13 +27,13 @@ def convolved(x_T, hertz, cycles, at):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_power_is_that_of_a_convolution_with_each_wavelet(order, rng):
-    """With a column every fourth sample, and a band that needs no more, a column is one coefficient."""
+    """With a column of four samples, and a band that needs no more than one, a column is the coefficient in its middle."""
     x_T = rng.standard_normal(T).cumsum()
     hertz = np.array([4.0, 7.0, 10.0])
     power = morlet_power(x_T[None].astype(np.float32), hertz, sfreq_hz=SFREQ, cycles=6, order=order, columns=800)
     middle = np.arange(200, 600, 16)  # a wavelet of 18 cycles at 4 Hz does not reach the ends
     for i, f in enumerate(hertz):
-        powers = [np.abs(convolved(x_T, f, 6 * k, 4 * middle)) ** 2 for k in range(1, order + 1)]
+        powers = [np.abs(convolved(x_T, f, 6 * k, 4 * middle + 2)) ** 2 for k in range(1, order + 1)]
         wanted = np.prod(powers, axis=0) ** (1 / order)
         np.testing.assert_allclose(power[0, i, middle], wanted, atol=2e-3 * wanted.max())
 

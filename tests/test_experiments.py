@@ -66,8 +66,8 @@ def test_the_ready_search_can_begin() -> None:
     check_search(Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, Path(), "cpu"), base, base.tune)
 
 
-@pytest.mark.parametrize("name", ["hms_two_stage", "hms_synthetic"])
-def test_a_hemisphere_swap_exchanges_left_and_right(name: str) -> None:
+@pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 3), ("hms_ours", 8)])
+def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
     from foldstill.data.augment import HemisphereSwap
     from foldstill.data.hms.drawing import SIGNAL_NAMES
@@ -79,11 +79,11 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str) -> None:
         return channel.translate(str.maketrans("12345678", "21436587"))
 
     experiment = read_experiment(EXPERIMENTS[0].with_name(f"{name}.toml"))
-    channels = {"raw_eeg": SIGNAL_NAMES, "kaggle": PANELS, "kaggle_spectrogram": PANELS}
+    channels = {"raw_eeg": SIGNAL_NAMES, "kaggle": PANELS, "kaggle_spectrogram": PANELS, "panels": (*PANELS, *CHAINS)}
     seen = 0
     for member in (m for m in resolve(experiment.member) if not m.parts):
         names = channels.get(*member.views, tuple(CHAINS))
         for swap in (op for op in member.recipe.augment if isinstance(op, HemisphereSwap)):
             assert [names[i] for i in swap.permutation] == [mirrored(n) for n in names]
             seen += 1
-    assert seen == 3
+    assert seen == swaps

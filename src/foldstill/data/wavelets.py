@@ -35,7 +35,7 @@ def morlet_power(
     Communications 12, 337, 2021, eq. 1-4), which is sharp in time and in frequency. The signal is reflected at its ends.
 
     What a wavelet passes is a narrow band, so the product of the spectra goes back to time at the rate that this band
-    needs, several times less than the signal's: nothing is lost, and it is an order of magnitude faster than a convolution.
+    needs and not at the signal's: nothing is lost, and it takes a small part of the time of a convolution.
     """
     from scipy.fft import ifft, rfft
 
@@ -44,23 +44,25 @@ def morlet_power(
     padded = np.pad(x_ET - x_ET.mean(axis=1, keepdims=True), ((0, 0), (edge, edge)), mode="reflect")
     spectrum = rfft(padded, axis=1)
     hertz = np.arange(spectrum.shape[1]) * sfreq_hz / padded.shape[1]
-    highest = min(hertz_F.max() * (1 + _BAND * DEVIATIONS_A_WAVELET / (2 * math.pi * cycles)), sfreq_hz / 2)
-    samples_a_column = math.ceil(highest * time / sfreq_hz / columns)
-    length = columns * samples_a_column * padded.shape[1] // time
-    cut = (length - columns * samples_a_column) // 2
+    column_s = time / sfreq_hz / columns
     power = np.empty((len(x_ET), len(hertz_F), columns), np.float32)
     for i, f in enumerate(hertz_F):
+        highest = min(f + _BAND * DEVIATIONS_A_WAVELET * f / (2 * math.pi * cycles), sfreq_hz / 2)
+        in_a_column = math.ceil(highest * column_s)
+        length = columns * in_a_column * padded.shape[1] // time
+        cut = (length - columns * in_a_column) // 2
+        band = slice(0, min(int(np.searchsorted(hertz, highest)) + 1, length))
+        # Turned by half a sample, so that samples are the middles of equal parts of a column and not their beginnings.
+        turn = 2 * length / padded.shape[1] * np.exp(1j * math.pi * hertz[band] * column_s / in_a_column)
         product = np.float32(1)
         for factor in range(1, order + 1):
             deviation_s = factor * cycles / (DEVIATIONS_A_WAVELET * f)
-            last = np.searchsorted(hertz, f + _BAND / (2 * math.pi * deviation_s)) + 1
-            band = slice(0, min(int(last), length, len(hertz)))
-            response = 2 * length / padded.shape[1] * np.exp(-2 * (math.pi * deviation_s * (hertz[band] - f)) ** 2)
-            wave = ifft(spectrum[:, band] * response.astype(np.float32), n=length, axis=1)[:, cut : length - cut]
+            response = turn * np.exp(-2 * (math.pi * deviation_s * (hertz[band] - f)) ** 2)
+            wave = ifft(spectrum[:, band] * response.astype(np.complex64), n=length, axis=1)[:, cut : length - cut]
             product = product * (wave.real**2 + wave.imag**2)
         if order > 1:
             product **= np.float32(1 / order)
-        power[:, i] = product.reshape(len(x_ET), columns, samples_a_column).mean(axis=2)
+        power[:, i] = product.reshape(len(x_ET), columns, in_a_column).mean(axis=2)
     return power
 
 

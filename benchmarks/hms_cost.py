@@ -1,0 +1,148 @@
+"""What a whole HMS costs: time and disk of `prepare` for each view, and of all of each ready experiment, with GPU hours.
+
+    python benchmarks/hms_cost.py [experiments/hms_NAME.toml ...]
+
+Measured here, on one core: CPU time a row of `prepare` on synthetic recordings (reading, digests and checksums included).
+Counted: bytes a row and multiply-accumulates. Taken from elsewhere: the rows of the competition's train.csv, and the rates
+at which timm's authors trained these networks on one GPU. GPU hours follow from these by `gpu_hours`: an estimate.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from foldstill.base_models.members import _cost
+from foldstill.base_models.specs import Recipe, Trainable
+from foldstill.data.dataset import Dataset
+from foldstill.data.hms.image import View, stored_dtype
+from foldstill.data.hms.montage import CLASSES
+from foldstill.data.hms.source import HmsData
+from foldstill.data.hms.synthetic import write_synthetic_hms
+from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg, ScipySpectrogram, StftSpectrogram
+from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+from foldstill.data.hms.views_wavelet import Denoised, Scalogram
+from foldstill.data.labels import Labels
+from foldstill.experiment import Experiment, read_experiment
+
+ROWS = {"unique_votes": 20_183, "recording": 17_089, "spectrogram": 11_138, "stationary": 21_490, "window": 106_800}
+"""Rows of the competition's train.csv by what one sample is."""
+
+SHARE_AT_MOST = {3.0: 0.67}
+SHARE_AT_LEAST = {5.0: 0.30, 10.0: 0.25}
+"""Rows of unique votes by their number of votes: 15,124 of 20,183 have fewer than ten; the rest is of a sample of them."""
+
+PUBLISHED = {
+    "resnet34d": (1813, 224),
+    "efficientnet_b0": (1752, 224),
+    "efficientnet_b1": (1326, 224),
+    "efficientnet_b2": (979, 256),
+    "efficientnet_b3": (572, 288),
+    "efficientnet_b4": (355, 320),
+    "regnety_002": (3778, 224),
+}
+"""Images a second in training and their side: one RTX 3090, mixed precision, channels last (results/benchmark-train-amp-nhwc-
+pt112-cu113-rtx3090.csv in huggingface/pytorch-image-models)."""
+
+OTHER_FLOPS = 4e12
+"""For networks that are not in that table, operations a second: what EfficientNet-B0 reaches in it."""
+
+STEP_S = 0.01
+"""A step takes no less, however small: launching its kernels."""
+
+VIEWS: tuple[View, ...] = (
+    MelSpectrogram(),
+    StftSpectrogram(),
+    ScipySpectrogram(),
+    Scalogram(),
+    RawEeg(),
+    Denoised(),
+    KaggleSpectrogram(),
+    PanelStack(),
+)
+
+
+def cpu_ms_a_row(hms: Path, place: Path, data: HmsData) -> float:
+    data = replace(data, folder=str(hms), cache=str(place))
+    start = time.process_time()
+    prepared = data.prepare(Path())
+    return (time.process_time() - start) * 1e3 / prepared.n_rows
+
+
+def bytes_a_row(view: View) -> int:
+    return prod(view.shape) * stored_dtype(view).itemsize
+
+
+def macs(member: Trainable, views: tuple[View, ...]) -> float:
+    """Multiply-accumulates of one row."""
+    blank = {view.name: np.zeros((1, *view.shape), np.float32) for view in views}
+    return _cost(member.without_download(), Dataset(Labels.from_hard([0], classes=CLASSES), blank)) / 2
+
+
+def images(recipe: Recipe, rows: float) -> float:
+    """Rows that the stages of a recipe pass over, `rows` being those of a training fold."""
+    if recipe.early_stopping is not None:
+        rows *= 1 - recipe.early_stopping.share
+    second = recipe.second_stage
+    if second is None:
+        return rows * recipe.epochs
+    first = 1.0 if second.first_max_votes is None else SHARE_AT_MOST[second.first_max_votes]
+    return rows * (recipe.epochs * first + second.epochs * SHARE_AT_LEAST.get(second.min_votes, 1.0))
+
+
+def gpu_hours(experiment: Experiment, member: Trainable, rows: int) -> float:
+    """images / rate, and not less than STEP_S a step; folds train on the rows of the others, locked rows on none.
+
+    The rate is the published one times published pixels over those of the view.
+    """
+    folds, tune = experiment.folds, experiment.tune
+    fits = folds.n_folds if tune is None else tune.trials * tune.folds
+    passed = images(member.recipe, rows * (1 - folds.test_share) * (folds.n_folds - 1) / folds.n_folds) * fits
+    network = getattr(member, "network", "")
+    shape = next((view.shape for view in experiment.data.views if view.name == member.view), ())
+    if network in PUBLISHED:
+        rate, side = PUBLISHED[network]
+        seconds = passed / rate * prod(shape[:2]) / side**2
+    else:
+        seconds = passed * 6 * macs(member, experiment.data.views) / OTHER_FLOPS
+    return max(seconds, passed / member.recipe.batch_size * STEP_S) / 3600
+
+
+def main(arguments: list[str]) -> None:
+    paths = [Path(a) for a in arguments] or sorted((Path(__file__).parents[1] / "experiments").glob("hms_*.toml"))
+    with TemporaryDirectory() as name:
+        hms = Path(name) / "hms"
+        write_synthetic_hms(hms, patients=30, seed=0, recordings=4)
+        if not arguments:
+            print("| view | CPU ms a row | 17,089 rows, CPU min | bytes a row | 17,089 rows | 20,183 rows |")
+            for view in VIEWS:
+                ms = cpu_ms_a_row(hms, Path(name) / view.name, HmsData(folder="hms", views=(view,), rows="recording"))
+                size = bytes_a_row(view)
+                gigabytes = [f"{size * ROWS[rule] / 1e9:.1f} GB" for rule in ("recording", "unique_votes")]
+                print(f"| `{view.kind}` | {ms:.1f} | {ms * 17_089 / 6e4:.1f} | {size:,} | {' | '.join(gigabytes)} |")
+        print(
+            "| ready experiment | rows | prepare, CPU min | disk | largest view | networks | 10^9 MACs of a row | GPU hours |"
+        )
+        for path in paths:
+            experiment = read_experiment(path)
+            data = experiment.data
+            if not isinstance(data, HmsData):
+                continue
+            rows = ROWS[data.rows]
+            minutes = cpu_ms_a_row(hms, Path(name) / path.stem, data) * rows / 6e4
+            sizes = [bytes_a_row(view) * rows / 1e9 for view in data.views]
+            counted = ", ".join(f"{macs(m, data.views) / 1e9:.2f}" for m in experiment.member)
+            hours = sum(gpu_hours(experiment, m, rows) for m in experiment.member)
+            tune = experiment.tune
+            fits = len(experiment.member) * experiment.folds.n_folds if tune is None else tune.trials * tune.folds
+            print(
+                f"| `{path.stem}` | {rows:,} | {minutes:.0f} | {sum(sizes):.1f} GB | {max(sizes):.1f} GB | {fits} | {counted} | {hours:.1f} |"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
