@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from foldstill.base_models.joined import resolve
 from foldstill.base_models.members import _cost
 from foldstill.base_models.specs import Recipe, Trainable
 from foldstill.data.dataset import Dataset
@@ -102,14 +103,17 @@ def gpu_hours(experiment: Experiment, member: Trainable, rows: int) -> float:
     folds, tune = experiment.folds, experiment.tune
     fits = folds.n_folds if tune is None else tune.trials * tune.folds
     passed = images(member.recipe, rows * (1 - folds.test_share) * (folds.n_folds - 1) / folds.n_folds) * fits
-    network = getattr(member, "network", "")
-    shape = next((view.shape for view in experiment.data.views if view.name == member.view), ())
-    if network in PUBLISHED:
-        rate, side = PUBLISHED[network]
-        seconds = passed / rate * prod(shape[:2]) / side**2
-    else:
-        seconds = passed * 6 * macs(member, experiment.data.views) / OTHER_FLOPS
-    return max(seconds, passed / member.recipe.batch_size * STEP_S) / 3600
+    seconds = sum(_seconds_a_row(part, experiment.data.views) for part in member.parts or (member,))
+    return passed * max(seconds, STEP_S / member.recipe.batch_size) / 3600
+
+
+def _seconds_a_row(member: Trainable, views: tuple[View, ...]) -> float:
+    network = getattr(member.settings, "network", "")
+    if network not in PUBLISHED:
+        return 6 * macs(member, views) / OTHER_FLOPS
+    rate, side = PUBLISHED[network]
+    height, width, _ = next(view.shape for view in views if view.name in member.views)
+    return height * width / side**2 / rate
 
 
 def main(arguments: list[str]) -> None:
@@ -135,8 +139,9 @@ def main(arguments: list[str]) -> None:
             rows = ROWS[data.rows]
             minutes = cpu_ms_a_row(hms, Path(name) / path.stem, data) * rows / 6e4
             sizes = [bytes_a_row(view) * rows / 1e9 for view in data.views]
-            counted = ", ".join(f"{macs(m, data.views) / 1e9:.2f}" for m in experiment.member)
-            hours = sum(gpu_hours(experiment, m, rows) for m in experiment.member)
+            members = resolve(experiment.member)
+            counted = ", ".join(f"{macs(m, data.views) / 1e9:.2f}" for m in members)
+            hours = sum(gpu_hours(experiment, m, rows) for m in members)
             tune = experiment.tune
             fits = len(experiment.member) * experiment.folds.n_folds if tune is None else tune.trials * tune.folds
             print(
