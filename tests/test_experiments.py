@@ -56,6 +56,21 @@ def test_augmentations_fit_the_channels_of_the_view(path: Path) -> None:
         assert [x.shape for x in out] == [x.shape for x in views]
 
 
+@pytest.mark.parametrize("path", [p for p in HMS if p.stem != "hms_synthetic"], ids=lambda path: path.stem)
+def test_an_hms_experiment_says_what_it_reproduces_and_what_it_costs_as_the_docs_do(path: Path) -> None:
+    head = path.read_text(encoding="utf-8").split("\n\nname = ")[0].replace("\n#", "")
+    for part in ("# HMS, ", "Reproduces: ", "ublished", "Command: ", "Cost, estimated (docs/hms.md): "):
+        assert part in head
+    page = (path.parents[1] / "docs" / "hms.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| `{path.stem}` |")]
+    _, _, rows, minutes, disk, _, networks, _, hours, _ = (cell.strip() for cell in line.split("|"))
+    cost = head.split("Cost, estimated")[1]
+    for figure in (f"{minutes} CPU minutes", disk, hours.split()[0].rstrip(",")):
+        assert figure in cost, f"{path.name} and docs/hms.md differ in {figure}"
+    assert path.stem in ("hms_meta_model",) or rows in cost
+    assert path.stem in ("hms_meta_model", "hms_search") or f"{networks} networks" in cost
+
+
 def test_the_ready_search_can_begin() -> None:
     from foldstill.pipeline.tune import Tuning, check_search
 
