@@ -25,6 +25,22 @@ int8 makes them faster; `quality` gains nothing from it."""
 
 
 @dataclass(frozen=True)
+class FeatureHint:
+    """The student's features before its last layer are drawn to those of a member that reads the same view."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    member: str
+    """Whose fold model that never saw the row is asked about the very view that the student sees."""
+    weight: float = 1.0
+    """What the mean squared distance of features counts beside the loss; features have unit variance."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise DistillError(f"features.weight must be positive, got {self.weight}: leave `features` out for no hint")
+
+
+@dataclass(frozen=True)
 class StudentSettings:
     """A compact network taught by a combination of many."""
 
@@ -67,6 +83,8 @@ class StudentSettings:
     asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
     bank_views: int = 32
     """Number of different views of each row in a bank."""
+    features: FeatureHint | None = None
+    """Learn from the features of a member as well; off by default."""
     uncertainty: bool = False
     """Fit a precision head: the student also says how far its members would disagree, and its scores stay the same."""
     seeds: int = 1
@@ -112,10 +130,11 @@ class StudentSettings:
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
         taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
+        taught_elsewhere = taught_elsewhere or self.features is not None
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
                 f"student {self.name!r}: cross_validate = {self.cross_validate!r} goes with held-out targets of identity "
-                'views, and not with unlabelled rows: set cross_validate = "none" for this student'
+                'views, and with neither unlabelled rows nor features: set cross_validate = "none" for this student'
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
@@ -143,6 +162,7 @@ class StudentSettings:
             uncertainty=False,
             ablation="none",
             unlabelled="",
+            features=None,
         )
 
     def member(self) -> TimmMember | EegMember:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from foldstill.base_models.engine import Epoch, Targets
     from foldstill.base_models.networks import Network
+    from foldstill.distill.hints import HintTeacher
 
 OnEpoch = Callable[["Epoch"], None]
 _BANK_SEED = 0
@@ -48,6 +50,7 @@ def train_student(
     device: str = "auto",
     force: bool = False,
     teachers: ViewTeachers | None = None,
+    hint: "HintTeacher | None" = None,
     unlabelled: NDArray[Any] | None = None,
     on_progress: OnEpoch | None = None,
 ) -> Student:
@@ -84,6 +87,7 @@ def train_student(
         device=device,
         force=force,
         teachers=teachers,
+        hint=hint,
         on_progress=on_progress,
     )
 
@@ -102,6 +106,7 @@ def train(
     force: bool = False,
     module: "nn.Module | None" = None,
     teachers: ViewTeachers | None = None,
+    hint: "HintTeacher | None" = None,
     on_progress: OnEpoch | None = None,
 ) -> Student:
     """`train_student` for rows of an array; a `module` of yours, which gives logits, takes the place of the network."""
@@ -111,6 +116,7 @@ def train(
     from foldstill.base_models.engine import fit
     from foldstill.base_models.inputs import DeviceInputs
     from foldstill.base_models.networks import Network
+    from foldstill.distill.hints import hinted
     from foldstill.distill.losses import make_loss
 
     target = check_rows(target_NC, "the student's targets")
@@ -118,6 +124,11 @@ def train(
         raise DistillError(
             f"targets and weights must be ({len(rows)}, {len(classes)}) and ({len(rows)},), "
             f"got {target.shape} and {np.shape(weight_N)}: make them for the rows that are trained on"
+        )
+    if (settings.features is None) != (hint is None):
+        raise DistillError(
+            f"a student with features = {settings.features} {'needs' if hint is None else 'takes no'} hints: make them with "
+            "hint_teacher from trained members, or leave `features` out"
         )
     member = settings.member()
     inputs = {
@@ -131,6 +142,8 @@ def train(
     }
     if teachers is not None:
         inputs["teachers"] = {"views": settings.views, "bank_views": settings.bank_views, **teachers.made_from}
+    if hint is not None:
+        inputs["hint"] = hint.made_from
     stage = Stage(folder, inputs)
     done = stage.finished(force=force)
     if module is None:
@@ -150,10 +163,16 @@ def train(
     views = (
         None if teachers is None else _teach_views(settings, teachers, network, member.recipe, inputs, len(rows), place)
     )
+    loss = make_loss(settings.loss, settings.temperature)
+    lesson: Any = nullcontext((network, loss, views))
+    if hint is not None:
+        lesson = hinted(network, hint, loss, views, whole_target, seed, place)
+    # Whoever is asked about a mixed view must have seen neither of its rows.
+    asked = teachers or hint
     try:
-        with one_thread(place):
+        with one_thread(place), lesson as (taught, loss, targets):
             history = fit(
-                network,
+                taught,
                 DeviceInputs(array, place),
                 whole_target,
                 whole_weight,
@@ -161,9 +180,9 @@ def train(
                 member.recipe,
                 # Students that share a bank see the same views: they differ in their first weights.
                 seed=_BANK_SEED if settings.views == "bank" else seed,
-                loss=make_loss(settings.loss, settings.temperature),
-                targets=views,
-                mix_within_N=None if teachers is None else teachers.fold_N,
+                loss=loss,
+                targets=targets,
+                mix_within_N=None if asked is None else asked.fold_N,
                 n_views=settings.bank_views if settings.views == "bank" else None,
                 checkpoint=Checkpoint(folder / CHECKPOINT, inputs),
                 on_epoch=on_progress,

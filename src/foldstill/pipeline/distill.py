@@ -104,6 +104,14 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
         write_json(
             place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix), "teacher": settings.teacher}
         )
+    further = None if unlabelled is None else unlabelled.inputs
+    hint = None
+    if settings.features is not None:
+        from foldstill.distill.hints import hint_teacher
+
+        hint = hint_teacher(
+            settings, resolve(run.experiment.member), run.dir.members, run.dataset, run.plan, unlabelled=further
+        )
     return [
         Lesson(
             settings,
@@ -113,7 +121,8 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
             run.experiment.seed + seed,
             run.dir.seed(place, seed),
             teachers,
-            None if unlabelled is None else unlabelled.inputs,
+            hint,
+            further,
         )
         for seed in range(settings.seeds)
     ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from queue import Queue
 
     from foldstill.base_models.engine import Epoch
+    from foldstill.distill.hints import HintTeacher
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Lesson:
     folder: Path
     teachers: ViewTeachers | None = None
     """Asked about augmented views, where the settings want that."""
+    hint: "HintTeacher | None" = None
+    """Whose features it is drawn to."""
     unlabelled: NDArray[Any] | None = None
     """Further inputs of its view that nobody voted on; their targets come after those of the voted rows."""
     fold: int | None = None
@@ -96,6 +99,7 @@ def _learn(lesson: Lesson, dataset: Dataset, device: str, force: bool, report: R
         device=device,
         force=force,
         teachers=lesson.teachers,
+        hint=lesson.hint,
         unlabelled=lesson.unlabelled,
         on_progress=tell,
     )
