@@ -39,6 +39,7 @@ teacher = "average"
 views = "bank"
 bank_views = 1
 uncertainty = true
+features = {{ member = "m1", weight = 0.5 }}
 """
 # Four members are the fewest whose spread a precision head is fitted to.
 
