@@ -42,6 +42,11 @@ class InputLayer(nn.Module):
         smaller = self.resize[0] < x.shape[2] or self.resize[1] < x.shape[3]
         return F.interpolate(x, self.resize, mode="bilinear", align_corners=False, antialias=smaller)
 
+    def unscaled(self, x: Tensor) -> Tensor:
+        """Scaled inputs as raw values again, at the size they were brought to: what another network can be shown."""
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        return x * self.std.view(shape) + self.mean.view(shape)
+
 
 class Network(nn.Module):
     """`body(input(raw))`: raw values of a view in, logits (B, C) out."""

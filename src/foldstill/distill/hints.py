@@ -143,9 +143,7 @@ class _HintTargets:
 
     def __call__(self, batch: Batch) -> Tensor:
         target = self._targets(batch) if self._targets else batch.mixed(self._target_NC[batch.rows_B])
-        # The student scaled the batch; each teacher scales by the constants of its own training rows.
-        shape = (-1,) + (1,) * (batch.inputs.ndim - 2)
-        raw = batch.inputs * self._input.std.view(shape) + self._input.mean.view(shape)
+        raw = self._input.unscaled(batch.inputs)
         fold_B = self._fold_N[batch.rows_B]
         parts = [torch.nonzero(fold_B == fold).flatten() for fold in range(len(self._models))]
         features = torch.cat([model(raw[of]) for model, of in zip(self._models, parts, strict=True) if len(of)])

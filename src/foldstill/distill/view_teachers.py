@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.jobs import WEIGHTS, job_folder
 from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
@@ -70,7 +71,7 @@ class ViewTeachers:
         return range(int(self.fold_N.max()) + 1)
 
     def weights(self, member: Trainable, fold: int) -> Path:
-        return self.folder / member.name / f"fold-{fold}" / "weights.safetensors"
+        return job_folder(self.folder, member, fold) / WEIGHTS
 
     def networks(self, device: str) -> list[list[AnyNetwork]]:
         """The fold models [K][M] in evaluation mode on the device, asked for no gradient."""
@@ -178,8 +179,7 @@ class LiveTeachers:
         import torch
 
         # The student scaled the batch; each teacher scales by the constants of its own training rows.
-        shape = (-1,) + (1,) * (batch.inputs.ndim - 2)
-        raw = batch.inputs * self._input.std.view(shape) + self._input.mean.view(shape)
+        raw = self._input.unscaled(batch.inputs)
         fold_B = self._fold_N[batch.rows_B]
         scores: Tensor = raw.new_empty((len(raw), len(self._temperature_M), self._share_NC.shape[1]))
         with torch.no_grad():
