@@ -347,6 +347,27 @@ def test_a_file_says_what_is_wrong_with_a_joined_member():
         parse_experiment(FILE + 'view = "image"', "file")
 
 
+def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_its_cost(data, tmp_path):
+    from foldstill.compare import Comparison
+    from foldstill.experiment import parse_experiment
+    from foldstill.oof import read_scores
+    from foldstill.pipeline import open_run, predict_inputs, run_all
+
+    groups = data.labels.groups.astype(str)
+    np.savez(tmp_path / "data.npz", **data.views, votes=data.labels.votes_NC, group=groups)
+    run_all(open_run(parse_experiment(FILE, "file"), FILE, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
+    comparison = Comparison.read(tmp_path / "run")
+    cost = {arm.name: arm.cost.macs for arm in comparison.arms if arm.cost}
+    assert cost["both"] > cost["picture"] + cost["signal"] - 1000
+    test = read_scores(tmp_path / "run/test.parquet").mean()
+    rows = [int(i) for i in test.ids]
+    np.savez(tmp_path / "new.npz", **{name: array[rows] for name, array in data.views.items()})
+    said = predict_inputs(tmp_path / "run", tmp_path / "new.npz", tmp_path / "out.csv", arm="both", device="cpu")
+    np.testing.assert_allclose(said.proba_NMC[:, 0], test.proba_NMC[:, test.members.index("both")], atol=1e-6)
+    said = predict_inputs(tmp_path / "run", tmp_path / "new.npz", tmp_path / "out.csv", arm="stacking/average")
+    np.testing.assert_allclose(said.proba_NMC[:, 0], test.proba_NMC.mean(axis=1), atol=1e-6)
+
+
 def test_a_joined_member_is_not_tuned_but_its_members_are(tmp_path):
     from foldstill.experiment import parse_experiment
     from foldstill.pipeline.tune import Tuning, check_search

@@ -156,6 +156,9 @@ def test_vote_noise_is_not_used_where_votes_are_not_known(clean):
         assert report["A5"].verdict == report["A6"].verdict == "not applicable"
     same = replace(labels, votes_NC=np.eye(6)[labels.votes_NC.argmax(axis=1)] * 3)
     assert "same number of votes" in audit(replace(clean.table, labels=same))["A6"].evidence
+    agreed = np.eye(6)[labels.votes_NC.argmax(axis=1)] * labels.total_N[:, None]
+    alike = audit(replace(clean.table, labels=replace(labels, votes_NC=agreed)))["A6"]
+    assert "No two votes of a row disagree" in alike.evidence
 
 
 def test_a_fold_whose_scores_lie_apart_is_named(clean, rng):

@@ -152,6 +152,8 @@ def vote_noise_slope(table: OOFTable, *, held_out_agrees: bool = False) -> Findi
         return Finding("A6", name, "not applicable", why)
     if np.ptp(1 / table.labels.total_N) == 0:
         return Finding("A6", name, "not applicable", "Every row has the same number of votes.")
+    if (table.labels.votes_NC > 0).sum(axis=1).max() == 1:
+        return Finding("A6", name, "not applicable", "No two votes of a row disagree, so votes have no noise.")
     slopes = noise_slopes(table)
     if slopes.noise < 4 * slopes.noise_error:
         why = (
