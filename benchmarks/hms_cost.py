@@ -18,7 +18,8 @@ import numpy as np
 
 from foldstill.base_models.joined import resolve
 from foldstill.base_models.members import _cost
-from foldstill.base_models.specs import Recipe, Trainable
+from foldstill.base_models.recipes import Recipe
+from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.hms.image import View, stored_dtype
 from foldstill.data.hms.montage import CLASSES

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from foldstill.base_models.losses import loss_for
-from foldstill.base_models.specs import KL, CrossEntropyKL
+from foldstill.base_models.recipes import KL, CrossEntropyKL
 from foldstill.data.simplex import kl_divergence, softmax
 
 B, C = 6, 4

@@ -4,8 +4,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.schedules import learning_rate
-from foldstill.base_models.specs import Recipe
 
 STEPS = 7
 EPOCHS = 6

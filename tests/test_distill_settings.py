@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from foldstill.base_models.specs import KL, EarlyStopping, EegMember, Recipe, SecondStage
+from foldstill.base_models.recipes import KL, EarlyStopping, Recipe, SecondStage
+from foldstill.base_models.specs import EegMember
 from foldstill.distill.mixes import DirichletMix, VotesOnly
 from foldstill.distill.settings import SIZES, StudentSettings
 from foldstill.errors import DistillError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from foldstill.base_models.specs import Recipe
+from foldstill.base_models.recipes import Recipe
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence

@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foldstill.base_models.specs import EegMember, JoinedMember, Recipe, TimmMember
+    from foldstill.base_models.recipes import Recipe
+    from foldstill.base_models.specs import EegMember, JoinedMember, TimmMember
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, Labels, kl_divergence
     from foldstill.distill import StudentSettings
@@ -29,7 +30,7 @@ _HOME = {
     "FoldstillError": "foldstill.errors",
     "JoinedMember": "foldstill.base_models.specs",
     "Labels": "foldstill.data",
-    "Recipe": "foldstill.base_models.specs",
+    "Recipe": "foldstill.base_models.recipes",
     "StudentSettings": "foldstill.distill",
     "TimmMember": "foldstill.base_models.specs",
     "audit": "foldstill.oof",

@@ -3,18 +3,8 @@
 from foldstill.base_models.collected import collect, collect_without
 from foldstill.base_models.jobs import Progress
 from foldstill.base_models.members import predict_members, train_members
-from foldstill.base_models.specs import (
-    KL,
-    CrossEntropyKL,
-    EarlyStopping,
-    EegMember,
-    JoinedMember,
-    Member,
-    Recipe,
-    SecondStage,
-    TimmMember,
-    Trainable,
-)
+from foldstill.base_models.recipes import KL, CrossEntropyKL, EarlyStopping, Recipe, SecondStage
+from foldstill.base_models.specs import EegMember, JoinedMember, Member, TimmMember, Trainable
 
 __all__ = [
     "KL",

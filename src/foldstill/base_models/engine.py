@@ -21,8 +21,8 @@ from foldstill.base_models.checkpoint import Checkpoint
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.base_models.losses import Loss, loss_for, row_kl
+from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.schedules import learning_rate
-from foldstill.base_models.specs import Recipe
 from foldstill.data.augment import AnyAugmentation, augment
 from foldstill.data.augment_views import augment_views
 from foldstill.data.dataset import one_of_each

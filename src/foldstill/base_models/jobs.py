@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.specs import EarlyStopping, Recipe, Trainable
+from foldstill.base_models.recipes import EarlyStopping, Recipe
+from foldstill.base_models.specs import Trainable
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import kl_divergence

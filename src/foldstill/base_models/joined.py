@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from foldstill.base_models.specs import JoinedMember, Recipe, Shape, Trainable
+from foldstill.base_models.recipes import Recipe
+from foldstill.base_models.specs import JoinedMember, Shape, Trainable
 from foldstill.errors import MemberError
 
 if TYPE_CHECKING:

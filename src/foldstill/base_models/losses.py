@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from foldstill.base_models.specs import AnyLoss, CrossEntropyKL
+from foldstill.base_models.recipes import AnyLoss, CrossEntropyKL
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from foldstill.base_models.specs import Recipe
+from foldstill.base_models.recipes import Recipe
 
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1e-4 / 25

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from foldstill.base_models.losses import Loss, loss_for, row_kl
-from foldstill.base_models.specs import KL
+from foldstill.base_models.recipes import KL
 from foldstill.distill.settings import LossName
 
 _TINY = 1e-7

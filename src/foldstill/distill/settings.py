@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from foldstill.base_models.specs import KL, EegMember, Recipe, TimmMember
+from foldstill.base_models.recipes import KL, Recipe
+from foldstill.base_models.specs import EegMember, TimmMember
 from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation

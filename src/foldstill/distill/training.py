@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.device import one_thread, pick_device
-from foldstill.base_models.specs import Recipe
+from foldstill.base_models.recipes import Recipe
 from foldstill.data.dataset import Dataset
 from foldstill.data.simplex import Float, check_rows
 from foldstill.distill.settings import StudentSettings

@@ -1,0 +1,206 @@
+"""Settings of how a network is trained: the loss, the schedule, the stages, what rows weigh and how they are augmented.
+
+Imports neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from foldstill.data.augment import AnyAugmentation
+from foldstill.data.labels import RowWeight
+from foldstill.data.mixing import Mosaic
+from foldstill.errors import MemberError
+
+Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
+_FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+def require(good: bool, what: str) -> None:
+    """Raises MemberError with this sentence unless it is good."""
+    if not good:
+        raise MemberError(what)
+
+
+@dataclass(frozen=True)
+class KL:
+    """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T))."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    kind: Literal["kl"] = "kl"
+    temperature: float = 1.0
+    """T; above 1 softens both sides, for a student (Hinton et al., 2015, section 2)."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.temperature > 0,
+            f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are",
+        )
+
+
+@dataclass(frozen=True)
+class CrossEntropyKL:
+    """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    kind: Literal["ce_kl"] = "ce_kl"
+    kl_weight: float = 2.0
+    """How much KL counts beside the cross-entropy."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.kl_weight >= 0, f"kl_weight must not be negative, got {self.kl_weight}: 0 trains on hard classes only"
+        )
+
+
+AnyLoss = KL | CrossEntropyKL
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when KL on an inner group split of the training rows no longer falls; the best epoch's weights are kept.
+
+    The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    share: float = 0.1
+    """Share of the training groups that judge the epochs and are not trained on."""
+    patience: int = 5
+    """Epochs without a better KL before training stops."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.share < 1, f"early_stopping.share must be in (0, 1), got {self.share}: 0.1 judges on a tenth")
+        require(self.patience >= 1, f"early_stopping.patience must be 1 or more, got {self.patience}")
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """More epochs on the rows with many votes only; a warm-up belongs to the first stage and is not repeated."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    min_votes: float = 10.0
+    """Rows with at least this many votes are trained on, and judge the epochs where there is early stopping."""
+    first_max_votes: float | None = None
+    """The first stage trains on rows with at most this many votes; none: on all rows."""
+    starts_from: Literal["final", "best"] = "final"
+    """Weights of the first stage: of its last epoch, or of the one that early stopping found best."""
+    epochs: int = 5
+    """Epochs of this stage."""
+    lr: float = 3e-4
+    """Peak learning rate of this stage; the other settings are those of the recipe."""
+    thaws: bool = False
+    """Whether the first stage trains the classifier alone and this one everything, for pretrained weights."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.epochs >= 1, f"second_stage.epochs must be 1 or more, got {self.epochs}: leave the stage out instead"
+        )
+        require(self.lr > 0, f"second_stage.lr must be positive, got {self.lr}")
+        require(
+            self.first_max_votes is None or self.first_max_votes >= 1,
+            f"second_stage.first_max_votes must be 1 or more, got {self.first_max_votes}: leave it out for all rows",
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults suit a small network trained from scratch on a CPU."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    epochs: int = 20
+    """Passes over the training rows; a fixed number, so that no epoch is chosen on rows that are reported."""
+    batch_size: int = 64
+    """Rows a step; the last, smaller batch of an epoch is dropped."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Adam's weight decay is L2, AdamW's is decoupled; SGD has Nesterov momentum 0.9."""
+    lr: float = 3e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's and AdamW's averages of the gradient and of its square."""
+    weight_decay: float = 0.02
+    """Of matrices and kernels only: biases and norms are never decayed."""
+    schedule: Schedule = "one_cycle"
+    """The learning rate over the steps; plateau follows the training loss (or the inner split's KL with early stopping)."""
+    warmup: float = 0.05
+    """Share of the steps with a linearly rising rate; for one_cycle the share of the rising part."""
+    step_epochs: int = 10
+    """Epochs between two drops of the `step` schedule, or without progress before one of `plateau`."""
+    step_factor: float = 0.1
+    """What a drop of `step` or `plateau` multiplies the rate by."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the weights that predicts; 0 predicts with the last weights."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    loss: AnyLoss = field(default_factory=KL)
+    """What is minimised against the vote shares."""
+    row_weight: RowWeight = "none"
+    """Weight of a row in the loss by its number of votes v: none; log1p: log(1 + v); clamp: v up to a maximum; damped: v up
+    to 10, then (10 + 2 log10 v) log10 v."""
+    row_weight_maximum: float = 10.0
+    """Votes beyond this do not add weight under `clamp`."""
+    unweighted_epochs: int = 0
+    """First epochs in which `row_weight` does not count yet, such as those of a mosaic warm-up."""
+    sampling: Literal["uniform", "balanced", "votes", "one_each"] = "uniform"
+    """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes;
+    one_each: of HMS data with rows = "window", one random label of each recording, another in each epoch."""
+    augment: tuple[AnyAugmentation, ...] = ()
+    """Applied in this order to training batches, never to rows that are predicted."""
+    early_stopping: EarlyStopping | None = None
+    """Off by default."""
+    second_stage: SecondStage | None = None
+    """Off by default."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU, float32 on a CPU. The loss is always float32."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, f"epochs must be 1 or more, got {self.epochs}")
+        require(self.batch_size >= 2, f"batch_size must be 2 or more, got {self.batch_size}: batch norm needs two rows")
+        require(self.lr > 0, f"lr must be positive, got {self.lr}: 3e-3 suits training from scratch")
+        require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
+        require(0 <= self.warmup < 1, f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
+        require(
+            self.schedule != "one_cycle" or self.warmup > 0,
+            "one_cycle needs a rising part, got warmup 0: use cosine, or a warmup such as 0.3",
+        )
+        require(self.step_epochs >= 1, f"step_epochs must be 1 or more, got {self.step_epochs}")
+        require(
+            0 < self.step_factor < 1,
+            f"step_factor must be in (0, 1), got {self.step_factor}: 0.1 divides the rate by ten",
+        )
+        require(0 <= self.ema < 1, f"ema must be a decay in [0, 1), got {self.ema}: 0.999 averages about 1,000 steps")
+        require(self.clip_norm >= 0, f"clip_norm must not be negative, got {self.clip_norm}: 0 does not clip")
+        require(all(0 <= beta < 1 for beta in self.betas), f"betas must be decays in [0, 1), got {list(self.betas)}")
+        require(self.row_weight_maximum > 0, f"row_weight_maximum must be positive, got {self.row_weight_maximum}")
+        require(
+            0 <= self.unweighted_epochs < self.epochs,
+            f"unweighted_epochs must leave one of the {self.epochs} epochs or more, got {self.unweighted_epochs}",
+        )
+        require(
+            not self.unweighted_epochs or self.row_weight != "none",
+            "unweighted_epochs has no effect where rows have no weights: leave it out, or set row_weight",
+        )
+        require(
+            self.second_stage is None or self.second_stage.starts_from == "final" or self.early_stopping is not None,
+            'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the training '
+            "rows: set it, with a patience of as many epochs as there are if none should be saved",
+        )
+
+    def for_second_stage(self) -> Recipe:
+        """The recipe of the second stage alone."""
+        if self.second_stage is None:
+            raise MemberError("the recipe has no second stage: set recipe.second_stage")
+        return replace(
+            self,
+            epochs=self.second_stage.epochs,
+            lr=self.second_stage.lr,
+            unweighted_epochs=0,
+            augment=tuple(op for op in self.augment if not isinstance(op, Mosaic)),
+            second_stage=None,
+        )
