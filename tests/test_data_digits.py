@@ -10,7 +10,7 @@ from foldstill.errors import DataError
 ROOT = Path()
 
 
-def test_the_demo_data_needs_no_file_and_is_the_same_every_time():
+def test_the_digits_need_no_file_and_are_the_same_every_time():
     dataset = DigitsData(rows=300).load(ROOT / "nowhere")
     assert dataset.view("image").shape == (300, 32, 32, 1)
     assert dataset.view("image").dtype == np.uint8

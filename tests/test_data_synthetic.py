@@ -192,6 +192,18 @@ def test_evidence_names_the_pattern_in_the_judged_middle_only():
     assert half.sum() == pytest.approx(1)
 
 
+def test_a_doubtful_middle_is_read_as_what_the_ten_minutes_show():
+    """Half of the judged ten seconds hold rhythmic delta; the patient has had it for minutes, or never before."""
+    begins = 75.0  # in the middle of 50 s that begin at 50
+    now = Episode("rhythmic", begins, begins + 10, **{**SPIKES, "sharpness": 0.0})
+    before = Episode("rhythmic", -200, 40, **{**SPIKES, "sharpness": 0.0})
+    spikes = Episode("periodic", -200, 40, **SPIKES)
+    lrda = CLASSES.index("LRDA")
+    alone, usual, unusual = (evidence(e, 13.0, 50)[lrda] for e in ((now,), (now, before), (now, spikes)))
+    assert usual > alone + 0.05
+    assert unusual < usual
+
+
 def test_votes_scatter_more_than_a_multinomial_and_few_votes_are_often_unanimous(rng):
     share = np.array([0.05, 0.45, 0.05, 0.05, 0.05, 0.35])
     many = [draw_votes(rng, share, MANY) for _ in range(800)]

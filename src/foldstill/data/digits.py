@@ -1,4 +1,4 @@
-"""The embedded demo data: scikit-learn's digits judged by simulated annotators. No download, no file."""
+"""Light data without a file: scikit-learn's digits judged by simulated annotators. What the smoke test trains on."""
 
 from dataclasses import dataclass
 from pathlib import Path

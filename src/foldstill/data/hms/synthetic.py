@@ -22,7 +22,7 @@ from foldstill.data.hms.montage import (
     VOTE_COLUMNS,
     spectrogram_columns,
 )
-from foldstill.data.hms.synthetic_eeg import draw_episode, draw_patient, simulate
+from foldstill.data.hms.synthetic_eeg import Episode, Patient, draw_episode, draw_patient, simulate
 from foldstill.data.hms.synthetic_votes import FEW, MANY, draw_votes, evidence
 from foldstill.data.hms.views_eeg import chain_differences
 from foldstill.data.signals import Signal, frame_power, mean_for_gaps, window_frames
@@ -84,9 +84,9 @@ def sessions(patients: int, seed: int, *, recordings: int = 4) -> Iterator[Sessi
 
 def _session(rng: np.random.Generator, number: int, count: int) -> Session:
     patient = draw_patient(rng)
-    names = rng.choice(CLASSES, size=count, p=np.asarray(patient.share_by_class))
-    episodes, plans, at = [], [], MARGIN_S
-    for name in names:
+    episodes, plans, at = _unlabelled(rng, patient, 0, MARGIN_S), [], MARGIN_S
+    for _ in range(count):
+        name = rng.choice(CLASSES, p=np.asarray(patient.share_by_class))
         # Windows of a recording overlap; half of the recordings have one label only.
         seconds = EEG_SECONDS + (int(rng.integers(1, 16)) * 2 if rng.random() < 0.5 else 0)
         begin, end = at + rng.uniform(-25, 15), at + seconds + rng.uniform(-15, 25)
@@ -99,6 +99,7 @@ def _session(rng: np.random.Generator, number: int, count: int) -> Session:
         at += seconds + int(rng.integers(5, 30))
     total_s = plans[-1][0] + plans[-1][1] + MARGIN_S
     total_s += total_s % SECONDS_A_COLUMN
+    episodes += _unlabelled(rng, patient, plans[-1][0] + plans[-1][1], total_s)
     bad = tuple(rng.choice(len(EEG_CHANNELS) - 1, size=1).tolist()) if rng.random() < BAD_CHANNEL_SHARE else ()
     eeg = simulate(rng, patient, total_s, tuple(episodes), bad)
     power = chain_power(eeg)
@@ -120,6 +121,18 @@ def _session(rng: np.random.Generator, number: int, count: int) -> Session:
     if rng.random() < SPECTROGRAM_GAP_SHARE:
         _lose(rng, power, longest=power.shape[1] // 4)
     return Session(10_000 + number, _identity(100 * number), eeg, power, tuple(made))
+
+
+def _unlabelled(rng: np.random.Generator, patient: Patient, begin_s: float, end_s: float) -> list[Episode]:
+    """What the patient does where nobody labels: the same as elsewhere, episode after episode."""
+    episodes = []
+    at = begin_s + rng.uniform(0, 30)
+    while at < end_s - 30:
+        stop = min(at + rng.uniform(50, 120), end_s)
+        name = str(rng.choice(CLASSES, p=np.asarray(patient.share_by_class)))
+        episodes.append(draw_episode(rng, patient, name, at, stop))
+        at = stop + rng.uniform(5, 40)
+    return episodes
 
 
 def _identity(number: int) -> int:

@@ -1,4 +1,4 @@
-"""Synthetic HMS as a data set of an experiment, made in memory: what the demo trains on. N rows."""
+"""Synthetic HMS as a data set of an experiment, made in memory. N rows."""
 
 from dataclasses import dataclass
 from pathlib import Path

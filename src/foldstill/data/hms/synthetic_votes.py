@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.hms.montage import CLASSES, EEG_SECONDS
+from foldstill.data.hms.montage import CLASSES, EEG_SECONDS, SPECTROGRAM_SECONDS
 from foldstill.data.hms.synthetic_eeg import Episode
 
 JUDGED_SECONDS = 10
 """Experts judge the middle of what they see."""
+
+CONTEXT = 0.5
+"""How much the ten minutes around count beside the middle, as an exponent: 0 not at all, 1 as a prior."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,26 @@ MANY = Regime(tuple(range(10, 29)), 14.0)
 def evidence(episodes: Sequence[Episode], background_uv: float, start_s: float) -> NDArray[np.float64]:
     """The share each class would get of endless experts, for the 50 s that begin at `start_s`; sums to one.
 
-    A pattern counts for as long as it is in the judged middle and as far as it stands out; its sharpness and laterality say
-    which of the four patterns it is; periodic discharges above 2.5 Hz are on the way to a seizure (ACNS 2021).
+    What is in the judged middle is weighed by what the ten minutes around it show, as evidence is by a prior: experts had the
+    spectrogram beside the EEG, and a doubtful ten seconds of a patient with discharges all the time are read as discharges.
     """
     middle = start_s + EEG_SECONDS / 2
-    begin, end = middle - JUDGED_SECONDS / 2, middle + JUDGED_SECONDS / 2
+    near, far = (_seen(episodes, background_uv, middle, s) for s in (JUDGED_SECONDS, SPECTROGRAM_SECONDS))
+    values = near * far**CONTEXT
+    normed: NDArray[np.float64] = values / values.sum()
+    return normed
+
+
+def _seen(episodes: Sequence[Episode], background_uv: float, middle_s: float, seconds: float) -> NDArray[np.float64]:
+    """The share of each class in `seconds` around a time; none is impossible.
+
+    A pattern counts for as long as it is there and as far as it stands out; its sharpness and laterality say which of the
+    four patterns it is; periodic discharges above 2.5 Hz are on the way to a seizure (ACNS 2021).
+    """
+    begin, end = middle_s - seconds / 2, middle_s + seconds / 2
     share = dict.fromkeys(CLASSES, 0.0)
     for episode in episodes:
-        overlap = max(0.0, min(end, episode.stop_s) - max(begin, episode.start_s)) / JUDGED_SECONDS
+        overlap = max(0.0, min(end, episode.stop_s) - max(begin, episode.start_s)) / seconds
         if episode.pattern == "none" or overlap == 0:
             continue
         visible = overlap * _step(2.5 * np.log(episode.amplitude_uv / (2 * background_uv)))
