@@ -1,13 +1,15 @@
 """The ready experiments are valid: every key, every view and every network they name exists."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from foldstill.base_models import EegMember, JoinedMember
 from foldstill.base_models.joined import resolve
+from foldstill.data.hms.source import HmsView
 from foldstill.data.sources import HmsData, SyntheticHmsData
-from foldstill.experiment import read_experiment
+from foldstill.experiment import demo_text, parse_experiment, read_experiment
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
 
@@ -81,24 +83,60 @@ def test_the_ready_search_can_begin() -> None:
     check_search(Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, Path(), "cpu"), base, base.tune)
 
 
-@pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 3), ("hms_ours", 8)])
+@pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4)])
 def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
     from foldstill.data.augment import HemisphereSwap
     from foldstill.data.hms.drawing import SIGNAL_NAMES
     from foldstill.data.hms.montage import CHAINS, PANELS
+    from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+
+    def channels(view: HmsView) -> list[str]:
+        """What each channel shows: a panel or chain by its name, a difference by its two electrodes."""
+        if isinstance(view, PanelStack):
+            return [f"{i} {channel}" for i, part in enumerate(view.of) for channel in channels(part)]
+        if isinstance(view, KaggleSpectrogram):
+            return list(PANELS)
+        return list(SIGNAL_NAMES) if view.kind == "raw_eeg" else list(CHAINS)
 
     def mirrored(channel: str) -> str:
+        part, _, channel = channel.rpartition(" ")
         if channel in PANELS:
-            return {"L": "R", "R": "L"}[channel[0]] + channel[1]
-        return channel.translate(str.maketrans("12345678", "21436587"))
+            other = {"L": "R", "R": "L"}[channel[0]] + channel[1]
+        else:
+            other = channel.translate(str.maketrans("12345678", "21436587"))
+        return f"{part} {other}".lstrip()
 
-    experiment = read_experiment(EXPERIMENTS[0].with_name(f"{name}.toml"))
-    channels = {"raw_eeg": SIGNAL_NAMES, "kaggle": PANELS, "kaggle_spectrogram": PANELS, "panels": (*PANELS, *CHAINS)}
+    text = demo_text() if name == "demo" else EXPERIMENTS[0].with_name(f"{name}.toml").read_text(encoding="utf-8")
+    experiment = parse_experiment(text, name)
+    views = {view.name: view for view in experiment.data.views}  # type: ignore[union-attr]
+    learners = [(m.views[0], m.recipe) for m in resolve(experiment.member) if not m.parts]
+    if experiment.student is not None:
+        learners.append((experiment.student.view, experiment.student.recipe))
     seen = 0
-    for member in (m for m in resolve(experiment.member) if not m.parts):
-        names = channels.get(*member.views, tuple(CHAINS))
-        for swap in (op for op in member.recipe.augment if isinstance(op, HemisphereSwap)):
+    for view, recipe in learners:
+        names = channels(views[view])
+        for swap in (op for op in recipe.augment if isinstance(op, HemisphereSwap)):
             assert [names[i] for i in swap.permutation] == [mirrored(n) for n in names]
             seen += 1
     assert seen == swaps
+
+
+@pytest.mark.slow
+def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
+    """Its own views, members, stages and combiners, with small networks, an epoch each and a dozen patients."""
+    from foldstill.data.hms.synthetic import write_synthetic_hms
+    from foldstill.pipeline import open_run, run_all
+
+    text = EXPERIMENTS[0].with_name("hms_ours.toml").read_text(encoding="utf-8")
+    text = re.sub(r'network = "\w+"', 'network = "test_efficientnet"', text).replace("pretrained = true", "")
+    text = re.sub(r"\bepochs = \d+", "epochs = 1", text).replace('"../../hms', '"hms')
+    text = text.replace("features = 256", "features = 16\nwidths = [4, 4, 8, 8, 16, 16]")
+    text = text.replace("n_folds = 5", "n_folds = 2\ntest_share = 0.3").replace("batch_size = 64", "batch_size = 4")
+    write_synthetic_hms(tmp_path / "hms", patients=13, recordings=5)
+    experiment = parse_experiment(text, "our own line")
+    assert isinstance(experiment.data, HmsData)
+    experiment.data.prepare(tmp_path)
+    comparison = run_all(open_run(experiment, text, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
+    assert {m.name for m in experiment.member} | {"average", "auto", "student"} <= {a.name for a in comparison.arms}
+    assert (tmp_path / "run" / "report.html").exists()

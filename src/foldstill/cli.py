@@ -54,13 +54,11 @@ def demo(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run everything on an embedded data set: nothing to download, a few minutes on two cores."""
-    from foldstill.experiment import demo_text, parse_experiment
-    from foldstill.pipeline import open_run, run_all
+    """Run everything on made-up EEG in the competition's format: nothing to download, a few minutes on two cores."""
+    from foldstill.pipeline import run_demo
 
     with bars(quiet=quiet) as report:
-        run = open_run(parse_experiment(demo_text(), "the demo"), demo_text(), Path(), out, jobs=jobs, report=report)
-        comparison = run_all(run)
+        comparison, run = run_demo(out, jobs=jobs, report=report)
     _show(comparison, run.dir)
 
 
@@ -76,7 +74,9 @@ def init(
     if path.exists():
         raise ExperimentError(f"{path} exists already: name another file, or remove it")
     write_text(path, demo_text())
-    console().print(f"{path} is written. Run it with: foldstill run {path}")
+    console().print(
+        f"{path} is written. Its first lines say where the data come from. Then: foldstill run {path}", markup=False
+    )
 
 
 @app.command()

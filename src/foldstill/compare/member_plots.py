@@ -109,6 +109,7 @@ def size_plot(comparison: Comparison) -> Figure | None:
                 color=colour(arm), va="center", fontsize=8.5,
             )  # fmt: skip
         axes.set(xlabel="members", ylabel="KL")
+        axes.locator_params(axis="x", integer=True)
         axes.legend(loc="upper right")
     rows = [(p.n, p.mean, p.low, p.high, p.best_first) for p in curve]
     return Figure(
@@ -147,6 +148,7 @@ def curves_plot(curves: Records) -> Figure | None:
                 axes.plot([r["epoch"] for r in held], [r["kl"] for r in held], color=COLOURS["blue"], linewidth=1.3)
             axes.set_title(short(member, 30))
             axes.set_xlabel("epoch")
+            axes.locator_params(axis="x", integer=True)
     table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
     return Figure(
         "curves",

@@ -2,23 +2,14 @@
 
 from foldstill.compare.comparison import Comparison
 from foldstill.pipeline.compare import compare_stage
+from foldstill.pipeline.demo import run_demo
 from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.export import export_stage
 from foldstill.pipeline.predict import predict_inputs
 from foldstill.pipeline.run import Report, Run, open_run, open_target, run_dir
 from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
+from foldstill.pipeline.stages import run_all
 from foldstill.pipeline.train import oof_stage, train_stage
-
-
-def run_all(run: Run) -> Comparison:
-    """All stages of an experiment, finished ones kept."""
-    train_stage(run)
-    oof_stage(run)
-    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
-    if run.experiment.student is not None:
-        distill_stage(run)
-    return compare_stage(run.dir)
-
 
 __all__ = [
     "Comparison",
@@ -36,6 +27,7 @@ __all__ = [
     "open_target",
     "predict_inputs",
     "run_all",
+    "run_demo",
     "run_dir",
     "stack_stage",
     "train_stage",
