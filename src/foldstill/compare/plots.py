@@ -65,6 +65,10 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
             linewidth=2,
             solid_capstyle="round",
         )
+        for end, cut, mark in ((-edge, interval.low < -edge, "<"), (edge, interval.high > edge, ">")):
+            if cut:
+                # An interval that goes on beyond the picture says so.
+                axes.plot(end, y, mark, markersize=6, color=shade, clip_on=False)
         filled = interval.significant and (not corrected or (arm.holm_p or 0.0) < 1 - interval.level)
         axes.plot(
             interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
