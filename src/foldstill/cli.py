@@ -50,7 +50,9 @@ def _working(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="The folder of the run; half a gigabyte of made-up EEG goes there.")] = Path(
+        "runs/demo"
+    ),
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
