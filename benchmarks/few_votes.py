@@ -1,6 +1,6 @@
 """What a teacher is worth to a small student, by votes a row: CIFAR-10H thinned to few votes, scored against all of them.
 
-    python benchmarks/few_votes.py FOLDER [--votes 3 10 1 0] [--data cifar10h.npz] [--ablations]
+    python benchmarks/few_votes.py FOLDER [--votes 3 10 1 0] [--data cifar10h.npz]
 
 Runs `experiments/cifar10h_few_votes.toml` once a number of votes (0: all) in FOLDER, members included, on locked
 pictures and three seeds; finished parts are kept. Every ensemble is trained on the thinned votes too, as it would be.
@@ -9,13 +9,11 @@ pictures and three seeds; finished parts are kept. Every ensemble is trained on 
 import argparse
 from pathlib import Path
 
-from foldstill.compare.table import students_table
 from foldstill.experiment import parse_experiment
 from foldstill.pipeline import open_run, run_all
 from foldstill.terminal import console
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_few_votes.toml"
-FIRST_ABLATION = "# What the student learns from"
 
 
 def main() -> None:
@@ -23,17 +21,14 @@ def main() -> None:
     wanted.add_argument("folder", type=Path)
     wanted.add_argument("--votes", type=int, nargs="+", default=[3, 10, 1, 0], help="votes a row; 0 for all")
     wanted.add_argument("--data", help="the .npz, when it is not where the experiment looks")
-    wanted.add_argument("--ablations", action="store_true", help="with 3 votes, the ablations as well")
     given = wanted.parse_args()
     text = EXPERIMENT.read_text(encoding="utf-8")
     if given.data:
         at = text.index('path = "') + len('path = "')
         text = text[:at] + str(Path(given.data).resolve()) + text[text.index('"', at) :]
-    base = text[: text.index(FIRST_ABLATION)]
     screen = console()
     for votes in given.votes:
-        own = text if given.ablations and votes == 3 else base
-        own = own.replace("thin_votes = 3\n", f"thin_votes = {votes}\n" if votes else "")
+        own = text.replace("thin_votes = 3\n", f"thin_votes = {votes}\n" if votes else "")
         run = open_run(
             parse_experiment(own, EXPERIMENT.name), own, EXPERIMENT.parent, given.folder / str(votes or "all")
         )
@@ -51,8 +46,6 @@ def main() -> None:
             markup=False,
             soft_wrap=True,
         )
-        if (table := students_table(comparison)) is not None:
-            screen.print(table)
 
 
 if __name__ == "__main__":
