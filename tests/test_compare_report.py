@@ -187,3 +187,25 @@ def test_the_terminal_table_fits_100_columns_and_marks_sure_differences(comparis
     assert "…" not in hopeless
     [average] = [line for line in lines if line.startswith("average")]
     assert "baseline" in average
+
+
+def test_every_cell_of_the_students_table_stands_under_its_heading(tmp_path):
+    rng = np.random.default_rng(5)
+    labels = Labels.from_votes(rng.multinomial(9, [0.5, 0.3, 0.2], 60))
+    first, second, third, fourth = (rng.dirichlet(np.ones(3), 60) for _ in range(4))
+    arms = [
+        Arm("average", "average", first),
+        Arm("student", "student", second, further_seeds=(third,), teacher="average"),
+        Arm("student without teacher", "student_without_teacher", third, further_seeds=(fourth,)),
+    ]
+    compared = compare(arms, labels, resamples=50)
+    write_report(compared, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    table = page[page.index('<h2 id="students">') :]
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", table[: table.index("</thead>")])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table[table.index("<tbody>") : table.index("</tbody>")])
+    row = dict(zip(heads, cells, strict=True))
+    assert row["student"] == "student"
+    assert row["seeds better"] == compared.seeds_improved("student")
+    assert row["KL from teacher"] == f"{compared['student'].fidelity.kl:.4f}"
+    assert row["same class"].endswith("%")
