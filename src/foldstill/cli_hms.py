@@ -57,7 +57,7 @@ def prepare(
         screen.print(problems_table(prepared))
     screen.print(
         f"{prepared.n_rows - lost} of {prepared.n_rows} samples in {prepared.cache.folder}, views "
-        f"{', '.join(prepared.cache.finished())}; {problems} problems of files"
+        f"{', '.join(prepared.cache.finished())}; problems of files: {problems}"
         + (f", all in {prepared.cache.problems_file}" if problems else ""),
         markup=False,
     )
