@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foldstill.base_models.specs import TimmMember
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import OnnxStudent, Student, StudentSettings
 from harness import floor, side_by_side
@@ -22,7 +21,7 @@ CLASSES = tuple("abcdef")
 
 def build(network: str) -> Student:
     torch.manual_seed(0)
-    spec = TimmMember(name=network, network=StudentSettings(network=network).timm_name)
+    spec = StudentSettings(network=network).member()
     body = spec.build([SHAPE], len(CLASSES)).eval()
     body.input.mean.fill_(127.0)
     body.input.std.fill_(60.0)
