@@ -3,7 +3,7 @@
     python benchmarks/few_votes.py FOLDER [--votes 3 10 1 0] [--data cifar10h.npz]
 
 Runs `experiments/cifar10h_few_votes.toml` once a number of votes (0: all) in FOLDER, members included, on locked
-pictures and three seeds; finished parts are kept. Every ensemble is trained on the thinned votes too, as it would be.
+pictures and three seeds, about 35 CPU-minutes each; finished parts are kept. Every ensemble is trained on the thinned votes too, as it would be.
 """
 
 import argparse
