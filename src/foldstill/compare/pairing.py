@@ -182,7 +182,6 @@ def _alone(arm: Arm, labels: Labels, weight: Floats, strata: Sequence[Stratum]) 
     everywhere = np.ones(len(labels), bool)
     class_kl = [np.average(row_class_kl(target=target, proba=proba), axis=0, weights=weight) for proba in by_seed]
     seeds = len(by_seed)
-    kl_S = np.average(_kl_SN(arm, target), axis=1, weights=weight) if seeds > 1 else np.empty(0)
     return ArmScore(
         name=arm.name,
         kind=arm.kind,
@@ -195,7 +194,7 @@ def _alone(arm: Arm, labels: Labels, weight: Floats, strata: Sequence[Stratum]) 
         reliability=top_reliability(
             target=np.tile(target, (seeds, 1)), proba=np.concatenate(by_seed), weight=np.tile(weight, seeds)
         ),
-        kl_by_seed=tuple(kl_S.tolist()),
+        kl_by_seed=tuple(float(kl_C.sum()) for kl_C in class_kl) if seeds > 1 else (),
         cost=arm.cost,
         note=arm.note,
         chosen=arm.chosen,
