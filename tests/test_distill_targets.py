@@ -12,9 +12,9 @@ from foldstill.distill.mixes import (
     mix_votes,
 )
 from foldstill.distill.targets import SoftTargets, average_teacher, class_permuted, explain_mix, mixed_targets
-from foldstill.distill.temperatures import fit_temperature, member_temperatures, tempered
 from foldstill.errors import DataError, DistillError
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.oof.temperatures import fit_temperature, member_temperatures, tempered
 
 
 def teacher_and_votes(rng, n=400, c=4, precision=5.0, total=6):

@@ -1,6 +1,7 @@
 """The whole path on the smallest data that has all its parts."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,28 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     # Fewer votes are other labels, so what was made from others is refused.
     with pytest.raises(FoldstillError, match="made from other inputs: labels"):
         run_all(opened(tmp_path / "run", text.replace("thin_votes = 2", "thin_votes = 1")))
+
+
+def test_a_teacher_is_fitted_to_members_that_were_calibrated_without_the_rows_it_teaches(
+    smoke: tuple[Path, Comparison],
+) -> None:
+    from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
+    from foldstill.stacking import crossfit, fit
+    from foldstill.stacking.recalibrate import Recalibrated
+    from foldstill.stacking.tempered import Tempered
+
+    run, table = open_target(smoke[0]), read_table(smoke[0] / "oof.parquet")
+    taught = run.experiment.student
+    assert taught is not None
+    assert taught.calibrate_members
+    as_fitted = replace(taught, calibrate_members=False)
+    calibrated = Tempered(of=Recalibrated())
+    for settings, combiner in ((taught, calibrated), (as_fitted, Recalibrated())):
+        held = held_out_teacher(run, settings, table)
+        np.testing.assert_allclose(held.proba_NC, crossfit(combiner, table).proba_NC, atol=1e-6)
+        wanted = fit(combiner, table).apply(table.scores)
+        np.testing.assert_allclose(fitted_teacher(run, settings, table).apply(table.scores), wanted, atol=1e-9)
+    assert run.dir.teacher("recalibrated", calibrated=True).is_dir()
 
 
 def test_a_student_learns_from_rows_nobody_voted_on(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from foldstill.pipeline.cross_validation import _targets
 from foldstill.pipeline.teachers import teacher_without
 from foldstill.stacking import crossfit
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.tempered import Tempered
 
 TEXT = """
 name = "validated"
@@ -105,8 +106,11 @@ def test_what_a_student_is_taught_knows_nothing_of_the_fold_it_is_scored_on(
     target, weight = _targets(run, settings, 1)
     table = collect_without(run.dir.members, run.experiment.member, run.dataset.labels, run.plan, 1)
     assert table.labels.ids.tolist() == run.dataset.labels.ids[rows].tolist()
-    soft = teacher_without(run, "recalibrated", table, 1)
-    np.testing.assert_allclose(soft.proba_NC, crossfit(Recalibrated(), table).proba_NC, atol=1e-6)
+    soft = teacher_without(run, settings, table, 1)
+    calibrated = Tempered(of=Recalibrated())
+    np.testing.assert_allclose(soft.proba_NC, crossfit(calibrated, table).proba_NC, atol=1e-6)
+    raw = teacher_without(run, replace(settings, calibrate_members=False), table, 1)
+    np.testing.assert_allclose(raw.proba_NC, crossfit(Recalibrated(), table).proba_NC, atol=1e-6)
     np.testing.assert_array_equal(target, mixed_targets(soft, table.labels, settings.mix)[0])
     # The scored fold's votes reach models of the ordinary table, and no target of the pairs.
     votes = run.dataset.labels.votes_NC.copy()

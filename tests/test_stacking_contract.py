@@ -25,6 +25,7 @@ from foldstill.stacking.mlp import MLP
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
+from foldstill.stacking.tempered import Tempered
 
 TREES = LightGBM(rounds=4, folds=3, rows_per_leaf=10)
 NET = MLP(epochs=3, bags=2, folds=3, batch=64, hidden=(8,))
@@ -57,6 +58,8 @@ COMBINERS: tuple[Combiner, ...] = (
     Auto(folds=3, ladder=(Recalibrated(), Convex(tied=True), LogPool(), TREES)),
     SLOWEST,
     replace(SLOWEST, name="super_average", mode="average", keep=2),
+    Tempered(),
+    Tempered(name="tempered_pool", of=LogPool(tied=True)),
 )
 ANY = pytest.mark.parametrize("combiner", COMBINERS, ids=lambda c: c.name)
 

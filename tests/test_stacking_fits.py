@@ -11,6 +11,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.oof.temperatures import tempered
 from foldstill.stacking import convex, crossfit, fit
 from foldstill.stacking.averages import Average, Trimmed, geometric_mean, mean, median, trimmed_mean
 from foldstill.stacking.convex import Convex, simplex_minimum
@@ -24,6 +25,7 @@ from foldstill.stacking.mlp import MLP, ce_plus_kl, report_mlp
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
+from foldstill.stacking.tempered import Tempered
 from foldstill.stacking.voted import Voted, columns_of, voted
 from test_stacking_contract import a_table
 
@@ -319,3 +321,20 @@ def test_super_finds_the_mixture_and_says_so() -> None:
 def test_settings_that_make_no_sense_are_refused(make: object) -> None:
     with pytest.raises(StackError):
         make()  # type: ignore[operator]
+
+
+def test_members_at_their_own_temperatures_are_averaged_as_they_should_have_been() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.ones(4), 2000)
+    votes = np.stack([rng.multinomial(5, row) for row in truth])
+    labels = Labels.from_votes(votes)
+    sure = tempered(truth, 1 / 3.0)
+    scores = ScoreTable(labels.ids, ("sure", "right"), labels.classes, np.stack([sure, truth], 1).astype(np.float32))
+    table = OOFTable(scores, labels, (np.arange(2000) % 5).astype(np.int16))
+    fitted = fit(Tempered(), table)
+    assert fitted.combination.temperature_M == pytest.approx([3.0, 1.0], rel=0.15)
+    raw, calm = (np.abs(one.apply(scores) - truth).mean() for one in (fit(Average(), table), fitted))
+    assert calm < 0.2 * raw
+    assert fit(Tempered(of=Convex()), table).weight_M is not None
+    with pytest.raises(StackError, match="fitted to 2 members"):
+        fitted.combination(scores.proba_NMC[:, :1])

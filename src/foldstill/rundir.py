@@ -46,9 +46,10 @@ class RunDir:
     def combiner(self, name: str) -> Path:
         return self.stacking / name
 
-    def combiner_without(self, name: str, fold: int) -> Path:
-        """What a combiner says of the other rows where models and fits never saw the fold."""
-        return self.combiner(name) / f"without-fold-{fold}"
+    def teacher(self, name: str, *, calibrated: bool, without: int | None = None) -> Path:
+        """What a combiner says to students: of members calibrated first or as they are, knowing nothing of a fold or of none."""
+        place = self.combiner(name) / "calibrated-members" if calibrated else self.combiner(name)
+        return place if without is None else place / f"without-fold-{without}"
 
     def weights(self, name: str) -> Path:
         """Member weights of a combination with their bootstrap intervals."""

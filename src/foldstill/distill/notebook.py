@@ -16,9 +16,9 @@ from foldstill.data.simplex import check_rows
 from foldstill.distill.mixes import mix_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import Student
-from foldstill.distill.temperatures import fit_temperature, tempered
 from foldstill.distill.training import OnEpoch, train
 from foldstill.errors import DistillError
+from foldstill.oof.temperatures import fit_temperature, tempered
 
 if TYPE_CHECKING:
     from torch import nn

@@ -65,6 +65,11 @@ class StudentSettings:
     """How it is trained. Its loss and row_weight are those of members; the student's are below."""
     teacher: str = "auto"
     """The combination whose held-out predictions teach it."""
+    calibrate_members: bool = True
+    """Bring each member to its own temperature, fitted to held-out votes, before the combination is fitted to teach.
+
+    Arms of a comparison stay as they were fitted; only what the student is taught changes.
+    """
     mix: Mix = field(default_factory=DirichletMix)
     """How teacher and votes become one target."""
     row_weight: TargetWeight = "effective"

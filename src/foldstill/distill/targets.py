@@ -21,9 +21,9 @@ from foldstill.distill.mixes import (
     fit_pseudo_votes,
     mix_votes,
 )
-from foldstill.distill.temperatures import member_temperatures, tempered
 from foldstill.errors import DistillError
 from foldstill.oof.table import OOFTable
+from foldstill.oof.temperatures import member_temperatures, tempered
 
 Ablation = Literal["none", "in_sample", "class_permuted"]
 

@@ -21,10 +21,10 @@ from foldstill.data.folds import FoldPlan
 from foldstill.data.simplex import clip_rows
 from foldstill.distill.mixes import DirichletMix, FixedMix, Mix, VotesOnly, fit_pseudo_votes
 from foldstill.distill.targets import SoftTargets
-from foldstill.distill.temperatures import member_temperatures, tempered
 from foldstill.errors import DistillError
 from foldstill.files import digest, file_digest
 from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.oof.temperatures import member_temperatures, tempered
 
 if TYPE_CHECKING:
     from torch import Tensor

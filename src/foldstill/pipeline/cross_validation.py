@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldstill.base_models.collected import collect_without
 from foldstill.distill import StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
-from foldstill.oof.store import write_scores
+from foldstill.oof.store import read_table, write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.lessons import Lesson, learned, student_folder
 from foldstill.pipeline.run import Report, Run
@@ -65,10 +65,10 @@ def _targets(run: Run, settings: StudentSettings, fold: int) -> Targets:
         return mixed_targets(None, labels.take(rows), settings.mix, weight=settings.row_weight)
     if settings.cross_validate == "pairs":
         table = collect_without(run.dir.members, run.experiment.member, labels, run.plan, fold)
-        soft = teacher_without(run, settings.teacher, table, fold)
+        soft = teacher_without(run, settings, table, fold)
         return mixed_targets(soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation)
     target_NC, weight_N = mixed_targets(
-        held_out_teacher(run, settings),
+        held_out_teacher(run, settings, read_table(run.dir.oof)),
         labels.take(run.plan.oof_rows),
         settings.mix,
         weight=settings.row_weight,

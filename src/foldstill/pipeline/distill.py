@@ -20,11 +20,9 @@ from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.lessons import Lesson, learned, student_folder
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.teachers import held_out_teacher
+from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
-from foldstill.rundir import combination_folder
-from foldstill.stacking import load
 
 
 def distill_stage(run: Run) -> None:
@@ -76,9 +74,9 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     if settings.uncertainty:
         require_spread(table.proba_NMC)
     place = student_folder(run, settings)
-    soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings)
+    soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings, table)
     if soft is not None and unlabelled is not None:
-        soft = unlabelled.taught_by(load(combination_folder(run.dir.root / settings.teacher)), soft)
+        soft = unlabelled.taught_by(fitted_teacher(run, settings, table), soft)
     teachers = None
     if settings.views != "identity":
         assert soft is not None, "settings refuse views of a teacher that has no part in the mix"

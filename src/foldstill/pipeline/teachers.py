@@ -1,6 +1,7 @@
 """What a combination says of rows that a student learns from, by models that never saw them. N rows, C classes."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from foldstill.base_models.joined import resolve
 from foldstill.distill import SoftTargets, StudentSettings
@@ -9,14 +10,16 @@ from foldstill.manifest import Stage
 from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.stack import table_digest
+from foldstill.pipeline.stack import one_arm, table_digest
 from foldstill.rundir import combination_folder
-from foldstill.stacking import crossfit_all, load
+from foldstill.stacking import Combiner, Fitted, crossfit_all, fit, load
+from foldstill.stacking.tempered import Tempered
+
+SCORES = "oof.parquet"
 
 
-def held_out_teacher(run: Run, settings: StudentSettings) -> SoftTargets:
+def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> SoftTargets:
     """The teacher's held-out scores; for the ablation those of models that saw the rows."""
-    place = combination_folder(run.dir.root / settings.teacher)
     if settings.ablation == "in_sample":
         from foldstill.base_models.members import predict_members
 
@@ -26,25 +29,52 @@ def held_out_teacher(run: Run, settings: StudentSettings) -> SoftTargets:
         seen = predict_members(
             run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
         )
-        return SoftTargets(labels.ids, load(place).apply(seen), settings.teacher, False, labels.classes)
-    scores = read_scores(place / "oof.parquet")
-    assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
-    return SoftTargets(scores.ids, scores.proba_NMC[:, 0], settings.teacher, True, scores.classes)
+        proba_NC = fitted_teacher(run, settings, table).apply(seen)
+        return SoftTargets(labels.ids, proba_NC, settings.teacher, False, labels.classes)
+    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner)
+    return _read(place) if teaches == fitted.combiner else _cross_fitted(run, teaches, table, place)
 
 
-def teacher_without(run: Run, teacher: str, table: OOFTable, fold: int) -> SoftTargets:
-    """The same combination cross-fitted over a table that knows nothing of `fold`; kept beside the combination."""
+def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> Fitted:
+    """The teacher fitted to every row of the table, for scores of fold models that all saw, or never saw, a row."""
+    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    return fitted if teaches == fitted.combiner else fit(teaches, table)
+
+
+def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: int) -> SoftTargets:
+    """The teacher cross-fitted over a table that knows nothing of `fold`; kept beside the combination."""
+    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner, without=fold)
+    return _cross_fitted(run, teaches, table, place)
+
+
+def _stacked(run: Run, settings: StudentSettings) -> Fitted:
+    return load(combination_folder(run.dir.root / settings.teacher))
+
+
+def _teaching(run: Run, settings: StudentSettings) -> Combiner:
+    """The combination's settings, of calibrated members where the student asks for that."""
+    combiner = _stacked(run, settings).combiner
+    if not settings.calibrate_members or isinstance(combiner, Tempered):
+        return combiner
+    return Tempered(name=combiner.name, of=combiner)  # type: ignore[arg-type]  # the union holds every other kind
+
+
+def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) -> SoftTargets:
     from joblib import cpu_count
 
-    combiner = load(combination_folder(run.dir.root / teacher)).combiner
-    place = run.dir.combiner_without(combiner.name, fold)
     settings = digest(type(combiner).__name__, asdict(combiner))  # type: ignore[call-overload]
-    stage, path = Stage(place, {"table": table_digest(table), "settings": settings}), place / "oof.parquet"
+    stage = Stage(place, {"table": table_digest(table), "settings": settings})
     if not stage.finished(force=run.force):
         [cross] = crossfit_all([combiner], table, jobs=run.jobs or cpu_count())
-        proba_NMC = cross.proba_NC[:, None].astype("float32")
-        write_scores(ScoreTable(table.labels.ids, (combiner.name,), table.classes, proba_NMC), path)
+        write_scores(one_arm(table.scores, combiner.name, cross.proba_NC), place / SCORES)
         stage.finish()
-    scores = read_scores(path)
+    return _read(place)
+
+
+def _read(place: Path) -> SoftTargets:
+    scores = read_scores(place / SCORES)
     assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
-    return SoftTargets(scores.ids, scores.proba_NMC[:, 0], combiner.name, True, scores.classes)
+    [teacher] = scores.members
+    return SoftTargets(scores.ids, scores.proba_NMC[:, 0], teacher, True, scores.classes)

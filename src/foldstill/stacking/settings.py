@@ -14,6 +14,7 @@ from foldstill.stacking.mlp import MLP
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
+from foldstill.stacking.tempered import Tempered
 
 CombinerSettings = (
     Average
@@ -32,6 +33,7 @@ CombinerSettings = (
     | LightGBM
     | Super
     | Auto
+    | Tempered
 )
 """One of these, told apart by `kind`."""
 
