@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, Labels, kl_divergence
     from foldstill.distill import StudentSettings
+    from foldstill.distill.sizes import student_sizes
     from foldstill.errors import FoldstillError
     from foldstill.oof import audit, import_scores, oof_table, read_table, write_table
     from foldstill.pipeline.notebook import stack, train
@@ -39,6 +40,7 @@ _HOME = {
     "oof_table": "foldstill.oof",
     "read_table": "foldstill.oof",
     "stack": "foldstill.pipeline.notebook",
+    "student_sizes": "foldstill.distill.sizes",
     "train": "foldstill.pipeline.notebook",
     "write_report": "foldstill.compare.report",
     "write_table": "foldstill.oof",
@@ -60,6 +62,7 @@ __all__ = [
     "oof_table",
     "read_table",
     "stack",
+    "student_sizes",
     "train",
     "write_report",
     "write_table",

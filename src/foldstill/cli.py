@@ -94,6 +94,7 @@ def run(
     from foldstill.pipeline import run_all
 
     with _working(target, out, jobs, device, force, quiet) as opened:
+        _announce(opened)
         comparison = run_all(opened)
     _show(comparison, opened.dir)
 
@@ -141,6 +142,14 @@ def stack(
 
 
 @app.command()
+def sizes(target: Target) -> None:
+    """List the named sizes of students and the experiment's own: parameters and MACs on its data, before any training."""
+    from foldstill.pipeline import list_sizes
+
+    console().print(list_sizes(target).table())
+
+
+@app.command()
 def distill(
     target: Target,
     out: Out = None,
@@ -153,6 +162,7 @@ def distill(
     from foldstill.pipeline import distill_stage
 
     with _working(target, out, jobs, device, force, quiet) as opened:
+        _announce(opened)
         distill_stage(opened)
     console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {target}")
 
@@ -260,6 +270,15 @@ def doctor() -> None:
 
 app.command()(prepare)
 app.command()(synth_hms)
+
+
+def _announce(opened: "Run") -> None:
+    """What the students cost, before anything is trained."""
+    from foldstill.pipeline import chosen_sizes
+
+    if (sizes := chosen_sizes(opened)) is not None:
+        for name in sizes.students:
+            console().print(sizes.line(name), markup=False)
 
 
 def _show(comparison: "Comparison", folder: "RunDir") -> None:

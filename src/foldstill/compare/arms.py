@@ -29,11 +29,29 @@ class Cost:
     batch: int | None = None
     bytes: int | None = None
     """Size of the weights on disk."""
+    activation_bytes: int | None = None
+    """Most memory that what is computed for one row takes at one time, weights not counted."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and not (np.isfinite(value) and value >= 0):
                 raise CompareError(f"cost {name} must be a number of 0 or more, or None when not measured, got {value}")
+
+
+def with_unit(value: float | None) -> str:
+    """A large count as a person reads it: 28.0 M; a dash where it was not measured."""
+    if value is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def percent_of(own: float, whole: float) -> str:
+    """A share as a person reads it: 6.4 %, 0.052 %, 118 %."""
+    share = 100 * own / whole
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
 @dataclass(frozen=True)

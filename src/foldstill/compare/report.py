@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.compare import member_plots, plots
+from foldstill.compare.arms import with_unit
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import Figure
 from foldstill.compare.member_plots import Records
@@ -52,7 +53,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"number": _number, "signed": _signed, "percent": _percent, "count": _count, "p": _p_value}
+    pages.filters |= {"number": _number, "signed": _signed, "percent": _percent, "count": with_unit, "p": _p_value}
     sections: list[tuple[str, str, list[Figure | None]]] = [
         ("strata", "By stratum", [plots.strata_plot(comparison)]),
         ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
@@ -124,16 +125,6 @@ def _signed(value: float | None, digits: int = 4) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
-
-
-def _count(value: float | None) -> str:
-    """Large counts with a unit: 28.0 M."""
-    if value is None:
-        return "–"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
 
 
 def _p_value(value: float | None) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from foldstill.compare.arms import percent_of
 from foldstill.compare.bootstrap import Interval
 from foldstill.compare.comparison import ArmScore
 
@@ -111,7 +112,7 @@ def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
     for what, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
         own, all_of_it = getattr(student.cost, what, None), getattr(whole, what, None)
         if own is not None and all_of_it:
-            return f" at {100 * own / all_of_it:.2g} % of its {name}"
+            return f" at {percent_of(own, all_of_it)} of its {name}"
     return ""
 
 

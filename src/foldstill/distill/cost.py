@@ -1,8 +1,8 @@
-"""What a prediction costs: parameters, multiply-accumulates, bytes, and latency with the machine it was measured on."""
+"""What a prediction costs: parameters, multiply-accumulates, memory, and latency with the machine it was measured on."""
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +56,43 @@ def count_macs(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> 
     return int(counter.get_total_flops()) // 2
 
 
+def count_activations(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> int:
+    """Most bytes that the row and what is computed from it take at one time in eager mode, weights not counted.
+
+    Every tensor that an operation makes counts from then until it is freed; what a kernel takes for itself does not.
+    """
+    import torch
+
+    from foldstill.distill.live_memory import LiveMemory
+
+    was = network.training
+    network.eval()
+    weights = [*network.parameters(), *network.buffers()]
+    views = example if isinstance(example, tuple) else (example,)
+    with torch.no_grad(), LiveMemory(weights) as memory:
+        for view in views:
+            memory.count(view)
+        network(example)
+    network.train(was)
+    peak: int = memory.peak
+    return peak
+
+
+def count_cost(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> Cost:
+    """All of a network's cost that needs no clock; `example` is one row (1, ...), or one a view."""
+    views = example if isinstance(example, tuple) else (example,)
+    if any(view.shape[0] != 1 for view in views):
+        raise DistillError(
+            f"cost is of one row: give an example of shape (1, ...), got {[tuple(view.shape) for view in views]}"
+        )
+    return Cost(
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=count_macs(network, example),
+        bytes=sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()]),
+        activation_bytes=count_activations(network, example),
+    )
+
+
 def measure_cost(
     network: "nn.Module",
     example: "Tensor | tuple[Tensor, ...]",
@@ -70,15 +107,11 @@ def measure_cost(
     """
     import torch
 
-    views = example if isinstance(example, tuple) else (example,)
-    if any(view.shape[0] != 1 for view in views):
-        raise DistillError(
-            f"cost is of one row: give an example of shape (1, ...), got {[tuple(view.shape) for view in views]}"
-        )
-    tensors = [*network.parameters(), *network.buffers()]
-    away = {str(t.device) for t in tensors} - {"cpu"}
+    counted = count_cost(network, example)
+    away = {str(t.device) for t in [*network.parameters(), *network.buffers()]} - {"cpu"}
     if away:
         raise DistillError(f"latency is measured on the CPU, the network lies on {sorted(away)}: move a copy there")
+    views = example if isinstance(example, tuple) else (example,)
     rows = tuple(view.expand(batch, *view.shape[1:]).contiguous() for view in views)
     many = rows if isinstance(example, tuple) else rows[0]
     was, before = network.training, torch.get_num_threads()
@@ -93,18 +126,11 @@ def measure_cost(
     finally:
         torch.set_num_threads(before)
         network.train(was)
-    return Cost(
-        parameters=sum(p.numel() for p in network.parameters()),
-        macs=count_macs(network, example),
-        latency_1_ms=one.p50_ms,
-        latency_batch_ms=whole.p50_ms,
-        batch=batch,
-        bytes=sum(t.numel() * t.element_size() for t in tensors),
-    )
+    return replace(counted, latency_1_ms=one.p50_ms, latency_batch_ms=whole.p50_ms, batch=batch)
 
 
 def total_cost(costs: Iterable[Cost]) -> Cost:
-    """The cost of running all of these on every row, as an ensemble does; None where one was not measured."""
+    """The cost of running all of these on every row, one after the other; None where one was not measured."""
     parts = list(costs)
     batches = {c.batch for c in parts}
 
@@ -120,4 +146,5 @@ def total_cost(costs: Iterable[Cost]) -> Cost:
         latency_batch_ms=total("latency_batch_ms") if same_batch else None,
         batch=batches.pop() if same_batch else None,
         bytes=total("bytes"),
+        activation_bytes=None if total("activation_bytes") is None else max(c.activation_bytes or 0 for c in parts),
     )

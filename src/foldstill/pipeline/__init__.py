@@ -7,6 +7,7 @@ from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.export import export_stage
 from foldstill.pipeline.predict import predict_inputs
 from foldstill.pipeline.run import Report, Run, open_run, open_target, run_dir
+from foldstill.pipeline.sizes import chosen_sizes, list_sizes
 from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
 from foldstill.pipeline.stages import run_all
 from foldstill.pipeline.train import oof_stage, train_stage
@@ -18,9 +19,11 @@ __all__ = [
     "Stacking",
     "apply_combination",
     "audit_table",
+    "chosen_sizes",
     "compare_stage",
     "distill_stage",
     "export_stage",
+    "list_sizes",
     "oof_stage",
     "open_run",
     "open_stacking",

@@ -94,17 +94,20 @@ def open_target(
     report: Report = silent,
 ) -> Run:
     """The run of an experiment file, or the run that lives in a folder."""
-    if target.is_dir():
-        folder = RunDir(target)
-        if not folder.experiment.exists():
-            raise ExperimentError(f"{target} holds no experiment.toml: give the folder of a run, or an experiment file")
-        text = folder.experiment.read_text(encoding="utf-8")
-        root = Path(read_json(folder.provenance)["root"])
-        experiment = parse_experiment(text, str(folder.experiment))
-        return open_run(experiment, text, root, target, jobs=jobs, device=device, force=force, report=report)
-    experiment = read_experiment(target)
-    text = target.read_text(encoding="utf-8")
-    return open_run(experiment, text, target.parent, out, jobs=jobs, device=device, force=force, report=report)
+    experiment, text, root = read_target(target)
+    out = target if target.is_dir() else out
+    return open_run(experiment, text, root, out, jobs=jobs, device=device, force=force, report=report)
+
+
+def read_target(target: Path) -> tuple[Experiment, str, Path]:
+    """The experiment of a file or of a run's folder, its text, and where its relative paths start; nothing is written."""
+    if not target.is_dir():
+        return read_experiment(target), target.read_text(encoding="utf-8"), target.parent
+    folder = RunDir(target)
+    if not folder.experiment.exists():
+        raise ExperimentError(f"{target} holds no experiment.toml: give the folder of a run, or an experiment file")
+    text = folder.experiment.read_text(encoding="utf-8")
+    return parse_experiment(text, str(folder.experiment)), text, Path(read_json(folder.provenance)["root"])
 
 
 def run_dir(target: Path, out: Path | None = None) -> RunDir:

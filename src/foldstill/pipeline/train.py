@@ -75,17 +75,13 @@ def _bar_a_member(report: Report, n_models: int, *, pairs: bool = False) -> "Cal
 
 def _measure_costs(run: Run) -> None:
     """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
-    import torch
-
-    from foldstill.base_models.inputs import DeviceInputs, together
     from foldstill.base_models.joined import resolve
     from foldstill.distill.cost import measure_cost
+    from foldstill.distill.sizes import untrained
 
     for member in resolve(run.experiment.member):
         path = run.dir.member_cost(member.name)
         if path.exists() and not run.force:
             continue
-        arrays = [run.dataset.view(view)[:1] for view in member.views]
-        network = member.without_download().build([a.shape[1:] for a in arrays], len(run.dataset.labels.classes))
-        (row,) = together([DeviceInputs(a) for a in arrays]).batches([torch.zeros(1, dtype=torch.int64)])
-        write_json(path, asdict(measure_cost(network, row)))
+        views = [run.dataset.view(view) for view in member.views]
+        write_json(path, asdict(measure_cost(*untrained(member, views, len(run.dataset.labels.classes)))))
