@@ -15,7 +15,7 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average
-from foldstill.stacking.combiner import Combination, Combiner, Proba, State, array, nested, text, within
+from foldstill.stacking.combiner import Combination, Combiner, Proba, State, array, nested, text, weight_of, within
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.gradient_boosting import LightGBM
@@ -50,8 +50,7 @@ class Chosen:
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
         """The member weights of the chosen rung, where it has them."""
-        weight: NDArray[np.float64] | None = getattr(self.combination, "weight_M", None)
-        return weight
+        return weight_of(self.combination)
 
     def state(self) -> State:
         return {

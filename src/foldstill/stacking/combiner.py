@@ -75,13 +75,12 @@ class Fitted:
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
         """The share of each member where the combination has one (it sums to one for convex weights), else None."""
-        weight: NDArray[np.float64] | None = getattr(self.combination, "weight_M", None)
-        return weight
+        return weight_of(self.combination)
 
     @property
     def explanation(self) -> str:
         """One sentence on what was chosen and why; empty for combiners that choose nothing."""
-        return str(getattr(self.combination, "explanation", ""))
+        return explanation_of(self.combination)
 
     def apply(self, scores: ScoreTable | FoldScores, *, pooled: bool = False) -> Proba:
         """One distribution a row, (N, C). Members are found by name, so their order and further members do not matter.
@@ -117,6 +116,17 @@ def fit(combiner: Combiner, table: OOFTable) -> Fitted:
     """`combiner` fitted to the whole table, ready to be applied to other rows or saved."""
     marks = digest(table.labels.digest, list(table.members), table.proba_NMC)
     return Fitted(combiner, combiner.fit(table), table.members, table.classes, marks)
+
+
+def weight_of(combination: Combination) -> NDArray[np.float64] | None:
+    """The share of each member, where the combination has one."""
+    weight: NDArray[np.float64] | None = getattr(combination, "weight_M", None)
+    return weight
+
+
+def explanation_of(combination: Combination) -> str:
+    """Why the combination was chosen, where it chooses, else empty."""
+    return str(getattr(combination, "explanation", ""))
 
 
 def require_members(proba_NMC: Float, n_members: int) -> None:

@@ -15,7 +15,7 @@ from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, log_proba
-from foldstill.stacking.combiner import Combination, Proba, State, array, nested, within
+from foldstill.stacking.combiner import Combination, Proba, State, array, nested, weight_of, within
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.loglinear import minimise_kl
@@ -45,8 +45,7 @@ class Recalibration:
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
         """The member weights of the pool."""
-        weight: NDArray[np.float64] | None = getattr(self.pool, "weight_M", None)
-        return weight
+        return weight_of(self.pool)
 
     @property
     def temperature(self) -> float:

@@ -15,7 +15,17 @@ from foldstill.oof.temperatures import member_temperatures, tempered
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average
 from foldstill.stacking.best_member import BestMember
-from foldstill.stacking.combiner import Combination, Proba, State, array, nested, require_members, within
+from foldstill.stacking.combiner import (
+    Combination,
+    Proba,
+    State,
+    array,
+    explanation_of,
+    nested,
+    require_members,
+    weight_of,
+    within,
+)
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.super_learner import Book, Super
 
@@ -36,13 +46,12 @@ class OfTempered:
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
         """The member weights of the combination."""
-        weight: NDArray[np.float64] | None = getattr(self.combination, "weight_M", None)
-        return weight
+        return weight_of(self.combination)
 
     @property
     def explanation(self) -> str:
         """Why the combination was chosen, where it chooses."""
-        return str(getattr(self.combination, "explanation", ""))
+        return explanation_of(self.combination)
 
     def state(self) -> State:
         return {"temperature": self.temperature_M, **nested("of", self.combination.state())}
