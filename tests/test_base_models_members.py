@@ -22,7 +22,7 @@ from foldstill.base_models import (
     predict_members,
     train_members,
 )
-from foldstill.base_models.jobs import _inner_split, _stages
+from foldstill.base_models.rows import inner_split, stages_of
 from foldstill.data.augment import HorizontalFlip, Noise, Shift
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
@@ -340,8 +340,8 @@ def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_
         second_stage=SecondStage(min_votes=8, first_max_votes=4, epochs=1, starts_from="best"),
     )  # fmt: skip
     labels = data.labels
-    train, valid = _inner_split(plan.training(0), labels, recipe.early_stopping, 0)
-    (_, few, all_judges), (_, many, judges_of_many) = _stages(recipe, train, valid, labels.total_N)
+    train, valid = inner_split(plan.training(0), labels, recipe.early_stopping, 0)
+    (_, few, all_judges), (_, many, judges_of_many) = stages_of(recipe, train, valid, labels)
     assert (labels.total_N[few] <= 4).all()
     assert (labels.total_N[many] >= 8).all()
     assert (labels.total_N[judges_of_many] >= 8).all()
@@ -349,8 +349,63 @@ def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_
     seen = np.concatenate([few, many, all_judges, judges_of_many])
     assert not set(seen) & {*plan.held_out(0), *plan.test_rows}
     assert not set(labels.groups[all_judges]) & set(labels.groups[np.concatenate([few, many])])
-    with pytest.raises(MemberError, match="no row of 100 votes or more to judge"):
-        _stages(replace(recipe, second_stage=SecondStage(min_votes=100)), train, valid, labels.total_N)
+    with pytest.raises(MemberError, match="judged by 'stage' has no row to judge on"):
+        stages_of(replace(recipe, second_stage=SecondStage(min_votes=100)), train, valid, labels)
+
+
+def test_rows_on_the_edge_go_to_the_stage_that_their_agreement_earns():
+    """As published for HMS: rows of four votes are noisy where experts disagree, and good where they do not."""
+    votes = np.array([[3, 0], [2, 2], [4, 0], [3, 1], [5, 0], [3, 2], [1, 0]])
+    labels, rows = Labels.from_votes(votes), np.arange(7)
+    stage = SecondStage(min_votes=5, min_votes_unanimous=4, first_max_votes=4)
+    (_, noisy, _), (_, good, _) = stages_of(Recipe(second_stage=stage), rows, None, labels)
+    assert noisy.tolist() == [0, 1, 3, 6]
+    assert good.tolist() == [2, 4, 5]
+    (_, everything, _), (_, good, _) = stages_of(
+        Recipe(second_stage=replace(stage, first_max_votes=None)), rows, None, labels
+    )
+    assert everything.tolist() == rows.tolist()
+    assert good.tolist() == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("judged_by", "first", "second"),
+    [
+        ("stage", [0, 1, 2, 3, 4, 5], [1, 2, 3, 4]),
+        ("all", [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ("few", [0, 1, 4, 5], [0, 1, 4, 5]),
+        ("many", [2, 3], [2, 3]),
+    ],
+)
+def test_the_rows_that_judge_epochs_can_be_those_of_few_or_of_many_votes(judged_by, first, second):
+    labels, rows = Labels.from_votes([[1, 0], [9, 0], [10, 0], [28, 0], [8, 1], [2, 0]]), np.arange(6)
+    recipe = Recipe(early_stopping=EarlyStopping(judged_by=judged_by), second_stage=SecondStage(min_votes=9))
+    assert [judges.tolist() for _, _, judges in stages_of(recipe, rows, rows, labels)] == [first, second]
+    ((_, _, judges),) = stages_of(replace(recipe, second_stage=None), rows, rows, labels)
+    assert judges.tolist() == first
+
+
+def test_the_epoch_whose_weights_are_kept_is_the_one_its_judges_like_best(tmp_path):
+    """Rows of few votes are labelled at random here: the longer a network learns, the worse it is on those alone."""
+    data = make_data(240)
+    votes, few = data.labels.votes_NC, data.labels.total_N < 10
+    votes = np.where(few[:, None], np.random.default_rng(0).permutation(votes[few])[np.cumsum(few) - 1], votes)
+    data = replace(data, labels=Labels.from_votes(votes, groups=data.labels.groups))
+    plan = make_two_folds(data)
+    best, ends = {}, {}
+    for judged_by in ("few", "many"):
+        recipe = Recipe(
+            epochs=4, batch_size=16, schedule="constant", row_weight="clamp",
+            early_stopping=EarlyStopping(share=0.4, patience=4, judged_by=judged_by),
+        )  # fmt: skip
+        member = TimmMember("small", "test_resnet", recipe=recipe)
+        train_members([member], data, plan, tmp_path / judged_by, jobs=1, folds=[0])
+        history = read_history(tmp_path / judged_by / "small/fold-0")
+        kl = [float(row["inner_kl"]) for row in history]
+        best[judged_by] = kl.index(min(kl))
+        ends[judged_by] = weights(tmp_path / judged_by)
+    assert best["few"] < best["many"]
+    assert ends["few"] != ends["many"]
 
 
 def test_a_second_stage_starts_from_the_weights_it_is_told_to(data, plan, tmp_path):

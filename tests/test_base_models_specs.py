@@ -34,6 +34,10 @@ def test_settings_import_neither_torch_nor_pydantic():
         (lambda: Recipe(unweighted_epochs=3), "has no effect where rows have no weights"),
         (lambda: Recipe(second_stage=SecondStage(starts_from="best")), "needs early_stopping, which judges epochs"),
         (lambda: SecondStage(first_max_votes=0), "first_max_votes must be 1 or more"),
+        (
+            lambda: SecondStage(min_votes=5, min_votes_unanimous=5),
+            "min_votes_unanimous must be 1 or more and less than",
+        ),
         (lambda: EarlyStopping(share=1.0), "share"),
         (lambda: SecondStage(epochs=0), "second_stage"),
         (lambda: TimmMember("a/b", "test_vit"), "folder"),

@@ -129,7 +129,7 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
         (("oof", "import", "none.npz"), "none.npz"),
         (("stack", "none.parquet"), "none.parquet"),
         (("compare", "."), "oof"),
-        (("predict", ".", "--data", "x.npz"), "experiment.toml"),
+        (("predict", "--run", ".", "--data", "x.npz"), "experiment.toml"),
         (("apply", "s/auto", "t.parquet"), "no combination"),
     ],
 )

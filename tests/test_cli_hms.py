@@ -178,7 +178,9 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
     made = {}
     for name, options in (("submission.csv", ()), ("mine.csv", ("--submission", tmp_path / "sample.csv"))):
         out = tmp_path / name
-        assert call(monkeypatch, "predict", run, "--data", hms, "--arm", "mel-cnn", "--out", out, *options) == 0
+        assert (
+            call(monkeypatch, "predict", "--run", run, "--data", hms, "--arm", "mel-cnn", "--out", out, *options) == 0
+        )
         made[name] = pd.read_csv(out)
     assert list(made["submission.csv"].columns) == ["eeg_id", *VOTE_COLUMNS]
     np.testing.assert_allclose(made["submission.csv"][list(VOTE_COLUMNS)].sum(axis=1), 1, atol=1e-12)
@@ -187,6 +189,17 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
     pd.testing.assert_frame_equal(again, made["submission.csv"])
     out = tmp_path / "x.parquet"
     code = call(
-        monkeypatch, "predict", run, "--data", hms, "--arm", "mel-cnn", "--out", out, "--submission", tmp_path / "none"
+        monkeypatch,
+        "predict",
+        "--run",
+        run,
+        "--data",
+        hms,
+        "--arm",
+        "mel-cnn",
+        "--out",
+        out,
+        "--submission",
+        tmp_path / "none",
     )
     assert code == 2

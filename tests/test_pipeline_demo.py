@@ -58,7 +58,7 @@ def test_the_demos_student_makes_a_submission(
     from foldstill.cli import main
 
     out, _ = demo
-    line = ["predict", out, "--data", out / "hms", "--arm", "student", "--out", tmp_path / "submission.csv"]
+    line = ["predict", "--run", out, "--data", out / "hms", "--arm", "student", "--out", tmp_path / "submission.csv"]
     monkeypatch.setattr(sys, "argv", ["foldstill", *map(str, line)])
     with pytest.raises(SystemExit) as end:
         main()

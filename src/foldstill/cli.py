@@ -194,7 +194,9 @@ def apply(
 
 @app.command()
 def predict(
-    target: Target,
+    target: Annotated[
+        Path, typer.Option("--run", help="The folder of a run, or its experiment file.", show_default=False)
+    ],
     data: Annotated[Path, typer.Option(help="New rows in the form of the experiment's data.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The scores to write (.parquet or .csv).")] = Path("predictions.parquet"),
     arm: Annotated[str, typer.Option(help="A member, a combination, student, or student-without-teacher.")] = "auto",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.recipes import EarlyStopping, Recipe
+from foldstill.base_models.rows import draw_rates, inner_split, row_weights, stages_of, units
 from foldstill.base_models.specs import Trainable
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from foldstill.base_models.joined import AnyMember
     from foldstill.base_models.joined_network import AnyNetwork
 
-Rows = NDArray[np.intp]
 WEIGHTS = "weights.safetensors"
 
 
@@ -173,8 +171,8 @@ def run_job(
     recipe = job.member.recipe
     inputs = bench.inputs(views)
     network = bench.network(job, views, len(labels.classes))
-    train, valid = _inner_split(plan.training(*job.folds), labels, recipe.early_stopping, job.seed)
-    stages = _stages(recipe, train, valid, labels.total_N)
+    train, valid = inner_split(plan.training(*job.folds), labels, recipe.early_stopping, job.seed)
+    stages = stages_of(recipe, train, valid, labels)
     lines: list[dict[str, Any]] = []
     checkpoints = [job.folder / f"checkpoint-{stage}.safetensors" for stage in range(1, len(stages) + 1)]
     epochs_before = 0
@@ -189,14 +187,14 @@ def run_job(
                 network,
                 inputs,
                 labels.target_NC,
-                _row_weights(labels, rows, stage_recipe.row_weight, stage_recipe.row_weight_maximum),
+                row_weights(labels, rows, stage_recipe.row_weight, stage_recipe.row_weight_maximum),
                 rows,
                 stage_recipe,
                 seed=job.seed + stage,
                 view_augment=[part.recipe.augment for part in job.member.parts],
-                unit_N=_units(units_N, stage_recipe.sampling),
-                early_weight_N=_row_weights(labels, rows, "none", 1.0),
-                draw_N=_draw_rates(labels, rows, stage_recipe.sampling),
+                unit_N=units(units_N, stage_recipe.sampling),
+                early_weight_N=row_weights(labels, rows, "none", 1.0),
+                draw_N=draw_rates(labels, rows, stage_recipe.sampling),
                 valid_rows=judges,
                 keep_scaling=stage > 1,
                 keep_best=stage_recipe.second_stage is None or stage_recipe.second_stage.starts_from == "best",
@@ -231,64 +229,6 @@ def run_job(
         path.unlink(missing_ok=True)
     on_progress(end)
     return end
-
-
-def _inner_split(train: Rows, labels: Labels, settings: EarlyStopping | None, seed: int) -> tuple[Rows, Rows | None]:
-    """Training rows without a share of their groups, and the rows of that share."""
-    if settings is None:
-        return train, None
-    groups = np.unique(labels.groups[train])
-    if len(groups) < 2:
-        raise MemberError(f"early stopping splits the training rows by group, got {len(groups)} group: switch it off")
-    number = min(max(1, round(settings.share * len(groups))), len(groups) - 1)
-    chosen = np.random.default_rng(seed).permutation(groups)[:number]
-    judged = np.isin(labels.groups[train], chosen)
-    return train[~judged], train[judged]
-
-
-def _stages(
-    recipe: Recipe, train: Rows, valid: Rows | None, total_N: NDArray[np.float64]
-) -> list[tuple[Recipe, Rows, Rows | None]]:
-    """Recipe, training rows and rows that judge the epochs of each stage."""
-    second = recipe.second_stage
-    if second is None:
-        return [(recipe, train, valid)]
-    most = math.inf if second.first_max_votes is None else second.first_max_votes
-    # A second stage makes rows of few votes worse, which must not end it: it is judged on rows such as it is for.
-    judges = None if valid is None else valid[total_N[valid] >= second.min_votes]
-    if judges is not None and not len(judges):
-        raise MemberError(
-            f"early stopping has no row of {second.min_votes:g} votes or more to judge the second stage on: "
-            "raise early_stopping.share, or lower second_stage.min_votes"
-        )
-    return [
-        (recipe, train[total_N[train] <= most], valid),
-        (recipe.for_second_stage(), train[total_N[train] >= second.min_votes], judges),
-    ]
-
-
-def _row_weights(labels: Labels, rows: Rows, scheme: Any, maximum: float) -> NDArray[np.float64]:
-    """Weights of mean 1 over the rows that are trained on; 0 elsewhere."""
-    weight = np.zeros(len(labels))
-    if len(rows):
-        weight[rows] = labels.take(rows).weight_N(scheme, maximum)
-    return weight
-
-
-def _draw_rates(labels: Labels, rows: Rows, sampling: str) -> NDArray[np.float64] | None:
-    """How often each row is drawn, relative to others; None draws each once."""
-    if sampling in ("uniform", "one_each"):
-        return None
-    if sampling == "votes":
-        return labels.total_N
-    frequency = labels.target_NC[rows].mean(axis=0)
-    rates: NDArray[np.float64] = (labels.target_NC / np.where(frequency > 0, frequency, 1.0)).sum(axis=1)
-    return rates
-
-
-def _units(units_N: Strings | None, sampling: str) -> Rows | None:
-    """Numbers of the units of which an epoch takes one row each."""
-    return np.unique(units_N, return_inverse=True)[1] if sampling == "one_each" and units_N is not None else None
 
 
 def _write_scores(path: Path, ids: Strings, classes: tuple[str, ...], proba_NC: NDArray[np.float32]) -> None:

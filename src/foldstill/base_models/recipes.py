@@ -72,6 +72,9 @@ class EarlyStopping:
     """Share of the training groups that judge the epochs and are not trained on."""
     patience: int = 5
     """Epochs without a better KL before training stops."""
+    judged_by: Literal["stage", "all", "few", "many"] = "stage"
+    """Whose KL it is, and so which epoch's weights are kept: all rows of the split, those with few (less than 10) or with
+    many votes, or by the stage: all in the first, and in the second such as it trains on."""
 
     def __post_init__(self) -> None:
         require(0 < self.share < 1, f"early_stopping.share must be in (0, 1), got {self.share}: 0.1 judges on a tenth")
@@ -85,7 +88,9 @@ class SecondStage:
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     min_votes: float = 10.0
-    """Rows with at least this many votes are trained on, and judge the epochs where there is early stopping."""
+    """Rows with at least this many votes are trained on."""
+    min_votes_unanimous: float | None = None
+    """Fewer votes are enough where they all agree; the first stage leaves such rows out where it has `first_max_votes`."""
     first_max_votes: float | None = None
     """The first stage trains on rows with at most this many votes; none: on all rows."""
     starts_from: Literal["final", "best"] = "final"
@@ -105,6 +110,11 @@ class SecondStage:
         require(
             self.first_max_votes is None or self.first_max_votes >= 1,
             f"second_stage.first_max_votes must be 1 or more, got {self.first_max_votes}: leave it out for all rows",
+        )
+        require(
+            self.min_votes_unanimous is None or 1 <= self.min_votes_unanimous < self.min_votes,
+            f"second_stage.min_votes_unanimous must be 1 or more and less than min_votes ({self.min_votes:g}), got "
+            f"{self.min_votes_unanimous}: leave it out if agreement should not count",
         )
 
 

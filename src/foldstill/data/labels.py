@@ -18,6 +18,9 @@ RowWeight = Literal["none", "log1p", "clamp", "damped"]
 STRATUM_BOUNDS = (3, 10)
 """Votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). The one place thresholds are named."""
 
+MANY_VOTES = STRATUM_BOUNDS[-1]
+"""From here on a row counts as one of many votes."""
+
 
 def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
     """The stratum's name for each row, by its number of votes.
@@ -224,6 +227,12 @@ class Labels:
         share: NDArray[np.float64] = self.votes_NC / self.total_N[:, None]
         return share
 
+    @cached_property
+    def unanimous_N(self) -> NDArray[np.bool_]:
+        """Whether all votes of a row are for one class."""
+        one_class: NDArray[np.bool_] = (self.votes_NC > 0).sum(axis=1) == 1
+        return one_class
+
     def weight_N(self, scheme: RowWeight = "none", maximum: float = 10.0) -> NDArray[np.float64]:
         """Row weights of mean 1: all equal, or by the number of votes v, times the sample weight.
 
@@ -284,4 +293,14 @@ def same_rows(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
     return found
 
 
-__all__ = ["STRATUM_BOUNDS", "Float", "Labels", "RowWeight", "Strings", "as_ids", "same_rows", "strata_by_votes"]
+__all__ = [
+    "MANY_VOTES",
+    "STRATUM_BOUNDS",
+    "Float",
+    "Labels",
+    "RowWeight",
+    "Strings",
+    "as_ids",
+    "same_rows",
+    "strata_by_votes",
+]
