@@ -136,6 +136,25 @@ def test_a_notebook_distils_any_ensemble_of_members(dataset):
     np.testing.assert_array_equal(again.predict(dataset.view("image")), student.predict(dataset.view("image")))
 
 
+def test_a_notebook_is_told_the_spread_over_seeds(dataset):
+    teacher, images, votes = dataset.labels.target_NC, dataset.view("image"), dataset.labels.votes_NC
+    student = distill(teacher, images, votes, SETTINGS, seeds=2)
+    (other,) = student.further_seeds
+    assert not np.array_equal(student.predict(images), other.predict(images))
+    told = student.kl(images, votes)
+    assert told.deviation == pytest.approx(abs(told.by_seed[0] - told.by_seed[1]) / 2**0.5)
+    assert str(told) == f"KL {told.mean:.4f} ± {told.deviation:.4f} over 2 seeds"
+    assert "one seed" in str(other.kl(images, votes))
+    with pytest.raises(DistillError, match="1 for a module"):
+        distill(teacher, images, votes, nn.Flatten(), seeds=2)
+
+
+def test_a_notebook_is_told_what_only_a_run_can_give(dataset):
+    teacher, images, votes = dataset.labels.target_NC, dataset.view("image"), dataset.labels.votes_NC
+    with pytest.raises(DistillError, match=r"\['views', 'uncertainty'\] of the student need the trained members"):
+        distill(teacher, images, votes, StudentSettings(views="bank", uncertainty=True))
+
+
 def test_a_notebook_may_bring_a_module_of_its_own_for_signals(rng):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))

@@ -161,7 +161,7 @@ def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
 
 
 def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path) -> None:
-    text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("[student]", "[student]\nseeds = 2")
+    text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("seeds = 1", "seeds = 2")
     text += '\n[[ablation]]\nname = "seen"\nablation = "in_sample"\nseeds = 1\n'
     run = opened(tmp_path / "run", text)
     comparison = run_all(run)

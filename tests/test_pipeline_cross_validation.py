@@ -52,6 +52,7 @@ kind = "recalibrated"
 [student]
 network = "test_resnet"
 teacher = "recalibrated"
+seeds = 1
 cross_validate = "pairs"
 """
 NAIVE = TEXT.replace("pairs", "naive")

@@ -36,6 +36,7 @@ kind = "average"
 [student]
 network = "test_efficientnet"
 teacher = "average"
+seeds = 1
 views = "bank"
 bank_views = 1
 uncertainty = true

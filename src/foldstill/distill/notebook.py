@@ -5,6 +5,7 @@ N rows, M members, C classes. Importing this imports no torch.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def distill(
     classes: Sequence[str] | None = None,
     folder: Path | None = None,
     seed: int = 0,
+    seeds: int = 1,
     device: str = "auto",
     on_progress: OnEpoch | None = None,
 ) -> Student:
@@ -42,7 +44,10 @@ def distill(
     averaged. They must come from models that did not see the row, or they only repeat its votes. `inputs` are
     images (N, H, W, channels) or signals (N, channels, T). `votes` (N, C) are counts; a row of zeros has none and
     learns from the teacher alone. `student` is a named size, a timm name, StudentSettings, or a torch module that
-    gives logits. Without a `folder` nothing is kept on disk.
+    gives logits, which is trained in place. Without a `folder` nothing is kept on disk.
+
+    Of several `seeds`, which stand in place of those in settings, the first student comes back with the others as its
+    `further_seeds`, and `student.kl(rows, votes)` tells mean and spread: what is claimed of a student needs three.
     """
     votes_NC = np.asarray(votes, dtype=np.float64)
     scores = check_rows(teacher, "the teacher's scores")
@@ -69,21 +74,44 @@ def distill(
         settings = student
     else:
         settings, module = StudentSettings(network=type(student).__name__), student
+    _check_settings(settings)
+    if seeds < 1 or (seeds > 1 and module is not None):
+        raise DistillError(
+            f"seeds must be 1 or more, and 1 for a module, which has its first weights already, got {seeds}: "
+            "build a module a seed and call distill on each"
+        )
     target, weight = mix_votes(votes_NC, scores, settings.mix, weight=settings.row_weight)
-    rows = np.arange(len(inputs))
     with _folder(folder) as place:
-        return train(
-            settings,
-            inputs,
-            rows,
-            target,
-            weight,
-            names,
-            place,
-            seed=seed,
-            device=device,
-            module=module,
-            on_progress=on_progress,
+        first, *others = (
+            train(
+                settings,
+                inputs,
+                np.arange(len(inputs)),
+                target,
+                weight,
+                names,
+                place if each == 0 else place / f"seed-{each}",
+                seed=seed + each,
+                device=device,
+                module=module,
+                on_progress=on_progress,
+            )
+            for each in range(seeds)
+        )
+    return replace(first, further_seeds=tuple(others))
+
+
+def _check_settings(settings: StudentSettings) -> None:
+    """Refuse what only a run can give: trained members to ask, locked rows to judge on."""
+    usual = StudentSettings()
+    given = [
+        key
+        for key in ("views", "features", "uncertainty", "unlabelled", "cross_validate", "ablation")
+        if getattr(settings, key) != getattr(usual, key)
+    ]
+    if given:
+        raise DistillError(
+            f"{given} of the student need the trained members of a run: leave them out, or use `foldstill run`"
         )
 
 

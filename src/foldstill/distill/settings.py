@@ -93,8 +93,9 @@ class StudentSettings:
     """Learn from the features of a member as well; off by default."""
     uncertainty: bool = False
     """Fit a precision head: the student also says how far its members would disagree, and its scores stay the same."""
-    seeds: int = 1
-    """How many students are trained, each from its own seed; scores are given with their spread."""
+    seeds: int = 3
+    """How many students are trained, each from its own seed; scores are their means, with their spread. One is quicker,
+    and proves nothing: seeds often differ by more than a teacher is worth."""
     without_teacher: bool = True
     """Also train the same student on the votes alone, at the same budget."""
     cross_validate: CrossValidation = "none"

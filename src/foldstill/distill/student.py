@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from foldstill.base_models.device import pick_device
 from foldstill.base_models.specs import EegMember, TimmMember
 from foldstill.compare.arms import Cost
+from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 
@@ -25,6 +26,27 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
+class KlBySeed:
+    """What a student scores, one number a seed, nats a row."""
+
+    by_seed: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.by_seed))
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds; None of one seed."""
+        return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
+
+    def __str__(self) -> str:
+        if self.deviation is None:
+            return f"KL {self.mean:.4f}, one seed"
+        return f"KL {self.mean:.4f} ± {self.deviation:.4f} over {len(self.by_seed)} seeds"
+
+
+@dataclass(frozen=True)
 class Student:
     """A trained student in memory: rows of its view in, probabilities out."""
 
@@ -32,6 +54,8 @@ class Student:
     classes: tuple[str, ...]
     view: str
     precision: "Precision" = "auto"
+    further_seeds: "tuple[Student, ...]" = ()
+    """The same student trained from other seeds, where several were asked for."""
 
     def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""
@@ -45,6 +69,21 @@ class Student:
                 f"give the view {self.view!r} as it lay in training"
             )
         return predict(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
+
+    def kl(self, rows_N: NDArray[Any], votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
+        """KL(votes || prediction) of rows that it was not taught, for each seed it was trained from."""
+        votes = np.asarray(votes_NC, dtype=np.float64)
+        if votes.ndim != 2 or len(votes) != len(rows_N) or not (votes.sum(axis=1) > 0).all():
+            raise DistillError(
+                f"votes must be counts ({len(rows_N)}, classes), one or more in each row, got shape {votes.shape}"
+            )
+        target = votes / votes.sum(axis=1, keepdims=True)
+        return KlBySeed(
+            tuple(
+                kl_divergence(target=target, proba=one.predict(rows_N, device=device))
+                for one in (self, *self.further_seeds)
+            )
+        )
 
     def export(self, path: Path, rows_N: NDArray[Any], *, about: Mapping[str, Any] | None = None) -> Path:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
