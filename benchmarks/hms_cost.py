@@ -25,8 +25,10 @@ from foldstill.data.hms.image import View, stored_dtype
 from foldstill.data.hms.montage import CLASSES
 from foldstill.data.hms.source import HmsData
 from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg, ScipySpectrogram, StftSpectrogram
-from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_panels import PanelStack
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.data.labels import Labels
 from foldstill.experiment import Experiment, read_experiment

@@ -6,8 +6,10 @@ from foldstill.data.hms.drawing import draw_eeg, draw_view, open_record
 from foldstill.data.hms.files import HmsFolder
 from foldstill.data.hms.source import HmsView
 from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg
-from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_panels import PanelStack
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
 

@@ -18,8 +18,9 @@ from foldstill.data.hms.record import Record
 from foldstill.data.hms.rows import label_rows
 from foldstill.data.hms.source import HmsData
 from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised
 from foldstill.errors import DataError, FoldstillError
 

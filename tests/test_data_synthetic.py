@@ -8,14 +8,15 @@ import pytest
 
 from foldstill.data import make_plan
 from foldstill.data.hms import synthetic
+from foldstill.data.hms.chains import chain_differences
 from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
 from foldstill.data.hms.montage import CHAINS, CLASSES, EEG_CHANNELS, VOTE_COLUMNS
 from foldstill.data.hms.synthetic import _session, chain_power, sessions, write_synthetic_hms
 from foldstill.data.hms.synthetic_eeg import Episode, draw_episode, draw_patient, simulate
 from foldstill.data.hms.synthetic_source import SyntheticHmsData
 from foldstill.data.hms.synthetic_votes import FEW, MANY, draw_votes, evidence
-from foldstill.data.hms.views_eeg import MelSpectrogram, chain_differences
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.errors import DataError
 
 SPIKES = {"rate_hz": 1.0, "sharpness": 1.0, "laterality": 1.0, "amplitude_uv": 150.0, "evolution": 0.0}

@@ -89,7 +89,8 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> No
     from foldstill.data.augment import HemisphereSwap
     from foldstill.data.hms.drawing import SIGNAL_NAMES
     from foldstill.data.hms.montage import CHAINS, PANELS
-    from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack
+    from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+    from foldstill.data.hms.views_panels import PanelStack
 
     def channels(view: HmsView) -> list[str]:
         """What each channel shows: a panel or chain by its name, a difference by its two electrodes."""

@@ -1,6 +1,6 @@
-"""Signal processing shared by views: gaps, zero-phase filters, robust scale, short-time spectra, resizing.
+"""Signal processing shared by views: gaps, zero-phase filters, robust scale, bins, resizing.
 
-E electrodes or other channels, T time, W samples of a window, P panels, H x W image. NumPy and SciPy only.
+E electrodes or other channels, T time, P panels, H x W image.
 """
 
 from functools import lru_cache
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.arrays import Array, namespace
 from foldstill.errors import DataError
 
 Signal = NDArray[np.float32]
@@ -79,68 +80,6 @@ def bin_means(x_ET: Signal, size: int) -> Signal:
     return means
 
 
-def window_frames(x_ET: Signal, window: int, hop: int, padding: Literal["constant", "reflect"]) -> Signal:
-    """Centred frames, (E, T // hop + 1, W): frame i covers `window` samples around sample i * hop."""
-    padded = np.pad(x_ET, ((0, 0), (window // 2, window // 2)), mode=padding)
-    frames: Signal = np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1)[:, ::hop]
-    return frames
-
-
-@lru_cache(maxsize=16)
-def half_bases(window: int, n_fft: int, first_bin: int, bins: int) -> tuple[Signal, Signal]:
-    """Cosines and sines under the later half of a periodic Hann window, (W / 2, bins), phase zero at its centre."""
-    after = np.arange(window // 2)
-    hann = 0.5 + 0.5 * np.cos(2 * np.pi * after / window)
-    phase = 2 * np.pi * np.outer(after, np.arange(first_bin, first_bin + bins)) / n_fft
-    cosines = hann[:, None] * np.cos(phase)
-    cosines[0] /= 2  # the centre is its own mirror image and would count twice
-    return cosines.astype(np.float32), (hann[:, None] * np.sin(phase)).astype(np.float32)
-
-
-def frame_power(frames: Signal, n_fft: int, first_bin: int, bins: int) -> Signal:
-    """Squared magnitude of each Hann-windowed frame's transform of length `n_fft`: (rows, W), W even, to (rows, bins).
-
-    A window of W samples zero-padded to `n_fft` has only W samples that count, and a band limit keeps few bins, so a
-    product with a small matrix is that part of the transform, about ten times faster than an FFT of each padded frame.
-    The window is symmetric: sums of mirrored samples carry the cosines, differences the sines, which halves the work.
-    """
-    window = frames.shape[-1]
-    cosines, sines = half_bases(window, n_fft, first_bin, bins)
-    after, before = frames[:, window // 2 :], frames[:, window // 2 : 0 : -1]
-    power: Signal = np.matmul(after + before, cosines)
-    np.square(power, out=power)
-    odd = np.matmul(after - before, sines)
-    np.square(odd, out=odd)
-    power += odd
-    return power
-
-
-@lru_cache(maxsize=16)
-def mel_filters(n_mels: int, n_fft: int, sfreq_hz: float, high_hz: float) -> Signal:
-    """Triangular filters of equal area, evenly spaced on Slaney's mel scale from 0 to `high_hz`: (bins, mels).
-
-    The scale is linear to 1 kHz and logarithmic above (Slaney, Auditory Toolbox, 1998), librosa's default. Bins are
-    those of a real FFT of `n_fft` samples up to `high_hz`.
-    """
-    linear_hz, knee_hz, log_step = 200.0 / 3, 1000.0, np.log(6.4) / 27
-    knee_mel = knee_hz / linear_hz
-    top = high_hz / linear_hz if high_hz < knee_hz else knee_mel + np.log(high_hz / knee_hz) / log_step
-    mels = np.linspace(0.0, top, n_mels + 2)
-    edges = np.where(mels < knee_mel, mels * linear_hz, knee_hz * np.exp(log_step * (mels - knee_mel)))
-    bins = np.arange(last_bin(n_fft, sfreq_hz, high_hz) + 1) * sfreq_hz / n_fft
-    width = np.diff(edges)
-    rising = (bins[:, None] - edges[:-2]) / width[:-1]
-    falling = (edges[2:] - bins[:, None]) / width[1:]
-    area = (edges[2:] - edges[:-2]) / 2
-    filters: Signal = (np.maximum(0, np.minimum(rising, falling)) / area).astype(np.float32)
-    return filters
-
-
-def last_bin(n_fft: int, sfreq_hz: float, high_hz: float) -> int:
-    """The highest bin of an FFT of `n_fft` samples that is not above `high_hz`."""
-    return int(np.floor(high_hz * n_fft / sfreq_hz))
-
-
 @lru_cache(maxsize=64)
 def resize_weights(n_in: int, n_out: int, interpolation: Interpolation, antialias: bool) -> Signal:
     """What each of `n_in` samples gives to each of `n_out`: (n_out, n_in), pixel centres aligned, rows sum to one.
@@ -172,12 +111,15 @@ def resize_weights(n_in: int, n_out: int, interpolation: Interpolation, antialia
 
 
 def resize(
-    panels_PHW: Signal, height: int, width: int, *, interpolation: Interpolation = "linear", antialias: bool = True
-) -> Signal:
-    """Panels of another size, as two small matrix products; returned as they are where the size already fits."""
-    _, h, w = panels_PHW.shape
+    panels_PHW: Array, height: int, width: int, *, interpolation: Interpolation = "linear", antialias: bool = True
+) -> Array:
+    """Panels (..., H, W) of another size, as two small matrix products; as they are where the size already fits."""
+    xp = namespace(panels_PHW)
+    h, w = panels_PHW.shape[-2:]
     if h != height:
-        panels_PHW = np.matmul(resize_weights(h, height, interpolation, antialias), panels_PHW, dtype=np.float32)
+        down = xp.asarray(resize_weights(h, height, interpolation, antialias), device=panels_PHW.device)
+        panels_PHW = xp.matmul(down, panels_PHW)
     if w != width:
-        panels_PHW = np.matmul(panels_PHW, resize_weights(w, width, interpolation, antialias).T, dtype=np.float32)
+        across = xp.asarray(resize_weights(w, width, interpolation, antialias), device=panels_PHW.device)
+        panels_PHW = xp.matmul(panels_PHW, across.T)
     return panels_PHW

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foldstill.data.hms.chains import chain_differences
 from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.data.hms.image import View
+from foldstill.data.hms.image import PanelView, View
 from foldstill.data.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.rows import LabelRows, LabelRule, label_rows
-from foldstill.data.hms.views_eeg import chain_differences
+from foldstill.data.hms.views_wavelet import Denoised
 from foldstill.data.signals import Signal, band_pass, line_for_gaps
 from foldstill.errors import DataError
 from foldstill.files import whole
@@ -95,7 +96,8 @@ def _signals(axes: "Axes", x_ET: Signal, seconds: float, spacing: float) -> None
 
 def _upright(view: View, image: Signal) -> Signal:
     """Low frequencies at the bottom of each panel, panels in their order from the top."""
-    height = getattr(view, "panels_shape", (1, image.shape[0], 1))[1]
+    view = view.of if isinstance(view, Denoised) else view
+    height = view.panels_shape[1] if isinstance(view, PanelView) else image.shape[0]
     upright: Signal = image.reshape(-1, height, image.shape[1])[:, ::-1].reshape(image.shape)
     return upright
 

@@ -3,6 +3,7 @@
 P panels, H x W image.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -62,6 +63,55 @@ class View(Protocol):
         ...
 
 
+class PanelView(ABC):
+    """A view that is a set of panels: settings say which panels and how they lie, this makes the image, its shape and bounds."""
+
+    name: str
+    layout: Layout
+    normalise: Normalise
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("channels", "stack"):
+            raise DataError(f"{self.where}.layout must be channels or stack, got {self.layout!r}")
+        if self.normalise not in ("none", "instance", "panel"):
+            raise DataError(f"{self.where}.normalise must be none, instance or panel, got {self.normalise!r}")
+
+    @property
+    @abstractmethod
+    def panels_shape(self) -> tuple[int, int, int]:
+        """(P, H, W)."""
+
+    @property
+    @abstractmethod
+    def panels_bounds(self) -> tuple[float, float]:
+        """Lowest and highest value of the panels before they are normalised."""
+
+    @abstractmethod
+    def panels(self, record: Record) -> Signal:
+        """The panels of one record, float32 of `panels_shape`, without NaN."""
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"view {self.name}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        p, h, w = self.panels_shape
+        return (h, w, p) if self.layout == "channels" else (p * h, w, 1)
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.panels_bounds if self.normalise == "none" else None
+
+    def image(self, panels_PHW: Signal) -> Signal:
+        """Panels normalised and laid out as one image."""
+        return finish(panels_PHW, self.layout, self.normalise)
+
+    def make(self, record: Record) -> Signal:
+        return self.image(self.panels(record))
+
+
 def finish(panels_PHW: Signal, layout: Layout, normalise: Normalise) -> Signal:
     """Panels as one image (H, W, channels): a channel each, or stacked top to bottom in one channel.
 
@@ -78,22 +128,15 @@ def finish(panels_PHW: Signal, layout: Layout, normalise: Normalise) -> Signal:
     return panels_PHW.reshape(p * h, w, 1)
 
 
-def image_shape(panels: tuple[int, int, int], layout: Layout) -> tuple[int, int, int]:
-    p, h, w = panels
-    return (h, w, p) if layout == "channels" else (p * h, w, 1)
-
-
-def check_choices(layout: str, normalise: str, where: str) -> None:
-    if layout not in ("channels", "stack"):
-        raise DataError(f"{where}.layout must be channels or stack, got {layout!r}")
-    if normalise not in ("none", "instance", "panel"):
-        raise DataError(f"{where}.normalise must be none, instance or panel, got {normalise!r}")
-
-
 def check_positive(where: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise DataError(f"{where}.{name} must be positive, got {value}")
+
+
+def check_log_range(where: str, low: float, high: float) -> None:
+    if low >= high:
+        raise DataError(f"{where}.log_low must be below log_high, got {low} and {high}")
 
 
 def stored_dtype(view: View) -> np.dtype[Any]:

@@ -14,8 +14,10 @@ from foldstill.data.hms.cache import Cache
 from foldstill.data.hms.image import ByKind
 from foldstill.data.hms.prepare import Prepared, Progress, prepare
 from foldstill.data.hms.rows import LabelRows, LabelRule
-from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg, ScipySpectrogram, StftSpectrogram
-from foldstill.data.hms.views_kaggle import KaggleSpectrogram, PanelStack, PanelStatistics
+from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_panels import PanelStack, PanelStatistics
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.hms.chains import chain_differences
 from foldstill.data.hms.files import TEST_COLUMNS, TRAIN_COLUMNS
 from foldstill.data.hms.montage import (
     BINS_A_PANEL,
@@ -24,8 +25,8 @@ from foldstill.data.hms.montage import (
 )
 from foldstill.data.hms.synthetic_eeg import Episode, Patient, draw_episode, draw_patient, simulate
 from foldstill.data.hms.synthetic_votes import FEW, MANY, draw_votes, evidence
-from foldstill.data.hms.views_eeg import chain_differences
-from foldstill.data.signals import Signal, frame_power, mean_for_gaps, window_frames
+from foldstill.data.signals import Signal, mean_for_gaps
+from foldstill.data.spectra import extended, frame_power, window_frames
 from foldstill.errors import DataError
 from foldstill.files import whole
 
@@ -156,7 +157,7 @@ def chain_power(eeg_ET: Signal) -> Signal:
     hop = SECONDS_A_COLUMN * SFREQ_HZ
     columns = x_ET.shape[1] // hop
     # The first column is centred at 1 s, as the files' time column says.
-    frames = window_frames(x_ET[:, hop // 2 :], _WINDOW, hop, "constant")[:, :columns]
+    frames = window_frames(extended(x_ET[:, hop // 2 :], _WINDOW, "constant"), _WINDOW, hop)[:, :columns]
     density = np.float32(2 / (SFREQ_HZ * 0.375 * _WINDOW) / 4)  # a Hann window's power is 3/8; four differences a chain
     by_chain = {
         name: sum(frame_power(f, 1024, 3, BINS_A_PANEL) for f in frames[4 * i : 4 * i + 4]) * density

@@ -13,8 +13,9 @@ from foldstill.data.hms.montage import CLASSES
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.source import HmsData, HmsView
 from foldstill.data.hms.synthetic import MARGIN_S, Session, sessions
-from foldstill.data.hms.views_eeg import MelSpectrogram, RawEeg
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
 

@@ -10,35 +10,28 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from foldstill.data.hms.chains import EEG, PAIRS_A_CHAIN, chain_differences
 from foldstill.data.hms.image import (
     Bounds,
     ByKind,
     Layout,
     Normalise,
+    PanelView,
     Source,
-    check_choices,
+    check_log_range,
     check_positive,
-    finish,
-    image_shape,
 )
 from foldstill.data.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.data.hms.record import Record
-from foldstill.data.hms.views_eeg import (
-    EEG,
-    PAIRS_A_CHAIN,
-    MelSpectrogram,
-    RawEeg,
-    ScipySpectrogram,
-    StftSpectrogram,
-    chain_differences,
-)
+from foldstill.data.hms.views_raw import RawEeg
+from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
 
 
 @dataclass(frozen=True)
-class Scalogram:
+class Scalogram(PanelView):
     """Amplitude by Morlet wavelets of each difference, frequencies evenly spaced in octaves: log, mean over a chain.
 
     Low rhythms get many columns' worth of time and fast ones few, where a spectrogram gives both the same window.
@@ -72,8 +65,8 @@ class Scalogram:
     """By the mean and standard deviation of the image (instance) or of each panel."""
 
     def __post_init__(self) -> None:
-        where = f"view {self.name}"
-        check_choices(self.layout, self.normalise, where)
+        super().__post_init__()
+        where = self.where
         check_positive(where, height=self.height, width=self.width, order=self.order)
         if not 0 < self.low_hz < self.high_hz < SFREQ_HZ / 2:
             raise DataError(f"{where} needs 0 < low_hz < high_hz < {SFREQ_HZ // 2}, got {self.low_hz}, {self.high_hz}")
@@ -85,20 +78,15 @@ class Scalogram:
             raise DataError(
                 f"{where}.cycles must be 3 or more, got {self.cycles}: fewer have a mean and see slow drift"
             )
-        if self.log_low >= self.log_high:
-            raise DataError(f"{where}.log_low must be below log_high, got {self.log_low} and {self.log_high}")
+        check_log_range(where, self.log_low, self.log_high)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
         return (len(CHAINS), self.height, self.width)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return image_shape(self.panels_shape, self.layout)
-
-    @property
-    def bounds(self) -> Bounds:
-        return (self.log_low, self.log_high) if self.normalise == "none" else None
+    def panels_bounds(self) -> tuple[float, float]:
+        return (self.log_low, self.log_high)
 
     def panels(self, record: Record) -> Signal:
         x_ET = chain_differences(line_for_gaps(record.eeg_window()))
@@ -108,9 +96,6 @@ class Scalogram:
         logs = np.log(np.clip(power, math.exp(2 * self.log_low), math.exp(2 * self.log_high))) / 2
         panels: Signal = logs.reshape(len(CHAINS), PAIRS_A_CHAIN, self.height, self.width).mean(axis=1)
         return panels
-
-    def make(self, record: Record) -> Signal:
-        return finish(self.panels(record), self.layout, self.normalise)
 
 
 EegView = Annotated[RawEeg | MelSpectrogram | StftSpectrogram | ScipySpectrogram | Scalogram, ByKind()]
@@ -143,12 +128,6 @@ class Denoised:
         check_positive(f"view {self.name}", level=self.level)
         if self.threshold not in ("soft", "hard"):
             raise DataError(f"view {self.name}.threshold must be soft or hard, got {self.threshold!r}")
-
-    @property
-    def panels_shape(self) -> tuple[int, int, int]:
-        if isinstance(self.of, RawEeg):
-            raise AttributeError("signals have no panels")
-        return self.of.panels_shape
 
     @property
     def shape(self) -> tuple[int, ...]:
