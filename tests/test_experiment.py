@@ -1,5 +1,6 @@
 """An experiment file: strict, all mistakes at once, each with its place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,50 @@ def test_ablations_without_a_name_of_their_own_or_a_student_are_refused(text: st
 def test_thinning_to_no_vote_is_refused() -> None:
     with pytest.raises(ExperimentError, match="thin_votes must be 1 or more"):
         parse_experiment("thin_votes = 0" + GOOD, "x.toml")
+
+
+def test_control_arms_are_the_student_with_other_teachers_only() -> None:
+    text = GOOD + STUDENT.replace("seeds = 3", "control_arms = true\nrow_weight = 'none'")
+    experiment = parse_experiment(text, "x.toml")
+    names = [
+        "student",
+        "student without teacher",
+        "average as teacher",
+        "in-sample teacher",
+        "permuted teacher",
+        "warm",
+    ]
+    assert [s.name for s in experiment.students()] == names
+    asked, _, average, seen, permuted, warm = experiment.students()
+    assert asked.teacher == "auto"
+    assert average.teacher == "average"
+    assert (seen.ablation, permuted.ablation) == ("in_sample", "class_permuted")
+    for arm in (average, seen, permuted):
+        of_student = replace(
+            arm, name="student", teacher="auto", ablation="none", without_teacher=True, control_arms=True
+        )
+        assert of_student == asked
+    assert not warm.control_arms
+
+
+def test_a_student_of_the_average_is_controlled_by_a_stacker_and_one_of_views_by_one_of_rows() -> None:
+    text = GOOD + '[student]\nnetwork = "test_resnet"\nteacher = "average"\nviews = "bank"\ncontrol_arms = true\n'
+    _, _, stacker, whole, seen, permuted = parse_experiment(text, "x.toml").students()
+    assert (stacker.name, stacker.teacher, stacker.views) == ("auto as teacher", "auto", "bank")
+    assert {(one.teacher, one.views) for one in (whole, seen, permuted)} == {("average", "identity")}
+    chosen = '[[stacking.combiner]]\nkind = "average"\n[[stacking.combiner]]\nkind = "convex"\n'
+    assert parse_experiment(text + chosen, "x.toml").students()[2].name == "convex as teacher"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[student]\ncontrol_arms = true\nmix = { kind = "votes" }\n', "other teachers"),
+        ("[student]\ncontrol_arms = true\n[folds]\ntest_share = 0.0\n", "locked rows"),
+        ('[student]\n[[ablation]]\nname = "a"\ncontrol_arms = true\n', r"\[\[ablation\]\]"),
+        ('[student]\ncontrol_arms = true\n[[ablation]]\nname = "permuted teacher"\n', "appear twice"),
+    ],
+)
+def test_control_arms_that_cannot_be_are_refused(text: str, what: str) -> None:
+    with pytest.raises(ExperimentError, match=what):
+        parse_experiment(GOOD + text, "x.toml")

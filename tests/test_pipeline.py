@@ -162,10 +162,17 @@ def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
 
 def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path) -> None:
     text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("seeds = 1", "seeds = 2")
+    text = text.replace("[student]", "[student]\ncontrol_arms = true")
     text += '\n[[ablation]]\nname = "seen"\nablation = "in_sample"\nseeds = 1\n'
     run = opened(tmp_path / "run", text)
     comparison = run_all(run)
-    assert comparison["seen"].kind == "ablation"
+    controls = ("average as teacher", "in-sample teacher", "permuted teacher")
+    assert {comparison[name].kind for name in ("seen", *controls)} == {"ablation"}
+    # The student and these three have two seeds, and the same twin without a teacher to be compared with.
+    assert {len(comparison[name].kl_by_seed) for name in ("student", *controls)} == {2}
+    assert set(comparison.teacher_gains()) == {"student", "seen", *controls}
+    # One trained from its first seed on in-sample targets, the other from the first of two.
+    assert comparison["in-sample teacher"].kl_by_seed[0] == pytest.approx(comparison["seen"].kl, abs=1e-6)
     assert len(comparison["student"].kl_by_seed) == 2
     assert comparison["seen"].kl_by_seed == ()
     labels = run.dataset.labels

@@ -123,16 +123,23 @@ class Experiment:
         resolve(self.member)
         if self.ablation and self.student is None:
             raise ExperimentError("an [[ablation]] is of a [student], and there is none: add [student]")
+        if any(one.control_arms for one in self.ablation):
+            raise ExperimentError("control_arms are of the [student]: leave them out of [[ablation]]")
+        if self.student is not None and self.student.control_arms and not (self.folds.test_share or self.folds.path):
+            raise ExperimentError(
+                "student.control_arms are scored on locked rows, there are none: set folds.test_share"
+            )
         taught = [s.name for s in self.students()]
         twice = sorted({n for n in taught if taught.count(n) > 1})
         if twice:
             raise ExperimentError(f"students must have different names, {twice} appear twice: set `name`")
 
     def students(self) -> tuple[StudentSettings, ...]:
-        """Every student of the experiment: the one that is asked for, its twin without a teacher, and ablations."""
+        """Every student of the experiment: the one that is asked for, its twin without a teacher, controls and ablations."""
         if self.student is None:
             return ()
-        asked = (self.student, *self.ablation)
+        controls = self.student.controls([c.name for c in self.stacking.combiner])
+        asked = (self.student, *controls, *self.ablation)
         return tuple(one for s in asked for one in ((s, s.untaught()) if s.without_teacher else (s,)))
 
 
@@ -197,7 +204,7 @@ def _fill_ablations(raw: dict[str, Any]) -> None:
     for each in ablations:
         if isinstance(each, dict):
             recipe = {**student.get("recipe", {}), **each.get("recipe", {})}
-            each.update({**student, "without_teacher": False, **each, "recipe": recipe})
+            each.update({**student, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
 
 
 def _default_kind(raw: dict[str, Any]) -> None:

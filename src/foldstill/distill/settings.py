@@ -1,6 +1,6 @@
 """Settings of a student: its network, its training, and who teaches it. Imports neither torch nor pydantic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -98,6 +98,9 @@ class StudentSettings:
     and proves nothing: seeds often differ by more than a teacher is worth."""
     without_teacher: bool = True
     """Also train the same student on the votes alone, at the same budget."""
+    control_arms: bool = False
+    """Also train it with other teachers: plain average or stacker, whichever does not teach it; one that saw the rows; one
+    whose rows are permuted within a class. Each costs what the student costs."""
     cross_validate: CrossValidation = "none"
     """Also score one student a fold on the rows of that fold. pairs: without a leak, for which every member is trained
     without every two folds as well; naive: optimistic, because the student's teachers saw the votes it is scored on."""
@@ -134,6 +137,10 @@ class StudentSettings:
                     f"{getattr(self.recipe, key)}: "
                     "set it in the recipe of each member instead"
                 )
+        if self.control_arms and (isinstance(self.mix, VotesOnly) or self.ablation != "none"):
+            raise DistillError(
+                "control_arms are the student with other teachers, and this one has no usual one: drop one"
+            )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
         taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
@@ -170,6 +177,26 @@ class StudentSettings:
             ablation="none",
             unlabelled="",
             features=None,
+            control_arms=False,
+        )
+
+    def controls(self, combinations: Sequence[str]) -> "tuple[StudentSettings, ...]":
+        """The same student with other teachers, where `control_arms` asks for them; `combinations` are those there are.
+
+        A teacher that saw the rows, or whose rows are permuted, has nothing to say of augmented views, so those arms learn
+        from rows as they are; a student of live or banked views is then joined by one of such rows, to compare them with.
+        """
+        if not self.control_arms:
+            return ()
+        same = replace(self, control_arms=False, without_teacher=False, uncertainty=False)
+        of_rows = replace(same, views="identity")
+        stackers = [name for name in ("auto", *combinations) if name in combinations and name != "average"]
+        other = "average" if self.teacher != "average" else next(iter(stackers), "")
+        return (
+            *([replace(same, name=f"{other} as teacher", teacher=other)] if other in combinations else []),
+            *([replace(of_rows, name="teacher of whole rows")] if self.views != "identity" else []),
+            replace(of_rows, name="in-sample teacher", ablation="in_sample", cross_validate="none"),
+            replace(of_rows, name="permuted teacher", ablation="class_permuted"),
         )
 
     def member(self) -> TimmMember | EegMember:
