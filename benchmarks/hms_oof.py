@@ -17,7 +17,7 @@ from foldstill.compare.bootstrap import paired_intervals
 from foldstill.data.labels import Labels
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking import Combiner, crossfit_all, default_combiners, fit_all
-from foldstill.stacking.averages import Median, Trimmed
+from foldstill.stacking.averages import Average, Median, Trimmed
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.gated import Gated
 from foldstill.stacking.greedy import Greedy
@@ -27,6 +27,7 @@ from foldstill.stacking.mlp import report_mlp
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
+from foldstill.stacking.tempered import Tempered
 
 CHEAP: tuple[Combiner, ...] = (
     Median(),
@@ -38,6 +39,8 @@ CHEAP: tuple[Combiner, ...] = (
     Greedy(),
     *(Recalibrated(name=f"best_{n}+recal", of=Pruned(budget=n)) for n in (1, 3, 5, 10)),
     Gated(),
+    Tempered(name="tempered_average", of=Average()),
+    Tempered(name="tempered+recal"),
 )
 DEAR: tuple[Combiner, ...] = (
     Logistic(),

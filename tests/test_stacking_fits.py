@@ -331,7 +331,7 @@ def test_members_at_their_own_temperatures_are_averaged_as_they_should_have_been
     sure = tempered(truth, 1 / 3.0)
     scores = ScoreTable(labels.ids, ("sure", "right"), labels.classes, np.stack([sure, truth], 1).astype(np.float32))
     table = OOFTable(scores, labels, (np.arange(2000) % 5).astype(np.int16))
-    fitted = fit(Tempered(), table)
+    fitted = fit(Tempered(of=Average()), table)
     assert fitted.combination.temperature_M == pytest.approx([3.0, 1.0], rel=0.15)
     raw, calm = (np.abs(one.apply(scores) - truth).mean() for one in (fit(Average(), table), fitted))
     assert calm < 0.2 * raw

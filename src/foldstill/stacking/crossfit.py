@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import Combiner, Fitted, Proba, fit
+from foldstill.stacking.combiner import Combiner, Fitted, Proba, explanation_of, fit
 
 C = TypeVar("C", bound=Combiner)
 
@@ -154,7 +154,7 @@ def resolve(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
 def _held_out(combiner: Combiner, table: OOFTable, fold_N: NDArray[np.int16], fold: int) -> tuple[Proba, str]:
     held = fold_N == fold
     combination = combiner.fit(table.take(~held))
-    return combination(table.proba_NMC[held]), str(getattr(combination, "explanation", ""))
+    return combination(table.proba_NMC[held]), explanation_of(combination)
 
 
 def _assembled(

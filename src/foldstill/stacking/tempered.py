@@ -13,7 +13,6 @@ from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
 from foldstill.stacking.auto import Auto
-from foldstill.stacking.averages import Average
 from foldstill.stacking.best_member import BestMember
 from foldstill.stacking.combiner import (
     Combination,
@@ -27,6 +26,7 @@ from foldstill.stacking.combiner import (
     within,
 )
 from foldstill.stacking.pruned import Pruned
+from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Book, Super
 
 Untempered = Book | BestMember | Pruned | Super | Auto
@@ -61,8 +61,8 @@ class OfTempered:
 class Tempered:
     """A combiner of calibrated members: one temperature a member, fitted to the votes of the rows the combiner is fitted to.
 
-    Members that are too sure, or not sure enough, would otherwise count for more or less than they know in whatever
-    does not weigh them, above all in the plain average.
+    An average of calibrated members is too soft (Ranjan and Gneiting, 2010, theorem 1; measured in LOG.md), so what follows
+    should end with a calibration of its own, as most combiners here do; the plain average does not.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -70,7 +70,7 @@ class Tempered:
     """Selects this combiner in an experiment file."""
     name: str = "tempered"
     """Name in tables and folders."""
-    of: Untempered = field(default_factory=Average)
+    of: Untempered = field(default_factory=Recalibrated)
     """What combines the calibrated members."""
 
     def fit(self, table: OOFTable) -> OfTempered:
