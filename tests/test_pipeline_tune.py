@@ -10,7 +10,7 @@ import pytest
 
 from foldstill.errors import ExperimentError
 from foldstill.experiment import read_experiment
-from foldstill.pipeline.tune import tune, with_values
+from foldstill.pipeline.tune import tune
 
 FILE = """# What this file is for.
 name = "x"
@@ -169,11 +169,6 @@ def test_a_search_without_a_trainable_trial_says_why(tmp_path: Path) -> None:
     text = text.replace("low = 0.001, high = 0.02", "low = 1e30, high = 1e31").replace("epochs = 1", "epochs = 3")
     with pytest.raises(ExperimentError, match=r"none of 1 trials could be trained.*the loss became"):
         tune(write(tmp_path, text), tmp_path / "t", trials=1)
-
-
-def test_places_lead_through_lists_by_name_and_number() -> None:
-    text = with_values(FILE, {"member.1.recipe.lr": 0.5, "member.cnn.drop_rate": 0.1})
-    assert "[member.recipe]\nlr = 0.5" in text
 
 
 def test_the_command_line_prints_the_values(

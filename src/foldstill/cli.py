@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foldstill.arguments import Device, Force, Jobs, On, Out, Quiet, Target
+from foldstill.arguments import Changes, Device, Force, Jobs, On, Out, Quiet, Target
 from foldstill.cli_hms import prepare, show_app, synth_hms
 from foldstill.cli_oof import oof_app
 from foldstill.errors import FoldstillError
@@ -39,13 +39,19 @@ class Precision(StrEnum):
 
 @contextmanager
 def _working(
-    target: Path, out: Path | None, jobs: int | None, device: Device, force: bool, quiet: bool
+    target: Path,
+    out: Path | None,
+    change: list[str] | None,
+    jobs: int | None,
+    device: Device,
+    force: bool,
+    quiet: bool,
 ) -> "Iterator[Run]":
     """The run of a target, with progress bars while the block works on it."""
     from foldstill.pipeline import open_target
 
     with bars(quiet=quiet) as report:
-        yield open_target(target, out, jobs=jobs, device=device.value, force=force, report=report)
+        yield open_target(target, out, change or (), jobs=jobs, device=device.value, force=force, report=report)
 
 
 @app.command()
@@ -85,6 +91,7 @@ def init(
 def run(
     target: Target,
     out: Out = None,
+    change: Changes = None,
     jobs: Jobs = None,
     device: On = Device.AUTO,
     force: Force = False,
@@ -93,7 +100,7 @@ def run(
     """Do all stages of an experiment: train, build the OOF table, stack, distill, compare. Finished stages are kept."""
     from foldstill.pipeline import run_all
 
-    with _working(target, out, jobs, device, force, quiet) as opened:
+    with _working(target, out, change, jobs, device, force, quiet) as opened:
         _announce(opened)
         comparison = run_all(opened)
     _show(comparison, opened.dir)
@@ -103,6 +110,7 @@ def run(
 def train(
     target: Target,
     out: Out = None,
+    change: Changes = None,
     jobs: Jobs = None,
     device: On = Device.AUTO,
     force: Force = False,
@@ -111,9 +119,9 @@ def train(
     """Train every member on every fold. Goes on where it was interrupted."""
     from foldstill.pipeline import train_stage
 
-    with _working(target, out, jobs, device, force, quiet) as opened:
+    with _working(target, out, change, jobs, device, force, quiet) as opened:
         train_stage(opened)
-    console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {target}")
+    console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {opened.dir.root}")
 
 
 @app.command()
@@ -124,6 +132,7 @@ def stack(
     out: Out = None,
     combiner: Annotated[list[str] | None, typer.Option(help="Only these, by name; takes several.")] = None,
     strata: Annotated[list[str] | None, typer.Option(help="Only rows of these strata; takes several.")] = None,
+    change: Changes = None,
     jobs: Jobs = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -133,7 +142,14 @@ def stack(
 
     with bars(quiet=quiet) as report:
         opened = open_stacking(
-            target, out, combiners=combiner or (), strata=strata or (), jobs=jobs, force=force, report=report
+            target,
+            out,
+            combiners=combiner or (),
+            strata=strata or (),
+            changes=change or (),
+            jobs=jobs,
+            force=force,
+            report=report,
         )
         explanation = stack_stage(opened)
     screen = console()
@@ -142,17 +158,18 @@ def stack(
 
 
 @app.command()
-def sizes(target: Target) -> None:
+def sizes(target: Target, change: Changes = None) -> None:
     """List the named sizes of students and the experiment's own: parameters and MACs on its data, before any training."""
     from foldstill.pipeline import list_sizes
 
-    console().print(list_sizes(target).table())
+    console().print(list_sizes(target, change or ()).table())
 
 
 @app.command()
 def distill(
     target: Target,
     out: Out = None,
+    change: Changes = None,
     jobs: Jobs = None,
     device: On = Device.AUTO,
     force: Force = False,
@@ -161,10 +178,10 @@ def distill(
     """Teach the student held-out predictions of the teacher, and its twin votes only, at the same budget."""
     from foldstill.pipeline import distill_stage
 
-    with _working(target, out, jobs, device, force, quiet) as opened:
+    with _working(target, out, change, jobs, device, force, quiet) as opened:
         _announce(opened)
         distill_stage(opened)
-    console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {target}")
+    console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {opened.dir.root}")
 
 
 @app.command()
@@ -242,6 +259,7 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(help="The experiment file to write; FILE-tuned.toml when not given.")
     ] = None,
+    change: Changes = None,
     trials: Annotated[int | None, typer.Option(help="Trials in all; as the file says when not given.", min=1)] = None,
     jobs: Annotated[int, typer.Option(help="Trials at once, in processes of one thread each.", min=1)] = 1,
     device: On = Device.AUTO,
@@ -251,7 +269,7 @@ def tune(
     from foldstill.pipeline.tune import tune as search
 
     with bars(quiet=quiet) as report:
-        best = search(path, folder, out, trials=trials, jobs=jobs, device=device.value, report=report)
+        best = search(path, folder, out, change or (), trials=trials, jobs=jobs, device=device.value, report=report)
     screen = console()
     for field, value in best.values.items():
         screen.print(f"{field} = {value}", markup=False)
@@ -304,7 +322,9 @@ def _show(comparison: "Comparison", folder: "RunDir") -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
-    arguments = spread(sys.argv[1:], frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--view"}))
+    arguments = spread(
+        sys.argv[1:], frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--view", "--set"})
+    )
     try:
         app(args=arguments)
     except FoldstillError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from foldstill.arguments import Changes
 from foldstill.terminal import bars, console
 
 show_app = typer.Typer(no_args_is_help=True, help="Draw what members see.")
@@ -28,6 +29,7 @@ def prepare(
     cache: Annotated[
         Path | None, typer.Option(help="Of a folder: where prepared views are kept; hms-cache when not given.")
     ] = None,
+    change: Changes = None,
     view: Annotated[list[str] | None, typer.Option(help="Of a folder: kinds of views; takes several.")] = None,
     rows: Annotated[Rows | None, typer.Option(help="Of a folder: what one sample is.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; all cores when not given.", min=1)] = None,
@@ -43,6 +45,7 @@ def prepare(
     with bars(quiet=quiet) as report:
         prepared = prepare_views(
             target,
+            change or (),
             cache=cache,
             rows=None if rows is None else rows.value,
             views=tuple(view or ()),
@@ -87,10 +90,11 @@ def show_view(
     ],
     sample: Annotated[str, typer.Option(help="A sample's id, or its recording's; the first when not given.")] = "",
     out: Annotated[Path | None, typer.Option(help="The .png to write; VIEW.png when not given.")] = None,
+    change: Changes = None,
 ) -> None:
     """Draw one view of one sample into a PNG."""
     from foldstill.pipeline.hms import draw
 
     path = out or Path(f"{view}.png")
-    draw(target, view, sample, path)
+    draw(target, view, sample, path, change or ())
     console().print(f"Drawn to {path}", markup=False)

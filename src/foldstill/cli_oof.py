@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.arguments import Out, Target
+from foldstill.arguments import Changes, Out, Target
 from foldstill.terminal import console
 
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
@@ -19,11 +19,11 @@ class ExportFormat(StrEnum):
 
 
 @oof_app.command("build")
-def oof_build(target: Target, out: Out = None) -> None:
+def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
     """Collect the held-out predictions of a run's trained members into one table."""
     from foldstill.pipeline import oof_stage, open_target
 
-    opened = open_target(target, out)
+    opened = open_target(target, out, change or ())
     table, test = oof_stage(opened)
     told = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
     console().print(told + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))

@@ -7,7 +7,7 @@ with its place, what is wrong in a file.
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.sources import DataSettings
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
+from foldstill.overrides import with_changes
 from foldstill.rundir import RunDir
 from foldstill.stacking.settings import CombinerSettings, default_combiners
 
@@ -143,29 +144,39 @@ class Experiment:
         return tuple(one for s in asked for one in ((s, s.untaught()) if s.without_teacher else (s,)))
 
 
-def read_experiment(path: Path) -> Experiment:
-    """The experiment in a TOML file.
+def read_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
+    """The experiment in a TOML file, some fields changed as FIELD=VALUE says.
 
     A top-level [recipe] table holds defaults for the recipe of every member and of the student, [student] those of every
     [[ablation]]. Raises ExperimentError that lists every mistake with its place.
     """
+    return parse_experiment(experiment_text(path, changes), told(path, changes))
+
+
+def told(path: Path, changes: Sequence[str]) -> str:
+    """How errors name a file of which some fields are changed."""
+    return f"{path}{' with ' if changes else ''}{', '.join(changes)}"
+
+
+def experiment_text(path: Path, changes: Sequence[str] = ()) -> str:
+    """The text of an experiment file, some fields changed as FIELD=VALUE says."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ExperimentError(f"no experiment file at {path}: write one with `foldstill init {path}`") from None
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path} is not a TOML file ({error}): give an experiment file") from error
-    return parse_experiment(text, str(path))
+    if not changes:
+        return text
+    _toml(text, str(path))  # a mistake of the file itself is told as such
+    return with_changes(text, changes)
 
 
 def parse_experiment(text: str, where: str) -> Experiment:
     """The experiment in a TOML text; `where` names it in errors."""
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ExperimentError(f"{where} is not valid TOML: {error}") from error
+    raw, written = _toml(text, where), _toml(text, where)
     _share_recipe(raw)
     _fill_ablations(raw)
     _default_kind(raw)
@@ -173,11 +184,19 @@ def parse_experiment(text: str, where: str) -> Experiment:
         # By way of JSON, where strictness still lets an array be a tuple.
         experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        mistakes = [_sentence(detail, raw) for detail in error.errors()]
+        # A mistake in what several tables share is one mistake.
+        mistakes = list(dict.fromkeys(_sentence(detail, raw, written) for detail in error.errors()))
         raise ExperimentError(
             f"{where} has {len(mistakes)} mistake{'s'[: len(mistakes) > 1]}:\n  " + "\n  ".join(mistakes)
         ) from error
     return experiment
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"{where} is not valid TOML: {error}") from error
 
 
 def demo_text() -> str:
@@ -215,7 +234,7 @@ def _default_kind(raw: dict[str, Any]) -> None:
             member.setdefault("kind", TimmMember.kind)
 
 
-def _sentence(detail: "ErrorDetails", raw: Any) -> str:
+def _sentence(detail: "ErrorDetails", raw: Any, written: Any) -> str:
     """One mistake: its place as a dotted path into the file, and what is wrong there."""
     place, value = [], raw
     for step in detail["loc"]:
@@ -224,7 +243,7 @@ def _sentence(detail: "ErrorDetails", raw: Any) -> str:
             continue
         place.append(str(step))
         value = value[step] if _holds(value, step) else None
-    dotted = ".".join(place)
+    dotted = ".".join(_as_written(place, written))
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             near = difflib.get_close_matches(place[-1], sorted(_known_keys(Experiment)), n=1)
@@ -236,6 +255,26 @@ def _sentence(detail: "ErrorDetails", raw: Any) -> str:
         case _:
             got = json.dumps(detail["input"], default=str)
             return f"{dotted}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {got if len(got) < 60 else got[:57] + '...'}"
+
+
+def _as_written(place: list[str], written: Any) -> list[str]:
+    """Where the file says what lies at a place: there, in the [student] of an ablation, or in the shared [recipe]."""
+    candidates = [place]
+    if place[0] == "ablation":
+        candidates.append(["student", *place[2:]])
+    if "recipe" in place:
+        candidates.append(place[place.index("recipe") :])
+    return next((candidate for candidate in candidates if _leads(written, candidate)), place)
+
+
+def _leads(value: Any, place: list[str]) -> bool:
+    """Whether there is something at a place."""
+    for step in place:
+        key: Any = int(step) if isinstance(value, list) and step.isdigit() else step
+        if not _holds(value, key):
+            return False
+        value = value[key]
+    return True
 
 
 def _holds(value: Any, step: Any) -> bool:

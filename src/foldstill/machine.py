@@ -14,7 +14,6 @@ OPTIONAL = {
     "onnxscript": ("foldstill export", "onnx"),
     "onnxruntime": ("foldstill predict --onnx", "onnx"),
     "optuna": ("foldstill tune", "tune"),
-    "tomlkit": ("foldstill tune", "tune"),
     "PyWavelets": ("denoised views of EEG", "wavelets"),
 }
 """What needs a package, and the extra that brings it."""

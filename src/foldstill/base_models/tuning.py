@@ -147,9 +147,8 @@ def _check_range(field: str, low: float, high: float, log: bool) -> None:
 
 def require_extra() -> None:
     """Raises MemberError unless what tuning needs beyond the usual packages is installed."""
-    missing = [name for name in ("optuna", "tomlkit") if find_spec(name) is None]
-    if missing:
-        raise MemberError(f"tuning needs {' and '.join(missing)}: pip install 'foldstill[tune]'")
+    if find_spec("optuna") is None:
+        raise MemberError("tuning needs optuna: pip install 'foldstill[tune]'")
 
 
 def open_study(journal: Path, settings: TuneSettings) -> Study:

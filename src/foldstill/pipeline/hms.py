@@ -1,6 +1,6 @@
 """HMS from the command line: files to cached views, a synthetic HMS, and drawings of what members see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -24,6 +24,7 @@ SHOWN_PROBLEMS = 20
 
 def prepare_views(
     target: Path,
+    changes: Sequence[str] = (),
     *,
     cache: Path | None = None,
     rows: LabelRule | None = None,
@@ -40,12 +41,13 @@ def prepare_views(
     from joblib import cpu_count
 
     if target.suffix == ".toml":
-        data, root = read_experiment(target).data, target.parent
+        data, root = read_experiment(target, changes).data, target.parent
         if not isinstance(data, HmsData):
             raise ExperimentError(f'{target} has data of kind {data.kind!r}, which needs no preparation: "hms" does')
         if cache is not None or rows is not None or views:
             raise ExperimentError(f"cache, rows and views are said by [data] of {target}: leave the options out")
     else:
+        _refuse_changes(target, changes)
         root = Path()
         data = HmsData(
             folder=str(target),
@@ -92,7 +94,7 @@ def synthesise(
     )
 
 
-def draw(target: Path, view: str, sample: str, out: Path) -> None:
+def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str] = ()) -> None:
     """Draw one view of one sample into a PNG; the view `eeg` is the recording as an expert reads it.
 
     `target` is an HMS folder, whose views are named by kind, or an experiment file, whose views are named by name; an
@@ -104,7 +106,7 @@ def draw(target: Path, view: str, sample: str, out: Path) -> None:
     settings: HmsView | None
     votes_C: NDArray[Any] | None
     if target.suffix == ".toml":
-        root, data = target.parent, read_experiment(target).data
+        root, data = target.parent, read_experiment(target, changes).data
         if not isinstance(data, HmsData | SyntheticHmsData):
             raise ExperimentError(f"{target} has data of kind {data.kind!r}: views are drawn of HMS data")
         known = {v.name: v for v in data.views}
@@ -112,6 +114,7 @@ def draw(target: Path, view: str, sample: str, out: Path) -> None:
             raise ExperimentError(f"{target} has no view {view!r}: name one of {[*known, 'eeg']}")
         settings = known.get(view)
     else:
+        _refuse_changes(target, changes)
         root, data = Path(), HmsData(folder=str(target))
         settings = None if view == "eeg" else view_of_kind(view)
     if isinstance(data, SyntheticHmsData):
@@ -124,6 +127,11 @@ def draw(target: Path, view: str, sample: str, out: Path) -> None:
         draw_eeg(record, out, title=f"{title}, 100 microvolts between lines")
     else:
         draw_view(settings, record, out, title=title)
+
+
+def _refuse_changes(target: Path, changes: Sequence[str]) -> None:
+    if changes:
+        raise ExperimentError(f"--set changes an experiment file, and {target} is none: give one")
 
 
 def view_of_kind(kind: str) -> HmsView:

@@ -1,6 +1,6 @@
 """An experiment opened in its folder: data, fold plan, and how to work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.thinning import thin_votes
 from foldstill.errors import ExperimentError
-from foldstill.experiment import Experiment, parse_experiment, read_experiment, run_folder
+from foldstill.experiment import Experiment, experiment_text, parse_experiment, read_experiment, run_folder, told
 from foldstill.files import read_json, write_json, write_text
 from foldstill.machine import versions
 from foldstill.rundir import RunDir
@@ -87,27 +87,32 @@ def open_run(
 def open_target(
     target: Path,
     out: Path | None = None,
+    changes: Sequence[str] = (),
     *,
     jobs: int | None = None,
     device: str = "auto",
     force: bool = False,
     report: Report = silent,
 ) -> Run:
-    """The run of an experiment file, or the run that lives in a folder."""
-    experiment, text, root = read_target(target)
+    """The run of an experiment file, or the run that lives in a folder, some fields changed as FIELD=VALUE says.
+
+    What is changed is kept in the run's own experiment.toml.
+    """
+    experiment, text, root = read_target(target, changes)
     out = target if target.is_dir() else out
     return open_run(experiment, text, root, out, jobs=jobs, device=device, force=force, report=report)
 
 
-def read_target(target: Path) -> tuple[Experiment, str, Path]:
+def read_target(target: Path, changes: Sequence[str] = ()) -> tuple[Experiment, str, Path]:
     """The experiment of a file or of a run's folder, its text, and where its relative paths start; nothing is written."""
     if not target.is_dir():
-        return read_experiment(target), target.read_text(encoding="utf-8"), target.parent
+        text = experiment_text(target, changes)
+        return parse_experiment(text, told(target, changes)), text, target.parent
     folder = RunDir(target)
     if not folder.experiment.exists():
         raise ExperimentError(f"{target} holds no experiment.toml: give the folder of a run, or an experiment file")
-    text = folder.experiment.read_text(encoding="utf-8")
-    return parse_experiment(text, str(folder.experiment)), text, Path(read_json(folder.provenance)["root"])
+    text = experiment_text(folder.experiment, changes)
+    return parse_experiment(text, told(folder.experiment, changes)), text, Path(read_json(folder.provenance)["root"])
 
 
 def run_dir(target: Path, out: Path | None = None) -> RunDir:

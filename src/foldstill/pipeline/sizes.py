@@ -1,5 +1,6 @@
 """What students and the ensemble cost on an experiment's data, counted before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,9 +60,9 @@ class Sizes:
         return table
 
 
-def list_sizes(target: Path) -> Sizes:
+def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
     """The named sizes on the data of an experiment or run, its own students, and its ensemble; nothing is written."""
-    experiment, _, root = read_target(target)
+    experiment, _, root = read_target(target, changes)
     dataset = experiment.data.load(root)
     n_folds = experiment.folds.plan(dataset.labels, experiment.seed, root).n_folds
     view = experiment.student.view if experiment.student else resolve(experiment.member)[0].views[0]

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.errors import StackError
+from foldstill.errors import ExperimentError, StackError
 from foldstill.experiment import StackingSettings, read_experiment
 from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
@@ -17,7 +17,7 @@ from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.pipeline.run import Report, run_dir, silent
+from foldstill.pipeline.run import Report, open_target, run_dir, silent
 from foldstill.rundir import RunDir, combination_folder
 from foldstill.stacking import Combiner, CombinerSettings, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
@@ -41,20 +41,26 @@ def open_stacking(
     *,
     combiners: Sequence[str] = (),
     strata: Sequence[str] = (),
+    changes: Sequence[str] = (),
     jobs: int | None = None,
     force: bool = False,
     report: Report = silent,
 ) -> Stacking:
     """Stacking of a run, or of a table on its own, which is copied into `out` (<table>-stack when None).
 
-    `combiners` picks among the experiment's (or the default) combiners by name; `strata` keeps only rows of these.
+    `combiners` picks among the experiment's (or the default) combiners by name; `strata` keeps only rows of these;
+    `changes` (FIELD=VALUE) are made in the run's experiment.
     """
     if target.is_dir() or target.suffix == ".toml":
         folder = run_dir(target, out)
         folder.require(folder.oof, "oof build")
         if strata:
             raise StackError("strata are picked from a table on its own: give the run's oof.parquet and another --out")
+        if changes:
+            open_target(folder.root, changes=changes)
         settings = read_experiment(folder.experiment).stacking if folder.experiment.exists() else StackingSettings()
+    elif changes:
+        raise ExperimentError(f"--set changes an experiment, and {target} is a table: give the folder of a run")
     else:
         folder, settings = RunDir(out or target.with_name(f"{target.stem}-stack")), StackingSettings()
         table = of_strata(read_table(target), strata)

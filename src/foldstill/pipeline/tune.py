@@ -2,11 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished,
 from foldstill.data.dataset import Dataset
 from foldstill.data.sources import DataSettings, HmsData
 from foldstill.errors import ExperimentError
-from foldstill.experiment import Experiment, parse_experiment, read_experiment
+from foldstill.experiment import Experiment, experiment_text, parse_experiment, told
 from foldstill.files import whole, write_text
+from foldstill.overrides import with_values
 from foldstill.pipeline.run import Report, silent
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def tune(
     path: Path,
     folder: Path | None = None,
     out: Path | None = None,
+    changes: Sequence[str] = (),
     *,
     trials: int | None = None,
     jobs: int = 1,
@@ -89,9 +91,10 @@ def tune(
 
     require_extra()
     _LOADED.clear()
-    base = read_experiment(path)
+    text = experiment_text(path, changes)
+    base = parse_experiment(text, told(path, changes))
     folder = folder or Path("runs") / f"{base.name}-tune"
-    tuning = Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, folder, device)
+    tuning = Tuning(text, str(path), path.parent, folder, device)
     settings = tuning.settings
     check_search(tuning, base, settings)
     study = tuning.study()
@@ -116,47 +119,6 @@ def tune(
     write_text(out, _tuned_text(tuning, settings, best, len(study.trials)))
     assert best.value is not None
     return Tuned(best.number, best.value, best.params, out, n_finished(study))
-
-
-def with_values(text: str, values: Mapping[str, Value]) -> str:
-    """A TOML text with some fields changed by their dotted place, comments and order kept.
-
-    >>> print(with_values('[recipe]\\nlr = 0.1 # high', {"recipe.lr": 0.01}))
-    [recipe]
-    lr = 0.01 # high
-    """
-    import tomlkit
-
-    document = tomlkit.parse(text)
-    for field, value in values.items():
-        *steps, last = field.split(".")
-        node: Any = document
-        for i, step in enumerate(steps):
-            node = _child(node, step, ".".join(steps[: i + 1]))
-        if not isinstance(node, dict):
-            raise ExperimentError(f"search of {field}: {last!r} must be a key of a table")
-        node[last] = value
-    return tomlkit.dumps(document)
-
-
-def _child(node: Any, step: str, place: str) -> Any:
-    """What a step of a dotted place leads to: a table, made when it is not there, or an item by name or number."""
-    import tomlkit
-
-    if isinstance(node, list):
-        names = [item.get("name", "") for item in node if isinstance(item, dict)]
-        if step in names:
-            return node[names.index(step)]
-        if step.isdigit() and int(step) < len(node):
-            return node[int(step)]
-        raise ExperimentError(
-            f"search of {place}: the list has no {step!r}, it has {names}: name one, or give a number"
-        )
-    if not isinstance(node, dict):
-        raise ExperimentError(f"search of {place}: {step!r} lies inside a plain value, not in a table")
-    if step not in node:
-        node[step] = tomlkit.table()
-    return node[step]
 
 
 def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
