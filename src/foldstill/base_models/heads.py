@@ -32,7 +32,8 @@ class Head(nn.Module):
             # The inverse of softplus.
             nn.init.constant_(self.temperature.bias, math.log(math.expm1(1 - _LEAST)))
 
-    def forward(self, x_BF: Tensor) -> Tensor:
+    def forward(self, x_BF: Tensor, start_BC: Tensor | float = 0.0) -> Tensor:
+        """Logits of these features, added to `start_BC` before the temperature divides them."""
         x_BF = self.dropout(x_BF)
-        logits: Tensor = self.linear(x_BF)
+        logits: Tensor = self.linear(x_BF) + start_BC
         return logits if self.temperature is None else logits / (F.softplus(self.temperature(x_BF)) + _LEAST)

@@ -1,4 +1,4 @@
-"""Trained networks of several views side by side, their last layers replaced by one head on the features of all.
+"""Trained networks of several views side by side: their average, and one head on the features of all that corrects it.
 
 B batch, F features, C classes.
 """
@@ -16,11 +16,14 @@ from foldstill.base_models.heads import Head
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.networks import Network
 from foldstill.base_models.specs import JoinedMember, Shape, Trainable, channels_and_size
-from foldstill.errors import MemberError
 
 
 class JoinedNetwork(nn.Module):
-    """`body(input(raws))`: raw values of each view in, logits (B, C) out; what the engine asks of a `Network`, for several views."""
+    """`body(input(raws))`: raw values of each view in, logits (B, C) out; what the engine asks of a `Network`, for several views.
+
+    Its logits are the mean of its parts' log-probabilities and what the head makes of their features, which begins at 0: it
+    starts as the geometric average of its parts, and training moves it only to where that pays.
+    """
 
     def __init__(self, spec: JoinedMember, parts: Sequence[Network], features: Sequence[int], n_classes: int) -> None:
         super().__init__()
@@ -28,19 +31,18 @@ class JoinedNetwork(nn.Module):
         # Networks differ in the size of their features; without this the loudest would be heard alone.
         self.norms = nn.ModuleList(nn.LayerNorm(n) for n in features)
         between = [nn.Dropout(spec.drop_rate), nn.Linear(sum(features), spec.hidden), nn.ReLU()] if spec.hidden else []
-        self.head = nn.Sequential(
-            *between, Head(spec.hidden or sum(features), n_classes, spec.temperature, spec.drop_rate)
-        )
+        self.between = nn.Sequential(*between)
+        self.head = Head(spec.hidden or sum(features), n_classes, spec.temperature, spec.drop_rate)
+        nn.init.zeros_(self.head.linear.weight)
+        nn.init.zeros_(self.head.linear.bias)
         self._backbone_rate = spec.backbone_rate
         self._frozen = False
         self.freeze(False)
 
     def adopt(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take over the trained weights of each part, its input scaling included and its classifier left out."""
+        """Take over the trained weights of each part, its input scaling included."""
         for part, state in zip(self.parts, states, strict=True):
-            missing, _ = part.load_state_dict(state, strict=False)
-            if missing:
-                raise MemberError(f"the weights of a joined member lack {missing[:3]}: train it anew")
+            part.load_state_dict(state)
 
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
         """Nothing: each part scales its view as it did when it was trained."""
@@ -52,7 +54,7 @@ class JoinedNetwork(nn.Module):
 
     def rates(self) -> list[tuple[float, Iterable[nn.Parameter]]]:
         """What is trained at which share of the learning rate."""
-        head = [*self.norms.parameters(), *self.head.parameters()]
+        head = [*self.norms.parameters(), *self.between.parameters(), *self.head.parameters()]
         return [(1.0, head), (self._backbone_rate, self.parts.parameters())]
 
     def train(self, mode: bool = True) -> JoinedNetwork:
@@ -67,8 +69,13 @@ class JoinedNetwork(nn.Module):
 
     def body(self, views: Sequence[Tensor]) -> Tensor:
         """Logits of scaled views."""
-        features = [norm(part.body(view)) for part, norm, view in zip(self._networks, self.norms, views, strict=True)]
-        logits: Tensor = self.head(torch.cat(features, dim=1))
+        features, log_proba = [], []
+        for part, norm, view in zip(self._networks, self.norms, views, strict=True):
+            features_BF, logits_BC = part.features_and_logits(view)
+            features.append(norm(features_BF))
+            log_proba.append(logits_BC.log_softmax(dim=1))
+        average_BC = torch.stack(log_proba).mean(dim=0)
+        logits: Tensor = self.head(self.between(torch.cat(features, dim=1)), average_BC)
         return logits
 
     def forward(self, raws: Sequence[Tensor]) -> Tensor:
@@ -92,7 +99,6 @@ def joined_network(
         # Their weights come from the fold they were trained in, so nothing is downloaded.
         network = member.without_download().build([shape], n_classes)
         assert isinstance(network, Network), "a part reads one view"
-        network.drop_classifier()
         parts.append(network)
         features.append(_features(network, shape))
     return JoinedNetwork(spec, parts, features, n_classes)
@@ -100,8 +106,8 @@ def joined_network(
 
 @torch.no_grad()
 def _features(network: Network, shape: Shape) -> int:
-    """How many features a network without its classifier gives: asked, because networks name that number differently."""
+    """How many features a network's classifier reads: asked, because networks name that number differently."""
     channels, size = channels_and_size(shape)
-    said = network.eval()(torch.zeros(1, channels, *size))
+    features_BF, _ = network.eval().features_and_logits(network.input(torch.zeros(1, channels, *size)))
     network.train()
-    return int(said.shape[1])
+    return features_BF.shape[1]

@@ -76,6 +76,16 @@ class Network(nn.Module):
         else:
             body.reset_classifier(0)
 
+    def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the classifier reads of a scaled view, (B, F), and what it makes of it, (B, C)."""
+        seen: list[Tensor] = []
+        hook = self.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            logits: Tensor = self.body(x)
+        finally:
+            hook.remove()
+        return seen[0].flatten(1), logits
+
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
         """Scale inputs as these rows want it from now on."""
         assert isinstance(inputs, DeviceInputs), "one network, one view"

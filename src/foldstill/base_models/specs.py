@@ -215,12 +215,13 @@ class EegMember:
 
 @dataclass(frozen=True)
 class JoinedMember:
-    """Other members of the experiment joined: their trained networks without the last layers, and one head on all features.
+    """Other members of the experiment joined: the geometric average of their trained networks, corrected by one head on all features.
 
-    In each fold it starts from the weights its members got in that fold, which saw the rows it may see and no others. Each
-    view is scaled as its member scaled it and augmented as in its member's recipe; what several views have in common (a
-    swap of hemispheres, say) is done to the same rows of all, and mixing of rows is named in this member's own recipe. The
-    features of rows its members were trained on look surer than those of new rows, and early stopping judges on such rows too.
+    In each fold it starts from the weights its members got in that fold, which saw the rows it may see and no others; the
+    head's correction starts at 0, so training leaves the average only where that pays. Each view is scaled as its member
+    scaled it and augmented as in its member's recipe; what several views have in common (a swap of hemispheres, say) is done
+    to the same rows of all, and mixing of rows is named in this member's own recipe. The features of rows its members were
+    trained on look surer than those of new rows, and early stopping judges on such rows too.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
