@@ -260,7 +260,7 @@ def _sentence(detail: "ErrorDetails", raw: Any, written: Any) -> str:
 def _as_written(place: list[str], written: Any) -> list[str]:
     """Where the file says what lies at a place: there, in the [student] of an ablation, or in the shared [recipe]."""
     candidates = [place]
-    if place[0] == "ablation":
+    if place[:1] == ["ablation"]:
         candidates.append(["student", *place[2:]])
     if "recipe" in place:
         candidates.append(place[place.index("recipe") :])
