@@ -1,6 +1,7 @@
 """HMS on the command line: from files or a seed to views, drawings and a submission."""
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -117,6 +118,22 @@ def test_problems_of_files_fit_a_narrow_terminal_and_say_what_is_left_out(width:
     assert len(next(line for line in text.splitlines() if "detail" in line).split()) == 3
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_prepare_uses_a_gpu_only_where_there_is_one(
+    device: str, hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code = call(monkeypatch, "prepare", of_file(tmp_path, hms), "--jobs", "1", "--device", device, "-q")
+    if device == "auto":
+        assert code == 0
+        assert json.loads((tmp_path / "cache" / "mel.json").read_text())["computed_by"] == ["numpy"]
+    else:
+        assert code == 2
+        assert "torch sees no CUDA device: use device auto or cpu" in capsys.readouterr().err
+
+
 def test_strict_stops_at_the_first_problem(
     hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +153,7 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
         (("prepare", "{file}", "--rows", "window"), "leave the options out"),
         (("prepare", "{run}"), "needs no preparation"),
         (("prepare", "{hms}", "--view", "mell"), "no view of kind 'mell'"),
+        (("prepare", "{hms}", "--view", "raw_eeg", "--device", "cuda"), "would have no effect"),
         (("prepare", "nowhere"), "not an HMS folder"),
         (("show", "view", "{run}", "kaggle"), "no view 'kaggle'"),
         (("show", "view", "{hms}", "mel", "--sample", "7"), "no sample '7'"),

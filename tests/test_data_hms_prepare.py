@@ -100,8 +100,8 @@ def test_a_stopped_preparation_goes_on_where_it_was(made, tmp_path, monkeypatch)
     with (tmp_path / "cache" / "progress.jsonl").open("a") as journal:
         journal.write('{"rows": [0, 1')  # killed within a line
     made_rows = []
-    make = prepare_module._make
-    monkeypatch.setattr(prepare_module, "_make", lambda *args: made_rows.extend(args[3]) or make(*args))
+    make = prepare_module.make_part
+    monkeypatch.setattr(prepare_module, "make_part", lambda *args: made_rows.extend(args[3]) or make(*args))
     resumed = prepare(made, tmp_path / "cache", (SMALL,)).cache
     n = len(label_rows(HmsFolder(made)))
     assert len(made_rows) == n - done_before[-1]

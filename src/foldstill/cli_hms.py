@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.arguments import Changes
+from foldstill.arguments import Changes, Device
 from foldstill.terminal import bars, console
 
 show_app = typer.Typer(no_args_is_help=True, help="Draw what members see.")
@@ -32,7 +32,10 @@ def prepare(
     change: Changes = None,
     view: Annotated[list[str] | None, typer.Option(help="Of a folder: kinds of views; takes several.")] = None,
     rows: Annotated[Rows | None, typer.Option(help="Of a folder: what one sample is.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; all cores when not given.", min=1)] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes (threads beside a GPU); all cores when not given.", min=1)
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where spectrograms of the EEG are computed.")] = Device.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first problem of a file.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Make again what was made from other settings or files.")
@@ -50,6 +53,7 @@ def prepare(
             rows=None if rows is None else rows.value,
             views=tuple(view or ()),
             jobs=jobs,
+            device=device.value,
             strict=strict,
             force=force,
             report=report,

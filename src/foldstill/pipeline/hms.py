@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from numpy.typing import NDArray
 
-from foldstill.data.hms.prepare import LEFT_OUT, Prepared
+from foldstill.data.hms.chains import ChainSpectrogram
+from foldstill.data.hms.part import LEFT_OUT
+from foldstill.data.hms.prepare import Prepared
 from foldstill.data.hms.rows import LabelRule
 from foldstill.data.hms.source import HmsData, HmsView
 from foldstill.data.hms.synthetic import write_synthetic_hms
@@ -30,13 +32,14 @@ def prepare_views(
     rows: LabelRule | None = None,
     views: tuple[str, ...] = (),
     jobs: int | None = None,
+    device: str = "auto",
     strict: bool = False,
     force: bool = False,
     report: Report = silent,
 ) -> Prepared:
     """Make the views of an experiment's data, or of an HMS folder with the views named by kind, each with its defaults.
 
-    Raises ExperimentError where the experiment's data is not in HMS files, or options contradict its [data] table.
+    Spectrograms of the EEG are computed on the GPU where the device is one. Raises ExperimentError where the experiment's data is not in HMS files, or options contradict its [data] table.
     """
     from joblib import cpu_count
 
@@ -60,8 +63,25 @@ def prepare_views(
         jobs=jobs or cpu_count(),
         strict=strict,
         force=force,
+        device=_gpu(device, data.views),
         on_progress=lambda done, total: report("prepare", done, total, f"{len(data.views)} views"),
     )
+
+
+def _gpu(device: str, views: tuple[HmsView, ...]) -> str | None:
+    """The GPU that is meant, none for a CPU; torch, which takes seconds to import, is not asked where a CPU does it all."""
+    some = any(isinstance(view, ChainSpectrogram) for view in views)
+    if device == "cpu" or (device == "auto" and not some):
+        return None
+    if not some:
+        raise ExperimentError(
+            f"device {device!r} would have no effect: of the views ({', '.join(v.name for v in views)}) none is a "
+            "spectrogram that a GPU computes (mel, stft, scipy_spectrogram): leave the option out"
+        )
+    from foldstill.base_models.device import pick_device
+
+    picked = pick_device(device)
+    return None if picked == "cpu" else picked
 
 
 def problems_table(prepared: Prepared) -> "Table":

@@ -7,17 +7,17 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from foldstill.data.hms.cache import FORMAT, Cache, spec
-from foldstill.data.hms.files import HmsFolder, Problem, SignalFile, Split, read_eeg, read_spectrogram
-from foldstill.data.hms.image import View, encode, stored_dtype
-from foldstill.data.hms.montage import EEG_SECONDS, SFREQ_HZ
-from foldstill.data.hms.record import Record
+from foldstill.data.hms.files import HmsFolder, Problem, Split
+from foldstill.data.hms.image import View, stored_dtype
+from foldstill.data.hms.part import Part, make_part
 from foldstill.data.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.errors import DataError
 from foldstill.files import digest, file_digest, whole, write_json
@@ -26,10 +26,7 @@ Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
 PART_ROWS = 64
-"""Rows of one piece of work: a killed preparation loses at most this many a process."""
-
-LEFT_OUT = "left out"
-"""The problem of a sample that none of its files could be made into."""
+"""Rows of one piece of work: a device computes as many at once, and a killed preparation loses at most this many a worker."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,6 @@ class Prepared:
     unreadable_rows: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows whose files no other part reads, and what reading them showed."""
-
-    rows: tuple[int, ...]
-    problems: tuple[Problem, ...] = ()
-    unreadable: tuple[int, ...] = ()
-    digests: dict[str, str] = field(default_factory=dict)
-
-
 def prepare(
     folder: Path,
     out: Path,
@@ -62,11 +49,13 @@ def prepare(
     jobs: int = 1,
     strict: bool = False,
     force: bool = False,
+    device: str | None = None,
     on_progress: Progress | None = None,
 ) -> Prepared:
     """Make the views of a folder's samples, as arrays in `out` that HmsData reads.
 
-    `jobs` processes of one thread each. What is finished and made from the same files stays; what was made from something
+    `jobs` processes of one thread each; where torch is to compute the spectrograms of the EEG on a `device`, `jobs` threads
+    that read for it. Both give the same but for rounding: stored values are at most one step of eight bits apart. What is finished and made from the same files stays; what was made from something
     else is an error unless `force`. Problems of files are collected in problems.csv; `strict` makes the first one an error.
     """
     names = [view.name for view in views]
@@ -93,11 +82,12 @@ def prepare(
     problems, unreadable, digests = ({}, set(), {}) if force else _earlier(cache)
     if todo:
         out.mkdir(parents=True, exist_ok=True)
-        parts = _run(source, cache, table, todo, jobs, strict, [made_from[v.name] for v in todo], on_progress)
+        parts = _run(source, cache, table, todo, jobs, strict, device, [made_from[v.name] for v in todo], on_progress)
         problems |= dict.fromkeys(p for part in parts for p in part.problems)
         unreadable |= {row for part in parts for row in part.unreadable}
         digests |= {name: value for part in parts for name, value in part.digests.items()}
-        _finish(cache, table, todo, made_from, problems, unreadable, digests)
+        computed_by = {v.name: sorted({part.computed_by[v.name] for part in parts}) for v in todo}
+        _finish(cache, table, todo, made_from, computed_by, problems, unreadable, digests)
     return Prepared(cache, tuple(problems), len(table), tuple(sorted(unreadable)))
 
 
@@ -108,13 +98,14 @@ def _run(
     views: Sequence[View],
     jobs: int,
     strict: bool,
+    device: str | None,
     made_from: list[dict[str, Any]],
     on_progress: Progress | None,
-) -> list[_Part]:
+) -> list[Part]:
     """Every part, those of an earlier, stopped preparation from its journal."""
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
 
-    parts = _parts(table)
+    pieces = _pieces(table)
     done = _journal(cache, made_from)
     if not done:
         for view in views:
@@ -126,13 +117,15 @@ def _run(
     count = sum(len(part.rows) for part in finished)
     if on_progress is not None:
         on_progress(count, len(table))
-    work = (delayed(_make)(source, cache, table.take(np.asarray(r)), r, views, strict) for r in parts if r not in done)
-    with (
-        parallel_config(backend="loky", inner_max_num_threads=1) if jobs != 1 else parallel_config(backend="sequential")
-    ):
+    work = (
+        delayed(make_part)(source, cache, table.take(np.asarray(rows)), rows, views, strict, device)
+        for rows in pieces
+        if rows not in done
+    )
+    with _workers("sequential" if jobs == 1 else "loky" if device is None else "threading"):
         for part in Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
             with cache.journal_file.open("a", encoding="utf-8") as journal:
-                journal.write(json.dumps(_as_json(part)) + "\n")
+                journal.write(json.dumps(part.as_json()) + "\n")
             finished.append(part)
             count += len(part.rows)
             if on_progress is not None:
@@ -140,75 +133,18 @@ def _run(
     return finished
 
 
-def _make(
-    source: HmsFolder, cache: Cache, table: LabelRows, rows: tuple[int, ...], views: Sequence[View], strict: bool
-) -> _Part:
-    """Make the views of some rows and write them into the unfinished arrays."""
-    arrays = {v.name: np.load(cache.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in views}
-    needs = frozenset().union(*(view.needs for view in views))
-    files = _Files(source)
-    problems: dict[Problem, None] = {}
-    unreadable = []
-    for i, row in enumerate(rows):
-        recording, spectrogram = str(table.recordings_N[i]), str(table.spectrograms_N[i])
-        try:
-            eeg = files.eeg(recording) if "eeg" in needs else None
-            power = files.spectrogram(spectrogram) if "spectrogram" in needs else None
-            found = [p for file in (eeg, power) if file is not None for p in file.problems]
-            if eeg is not None:
-                found += _reach(recording, eeg, float(table.eeg_offset_N[i]))
-            problems |= dict.fromkeys(found)
-            if any(p.fatal for p in found):
-                raise DataError(next(f"{p.file}: {p.what}, {p.detail}" for p in found if p.fatal))
-            record = Record(
-                eeg_ET=None if eeg is None else eeg.values,
-                spectrogram_FS=None if power is None else power.values,
-                eeg_offset_s=float(table.eeg_offset_N[i]),
-                spectrogram_offset_s=float(table.spectrogram_offset_N[i]),
-            )
-            for view in views:
-                arrays[view.name][row] = encode(view.make(record), view.bounds)
-        except DataError as error:
-            unreadable.append(row)
-            problems |= {Problem(f"sample {table.ids_N[i]}", LEFT_OUT, str(error), fatal=True): None}
-        if strict and problems:
-            first = next(iter(problems))
-            raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
-    return _Part(rows, tuple(problems), tuple(unreadable), files.digests)
+@contextmanager
+def _workers(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
+    """Workers of one thread each: processes, or threads of this process, which alone holds the device and all signals."""
+    from joblib import parallel_config
+    from threadpoolctl import threadpool_limits
+
+    one_thread = {"inner_max_num_threads": 1} if backend == "loky" else {}
+    with threadpool_limits(1), parallel_config(backend=backend, **one_thread):
+        yield
 
 
-def _reach(recording: str, eeg: SignalFile, offset_s: float) -> list[Problem]:
-    """What a label's 50 s ask of a recording that is too short for them."""
-    seconds = eeg.values.shape[1] / SFREQ_HZ
-    if seconds >= offset_s + EEG_SECONDS:
-        return []
-    detail = f"recording {recording} has {seconds:g} s, its label is at {offset_s:g} to {offset_s + EEG_SECONDS:g} s"
-    return [Problem(f"{recording}.parquet", "shorter than its label offset", detail, fatal=seconds <= offset_s)]
-
-
-class _Files:
-    """Reads a file once for all rows of a part."""
-
-    def __init__(self, source: HmsFolder) -> None:
-        self._source = source
-        self._held: dict[str, tuple[Path, SignalFile]] = {}
-        self.digests: dict[str, str] = {}
-
-    def eeg(self, recording: str) -> SignalFile:
-        return self._read("eeg", self._source.eeg(recording))
-
-    def spectrogram(self, spectrogram: str) -> SignalFile:
-        return self._read("spectrogram", self._source.spectrogram(spectrogram))
-
-    def _read(self, kind: str, path: Path) -> SignalFile:
-        # Rows come sorted by file, so the last one of each kind is all that is ever asked for again.
-        if self._held.get(kind, (None,))[0] != path:
-            self._held[kind] = (path, read_eeg(path) if kind == "eeg" else read_spectrogram(path))
-            self.digests[f"{path.parent.name}/{path.name}"] = self._held[kind][1].digest
-        return self._held[kind][1]
-
-
-def _parts(table: LabelRows) -> list[tuple[int, ...]]:
+def _pieces(table: LabelRows) -> list[tuple[int, ...]]:
     """Rows in pieces of about PART_ROWS; the rows of one recording stay together, those of a spectrogram nearly always."""
     order = np.lexsort((table.recordings_N, table.spectrograms_N))
     recording = np.char.add(np.char.add(table.spectrograms_N, "/"), table.recordings_N)[order]
@@ -231,11 +167,7 @@ def _sizes(source: HmsFolder, table: LabelRows) -> str:
     return digest(entries)
 
 
-def _as_json(part: _Part) -> dict[str, Any]:
-    return {**vars(part), "problems": [vars(p) for p in part.problems]}
-
-
-def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], _Part]:
+def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
     """Finished parts of a stopped preparation of the same views from the same files, by their rows."""
     try:
         lines = cache.journal_file.read_text(encoding="utf-8").splitlines()
@@ -249,10 +181,7 @@ def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, .
             break  # the process was killed while it wrote this line
     if not whole_lines or whole_lines[0].get("made_from") != json.loads(json.dumps(made_from)):
         return {}
-    parts = [
-        _Part(tuple(p["rows"]), tuple(Problem(**q) for q in p["problems"]), tuple(p["unreadable"]), p["digests"])
-        for p in whole_lines[1:]
-    ]
+    parts = [Part.from_json(line) for line in whole_lines[1:]]
     return {part.rows: part for part in parts}
 
 
@@ -273,6 +202,7 @@ def _finish(
     table: LabelRows,
     views: Sequence[View],
     made_from: dict[str, dict[str, Any]],
+    computed_by: dict[str, list[str]],
     problems: dict[Problem, None],
     unreadable: set[int],
     digests: dict[str, str],
@@ -285,6 +215,7 @@ def _finish(
         cache.part_file(view.name).replace(cache.array_file(view.name))
         sidecar = {
             "made_from": made_from[view.name],
+            "computed_by": computed_by[view.name],
             "shape": [len(table), *view.shape],
             "dtype": stored_dtype(view).name,
             "bounds": view.bounds,

@@ -66,9 +66,10 @@ class HmsData:
         jobs: int = 1,
         strict: bool = False,
         force: bool = False,
+        device: str | None = None,
         on_progress: Progress | None = None,
     ) -> Prepared:
-        """Make what is missing of the views; relative paths start at `root`."""
+        """Make what is missing of the views; relative paths start at `root`. Without a device, torch is not imported."""
         return prepare(
             root / self.folder,
             root / self.cache,
@@ -77,6 +78,7 @@ class HmsData:
             jobs=jobs,
             strict=strict,
             force=force,
+            device=device,
             on_progress=on_progress,
         )
 
