@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Discriminator
 
@@ -26,17 +26,17 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.overrides import with_changes
 from foldstill.rundir import RunDir
+from foldstill.settings import Settings
 from foldstill.stacking.settings import CombinerSettings, default_combiners
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-STRICT = {"extra": "forbid"}
 BY_KIND = Discriminator("kind")
 
 
 @dataclass(frozen=True)
-class FoldSettings:
+class FoldSettings(Settings):
     """How rows are held out."""
 
     n_folds: int = 5
@@ -47,8 +47,6 @@ class FoldSettings:
     """Whether folds balance the most voted class or only the number of rows."""
     path: str = ""
     """A parquet file with columns id, group, fold to use instead, relative to the experiment file."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     def plan(self, labels: Labels, seed: int, root: Path) -> FoldPlan:
         """The plan these settings ask for."""
@@ -65,13 +63,11 @@ class FoldSettings:
 
 
 @dataclass(frozen=True)
-class StackingSettings:
+class StackingSettings(Settings):
     """Which combiners are fitted."""
 
     combiner: tuple[Annotated[CombinerSettings, BY_KIND], ...] = field(default_factory=default_combiners)  # type: ignore[arg-type]
     """The combiners, each with its `kind`; all the usual ones when none is named."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.combiner]
@@ -81,7 +77,7 @@ class StackingSettings:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """Everything a run depends on."""
 
     name: str
@@ -105,8 +101,6 @@ class Experiment:
     """Further students for comparison only, each [student] with what is said here instead; `name` tells them apart."""
     tune: TuneSettings | None = None
     """Which fields `foldstill tune` searches; a run ignores it."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     def __post_init__(self) -> None:
         if not self.name or any(c in self.name for c in "/\\"):

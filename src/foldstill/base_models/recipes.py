@@ -6,15 +6,15 @@ Imports neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from foldstill.data.augment import AnyAugmentation
 from foldstill.data.labels import RowWeight
 from foldstill.data.mixing import Mosaic
 from foldstill.errors import MemberError
+from foldstill.settings import Settings
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
-_FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
 def require(good: bool, what: str) -> None:
@@ -24,10 +24,8 @@ def require(good: bool, what: str) -> None:
 
 
 @dataclass(frozen=True)
-class KL:
+class KL(Settings):
     """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T))."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["kl"] = "kl"
     temperature: float = 1.0
@@ -41,10 +39,8 @@ class KL:
 
 
 @dataclass(frozen=True)
-class CrossEntropyKL:
+class CrossEntropyKL(Settings):
     """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["ce_kl"] = "ce_kl"
     kl_weight: float = 2.0
@@ -60,13 +56,11 @@ AnyLoss = KL | CrossEntropyKL
 
 
 @dataclass(frozen=True)
-class EarlyStopping:
+class EarlyStopping(Settings):
     """Stop when KL on an inner group split of the training rows no longer falls; the best epoch's weights are kept.
 
     The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     share: float = 0.1
     """Share of the training groups that judge the epochs and are not trained on."""
@@ -82,10 +76,8 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
-class SecondStage:
+class SecondStage(Settings):
     """More epochs on the rows with many votes only; a warm-up belongs to the first stage and is not repeated."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     min_votes: float = 10.0
     """Rows with at least this many votes are trained on."""
@@ -119,10 +111,8 @@ class SecondStage:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """How a network is trained. The defaults suit a small network trained from scratch on a CPU."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     epochs: int = 20
     """Passes over the training rows; a fixed number, so that no epoch is chosen on rows that are reported."""

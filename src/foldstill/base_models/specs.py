@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from foldstill.base_models.recipes import Recipe, require
 from foldstill.data.mixing import AnyMix
+from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from foldstill.base_models.joined_network import AnyNetwork
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 Temperature = Literal["none", "row", "class"]
 Shape = tuple[int, ...]
 """Of one row of a view as it lies: (H, W, channels) of an image, (channels, T) of signals."""
-
-_FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
 class Trainable(Protocol):
@@ -75,10 +74,8 @@ def _check_name(name: str) -> None:
 
 
 @dataclass(frozen=True)
-class TimmMember:
+class TimmMember(Settings):
     """Any network of timm by its name, with any number of channels."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     name: str
     """Unique in an experiment."""
@@ -146,13 +143,11 @@ class TimmMember:
 
 
 @dataclass(frozen=True)
-class EegMember:
+class EegMember(Settings):
     """A 1-D network: one residual encoder shared by all channels, then attention between channels.
 
     The defaults have 0.6 million parameters on 19 channels; features = 256 with separate = [18] has 2.2 million.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     name: str
     """Unique in an experiment."""
@@ -214,7 +209,7 @@ class EegMember:
 
 
 @dataclass(frozen=True)
-class JoinedMember:
+class JoinedMember(Settings):
     """Other members of the experiment joined: the geometric average of their trained networks, corrected by one head on all features.
 
     In each fold it starts from the weights its members got in that fold, which saw the rows it may see and no others; the
@@ -223,8 +218,6 @@ class JoinedMember:
     to the same rows of all, and mixing of rows is named in this member's own recipe. The features of rows its members were
     trained on look surer than those of new rows, and early stopping judges on such rows too.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     name: str
     """Unique in an experiment."""

@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from foldstill.data.hms.image import ByKind
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
+from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-
-_FORBID: dict[str, Any] = {"extra": "forbid"}
 
 Value = str | int | float | bool
 Score = Callable[[Mapping[str, Value], Callable[[int, float], None]], float]
@@ -29,10 +28,8 @@ ERROR = "error"
 
 
 @dataclass(frozen=True)
-class FloatRange:
+class FloatRange(Settings):
     """A number between two others."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     field: str
     """Its place in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
@@ -56,10 +53,8 @@ class FloatRange:
 
 
 @dataclass(frozen=True)
-class IntRange:
+class IntRange(Settings):
     """A whole number between two others, both included."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     field: str
     """Its place in the file, such as recipe.epochs."""
@@ -83,10 +78,8 @@ class IntRange:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Settings):
     """One of several values."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     field: str
     """Its place in the file, such as recipe.schedule."""
@@ -113,10 +106,8 @@ Search = Annotated[FloatRange | IntRange | Choice, ByKind()]
 
 
 @dataclass(frozen=True)
-class TuneSettings:
+class TuneSettings(Settings):
     """What is tried for one member, and how long. `foldstill tune` reads it, a run ignores it."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     search: tuple[Search, ...]
     """The fields and what they may be, each with its `kind`."""

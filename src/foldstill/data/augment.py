@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foldstill.data.draws import check_share, choose, images_only, rand, strip
 from foldstill.data.mixing import AnyMix, Mix, Mosaic
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-_FORBID: dict[str, Any] = {"extra": "forbid"}
-
 
 @dataclass(frozen=True)
-class HorizontalFlip:
+class HorizontalFlip(Settings):
     """The last axis reversed."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["horizontal_flip"] = "horizontal_flip"
     p: float = 0.5
@@ -39,10 +36,8 @@ class HorizontalFlip:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Settings):
     """Image moved up to `share` of each axis, zeros moved in: the random crop after padding of CIFAR recipes."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["shift"] = "shift"
     share: float = 0.125
@@ -67,10 +62,8 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class TimeShift:
+class TimeShift(Settings):
     """The last axis rolled by up to `share` of its length; what leaves at one end enters at the other."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["time_shift"] = "time_shift"
     share: float = 0.1
@@ -89,10 +82,8 @@ class TimeShift:
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(Settings):
     """Rectangles of an image set to zero (coarse dropout; DeVries and Taylor, 2017)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["cutout"] = "cutout"
     p: float = 0.5
@@ -121,10 +112,8 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class TimeMask:
+class TimeMask(Settings):
     """Strips of the last axis set to zero (SpecAugment; Park et al., 2019)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["time_mask"] = "time_mask"
     p: float = 0.5
@@ -142,10 +131,8 @@ class TimeMask:
 
 
 @dataclass(frozen=True)
-class FrequencyMask:
+class FrequencyMask(Settings):
     """Strips of the height of an image set to zero."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["frequency_mask"] = "frequency_mask"
     p: float = 0.5
@@ -177,10 +164,8 @@ def _without(x: Tensor, masks: list[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Settings):
     """Values times exp(u), u uniform in [-size, size]; one factor a row."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["gain"] = "gain"
     size: float = 0.2
@@ -192,10 +177,8 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Settings):
     """Gaussian noise added; its standard deviation is drawn for each row."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["noise"] = "noise"
     std: float = 0.1
@@ -209,10 +192,8 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class ChannelDropout:
+class ChannelDropout(Settings):
     """Up to `channels` whole channels of a row set to zero; at least one stays."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["channel_dropout"] = "channel_dropout"
     p: float = 0.5
@@ -233,10 +214,8 @@ class ChannelDropout:
 
 
 @dataclass(frozen=True)
-class HemisphereSwap:
+class HemisphereSwap(Settings):
     """Channels permuted, left and right hemispheres of a montage exchanged."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     permutation: tuple[int, ...]
     """Old channel of each new one."""
@@ -263,10 +242,8 @@ class HemisphereSwap:
 
 
 @dataclass(frozen=True)
-class ChainReversal:
+class ChainReversal(Settings):
     """Every bipolar chain read from its other end: its channels in reverse order and with opposite sign."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     chains: tuple[tuple[int, ...], ...]
     """Channels of each chain in order."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.labels import Labels
 from foldstill.data.npz import NpzData
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 ROWS = 1797
 """How many digits scikit-learn carries."""
@@ -20,10 +21,8 @@ MAX_VOTES = 28
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitsData:
+class DigitsData(Settings):
     """Digits 0 to 9 as images (N, size, size, 1), 1 to 28 simulated votes a row, rows grouped by simulated writers."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["digits"] = "digits"
     rows: int = ROWS

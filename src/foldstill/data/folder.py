@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +11,15 @@ from foldstill.data.columns import Columns, read_frame
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """What counts as an image when a folder without a table is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderData:
+class FolderData(Settings):
     """Where the images and their labels are; one of votes, shares or label is named."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["folder"] = "folder"
     path: str

@@ -6,15 +6,14 @@ Same conventions as `augment`: B batch, C classes, P partners; images (B, C, H, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foldstill.data.draws import beta, check_share, choose, images_only, inside, partners, rand, strip
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-_FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,8 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Mixup:
+class Mixup(Settings):
     """Two rows blended, inputs and targets alike (Zhang et al., 2018)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["mixup"] = "mixup"
     p: float = 1.0
@@ -59,10 +56,8 @@ class Mixup:
 
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(Settings):
     """A box of another row pasted in, or a strip of time; targets mix by area (Yun et al., 2019)."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["cutmix"] = "cutmix"
     p: float = 0.5
@@ -93,10 +88,8 @@ class CutMix:
 
 
 @dataclass(frozen=True)
-class SameClassCutMix:
+class SameClassCutMix(Settings):
     """A strip of time pasted in from another row of the same clear class; targets stay as they are."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["same_class_cutmix"] = "same_class_cutmix"
     p: float = 0.4
@@ -137,10 +130,8 @@ class SameClassCutMix:
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class Mosaic(Settings):
     """In the first epochs four rows, each squeezed to a quarter of its time, side by side; their targets are averaged."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
 
     kind: Literal["mosaic"] = "mosaic"
     epochs: int = 3

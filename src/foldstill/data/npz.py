@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,12 @@ from foldstill.data.columns import Columns, read_npz
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
 from foldstill.data.labels import Labels, as_ids
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class NpzData:
+class NpzData(Settings):
     """Where the arrays of a data set are in an `.npz`; one of votes, shares, annotators or labels is named."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["npz"] = "npz"
     path: str

@@ -4,13 +4,14 @@ N rows, C classes.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, clip_rows
 from foldstill.errors import DistillError
+from foldstill.settings import Settings
 
 TargetWeight = Literal["effective", "none", "votes", "log1p"]
 
@@ -22,10 +23,8 @@ VOTES_RANGE = (0.1, 100.0)
 
 
 @dataclass(frozen=True)
-class DirichletMix:
+class DirichletMix(Settings):
     """The teacher counts as so many votes: target = (votes + c q) / (n + c), so that rich votes outweigh it."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     votes: float | None = None
     """How many votes the teacher counts as; unset, the likelihood of the votes decides."""
@@ -37,10 +36,8 @@ class DirichletMix:
 
 
 @dataclass(frozen=True)
-class FixedMix:
+class FixedMix(Settings):
     """The same share of the teacher in every row, however many votes it has."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     share: float = 0.5
     """The teacher's share of the target, between 0 and 1."""
@@ -54,19 +51,15 @@ class FixedMix:
 
 
 @dataclass(frozen=True)
-class TeacherOnly:
+class TeacherOnly(Settings):
     """The teacher alone: neither the votes nor their number are used."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["teacher"] = "teacher"
 
 
 @dataclass(frozen=True)
-class VotesOnly:
+class VotesOnly(Settings):
     """The votes alone: the student without a teacher."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["votes"] = "votes"
 

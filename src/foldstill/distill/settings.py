@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 from foldstill.base_models.recipes import KL, Recipe
 from foldstill.base_models.specs import EegMember, TimmMember
@@ -10,6 +10,7 @@ from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
+from foldstill.settings import Settings
 
 ViewSource = Literal["identity", "live", "bank"]
 CrossValidation = Literal["none", "pairs", "naive"]
@@ -26,10 +27,8 @@ int8 makes them faster; `quality` gains nothing from it."""
 
 
 @dataclass(frozen=True)
-class FeatureHint:
+class FeatureHint(Settings):
     """The student's features before its last layer are drawn to those of a member that reads the same view."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     member: str
     """Whose fold model that never saw the row is asked about the very view that the student sees."""
@@ -42,10 +41,8 @@ class FeatureHint:
 
 
 @dataclass(frozen=True)
-class StudentSettings:
+class StudentSettings(Settings):
     """A compact network taught by a combination of many."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     network: str = "small"
     """nano, small, base, quality, eeg (the 1-D network of members of that kind), or any name out of `timm.list_models()`."""

@@ -1,17 +1,15 @@
 """What an import needs to be told about files that others made."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import ASSIGNED_FOLDS, Space
+from foldstill.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportSettings:
+class ImportSettings(Settings):
     """Which keys of an `.npz`, or columns of a CSV or parquet file, hold what; an empty one is guessed by usual names."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     labels: str = ""
     """A CSV or parquet file with ids, votes and the like, when the predictions do not hold them."""

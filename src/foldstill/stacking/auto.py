@@ -5,7 +5,7 @@ N rows, C classes, A rungs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from foldstill.compare.bootstrap import Interval, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.averages import Average
 from foldstill.stacking.combiner import Combination, Combiner, Proba, State, array, nested, text, weight_of, within
 from foldstill.stacking.convex import Convex
@@ -61,7 +62,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Auto:
+class Auto(Settings):
     """The plain average unless cross-fitting by group shows a gain whose interval excludes zero.
 
     Two steps, each decided on held-out groups of the rows it is fitted to. 1. The first rung, by default the
@@ -69,7 +70,6 @@ class Auto:
     interval against the one kept is below zero, the one with the lowest KL is taken.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["auto"] = "auto"
     """Selects this combiner in an experiment file."""
     name: str = "auto"

@@ -6,7 +6,7 @@ N rows, M members, C classes.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.combiner import Proba, State, array, require_members
 
 
@@ -77,10 +78,9 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Settings):
     """The plain average of the members' probabilities."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["average"] = "average"
     """Selects this combiner in an experiment file."""
     name: str = "average"
@@ -94,10 +94,9 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Geometric:
+class Geometric(Settings):
     """The normalised geometric average: averages in log space, which sharpens where members agree."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["geometric"] = "geometric"
     """Selects this combiner in an experiment file."""
     name: str = "geometric"
@@ -111,10 +110,9 @@ class Geometric:
 
 
 @dataclass(frozen=True)
-class Median:
+class Median(Settings):
     """The median over members, class by class, normalised again."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["median"] = "median"
     """Selects this combiner in an experiment file."""
     name: str = "median"
@@ -128,10 +126,9 @@ class Median:
 
 
 @dataclass(frozen=True)
-class Trimmed:
+class Trimmed(Settings):
     """The average without the extreme members, class by class, normalised again."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["trimmed"] = "trimmed"
     """Selects this combiner in an experiment file."""
     name: str = "trimmed"

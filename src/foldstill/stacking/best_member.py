@@ -1,22 +1,22 @@
 """The best single member, chosen like any other combination: on the rows it is fitted to, never on those it is scored on."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
 from foldstill.stacking.convex import Weighted, restore_weighted
 
 
 @dataclass(frozen=True)
-class BestMember:
+class BestMember(Settings):
     """All weight on the member with the lowest KL; a tie goes to the first."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["best_member"] = "best_member"
     """Selects this combiner in an experiment file."""
     name: str = "best_member"

@@ -4,7 +4,7 @@ N rows, M members, C classes, D columns (members, or families of tied members).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, State, array, require_members
 from foldstill.stacking.voted import Voted, columns_of, spread, voted
@@ -43,10 +44,9 @@ def restore_weighted(state: State) -> Weighted:
 
 
 @dataclass(frozen=True)
-class Convex:
+class Convex(Settings):
     """Weights >= 0 that sum to one and minimise KL to the vote shares, exactly."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["convex"] = "convex"
     """Selects this combiner in an experiment file."""
     name: str = "convex"

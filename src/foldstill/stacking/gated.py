@@ -5,7 +5,7 @@ N rows, M members, C classes, D columns (families, members, or the average alone
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.anchored import column_of
 from foldstill.stacking.averages import log_proba, mean
 from foldstill.stacking.combiner import Proba, State, array, require_members
@@ -69,13 +70,12 @@ class GatedPool:
 
 
 @dataclass(frozen=True)
-class Gated:
+class Gated(Settings):
     """A log-linear pool of families whose powers and biases move with the disagreement of the members.
 
     Fitted by KL; the ridge pulls it towards the geometric average of the columns and is chosen on inner group folds.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["gated"] = "gated"
     """Selects this combiner in an experiment file."""
     name: str = "gated"

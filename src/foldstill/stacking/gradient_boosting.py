@@ -6,7 +6,7 @@ N rows, C classes, F features, R rounds.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.anchored import (
     Anchor,
     Anchored,
@@ -59,7 +60,7 @@ def restore_trees(state: State) -> Trees:
 
 
 @dataclass(frozen=True)
-class LightGBM:
+class LightGBM(Settings):
     """Trees on summary statistics added to the log anchor, fitted to vote shares by KL.
 
     One booster a group fold grows in step with the others; the round with the lowest KL over all held-out rows, round
@@ -67,7 +68,6 @@ class LightGBM:
     spent on a final refit.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["lightgbm"] = "lightgbm"
     """Selects this combiner in an experiment file."""
     name: str = "lightgbm"

@@ -5,7 +5,7 @@ M members, E entries with y > 0, D columns (members, or families of tied members
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
 from foldstill.stacking.convex import Weighted, restore_weighted
 from foldstill.stacking.voted import Voted, columns_of, spread, voted
@@ -50,10 +51,9 @@ def greedy_picks(entries: Voted, picks: int, *, start: int, allowed: NDArray[np.
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(Settings):
     """Weights from greedy forward selection with replacement, averaged over bags of members."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["greedy"] = "greedy"
     """Selects this combiner in an experiment file."""
     name: str = "greedy"

@@ -4,7 +4,7 @@ N rows, M members, C classes, D columns (members, or families of tied members).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.averages import log_proba
 from foldstill.stacking.combiner import Proba, State, array, require_members
 from foldstill.stacking.loglinear import minimise_kl
@@ -41,10 +42,9 @@ class LogPooled:
 
 
 @dataclass(frozen=True)
-class LogPool:
+class LogPool(Settings):
     """Powers >= 0 a member and a bias a class, fitted by KL with a ridge towards the geometric average."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["log_pool"] = "log_pool"
     """Selects this combiner in an experiment file."""
     name: str = "log_pool"

@@ -5,7 +5,7 @@ N rows, C classes, F features.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.anchored import Anchor, Anchored, Bag, column_of, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import State, array
 from foldstill.stacking.crossfit import pick
@@ -44,13 +45,12 @@ def restore_linear(state: State) -> Linear:
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Settings):
     """Multinomial logistic regression on log-probabilities or statistics, with a ridge towards the anchor.
 
     Fitted to vote shares by KL; the ridge is chosen on inner group folds.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["logistic"] = "logistic"
     """Selects this combiner in an experiment file."""
     name: str = "logistic"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.anchored import Anchor, Anchored, Bag, column_of, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import State, array
 from foldstill.stacking.crossfit import group_folds
@@ -76,14 +77,13 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Settings):
     """A network on summary statistics added to the log anchor; its last layer starts at zero.
 
     `bags` networks are trained, each without one of `folds` group folds, whose KL picks its epoch (the state before the
     first one is a candidate); their scores are averaged.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["mlp"] = "mlp"
     """Selects this combiner in an experiment file."""
     name: str = "mlp"

@@ -4,7 +4,7 @@ M members, D columns (each a member).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
 from foldstill.stacking.convex import Weighted, restore_weighted
 from foldstill.stacking.voted import Voted, columns_of, voted
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Settings):
     """The plain average of members chosen one by one for the lowest KL, within a budget.
 
     Cross-fitted like any combiner, it says what few members are worth; its cost is theirs alone. Fewer than the budget
     allows are kept when a further one would raise the KL.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["pruned"] = "pruned"
     """Selects this combiner in an experiment file."""
     name: str = "pruned"

@@ -5,7 +5,7 @@ map is fitted after pooling (Rahaman and Thiery, 2021). N rows, M members, C cla
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, log_proba
 from foldstill.stacking.combiner import Combination, Proba, State, array, nested, weight_of, within
 from foldstill.stacking.convex import Convex
@@ -57,10 +58,9 @@ class Recalibration:
 
 
 @dataclass(frozen=True)
-class Recalibrated:
+class Recalibrated(Settings):
     """A pool with one temperature and a bias a class, fitted to vote shares by KL in log space."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["recalibrated"] = "recalibrated"
     """Selects this combiner in an experiment file."""
     name: str = "recalibrated"

@@ -4,7 +4,7 @@ van der Laan, Polley and Hubbard (2007). N rows, M members, C classes, L combine
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import Settings
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, normalised
 from foldstill.stacking.combiner import Combination, Proba, State, array, nested, text, within
 from foldstill.stacking.convex import Convex, simplex_minimum
@@ -77,10 +78,9 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Super:
+class Super(Settings):
     """Convex weights over the library's cross-fitted scores; or the plain average of the best, or the best alone."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["super"] = "super"
     """Selects this combiner in an experiment file."""
     name: str = "super"

@@ -4,7 +4,7 @@ N rows, M members, C classes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
+from foldstill.settings import Settings
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.best_member import BestMember
 from foldstill.stacking.combiner import (
@@ -58,14 +59,13 @@ class OfTempered:
 
 
 @dataclass(frozen=True)
-class Tempered:
+class Tempered(Settings):
     """A combiner of calibrated members: one temperature a member, fitted to the votes of the rows the combiner is fitted to.
 
     An average of calibrated members is too soft (Ranjan and Gneiting, 2010, theorem 1; measured in LOG.md), so what follows
     should end with a calibration of its own, as most combiners here do; the plain average does not.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["tempered"] = "tempered"
     """Selects this combiner in an experiment file."""
     name: str = "tempered"

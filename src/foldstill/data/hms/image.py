@@ -4,8 +4,7 @@ P panels, H x W image.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.hms.record import Record
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 Layout = Literal["channels", "stack"]
 Normalise = Literal["none", "instance", "panel"]
@@ -35,8 +35,6 @@ PANEL_EPS = 1e-5
 
 class View(Protocol):
     """Settings of one way to turn a record into a model input; `make` gives the same array for the same record."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]]
 
     @property
     def name(self) -> str:
@@ -63,7 +61,7 @@ class View(Protocol):
         ...
 
 
-class PanelView(ABC):
+class PanelView(Settings, ABC):
     """A view that is a set of panels: settings say which panels and how they lie, this makes the image, its shape and bounds."""
 
     name: str

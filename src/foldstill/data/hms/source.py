@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from foldstill.data.hms.views_raw import RawEeg
 from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 HmsView = Annotated[
     KaggleSpectrogram
@@ -37,10 +38,8 @@ HmsView = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class HmsData:
+class HmsData(Settings):
     """The competition's folder, what one sample is, and the views that members may ask for."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["hms"] = "hms"
     folder: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from foldstill.data.hms.views_raw import RawEeg
 from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 SMALL_VIEWS: tuple[HmsView, ...] = (
     MelSpectrogram(n_mels=32, width=64),
@@ -28,10 +29,8 @@ SMALL_VIEWS: tuple[HmsView, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticHmsData:
+class SyntheticHmsData(Settings):
     """EEG of made-up patients with votes of made-up experts; no file is read or written."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Literal["synthetic_hms"] = "synthetic_hms"
     patients: int = 100

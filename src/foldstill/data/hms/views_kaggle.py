@@ -1,9 +1,8 @@
 """The view of the spectrogram files. P panels, H x W image."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from foldstill.errors import DataError
 class KaggleSpectrogram(PanelView):
     """The given spectrogram, ten minutes at the label or whole: clipped, log, gaps filled, resized if asked."""
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
     needs: ClassVar[frozenset[Source]] = frozenset({"spectrogram"})
 
     kind: Literal["kaggle_spectrogram"] = "kaggle_spectrogram"

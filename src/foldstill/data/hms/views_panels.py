@@ -1,8 +1,7 @@
 """Views made of the panels of other views: statistics over them, and stacks of them. P panels, H x W image."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -21,8 +20,6 @@ OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | 
 @dataclass(frozen=True)
 class PanelStatistics(PanelView):
     """Pixel by pixel statistics over another view's panels: global features and percentiles."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     of: OnePanelView
     """The view whose panels are summarised."""
@@ -92,8 +89,6 @@ def _percentile(statistic: str, where: str) -> float | None:
 @dataclass(frozen=True)
 class PanelStack(PanelView):
     """Panels of several views, brought to one size: four spectrogram-file and four EEG panels make 128 x 256 x 8."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     of: tuple[OnePanelView, ...] = (KaggleSpectrogram(), MelSpectrogram())
     """The views whose panels are taken, in this order."""

@@ -1,8 +1,7 @@
 """The signals of the EEG themselves, filtered, scaled and binned. E electrodes or differences, T time."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,13 +11,13 @@ from foldstill.data.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, 
 from foldstill.data.hms.record import Record
 from foldstill.data.signals import Signal, band_pass, bin_means, line_for_gaps, robust_scale
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 
 @dataclass(frozen=True)
-class RawEeg:
+class RawEeg(Settings):
     """The signals: 16 banana differences, Fz-Cz, Cz-Pz, EKG; zero-phase filter, bins, robust scale, clip."""
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
     needs: ClassVar[frozenset[Source]] = EEG
 
     kind: Literal["raw_eeg"] = "raw_eeg"

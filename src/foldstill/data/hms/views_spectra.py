@@ -4,9 +4,8 @@ B records, E differences, T time, P panels (chains LL, LP, RP, RL), H x W image.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -28,8 +27,6 @@ class MelSpectrogram(ChainSpectrogram):
 
     The numbers of librosa's melspectrogram and power_to_db with ref=max to 1e-4 (measured 1e-5), by a matrix product.
     """
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     kind: Literal["mel"] = "mel"
     name: str = "mel"
@@ -99,8 +96,6 @@ class MelSpectrogram(ChainSpectrogram):
 @dataclass(frozen=True)
 class ScipySpectrogram(ChainSpectrogram):
     """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log, resized."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     kind: Literal["scipy_spectrogram"] = "scipy_spectrogram"
     name: str = "scipy_spectrogram"
@@ -172,8 +167,6 @@ class ScipySpectrogram(ChainSpectrogram):
 @dataclass(frozen=True)
 class StftSpectrogram(ChainSpectrogram):
     """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log, mean over a chain."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     kind: Literal["stft"] = "stft"
     name: str = "stft"

@@ -4,9 +4,8 @@ E electrodes, P panels (chains LL, LP, RP, RL), H x W image.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, S
 from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
+from foldstill.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Scalogram(PanelView):
     Low rhythms get many columns' worth of time and fast ones few, where a spectrogram gives both the same window.
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
     needs: ClassVar[frozenset[Source]] = EEG
 
     kind: Literal["scalogram"] = "scalogram"
@@ -103,13 +102,12 @@ EegView = Annotated[RawEeg | MelSpectrogram | StftSpectrogram | ScipySpectrogram
 
 
 @dataclass(frozen=True)
-class Denoised:
+class Denoised(Settings):
     """Another view of the EEG, of signals denoised by wavelets first; needs PyWavelets (`foldstill[wavelets]`).
 
     A published try of it on HMS made results worse; measure before you keep it.
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
     needs: ClassVar[frozenset[Source]] = EEG
 
     of: EegView = field(default_factory=RawEeg)
