@@ -24,7 +24,12 @@ def comparison():
     members = ScoreTable(labels.ids, ("one", "two", "three", "four"), labels.classes, proba.astype(np.float32))
     weight = np.array([0.4, 0.3, 0.2, 0.1])
     arms = [
-        Arm("average", "average", proba.mean(axis=1), cost=Cost(parameters=4000, macs=4 * 10**6, latency_1_ms=4.0)),
+        Arm(
+            "average",
+            "average",
+            proba.mean(axis=1),
+            cost=Cost(parameters=4000, macs=4 * 10**6, latency_1_ms=4.0, threads=1, processor="Some CPU"),
+        ),
         Arm("convex <script>", "combination", np.tensordot(proba, weight, (1, 0)), weight_M=weight),
         Arm("student", "student", proba[:, 0], cost=Cost(parameters=1000, macs=10**6, latency_1_ms=1.0)),
         Arm("hopeless", "ablation", np.full((240, 3), 1e-6) + (1 - 3e-6) * np.eye(3)[0]),
@@ -209,3 +214,9 @@ def test_every_cell_of_the_students_table_stands_under_its_heading(tmp_path):
     assert row["seeds better"] == compared.seeds_improved("student")
     assert row["KL from teacher"] == f"{compared['student'].fidelity.kl:.4f}"
     assert row["same class"].endswith("%")
+
+
+def test_cost_names_the_machine_and_the_student_stands_in_the_picture(html):
+    assert "on 1 thread of Some CPU" in html
+    cost = html[html.index('id="section-cost"') :]
+    assert all(f"{name}</text>" in cost for name in ("average", "student"))

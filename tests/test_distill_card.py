@@ -22,7 +22,14 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
     card = Card(
         **FACTS,
         scores=[Score("KL to the votes", 0.31, interval), Score("accuracy", 0.9)],
-        cost=Cost(parameters=2_500_000, macs=121_000_000),
+        cost=Cost(
+            parameters=2_500_000,
+            macs=121_000_000,
+            latency_1_ms=3.0,
+            latency_1_p95_ms=4.0,
+            threads=1,
+            processor="Some CPU",
+        ),
         latencies=[Latency("student.onnx", 32, 1.5, 2.25, 1, "Some CPU")],
         files={"student.int8.onnx": "not written: int8 is refused"},
         limits=["Adults only."],
@@ -34,6 +41,7 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
     assert "| parameters | 2,500,000 |" in text
     assert "bytes of weights" not in text
     assert "32 rows, ms, median / 95th percentile (1 thread of Some CPU) | 1.50 / 2.25 |" in text
+    assert "| eager network, 1 row, ms, median / 95th percentile (1 thread of Some CPU) | 3.00 / 4.00 |" in text
     assert "int8 is refused" in text
     assert "- Adults only." in text
     assert "seizure, other" in text

@@ -8,7 +8,8 @@ from foldstill.distill.corruptions import corrupted
 def test_rows_are_broken_in_their_own_type_and_shape(rng, shape):
     rows = rng.integers(0, 255, shape).astype(np.uint8)
     broken = corrupted(rows)
-    assert set(broken) == {"noise", "saturation", "lost channels"}
+    of_signals = {"line noise"} if len(shape) == 3 else set()
+    assert set(broken) == {"noise", "saturation", "lost channels"} | of_signals
     for bad in broken.values():
         assert (bad.dtype, bad.shape) == (rows.dtype, rows.shape)
         assert (bad != rows).any()
@@ -31,3 +32,12 @@ def test_one_channel_cannot_be_lost_and_the_seed_decides_the_noise(rng):
     assert set(corrupted(rows)) == {"noise", "saturation"}
     np.testing.assert_array_equal(corrupted(rows, seed=1)["noise"], corrupted(rows, seed=1)["noise"])
     assert (corrupted(rows, seed=1)["noise"] != corrupted(rows, seed=2)["noise"]).any()
+
+
+def test_line_noise_is_one_wave_in_all_channels_of_a_row(rng):
+    rows = rng.normal(size=(3, 4, 400)).astype(np.float32)
+    added = corrupted(rows)["line noise"] - rows
+    power = np.abs(np.fft.rfft(added, axis=2)) ** 2
+    assert (power.argmax(axis=2) == 100).all()
+    assert (power[..., 100] > 0.99 * power.sum(axis=2)).all()
+    np.testing.assert_allclose(added[:, :1], added[:, 1:2], atol=1e-5)

@@ -28,8 +28,9 @@ def test_cost_counts_parameters_and_bytes_and_leaves_the_process_as_it_was():
     assert cost.parameters == 8 * 27 + 128 * 5 + 5
     assert cost.bytes == 4 * cost.parameters
     assert cost.batch == 4
-    assert cost.latency_1_ms > 0
-    assert cost.latency_batch_ms > 0
+    assert 0 < cost.latency_1_ms <= cost.latency_1_p95_ms
+    assert 0 < cost.latency_batch_ms <= cost.latency_batch_p95_ms
+    assert (cost.threads, cost.processor) == (2, processor())
     assert torch.get_num_threads() == before
     assert network.training
 
@@ -50,10 +51,15 @@ def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine(
 
 
 def test_the_cost_of_an_ensemble_is_the_sum_of_what_was_measured_of_all():
-    one = Cost(parameters=10, macs=100, latency_1_ms=1.5, latency_batch_ms=4.0, batch=32, bytes=40)
+    one = Cost(
+        parameters=10, macs=100, latency_1_ms=1.5, latency_batch_ms=4.0, batch=32, bytes=40, activation_bytes=8,
+        threads=1, processor="here", latency_1_p95_ms=2.0,
+    )  # fmt: skip
+    # One after the other: time adds up, and what one computes is freed before the next begins.
     assert total_cost([one] * 15) == Cost(
-        parameters=150, macs=1500, latency_1_ms=22.5, latency_batch_ms=60.0, batch=32, bytes=600
-    )
+        parameters=150, macs=1500, latency_1_ms=22.5, latency_batch_ms=60.0, batch=32, bytes=600, activation_bytes=8,
+        threads=1, processor="here",
+    )  # fmt: skip
     partly = total_cost([one, Cost(parameters=1, batch=16, latency_batch_ms=1.0)])
     assert partly == Cost(parameters=11)
     assert total_cost([]) == Cost()

@@ -13,7 +13,6 @@ from foldstill.distill.uncertainty import (
     of_dirichlet,
     of_members,
     ood_auroc,
-    rejection_curve,
     student_features,
     student_uncertainty,
 )
@@ -86,28 +85,6 @@ def test_features_are_what_the_classifier_sees():
     plain = Student(Network(nn.Flatten(), 3), tuple("abcd"), "image")
     with pytest.raises(MemberError, match="no one classifier"):
         student_features(plain, rows)
-
-
-def test_rejection_by_the_error_itself_is_perfect_and_by_chance_worth_nothing(rng):
-    error = rng.random(5000)
-    assert rejection_curve(error, error).prediction_rejection_ratio == pytest.approx(1)
-    assert rejection_curve(error, -error).prediction_rejection_ratio == pytest.approx(-1, abs=0.05)
-    assert rejection_curve(error, rng.random(5000)).prediction_rejection_ratio == pytest.approx(0, abs=0.05)
-    assert rejection_curve(error, np.zeros(5000)).prediction_rejection_ratio == pytest.approx(0)
-
-
-def test_the_area_under_the_risk_curve_is_that_of_ten_lines_by_hand():
-    error, uncertainty = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.1, 0.9, 0.2, 0.3])
-    order = np.argsort(uncertainty)
-    risks = [error[order[:k]].mean() for k in range(1, 5)]
-    curve = rejection_curve(error, uncertainty)
-    np.testing.assert_allclose(curve.risk_N, risks)
-    assert curve.area == pytest.approx(np.mean(risks))
-
-
-def test_errors_that_are_all_alike_make_no_curve():
-    with pytest.raises(DistillError, match="all alike"):
-        rejection_curve(np.zeros(4), np.arange(4.0))
 
 
 def test_foreign_rows_that_are_always_less_certain_score_one():

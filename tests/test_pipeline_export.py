@@ -40,6 +40,7 @@ seeds = 1
 views = "bank"
 bank_views = 1
 uncertainty = true
+foreign = "foreign.npz"
 features = {{ member = "m1", weight = 0.5 }}
 """
 # Four members are the fewest whose spread a precision head is fitted to.
@@ -48,7 +49,10 @@ features = {{ member = "m1", weight = 0.5 }}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    run = open_run(parse_experiment(TEXT, "small"), TEXT, Path(), folder, jobs=1, device="cpu")
+    # Stripes instead of digits, as wide as they are.
+    stripes = np.tile(np.asarray([0, 255], np.uint8), (40, 16, 8))[..., None]
+    np.savez(folder.parent / "foreign.npz", image=stripes)
+    run = open_run(parse_experiment(TEXT, "small"), TEXT, folder.parent, folder, jobs=1, device="cpu")
     train_stage(run)
     oof_stage(run)
     stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
@@ -62,13 +66,32 @@ def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(r
     assert set(worth) == {"total", "data", "knowledge"}
     assert all(-1.5 <= each["prediction_rejection_ratio"] <= 1 for each in worth.values())
     for each in worth.values():
-        assert set(each["auroc"]) == {"noise", "saturation"}  # one channel: none to lose
+        assert set(each["auroc"]) == {"noise", "saturation", "foreign (foreign)"}  # one channel: none to lose
         assert all(0 <= auroc <= 1 for auroc in each["auroc"].values())
         assert -1 <= each["rank_correlation_with_ensemble"] <= 1
     assert not (run.dir.student_without_teacher / "precision.safetensors").exists()
     comparison = compare_stage(run.dir)
-    assert "AUROC of broken rows by knowledge: noise" in comparison["student"].note
+    assert "foreign (foreign) " in comparison["student"].note
     assert comparison["student without teacher"].note == ""
+
+
+def test_foreign_inputs_named_later_are_asked_without_training_again(run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run.dir.root, tmp_path / "run")
+    shutil.copy(run.dir.root.parent / "foreign.npz", tmp_path / "other.npz")
+    text = TEXT.replace("foreign.npz", "other.npz")
+    again = open_run(parse_experiment(text, "small"), text, tmp_path, tmp_path / "run", jobs=1, device="cpu")
+    weights = again.dir.student / "weights.safetensors"
+    made = weights.stat().st_mtime_ns
+    distill_stage(again)
+    worth = json.loads((again.dir.student / "uncertainty.json").read_text())
+    assert set(worth["total"]["auroc"]) == {"noise", "saturation", "foreign (other)"}
+    assert weights.stat().st_mtime_ns == made
+    np.savez(tmp_path / "third.npz", image=np.zeros((3, 8, 8, 1), np.uint8))
+    text = TEXT.replace("foreign.npz", "third.npz")
+    with pytest.raises(FoldstillError, match="prepare them as the data were"):
+        distill_stage(open_run(parse_experiment(text, "small"), text, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
 
 
 def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_its_rows(run: Run) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.calibration import calibration_slope, class_calibration_error, top_calibration_error
+from foldstill.compare.rejection import rejection_curve
 from foldstill.data.simplex import EPS, check_rows, row_kl, softmax
 from foldstill.errors import CompareError
 
@@ -46,12 +47,20 @@ METRICS = {
     "entropy_excess": Metric(
         "entropy excess", "zero", "log loss minus the prediction's own entropy: above 0 is overconfident"
     ),
+    "aurc": Metric(
+        "AURC", "low", "mean KL of the rows that are kept as those of highest entropy are handed to somebody else"
+    ),
+    "prr": Metric(
+        "PRR",
+        "high",
+        "prediction-rejection ratio of that: 1 when entropy ranks rows by their KL, 0 when it is worth chance",
+    ),
 }
 """The scores of every arm, in the order they are shown."""
 
 
 def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = None) -> dict[str, float | None]:
-    """Every score of METRICS; None where it is not defined (AUROC without two classes).
+    """Every score of METRICS; None where it is not defined (AUROC without two classes, rejection of equal errors).
 
     `target` and `proba` are (N, C) and sum to one; `weight` (N,) makes every mean a weighted one. Raises DataError for
     logits and CompareError for shapes that differ.
@@ -60,9 +69,10 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
     weight_N = None if weight is None else np.asarray(weight, dtype=np.float64)
     loss = row_log_loss(target=target_NC, proba=proba_NC)
     auroc_C = class_auroc(target=target_NC, proba=proba_NC, weight=weight_N)
-    entropy = row_log_loss(target=proba_NC, proba=proba_NC)
+    entropy, kl = row_log_loss(target=proba_NC, proba=proba_NC), row_kl(target=target_NC, proba=proba_NC)
+    rejection = None if np.ptp(kl) < 1e-12 else rejection_curve(kl.clip(0), entropy, weight_N=weight_N)
     return {
-        "kl": _mean(row_kl(target=target_NC, proba=proba_NC), weight_N),
+        "kl": _mean(kl, weight_N),
         "log_loss": _mean(loss, weight_N),
         "calibrated_kl": _calibrated_kl(target_NC, proba_NC, weight_N),
         "brier": _mean(row_brier(target=target_NC, proba=proba_NC), weight_N),
@@ -72,6 +82,8 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
         "class_ece": class_calibration_error(target=target_NC, proba=proba_NC, weight=weight_N),
         "slope": calibration_slope(target=target_NC, proba=proba_NC, weight=weight_N),
         "entropy_excess": _mean(loss - entropy, weight_N),
+        "aurc": None if rejection is None else rejection.area,
+        "prr": None if rejection is None else rejection.prediction_rejection_ratio,
     }
 
 

@@ -17,6 +17,7 @@ KIND_COLOUR = {
     "student_without_teacher": "orange",
     "ablation": "purple",
 }
+KIND_COLOURS_SAID = "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
 _SERIES = ("ink", "blue", "orange", "green", "purple", "sky")
 WIDTH = 9.0
 """Inches of every figure."""
@@ -123,7 +124,7 @@ def arms_plot(comparison: Comparison) -> Figure:
         f"Difference from the {base.name}, with {100 * comparison.level:g} % intervals over groups",
         "Points are differences in mean KL, bars their paired intervals over whole groups. A filled point excludes zero "
         "also after Holm's correction over all arms. The number at the right is the arm's KL. "
-        "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
+        + KIND_COLOURS_SAID
         + (f" {len(lines) - len(drawn)} weaker members are in the numbers only." if len(drawn) < len(lines) else ""),
         page.svg,
         **numbers(header, rows),
@@ -261,7 +262,10 @@ def cost_plot(comparison: Comparison) -> Figure | None:
                 zorder=1,
             )
             middle = np.sqrt(points[0][1] * points[-1][1])
-            for arm, value in front:
+            named = [arm.name for arm, _ in front] + [comparison.baseline]
+            for arm, value in points:
+                if arm.name not in named and arm.kind != "student":
+                    continue
                 left = value > middle
                 axes.annotate(
                     short(arm.name, 24),
@@ -281,15 +285,33 @@ def cost_plot(comparison: Comparison) -> Figure | None:
             axes.margins(x=0.18, y=0.15)
         page.axes[0].set_ylabel("KL")
     rows = [
-        (a.name, a.kl, c.parameters, c.macs, c.latency_1_ms, c.latency_batch_ms, c.batch, c.bytes)
+        (
+            a.name,
+            a.kl,
+            c.parameters,
+            c.macs,
+            c.latency_1_ms,
+            c.latency_1_p95_ms,
+            c.latency_batch_ms,
+            c.latency_batch_p95_ms,
+            c.batch,
+            c.threads,
+            c.processor,
+            c.bytes,
+            c.activation_bytes,
+        )
         for a in comparison.arms
         if (c := a.cost)
     ]
-    header = ("arm", "KL", "parameters", "MACs", "ms, one row", "ms, one batch", "batch", "bytes")
+    header = (
+        "arm", "KL", "parameters", "MACs", "ms, one row", "95th percentile", "ms, one batch", "95th percentile of batches",
+        "batch", "threads", "processor", "bytes of weights", "bytes computed for one row",
+    )  # fmt: skip
     return Figure(
         "cost",
         "Score against cost",
-        "Lower and further left is better. The line joins the arms that nothing cheaper beats; they are named.",
+        "Lower and further left is better. The line joins the arms that nothing cheaper beats; they are named, as are the "
+        f"{comparison.baseline} and the student. {KIND_COLOURS_SAID}",
         page.svg,
         **numbers(header, rows),
     )

@@ -93,15 +93,30 @@ def _cost_lines(cost: Cost, latencies: Sequence[Latency]) -> list[str]:
         ("parameters", cost.parameters, "{:,}"),
         ("multiply-accumulates a row", cost.macs, "{:,}"),
         ("bytes of weights", cost.bytes, "{:,}"),
-        ("eager, one row, ms", cost.latency_1_ms, "{:.2f}"),
-        (f"eager, batch of {cost.batch}, ms", cost.latency_batch_ms, "{:.2f}"),
+        ("bytes computed for one row, the most at one time", cost.activation_bytes, "{:,}"),
     ]
     lines = ["| cost | |", "| --- | --- |"]
     lines += [f"| {what} | {form.format(value)} |" for what, value, form in known if value is not None]
-    for each in latencies:
+    for each in [*_eager(cost), *latencies]:
         threads = "1 thread" if each.threads == 1 else f"{each.threads} threads"
         lines.append(
             f"| {each.what}, {each.rows} row{'s'[: each.rows > 1]}, ms, median / 95th percentile "
             f"({threads} of {each.processor}) | {each.p50_ms:.2f} / {each.p95_ms:.2f} |"
         )
     return lines
+
+
+def _eager(cost: Cost) -> list[Latency]:
+    """What was measured of the network itself, in the form of what was measured of its files."""
+    threads, processor = cost.threads, cost.processor
+    if threads is None or processor is None:
+        return []
+    measured = [
+        (1, cost.latency_1_ms, cost.latency_1_p95_ms),
+        (cost.batch, cost.latency_batch_ms, cost.latency_batch_p95_ms),
+    ]
+    return [
+        Latency("eager network", rows, p50, p95, threads, processor)
+        for rows, p50, p95 in measured
+        if rows is not None and p50 is not None and p95 is not None
+    ]

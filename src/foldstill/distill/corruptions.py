@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOISE = 2.0
-"""Standard deviation of added noise, in standard deviations of the row."""
+"""Standard deviation of added noise, and of line noise, in standard deviations of the row."""
 SATURATION = 0.5
 """Where a saturated amplifier clips, in standard deviations of the row from its mean."""
 
+LINE_PERIOD = 4.0
+"""Samples of one wave of line noise, which is the same in all channels: 50 Hz at 200 Hz."""
+
 
 def corrupted(rows_N: NDArray[Any], *, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """The same rows three ways: with noise, saturated, and (where there are several channels) half the channels lost."""
+    """The same rows in other ways: with noise, saturated, signals with line noise, and of several channels half lost."""
     random = np.random.default_rng(seed)
     values = rows_N.astype(np.float32)
     rest = tuple(range(1, values.ndim))
@@ -24,6 +27,10 @@ def corrupted(rows_N: NDArray[Any], *, seed: int = 0) -> dict[str, NDArray[Any]]
         "noise": values + NOISE * deviation * random.standard_normal(values.shape, dtype=np.float32),
         "saturation": np.clip(values, mean - SATURATION * deviation, mean + SATURATION * deviation),
     }
+    if values.ndim == 3:
+        phase = random.uniform(0, 2 * np.pi, (len(values), 1, 1))
+        line = np.sqrt(2) * np.sin(2 * np.pi / LINE_PERIOD * np.arange(values.shape[2]) + phase)
+        broken["line noise"] = values + NOISE * deviation * line.astype(np.float32)
     axis = 1 if values.ndim == 3 else values.ndim - 1
     if (channels := values.shape[axis]) > 1:
         lost = random.permuted(np.tile(np.arange(channels) < max(1, channels // 2), (len(values), 1)), axis=1)

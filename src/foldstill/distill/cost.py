@@ -101,7 +101,7 @@ def measure_cost(
     threads: int = 1,
     repeats: int = 30,
 ) -> Cost:
-    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), or one a view; latencies are medians.
+    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), or one a view.
 
     The number of threads is torch's of the whole process while it measures, and is put back afterwards.
     """
@@ -126,25 +126,43 @@ def measure_cost(
     finally:
         torch.set_num_threads(before)
         network.train(was)
-    return replace(counted, latency_1_ms=one.p50_ms, latency_batch_ms=whole.p50_ms, batch=batch)
+    return replace(
+        counted,
+        latency_1_ms=one.p50_ms,
+        latency_1_p95_ms=one.p95_ms,
+        latency_batch_ms=whole.p50_ms,
+        latency_batch_p95_ms=whole.p95_ms,
+        batch=batch,
+        threads=threads,
+        processor=one.processor,
+    )
 
 
 def total_cost(costs: Iterable[Cost]) -> Cost:
-    """The cost of running all of these on every row, one after the other; None where one was not measured."""
+    """The cost of running all of these on every row, one after the other; None where one was not measured.
+
+    Medians add up well enough; 95th percentiles do not, since not all of them are late at once.
+    """
     parts = list(costs)
-    batches = {c.batch for c in parts}
+
+    def values(name: str) -> list[Any]:
+        return [getattr(c, name) for c in parts]
 
     def total(name: str) -> Any:
-        values = [getattr(c, name) for c in parts]
-        return None if not values or None in values else sum(values)
+        return None if not parts or None in values(name) else sum(values(name))
 
-    same_batch = len(batches) == 1
+    def common(name: str) -> Any:
+        return values(name)[0] if len(set(values(name))) == 1 else None
+
+    batch = common("batch")
     return Cost(
         parameters=total("parameters"),
         macs=total("macs"),
         latency_1_ms=total("latency_1_ms"),
-        latency_batch_ms=total("latency_batch_ms") if same_batch else None,
-        batch=batches.pop() if same_batch else None,
+        latency_batch_ms=None if batch is None else total("latency_batch_ms"),
+        batch=batch,
+        threads=common("threads"),
+        processor=common("processor"),
         bytes=total("bytes"),
-        activation_bytes=None if total("activation_bytes") is None else max(c.activation_bytes or 0 for c in parts),
+        activation_bytes=None if total("activation_bytes") is None else max(values("activation_bytes")),
     )

@@ -90,6 +90,9 @@ class StudentSettings(Settings):
     """Learn from the features of a member as well; off by default."""
     uncertainty: bool = False
     """Fit a precision head: the student also says how far its members would disagree, and its scores stay the same."""
+    foreign: str = ""
+    """Inputs of another kind than the data, in the form `foldstill predict` reads: asked with uncertainty = true how often
+    the student is less sure of them than of locked rows. A relative path starts at the experiment file."""
     seeds: int = 3
     """How many students are trained, each from its own seed; scores are their means, with their spread. One is quicker,
     and proves nothing: seeds often differ by more than a teacher is worth."""
@@ -140,6 +143,8 @@ class StudentSettings(Settings):
             )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
+        if self.foreign and not self.uncertainty:
+            raise DistillError("foreign inputs are for a student that says how sure it is: set uncertainty = true")
         taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
         taught_elsewhere = taught_elsewhere or self.features is not None
         if self.cross_validate != "none" and taught_elsewhere:
@@ -171,6 +176,7 @@ class StudentSettings(Settings):
             temperature=1.0,
             views="identity",
             uncertainty=False,
+            foreign="",
             ablation="none",
             unlabelled="",
             features=None,
@@ -185,7 +191,7 @@ class StudentSettings(Settings):
         """
         if not self.control_arms:
             return ()
-        same = replace(self, control_arms=False, without_teacher=False, uncertainty=False)
+        same = replace(self, control_arms=False, without_teacher=False, uncertainty=False, foreign="")
         of_rows = replace(same, views="identity")
         stackers = [name for name in ("auto", *combinations) if name in combinations and name != "average"]
         other = "average" if self.teacher != "average" else next(iter(stackers), "")

@@ -54,7 +54,9 @@ def ship(
     """
     held_out_N, held_out_NC = array[held_out], target_NC[held_out]
     source = student.export(folder / "student.onnx", held_out_N[:PARITY_ROWS], about=about)
-    files = {source.name: f"ONNX, float32, within {PARITY:g} of the network on {len(held_out_N[:PARITY_ROWS])} rows"}
+    files = {
+        source.name: f"ONNX, float32, {_megabytes(source)}, within {PARITY:g} of the network on {len(held_out_N[:PARITY_ROWS])} rows"
+    }
     whole_kl = kl_divergence(target=held_out_NC, proba=OnnxStudent(source).predict(held_out_N))
     made = []
     for precision in precisions:
@@ -69,7 +71,7 @@ def ship(
         kl = kl_divergence(target=held_out_NC, proba=OnnxStudent(path).predict(held_out_N))
         kept = f"; {small.note}" if small.note else ""
         files[path.name] = (
-            f"ONNX, {precision}, KL {kl:.4f} against {whole_kl:.4f} in float32 on {len(held_out_N)} held-out rows "
+            f"ONNX, {precision}, {_megabytes(path)}, KL {kl:.4f} against {whole_kl:.4f} in float32 on {len(held_out_N)} held-out rows "
             f"({kl / whole_kl - 1:+.2%}; {small.rise:+.2%} on the training rows that decided){kept}"
         )
     latencies = []
@@ -79,3 +81,7 @@ def ship(
             few = np.resize(held_out_N, (rows, *held_out_N.shape[1:]))
             latencies.append(measure_latency(path.name, partial(runner.predict, few), rows, threads=threads))
     return Shipment(files, tuple(made), tuple(latencies))
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.2f} MB"

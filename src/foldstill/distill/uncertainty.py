@@ -163,42 +163,6 @@ def student_uncertainty(student: "Student", head: PrecisionHead, rows_N: NDArray
     return of_dirichlet(student.predict(rows_N, device="cpu"), head.precision(student_features(student, rows_N)))
 
 
-@dataclass(frozen=True)
-class RejectionCurve:
-    """Risk when only the surest rows are kept: `risk_N[k]` is the mean error of the k + 1 surest rows."""
-
-    risk_N: NDArray[np.float64]
-    prediction_rejection_ratio: float
-    """1 when uncertainty ranks rows by their error, 0 when it is worth no more than chance, below when it misleads."""
-
-    @property
-    def area(self) -> float:
-        """Mean risk over all coverages (AURC: Geifman et al., 2019)."""
-        return float(self.risk_N.mean())
-
-
-def rejection_curve(error_N: Float, uncertainty_N: Float) -> RejectionCurve:
-    """The curve of per-row errors (0 or 1, KL, ...) as the least certain rows are handed to somebody else.
-
-    Rows of equal uncertainty share their mean error, so their order does not matter. The ratio is that of Malinin
-    (2019), section 3.4: area won over random rejection, relative to what an oracle wins.
-    """
-    error = np.asarray(error_N, dtype=np.float64)
-    if error.shape != np.shape(uncertainty_N) or error.ndim != 1 or len(error) == 0:
-        raise DistillError(
-            f"errors and uncertainties must be one a row, got {error.shape} and {np.shape(uncertainty_N)}"
-        )
-    if not (error >= 0).all() or error.max() == error.min():
-        raise DistillError("a rejection curve needs errors of 0 or more that differ between rows: these are all alike")
-    _, tied, count = np.unique(uncertainty_N, return_inverse=True, return_counts=True)
-    shared = (np.bincount(tied, weights=error) / count)[tied]
-    kept = np.cumsum(shared[np.argsort(tied, kind="stable")])
-    best = np.cumsum(np.sort(error))
-    at = np.arange(1, len(error) + 1)
-    chance = error.mean() * at
-    return RejectionCurve(kept / at, float((chance - kept).sum() / (chance - best).sum()))
-
-
 def ood_auroc(known_N: Float, foreign_N: Float) -> float:
     """How often a foreign row is more uncertain than a known one; one half is chance."""
     from scipy.stats import rankdata

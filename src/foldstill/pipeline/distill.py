@@ -21,7 +21,7 @@ from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.lessons import Lesson, learned, student_folder
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
-from foldstill.pipeline.uncertainty import keep_uncertainty
+from foldstill.pipeline.uncertainty import keep_uncertainty, keeps_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 
 
@@ -37,7 +37,8 @@ def distill_stage(run: Run) -> None:
         raise DistillError("a precision head is judged on locked test rows, the plan has none: set folds.test_share")
     for lesson in learned(run, _lessons(run)):
         scored = lesson.folder / "test.parquet"
-        if scored.exists() and (lesson.folder / "cost.json").exists() and not run.force:
+        finished = scored.exists() and (lesson.folder / "cost.json").exists()
+        if finished and keeps_uncertainty(lesson.settings, lesson.folder) and not run.force:
             continue
         student = load_student(lesson.folder)
         view = run.dataset.view(student.view)
@@ -48,7 +49,9 @@ def distill_stage(run: Run) -> None:
         proba_NC = student.predict(view[test], device=run.device)
         scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
         if lesson.settings.uncertainty:
-            keep_uncertainty(run, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC))
+            keep_uncertainty(
+                run, lesson.settings, lesson.folder, student, row_kl(target=labels.target_NC, proba=proba_NC)
+            )
         write_scores(scores, scored, labels)
     cross_validate(run)
 
