@@ -196,10 +196,15 @@ class Comparison:
             return self[name + WITHOUT_TEACHER]
         return next((a for a in self.arms if a.kind == "student_without_teacher"), None)
 
+    def teacher_gain(self, name: str) -> Interval | None:
+        """KL of a student minus that of the same student without a teacher; None where that was not trained."""
+        alone = self.twin(name)
+        return None if alone is None else self.pair(name, alone.name)
+
     def teacher_gains(self) -> dict[str, Interval]:
-        """KL of every student minus that of the same student without a teacher, where that was trained, best first."""
+        """What a teacher is worth to every student, where that is known, best first."""
         ranked = sorted(self.arms, key=lambda arm: arm.kl)
-        return {a.name: self.pair(a.name, alone.name) for a in ranked if (alone := self.twin(a.name)) is not None}
+        return {arm.name: gain for arm in ranked if (gain := self.teacher_gain(arm.name)) is not None}
 
     def seeds_improved(self, name: str) -> str:
         """In how many seeds, each beside the twin of the same seed, a student's teacher helped: "2 of 3"."""

@@ -109,9 +109,8 @@ def compare(
             )
         lines.append(line)
     lines = [replace(line, reducible=_reducible(line, lines[base].kl, floor)) for line in lines]
-    teacher_gain = _teacher_gain(arms, losses, settings)
-    return Comparison(
-        verdict=verdict(lines, baseline=baseline, teacher_gain=teacher_gain, level=level),
+    comparison = Comparison(
+        verdict="",
         rows=rows,
         baseline=baseline,
         classes=labels.classes,
@@ -129,6 +128,9 @@ def compare(
         size_curve=curve,
         correlation=correlation,
     )
+    student = next((arm.name for arm in arms if arm.kind == "student"), None)
+    gain = None if student is None else comparison.teacher_gain(student)
+    return replace(comparison, verdict=verdict(lines, baseline=baseline, teacher_gain=gain, level=level))
 
 
 def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, members: "ScoreTable | None") -> None:
@@ -240,16 +242,6 @@ def _against(
         improved=float(np.mean((mean_G < 0) + 0.5 * (mean_G == 0))),
         design_effect=float(clustered / independent) if independent > 0 else None,
     )
-
-
-def _teacher_gain(arms: Sequence[Arm], losses: RowLosses, settings: dict[str, Any]) -> Interval | None:
-    """The student minus the same student without a teacher, where both are there."""
-    kinds = [arm.kind for arm in arms]
-    if "student" not in kinds or "student_without_teacher" not in kinds:
-        return None
-    taught, alone = kinds.index("student"), kinds.index("student_without_teacher")
-    difference_N1 = (losses.kl_NA[:, taught] - losses.kl_NA[:, alone])[:, None]
-    return paired_intervals(difference_N1, losses.groups, weight_N=losses.weight_N, **settings)[0]
 
 
 def _floor(floor_N: Floats | None, at: NDArray[np.bool_], best: int, losses: RowLosses) -> float | None:

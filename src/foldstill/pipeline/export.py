@@ -52,8 +52,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         files["student.pt2"] = "torch.export program, float32"
     arm = comparison[settings.name]
     assert arm.difference is not None, "the student is never the baseline"
-    twin = comparison.twin(settings.name)
-    gain = None if twin is None else comparison.pair(settings.name, twin.name)
+    gain = comparison.teacher_gain(settings.name)
     votes = labels.total_N[taught]
     Card(
         name=f"{run.experiment.name}: {settings.name}",
