@@ -15,11 +15,12 @@ import harness  # first: it pins the number of threads
 from foldstill.base_models import Recipe, TimmMember, train_members
 from foldstill.base_models.engine import fit
 from foldstill.base_models.inputs import DeviceInputs
-from foldstill.data.augment import Cutout, FrequencyMask, HorizontalFlip, Shift, TimeMask
 from foldstill.data.dataset import Dataset
+from foldstill.data.erasing import Cutout, FrequencyMask, TimeMask
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
+from foldstill.data.moving import HorizontalFlip, Shift
 
 CLASSES = 6
 

@@ -6,10 +6,11 @@ import torch
 
 from foldstill.base_models import EegMember, Recipe, TimmMember, collect, predict_members, train_members
 from foldstill.base_models.heads import Head
-from foldstill.data.augment import ChainReversal, ChannelDropout, HemisphereSwap, TimeShift
 from foldstill.data.dataset import Dataset
+from foldstill.data.erasing import ChannelDropout
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
+from foldstill.data.moving import ChainReversal, HemisphereSwap, TimeShift
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import MemberError
 

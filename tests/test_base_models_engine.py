@@ -10,8 +10,9 @@ from foldstill.base_models.averaging import MovingAverage
 from foldstill.base_models.engine import fit, predict
 from foldstill.base_models.inputs import DeviceInputs
 from foldstill.base_models.networks import Network
-from foldstill.data.augment import HorizontalFlip, Noise
+from foldstill.data.augment import Noise
 from foldstill.data.mixing import Mixup, Mosaic
+from foldstill.data.moving import HorizontalFlip
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import MemberError
 

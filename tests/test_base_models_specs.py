@@ -7,8 +7,8 @@ import pytest
 
 from foldstill.base_models import EarlyStopping, Recipe, SecondStage, TimmMember
 from foldstill.base_models.jobs import flat
-from foldstill.data.augment import HorizontalFlip
 from foldstill.data.mixing import Mosaic
+from foldstill.data.moving import HorizontalFlip
 from foldstill.errors import FoldstillError
 
 

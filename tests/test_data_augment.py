@@ -2,21 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from foldstill.data.augment import (
-    ChainReversal,
-    ChannelDropout,
-    Cutout,
-    FrequencyMask,
-    Gain,
-    HemisphereSwap,
-    HorizontalFlip,
-    Noise,
-    Shift,
-    TimeMask,
-    TimeShift,
-    augment,
-)
+from foldstill.data.augment import Gain, Noise, augment
+from foldstill.data.erasing import ChannelDropout, Cutout, FrequencyMask, TimeMask
 from foldstill.data.mixing import CutMix, Mix, Mixup, Mosaic, SameClassCutMix
+from foldstill.data.moving import ChainReversal, HemisphereSwap, HorizontalFlip, Shift, TimeShift
 from foldstill.errors import DataError
 
 B, C, H, W, CLASSES = 32, 4, 12, 24, 3

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from foldstill.data.augment import ChannelDropout, HorizontalFlip, Noise, TimeShift
+from foldstill.data.augment import Noise
 from foldstill.data.augment_views import augment_views
+from foldstill.data.erasing import ChannelDropout
 from foldstill.data.mixing import CutMix, Mixup, Mosaic, SameClassCutMix
+from foldstill.data.moving import HorizontalFlip, TimeShift
 from foldstill.errors import DataError
 
 B = 64

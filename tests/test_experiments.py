@@ -86,11 +86,11 @@ def test_the_ready_search_can_begin() -> None:
 @pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4)])
 def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
-    from foldstill.data.augment import HemisphereSwap
     from foldstill.data.hms.drawing import SIGNAL_NAMES
     from foldstill.data.hms.montage import CHAINS, PANELS
     from foldstill.data.hms.views_kaggle import KaggleSpectrogram
     from foldstill.data.hms.views_panels import PanelStack
+    from foldstill.data.moving import HemisphereSwap
 
     def channels(view: HmsView) -> list[str]:
         """What each channel shows: a panel or chain by its name, a difference by its two electrodes."""

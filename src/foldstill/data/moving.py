@@ -1,0 +1,136 @@
+"""Augmentations that move values to another place: flips, shifts, channels that change places.
+
+Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), time last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from foldstill.data.draws import check_share, choose, images_only, rand
+from foldstill.errors import DataError
+from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class HorizontalFlip(Settings):
+    """The last axis reversed."""
+
+    kind: Literal["horizontal_flip"] = "horizontal_flip"
+    p: float = 0.5
+    """Probability of a row."""
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, p=self.p)
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        return choose(rand(x, generator) < self.p, x.flip(-1), x)
+
+
+@dataclass(frozen=True)
+class Shift(Settings):
+    """Image moved up to `share` of each axis, zeros moved in: the random crop after padding of CIFAR recipes."""
+
+    kind: Literal["shift"] = "shift"
+    share: float = 0.125
+    """Largest shift as a share of the axis."""
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, share=self.share)
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        import torch
+        import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+        images_only(self.kind, x)
+        (pad_y, pad_x), draw = (round(self.share * n) for n in x.shape[2:]), rand(x, generator, 2)
+        start_y, start_x = (draw[:, 0] * (2 * pad_y + 1)).long(), (draw[:, 1] * (2 * pad_x + 1)).long()
+        # Channels last, so that a pixel is one contiguous read.
+        padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y)).permute(0, 2, 3, 1)
+        rows_BH = start_y[:, None] + torch.arange(x.shape[2], device=x.device)
+        columns_BW = start_x[:, None] + torch.arange(x.shape[3], device=x.device)
+        image_B = torch.arange(len(x), device=x.device)
+        return padded[image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class TimeShift(Settings):
+    """The last axis rolled by up to `share` of its length; what leaves at one end enters at the other."""
+
+    kind: Literal["time_shift"] = "time_shift"
+    share: float = 0.1
+    """Largest shift as a share of the axis."""
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, share=self.share)
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        import torch
+
+        length = x.shape[-1]
+        shift = ((2 * rand(x, generator) - 1) * self.share * length).round().long()
+        place = (torch.arange(length, device=x.device) - shift[:, None]) % length
+        return x.gather(-1, place.view(len(x), *[1] * (x.ndim - 2), length).expand(x.shape))
+
+
+@dataclass(frozen=True)
+class HemisphereSwap(Settings):
+    """Channels permuted, left and right hemispheres of a montage exchanged."""
+
+    permutation: tuple[int, ...]
+    """Old channel of each new one."""
+    kind: Literal["hemisphere_swap"] = "hemisphere_swap"
+    p: float = 0.5
+    """Probability of a row."""
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, p=self.p)
+        if sorted(self.permutation) != list(range(len(self.permutation))):
+            raise DataError(f"augmentation hemisphere_swap: {self.permutation} must hold each channel 0, 1, ... once")
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        import torch
+
+        if len(self.permutation) != x.shape[1]:
+            raise DataError(
+                f"augmentation hemisphere_swap permutes {len(self.permutation)} channels, the view has {x.shape[1]}: "
+                "name every channel, also those that stay"
+            )
+        # Stacked, not indexed by a list: that would be copied to a GPU, which waits for it.
+        swapped = torch.stack([x[:, channel] for channel in self.permutation], dim=1)
+        return choose(rand(x, generator) < self.p, swapped, x)
+
+
+@dataclass(frozen=True)
+class ChainReversal(Settings):
+    """Every bipolar chain read from its other end: its channels in reverse order and with opposite sign."""
+
+    chains: tuple[tuple[int, ...], ...]
+    """Channels of each chain in order."""
+    kind: Literal["chain_reversal"] = "chain_reversal"
+    p: float = 0.5
+    """Probability of a row."""
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, p=self.p)
+        named = [channel for chain in self.chains for channel in chain]
+        if len(set(named)) < len(named) or not named:
+            raise DataError(f"augmentation chain_reversal: chains must hold a channel at most once, got {self.chains}")
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        import torch
+
+        channels = list(x.unbind(dim=1))
+        for chain in self.chains:
+            if max(chain) >= len(channels):
+                raise DataError(
+                    f"augmentation chain_reversal names channel {max(chain)}, the view has {len(channels)} channels "
+                    "from 0: correct `chains`"
+                )
+            for channel, opposite in zip(chain, chain[::-1], strict=True):
+                channels[channel] = -x[:, opposite]
+        return choose(rand(x, generator) < self.p, torch.stack(channels, dim=1), x)
