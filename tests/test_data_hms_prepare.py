@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from foldstill.data.hms import decoding
 from foldstill.data.hms.cache import Cache
 from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
 from foldstill.data.hms.image import decode
@@ -207,6 +208,35 @@ def test_columns_of_other_types_are_read_and_those_of_words_are_refused(folder):
         read_eeg(path)
     pq.write_table(pa.table({c: pa.array([], pa.float32()) for c in EEG_CHANNELS}), path)
     assert [p.what for p in read_eeg(path).problems] == ["too short"]
+
+
+@pytest.mark.parametrize("decode", [decoding._by_arrow, decoding._by_polars])
+def test_both_decoders_give_the_same_array_and_refuse_the_same_files(made, decode):
+    rng = np.random.default_rng(0)
+    columns = spectrogram_columns()
+    values = {c: rng.normal(size=9).astype(np.float32) for c in columns[1:]}
+    values[columns[5]] = np.arange(9)
+    gaps = pa.array([None, *range(8)], pa.float64())
+    table = pa.table({"time": np.arange(9), **values, columns[7]: gaps, "odd": ["x"] * 9})
+
+    def stored(table):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        return sink.getvalue().to_pybytes()
+
+    content = stored(table)
+    got = decode(Path("s.parquet"), content, columns)
+    assert set(got.names) == set(table.column_names)
+    wanted = np.stack([table[c].to_numpy().astype(np.float32) for c in columns[1:]])
+    np.testing.assert_array_equal(got.values, wanted)
+    assert got.values.dtype == np.float32
+    assert got.values.flags.c_contiguous
+    assert decode(Path("s.parquet"), content, ["none"]).values.shape == (0, 9)
+    with pytest.raises(DataError, match=r"s\.parquet holds columns that are no numbers"):
+        decode(Path("s.parquet"), content, ["odd"])
+    for broken in (b"", content[:-20], content[100:]):
+        with pytest.raises(DataError, match=r"s\.parquet cannot be read .*cut short or no parquet file"):
+            decode(Path("s.parquet"), broken, columns)
 
 
 def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.hms.decoding import decode_file
 from foldstill.data.hms.montage import EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, VOTE_COLUMNS, spectrogram_columns
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 Split = Literal["train", "test"]
 
@@ -127,20 +127,15 @@ def read_spectrogram(path: Path) -> SignalFile:
 
 
 def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tuple[Signal, list[Problem], str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         # Read whole and once: the same bytes are digested and decoded.
         content = path.read_bytes()
-        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
     except FileNotFoundError:
         raise DataError(f"no file {path}: complete the folder, or leave its rows out of the table") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): it is cut short or no parquet file; copy it again"
-        ) from error
-    found = set(table.column_names)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): copy it again") from error
+    decoded = decode_file(path, content, columns)
+    found, values = set(decoded.names), decoded.values
     problems = []
     missing = [c for c in columns if c not in found]
     unknown = sorted(found - {*columns, *extra})
@@ -148,29 +143,11 @@ def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tupl
         problems.append(Problem(path.name, "missing columns", _list(missing), fatal=len(missing) == len(columns)))
     if unknown:
         problems.append(Problem(path.name, "unknown columns", _list(unknown)))
-    try:
-        values = _as_array(table.select([c for c in columns if c in found]))
-    except pa.ArrowException as error:
-        raise DataError(f"{path} holds columns that are no numbers ({error}): copy it again") from error
     problems += _gaps(path.name, values)
     if missing:
-        known, values = values, np.full((len(columns), table.num_rows), np.nan, np.float32)
+        known, values = values, np.full((len(columns), values.shape[1]), np.nan, np.float32)
         values[[c in found for c in columns]] = known
     return values, problems, hashlib.sha256(content).hexdigest()[:16]
-
-
-def _as_array(table: "pa.Table") -> Signal:
-    """All columns at once, a row each; one by one 400 columns take as long as a fifth of their decoding."""
-    import pyarrow as pa
-
-    if set(table.schema.types) - {pa.float32()}:
-        table = table.cast(pa.schema([(name, pa.float32()) for name in table.column_names]))
-    batches = table.combine_chunks().to_batches()
-    if not batches or not table.num_columns:
-        return np.empty((table.num_columns, table.num_rows), np.float32)
-    # Column after column in memory, so that the transpose lies as it is read.
-    values: Signal = batches[0].to_tensor(null_to_nan=True, row_major=False).to_numpy().T
-    return values
 
 
 def _list(names: Sequence[str]) -> str:
