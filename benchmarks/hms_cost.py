@@ -52,7 +52,6 @@ PUBLISHED = {
     "efficientnet_b2": (979, 256),
     "efficientnet_b3": (572, 288),
     "efficientnet_b4": (355, 320),
-    "regnety_002": (3778, 224),
 }
 """Images a second in training and their side: one RTX 3090, mixed precision, channels last (results/benchmark-train-amp-nhwc-
 pt112-cu113-rtx3090.csv in huggingface/pytorch-image-models)."""

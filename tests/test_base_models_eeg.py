@@ -61,8 +61,21 @@ def test_an_eeg_member_gives_whole_tables_and_the_same_scores_again(data, plan, 
     np.testing.assert_allclose(again.proba_KNMC, test.proba_KNMC, atol=1e-6)
 
 
-def test_it_learns_a_rhythm_that_is_nowhere_in_the_means(data, plan, tmp_path):
-    member = replace(TINY, recipe=Recipe(epochs=12, batch_size=12, lr=0.01))
+@pytest.fixture(scope="module")
+def pictures(data):
+    """The same rhythms as stripes along the second axis of a small image a channel."""
+    signals = data.views["eeg"].astype(np.float32)
+    rows = np.random.default_rng(1).normal(0, 0.3, (N, CHANNELS, 8, SAMPLES)) + signals[:, :, None]
+    return Dataset(data.labels, {"eeg": rows.transpose(0, 2, 3, 1).astype(np.float16)})
+
+
+@pytest.mark.parametrize(
+    ("view", "between"), [("signals", "attention"), ("signals", "recurrent"), ("pictures", "attention")]
+)
+def test_it_learns_a_rhythm_that_is_nowhere_in_the_means(view, between, data, pictures, plan, tmp_path):
+    member = replace(TINY, between=between, recipe=Recipe(epochs=12, batch_size=12, lr=0.01))
+    if view == "pictures":
+        data, member = pictures, replace(member, kernel=3)
     train_members([member], data, plan, tmp_path, jobs=1)
     table, _ = collect(tmp_path, [member], data.labels, plan)
     target = table.labels.target_NC
@@ -79,19 +92,32 @@ def test_the_same_seed_gives_the_same_weights(data, plan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "low", "high"),
+    ("spec", "shape", "low", "high"),
     [
-        (EegMember("default"), 0.5e6, 0.9e6),
-        (EegMember("reference", features=256, separate=(18,)), 2.0e6, 2.5e6),
-        (EegMember("demo", widths=(8, 16, 24, 32), features=32, blocks=1), 0, 5e4),
+        (EegMember("default"), (19, 2500), 0.5e6, 0.9e6),
+        # 2,479,566 and 2,984,741 parameters in the published two-stage line.
+        (EegMember("reference", features=256, separate=(18,)), (19, 2500), 2.2e6, 2.6e6),
+        (
+            EegMember("spectrogram", widths=(16, 32, 48, 64, 128, 256), kernel=3, features=256, temperature="class"),
+            (96, 224, 4),
+            2.8e6,
+            3.1e6,
+        ),
+        (EegMember("recurrent", features=256, between="recurrent"), (19, 2500), 0.8e6, 1.1e6),
+        (EegMember("demo", widths=(8, 16, 24, 32), features=32, blocks=1), (19, 2500), 0, 5e4),
     ],
     ids=lambda s: getattr(s, "name", ""),
 )
-def test_sizes_are_as_the_settings_say(spec, low, high):
-    network = spec.build([(19, 2500)], 6).eval()
+def test_sizes_are_as_the_settings_say_and_every_parameter_is_taught(spec, shape, low, high):
+    network = spec.build([shape], 6)
     assert low < sum(p.numel() for p in network.parameters()) < high
-    with torch.inference_mode():
-        assert network(torch.zeros(1, 19, 100)).shape == (1, 6)
+    size = (2, 19, 100) if len(shape) == 2 else (2, 4, 96, 64)
+    logits = network(torch.randn(size, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (2, 6)
+    logits.log_softmax(dim=1)[:, 0].sum().backward()
+    # A learnt score of nothing but itself has no gradient: its bias moves all scores of a softmax alike.
+    still = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+    assert all(name.endswith("score.bias") for name in still), still
 
 
 def test_a_row_is_scored_alike_alone_and_among_others():
@@ -156,7 +182,7 @@ def test_settings_that_make_no_network_are_refused(change, said):
 @pytest.mark.parametrize(
     ("spec", "shape", "said"),
     [
-        (TINY, (32, 32, 5), "reads signals"),
+        (TINY, (32, 3, 5), "has images of 32 x 3: give it fewer widths"),
         (replace(TINY, widths=(8,) * 7), (5, 64), "fewer widths"),
         (replace(TINY, separate=(5,)), (5, 64), r"separate names \[5\], the view 'eeg' has 5 channels"),
         (replace(TINY, separate=(0, 1)), (2, 64), "not all"),

@@ -83,6 +83,41 @@ def test_where_each_view_tells_one_half_the_joined_member_beats_each_and_their_a
     assert kl["both"] < 0.5 * min(kl["picture"], kl["signal"], average)
 
 
+def test_channels_of_one_view_and_the_other_view_as_a_whole_are_nodes_that_look_at_each_other(backbones, data, plan):
+    """A picture is one node and a signal three; the joined member has to put two halves together all the same."""
+    nodes = replace(BOTH, blocks=1, heads=2)
+    members = [nodes, PICTURE, SIGNAL]
+    train_members(members, data, plan, backbones, jobs=1)
+    assert read_weights(backbones, "both", 0)["between.exchange.position"].shape == (4, 16)
+    table, _ = collect(backbones, members, data.labels, plan)
+    target = table.labels.target_NC
+    kl = [kl_divergence(target=target, proba=table.proba_NMC[:, i]) for i in range(3)]
+    average = kl_divergence(target=target, proba=table.proba_NMC[:, 1:].mean(axis=1))
+    assert kl[0] < 0.5 * min(kl[1], kl[2], average)
+
+
+def test_the_multimodal_network_of_the_two_stage_line_has_27_nodes_and_ten_million_parameters():
+    """Published: 10,176,086 parameters; 19 channels, four chains and four panels."""
+    picture = EegMember(
+        "a", view="stft", widths=(16, 32, 48, 64, 128, 256), kernel=3, features=256, temperature="class"
+    )
+    members = [
+        JoinedMember("joined", ("eeg", "a", "b"), hidden=256, blocks=2, temperature="row"),
+        EegMember("eeg", features=256, separate=(18,), temperature="row"),
+        picture,
+        replace(picture, name="b", view="kaggle"),
+    ]
+    network = resolve(members)[0].build([(19, 2500), (96, 224, 4), (96, 224, 4)], 6)
+    assert network.state_dict()["between.exchange.position"].shape == (27, 256)
+    assert 9.5e6 < sum(p.numel() for p in network.parameters()) < 10.5e6
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(2, 19, 200), (2, 4, 96, 64), (2, 4, 96, 64)]
+    logits = network([torch.randn(size, generator=generator) for size in sizes])
+    assert logits.shape == (2, 6)
+    logits[:, 0].sum().backward()
+    assert network.head.linear.weight.grad.abs().sum() > 0
+
+
 def test_a_frozen_joined_network_holds_the_weights_of_its_own_fold_and_of_no_other(trained):
     for fold in (0, 1):
         joined = read_weights(trained, "both", fold)

@@ -40,6 +40,7 @@ def test_settings_import_neither_torch_nor_pydantic():
         ),
         (lambda: EarlyStopping(share=1.0), "share"),
         (lambda: SecondStage(epochs=0), "second_stage"),
+        (lambda: SecondStage(batch_size=1), "batch norm needs two rows"),
         (lambda: TimmMember("a/b", "test_vit"), "folder"),
         (lambda: TimmMember("a", "test_vit", stem_stride=3), "stem_stride"),
         (lambda: TimmMember("a", "test_vit", drop_rate=1.0), "drop_rate"),
@@ -55,7 +56,7 @@ def test_settings_refuse_what_makes_no_sense(settings, said):
 def test_a_warm_up_is_not_repeated_in_the_second_stage():
     recipe = Recipe(
         row_weight="damped", unweighted_epochs=3, augment=(Mosaic(epochs=3), HorizontalFlip()),
-        second_stage=SecondStage(epochs=2, lr=1e-4),
+        second_stage=SecondStage(epochs=2, lr=1e-4, batch_size=8),
     )  # fmt: skip
     second = recipe.for_second_stage()
     assert (second.epochs, second.lr, second.row_weight, second.unweighted_epochs) == (2, 1e-4, "damped", 0)

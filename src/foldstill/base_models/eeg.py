@@ -1,6 +1,6 @@
-"""A compact network for signals: one small encoder reads each channel by itself, then the channels look at each other.
+"""A compact network of channels: one small encoder reads each channel by itself, then the channels look at each other.
 
-B batch, E channels (nodes), T samples, D features of a node.
+A channel is a signal, or a spectrogram of a chain or panel. B batch, E channels (nodes), T samples, D features of a node.
 """
 
 from __future__ import annotations
@@ -12,81 +12,70 @@ from torch import Tensor, nn
 
 from foldstill.base_models.heads import Head
 from foldstill.base_models.networks import Network
+from foldstill.base_models.nodes import Exchange, SoftmaxPool
 from foldstill.base_models.specs import EegMember
 from foldstill.errors import MemberError
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut; the length is halved."""
+    """Two convolutions beside a shortcut; the length of signals, or height and width of images, is halved."""
 
-    def __init__(self, width_in: int, width: int, kernel: int, drop_rate: float) -> None:
+    def __init__(self, width_in: int, width: int, kernel: int, drop_rate: float, *, images: bool) -> None:
         super().__init__()
+        convolution = nn.Conv2d if images else nn.Conv1d
+        norm = nn.BatchNorm2d if images else nn.BatchNorm1d
+        mean = nn.AvgPool2d if images else nn.AvgPool1d
         self.body = nn.Sequential(
-            nn.Conv1d(width_in, width, kernel, stride=2, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(width),
+            convolution(width_in, width, kernel, stride=2, padding=kernel // 2, bias=False),
+            norm(width),
             nn.ReLU(inplace=True),
             nn.Dropout(drop_rate),
-            nn.Conv1d(width, width, kernel, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(width),
+            convolution(width, width, kernel, padding=kernel // 2, bias=False),
+            norm(width),
         )
-        self.shortcut = nn.Sequential(
-            nn.AvgPool1d(2, ceil_mode=True), nn.Conv1d(width_in, width, 1, bias=False), nn.BatchNorm1d(width)
-        )
+        self.shortcut = nn.Sequential(mean(2, ceil_mode=True), convolution(width_in, width, 1, bias=False), norm(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-class SoftmaxPool(nn.Module):
-    """The mean over the second axis, weighted by a softmax of learnt scores: (B, n, D) to (B, D)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(features, 1)
-
-    def forward(self, x_BnD: Tensor) -> Tensor:
-        weight: Tensor = self.score(x_BnD).softmax(dim=1)
-        return (x_BnD * weight).sum(dim=1)
-
-
 class NodeEncoder(nn.Module):
-    """Each channel to one vector, by itself and all with the same weights: (B, E, T) to (B, E, D)."""
+    """Each channel to one vector, by itself and all with the same weights: (B, E, T) or (B, E, H, W) to (B, E, D)."""
 
-    def __init__(self, widths: Sequence[int], kernel: int, features: int, drop_rate: float) -> None:
+    def __init__(self, spec: EegMember, *, images: bool) -> None:
         super().__init__()
-        pairs = zip((1, *widths), widths, strict=False)
-        self.convolutions = nn.Sequential(*(Residual(a, b, kernel, drop_rate) for a, b in pairs))
-        # Both directions: what is judged lies in the middle of the signal, not at its end.
-        self.recurrent = nn.GRU(widths[-1], features // 2, batch_first=True, bidirectional=True)
-        self.pool = SoftmaxPool(features)
+        pairs = zip((1, *spec.widths), spec.widths, strict=False)
+        self.convolutions = nn.Sequential(
+            *(Residual(a, b, spec.kernel, spec.drop_rate, images=images) for a, b in pairs)
+        )
+        width = spec.widths[-1]
+        # Signals in both directions: what is judged lies in their middle, not at their end. Images have no one direction.
+        self.sequence: nn.Module = (
+            nn.Linear(width, spec.features)
+            if images
+            else nn.GRU(width, spec.features // 2, batch_first=True, bidirectional=True)
+        )
+        self.pool = SoftmaxPool(spec.features)
 
-    def forward(self, x_BET: Tensor) -> Tensor:
-        b, e, t = x_BET.shape
-        x = self.convolutions(x_BET.reshape(b * e, 1, t)).transpose(1, 2)
-        pooled: Tensor = self.pool(self.recurrent(x)[0])
+    def forward(self, x: Tensor) -> Tensor:
+        b, e = x.shape[:2]
+        seen = self.convolutions(x.reshape(b * e, 1, *x.shape[2:])).flatten(2).transpose(1, 2)
+        said = self.sequence(seen)
+        pooled: Tensor = self.pool(said if isinstance(said, Tensor) else said[0])
         return pooled.view(b, e, -1)
 
 
 class EegBody(nn.Module):
-    """Scaled signals (B, E, T) to logits (B, C)."""
+    """Scaled signals (B, E, T), or images (B, E, H, W), to logits (B, C)."""
 
-    def __init__(self, spec: EegMember, in_channels: int, n_classes: int) -> None:
-        from timm.models.vision_transformer import Block
-
+    def __init__(self, spec: EegMember, in_channels: int, n_classes: int, *, images: bool) -> None:
         super().__init__()
         apart = sorted(set(spec.separate))
         self.shared = [e for e in range(in_channels) if e not in apart]
         self.apart = apart
-        self.encoder = NodeEncoder(spec.widths, spec.kernel, spec.features, spec.drop_rate)
-        self.encoder_apart = NodeEncoder(spec.widths, spec.kernel, spec.features, spec.drop_rate) if apart else None
-        self.position = nn.Parameter(torch.randn(in_channels, spec.features) * 0.02)
-        self.blocks = nn.Sequential(
-            *(
-                Block(spec.features, spec.heads, qkv_bias=True, proj_drop=spec.drop_rate, attn_drop=spec.drop_rate)
-                for _ in range(spec.blocks)
-            )
-        )
-        self.norm = nn.LayerNorm(spec.features)
+        self.encoder = NodeEncoder(spec, images=images)
+        self.encoder_apart = NodeEncoder(spec, images=images) if apart else None
+        self.exchange = Exchange(in_channels, spec.features, spec.blocks, spec.heads, spec.drop_rate, spec.between)
         self.pool = SoftmaxPool(spec.features)
         self.head: nn.Module = Head(spec.features, n_classes, spec.temperature, spec.drop_rate)
 
@@ -99,33 +88,30 @@ class EegBody(nn.Module):
         assert n_classes == 0, "an EEG network's head is made with it"
         self.head = nn.Identity()
 
-    def forward(self, x_BET: Tensor) -> Tensor:
-        nodes_BED = self.encoder(_channels(x_BET, self.shared))
+    def forward(self, x: Tensor) -> Tensor:
+        nodes_BED = self.encoder(_channels(x, self.shared))
         if self.encoder_apart is not None:
-            # These come last; positions are learnt, so the order of nodes means nothing.
-            nodes_BED = torch.cat([nodes_BED, self.encoder_apart(_channels(x_BET, self.apart))], dim=1)
-        logits: Tensor = self.head(self.pool(self.norm(self.blocks(nodes_BED + self.position))))
+            # These come last; positions are learnt, so the order means nothing to attention.
+            nodes_BED = torch.cat([nodes_BED, self.encoder_apart(_channels(x, self.apart))], dim=1)
+        logits: Tensor = self.head(self.pool(self.exchange(nodes_BED)))
         return logits
 
 
-def _channels(x_BET: Tensor, channels: Sequence[int]) -> Tensor:
+def _channels(x: Tensor, channels: Sequence[int]) -> Tensor:
     # Stacked, not indexed by a list: that would be copied to a GPU, which waits for it.
-    return x_BET if len(channels) == x_BET.shape[1] else torch.stack([x_BET[:, e] for e in channels], dim=1)
+    return x if len(channels) == x.shape[1] else torch.stack([x[:, e] for e in channels], dim=1)
 
 
 def eeg_network(spec: EegMember, in_channels: int, n_classes: int, size: Sequence[int] | None = None) -> Network:
-    """A fresh network for signals of `size` (T,), initialised from torch's global generator.
+    """A fresh network for signals (T,) or images (H, W) of this size, initialised from torch's global generator.
 
-    Raises MemberError for images, for signals that the encoder would halve to nothing, and for channels that are not there.
+    Without a size it reads signals. Raises MemberError for what the encoder would halve to nothing, and for channels that
+    are not there.
     """
-    if size is not None and len(size) != 1:
+    if size is not None and min(size) < 2 ** len(spec.widths):
+        lengths = f"{size[0]} samples" if len(size) == 1 else f"images of {' x '.join(map(str, size))}"
         raise MemberError(
-            f"member {spec.name!r} reads signals (N, channels, T), the view {spec.view!r} has images of "
-            f"{' x '.join(map(str, size))}: give it a view such as raw_eeg"
-        )
-    if size is not None and size[0] < 2 ** len(spec.widths):
-        raise MemberError(
-            f"member {spec.name!r} halves its input {len(spec.widths)} times, the view {spec.view!r} has {size[0]} samples: "
+            f"member {spec.name!r} halves its input {len(spec.widths)} times, the view {spec.view!r} has {lengths}: "
             "give it fewer widths"
         )
     outside = [e for e in spec.separate if not 0 <= e < in_channels]
@@ -134,4 +120,5 @@ def eeg_network(spec: EegMember, in_channels: int, n_classes: int, size: Sequenc
             f"member {spec.name!r}: separate names {list(spec.separate)}, the view {spec.view!r} has {in_channels} channels "
             "from 0: name some of them, not all"
         )
-    return Network(EegBody(spec, in_channels, n_classes), in_channels)
+    images = size is not None and len(size) == 2
+    return Network(EegBody(spec, in_channels, n_classes, images=images), in_channels)

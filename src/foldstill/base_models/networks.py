@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from foldstill.base_models.heads import Head
 from foldstill.base_models.inputs import AnyInputs, DeviceInputs
+from foldstill.base_models.nodes import SoftmaxPool
 from foldstill.base_models.specs import TimmMember
 from foldstill.errors import MemberError
 
@@ -78,13 +79,26 @@ class Network(nn.Module):
 
     def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the classifier reads of a scaled view, (B, F), and what it makes of it, (B, C)."""
+        seen, logits = self._seen_and_logits(self.classifier, x)
+        return seen.flatten(1), logits
+
+    def nodes_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The nodes of a scaled view, (B, n, F), and logits: an EEG network has one a channel, any other is one itself."""
+        pool = getattr(self.body, "pool", None)
+        if isinstance(pool, SoftmaxPool):
+            return self._seen_and_logits(pool, x)
+        features_BF, logits = self.features_and_logits(x)
+        return features_BF[:, None], logits
+
+    def _seen_and_logits(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What a layer is given on the way, and logits."""
         seen: list[Tensor] = []
-        hook = self.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         try:
             logits: Tensor = self.body(x)
         finally:
             hook.remove()
-        return seen[0].flatten(1), logits
+        return seen[0], logits
 
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
         """Scale inputs as these rows want it from now on."""

@@ -91,6 +91,8 @@ class SecondStage(Settings):
     """Epochs of this stage."""
     lr: float = 3e-4
     """Peak learning rate of this stage; the other settings are those of the recipe."""
+    batch_size: int | None = None
+    """Rows a step; those of the recipe when not given."""
     thaws: bool = False
     """Whether the first stage trains the classifier alone and this one everything, for pretrained weights."""
 
@@ -99,6 +101,10 @@ class SecondStage(Settings):
             self.epochs >= 1, f"second_stage.epochs must be 1 or more, got {self.epochs}: leave the stage out instead"
         )
         require(self.lr > 0, f"second_stage.lr must be positive, got {self.lr}")
+        require(
+            self.batch_size is None or self.batch_size >= 2,
+            f"second_stage.batch_size must be 2 or more, got {self.batch_size}: batch norm needs two rows",
+        )
         require(
             self.first_max_votes is None or self.first_max_votes >= 1,
             f"second_stage.first_max_votes must be 1 or more, got {self.first_max_votes}: leave it out for all rows",
@@ -200,6 +206,7 @@ class Recipe(Settings):
             self,
             epochs=self.second_stage.epochs,
             lr=self.second_stage.lr,
+            batch_size=self.second_stage.batch_size or self.batch_size,
             unweighted_epochs=0,
             augment=tuple(op for op in self.augment if not isinstance(op, Mosaic)),
             second_stage=None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from foldstill.base_models.networks import Network
 
 Temperature = Literal["none", "row", "class"]
+Between = Literal["attention", "recurrent"]
 Shape = tuple[int, ...]
 """Of one row of a view as it lies: (H, W, channels) of an image, (channels, T) of signals."""
 
@@ -144,24 +145,28 @@ class TimmMember(Settings):
 
 @dataclass(frozen=True)
 class EegMember(Settings):
-    """A 1-D network: one residual encoder shared by all channels, then attention between channels.
+    """A network of channels: one residual encoder shared by all of them, 1-D for signals and 2-D for a spectrogram in each
+    channel, then attention between the channels.
 
-    The defaults have 0.6 million parameters on 19 channels; features = 256 with separate = [18] has 2.2 million.
+    The defaults have 0.6 million parameters on 19 signals; features = 256 with separate = [18] has 2.2 million, and
+    widths = [16, 32, 48, 64, 128, 256], kernel = 3, features = 256 on four spectrograms has 2.9 million.
     """
 
     name: str
     """Unique in an experiment."""
     kind: Literal["eeg"] = "eeg"
     view: str = "raw_eeg"
-    """The view of the data set it reads, which must be signals."""
+    """The view of the data set it reads: signals, or images of which each channel is a spectrogram by itself."""
     widths: tuple[int, ...] = (16, 24, 32, 48, 64, 96)
     """Channels of the encoder's residual blocks, each of which halves the length."""
     kernel: int = 5
     """Length of the convolutions."""
     features: int = 128
     """Length of the vector that stands for a channel."""
+    between: Between = "attention"
+    """How channels look at each other: attention, or a recurrent network over them in their order, in both directions."""
     blocks: int = 2
-    """Attention blocks between channels; 0 pools them as they are."""
+    """Attention blocks, or recurrent layers, between channels; 0 pools them as they are."""
     heads: int = 4
     """Attention heads."""
     separate: tuple[int, ...] = ()
@@ -227,7 +232,12 @@ class JoinedMember(Settings):
     backbone_rate: float = 0.0
     """Learning rate of the joined networks as a share of the recipe's; 0 leaves them as they were trained."""
     hidden: int = 128
-    """Width of the layer between the features and the classifier; 0 for none."""
+    """Width of the layer between the features and the classifier, 0 for none; with `blocks`, of every node."""
+    blocks: int = 0
+    """Attention blocks between the nodes of all networks: each channel of an eeg member is one, and any other network is
+    one. 0 puts one feature vector a network beside each other."""
+    heads: int = 4
+    """Attention heads of the blocks."""
     drop_rate: float = 0.1
     """Dropout on the features and before the classifier."""
     temperature: Temperature = "none"
@@ -245,6 +255,12 @@ class JoinedMember(Settings):
         )
         require(self.backbone_rate >= 0, f"backbone_rate must not be negative, got {self.backbone_rate}")
         require(self.hidden >= 0, f"hidden must not be negative, got {self.hidden}: 0 leaves the layer out")
+        require(self.blocks >= 0, f"blocks must not be negative, got {self.blocks}: 0 joins one vector a network")
+        require(
+            not self.blocks or (self.hidden > 0 and self.heads > 0 and self.hidden % self.heads == 0),
+            f"member {self.name!r}: with blocks, hidden is the width of every node, a multiple of the heads, got {self.hidden} "
+            f"and {self.heads} heads",
+        )
         require(0 <= self.drop_rate < 1, f"drop_rate must be in [0, 1), got {self.drop_rate}")
         stage = self.recipe.second_stage
         require(
