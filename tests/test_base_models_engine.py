@@ -342,6 +342,21 @@ def test_early_stopping_keeps_the_best_epoch_on_its_own_rows(data):
     assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl), rel=1e-4)
 
 
+@pytest.mark.parametrize("warm_up", [{"augment": (Mosaic(epochs=4),)}, {"unweighted_epochs": 4, "row_weight": "clamp"}])
+def test_an_epoch_of_the_warm_up_is_not_the_best_one(warm_up, data):
+    """What was best on mosaics says nothing of what follows: the reference project forgets its best score there too."""
+    images, target = data
+    opposed, judges = target.copy(), np.arange(48, N)
+    opposed[judges] = target[judges][:, [1, 2, 0]]  # the more is learnt, the worse the judges find it
+    recipe = Recipe(epochs=12, batch_size=16, early_stopping=EarlyStopping(patience=2), **warm_up)
+    net, history = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe)
+    kl = [epoch.inner_kl for epoch in history]
+    assert min(kl[:4]) < min(kl[4:])
+    assert len(history) == 4 + kl[4:].index(min(kl[4:])) + 1 + 2
+    proba = predict(net, DeviceInputs(images), judges)
+    assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl[4:]), rel=1e-4)
+
+
 def test_a_stage_can_end_with_its_last_weights_though_an_earlier_epoch_was_better(data):
     """What a second stage that starts from the final weights of the first is given."""
     images, target = data

@@ -37,6 +37,27 @@ def test_one_cycle_equals_torch():
     assert rates(schedule="one_cycle", warmup=0.25) == pytest.approx(theirs, abs=1e-12)
 
 
+def test_one_cycle_that_begins_at_its_peak_and_ends_at_a_tenth_equals_torch():
+    """The published schedule: pct_start 0, div_factor 25, final_div_factor 0.4."""
+    theirs = reference(
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(
+            o,
+            max_lr=0.1,
+            total_steps=EPOCHS * STEPS,
+            pct_start=0.0,
+            div_factor=25,
+            final_div_factor=0.4,
+            cycle_momentum=False,
+        )
+    )
+    assert rates(schedule="one_cycle", warmup=0, lr_end=0.1) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_cosine_to_a_tenth_equals_torch():
+    theirs = reference(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=EPOCHS * STEPS, eta_min=0.01))
+    assert rates(schedule="cosine", warmup=0, lr_end=0.1) == pytest.approx(theirs, abs=1e-12)
+
+
 def test_cosine_without_warmup_equals_torch():
     theirs = reference(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=EPOCHS * STEPS))
     assert rates(schedule="cosine", warmup=0) == pytest.approx(theirs, abs=1e-12)

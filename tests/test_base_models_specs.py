@@ -25,7 +25,7 @@ def test_settings_import_neither_torch_nor_pydantic():
         (lambda: Recipe(batch_size=1), "batch norm"),
         (lambda: Recipe(lr=0), "lr must be positive"),
         (lambda: Recipe(warmup=1.0), "warmup"),
-        (lambda: Recipe(schedule="one_cycle", warmup=0), "rising part"),
+        (lambda: Recipe(schedule="step", lr_end=0.1), "at which one_cycle and cosine end"),
         (lambda: Recipe(ema=1.0), "ema"),
         (lambda: Recipe(step_factor=1.5), "step_factor"),
         (lambda: Recipe(row_weight_maximum=0), "row_weight_maximum"),

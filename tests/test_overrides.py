@@ -94,7 +94,7 @@ def test_comments_and_order_are_kept() -> None:
     [
         ("recipe.epohcs=3", r"x.toml with recipe.epohcs=3 has 1 mistake:\n  recipe.epohcs: no such key; did you mean epochs\?"),
         ("recipe.epochs=many", r"recipe.epochs: input should be a valid integer, got \"many\""),
-        ("recipe.warmup=0", r"  recipe: one_cycle needs a rising part, got warmup 0"),
+        ("recipe.warmup=1", r"  recipe: warmup must be a share of the steps in \[0, 1\), got 1"),
         ("member.cmm.lr=1", r"member.cmm: the list has no 'cmm', it has \['cnn', 'other'\]"),
         ("name.x.y=1", r"name.x: 'x' lies inside a plain value"),
         ("recipe.betas=[0.9", r"--set recipe.betas=\[0.9: the value is not valid TOML"),

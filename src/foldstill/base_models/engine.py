@@ -160,7 +160,7 @@ def fit(
         inner = None
         if valid_rows is not None:
             inner = _inner_kl(network, average, inputs, target, valid_rows, recipe.precision)
-            if inner <= min((e.inner_kl for e in history if e.inner_kl is not None), default=math.inf):
+            if inner <= min(_judged(history, recipe), default=math.inf):
                 state = average.state if average else network.state_dict()
                 best = {key: value.clone() for key, value in state.items()}
         history.append(Epoch(len(history), mean_loss, rate, inner))
@@ -227,11 +227,16 @@ def _inner_kl(
     return float(row_kl(logits, target_NC[torch.from_numpy(rows).to(inputs.device)]).mean())
 
 
+def _judged(history: list[Epoch], recipe: Recipe) -> list[float]:
+    """KL on the inner split of the epochs that can be chosen: what was good in a warm-up is not compared with what follows."""
+    return [e.inner_kl for e in history[recipe.warm_up_epochs :] if e.inner_kl is not None]
+
+
 def _is_over(history: list[Epoch], recipe: Recipe) -> bool:
     """Whether early stopping has waited long enough."""
-    if recipe.early_stopping is None or not history:
+    kl = _judged(history, recipe)
+    if recipe.early_stopping is None or not kl:
         return False
-    kl = [e.inner_kl for e in history if e.inner_kl is not None]
     return len(kl) - 1 - kl.index(min(kl)) >= recipe.early_stopping.patience
 
 

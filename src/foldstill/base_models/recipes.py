@@ -59,7 +59,8 @@ AnyLoss = KL | CrossEntropyKL
 class EarlyStopping(Settings):
     """Stop when KL on an inner group split of the training rows no longer falls; the best epoch's weights are kept.
 
-    The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing.
+    The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing. Epochs of a
+    warm-up (mosaic, or `unweighted_epochs`) are not chosen, unless there is no other.
     """
 
     share: float = 0.1
@@ -135,7 +136,9 @@ class Recipe(Settings):
     schedule: Schedule = "one_cycle"
     """The learning rate over the steps; plateau follows the training loss (or the inner split's KL with early stopping)."""
     warmup: float = 0.05
-    """Share of the steps with a linearly rising rate; for one_cycle the share of the rising part."""
+    """Share of the steps with a linearly rising rate; for one_cycle the share of the rising part, 0 begins at the peak."""
+    lr_end: float | None = None
+    """What share of the peak rate `one_cycle` and `cosine` end at; 4e-6 and 0 when not given."""
     step_epochs: int = 10
     """Epochs between two drops of the `step` schedule, or without progress before one of `plateau`."""
     step_factor: float = 0.1
@@ -172,8 +175,9 @@ class Recipe(Settings):
         require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
         require(0 <= self.warmup < 1, f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
         require(
-            self.schedule != "one_cycle" or self.warmup > 0,
-            "one_cycle needs a rising part, got warmup 0: use cosine, or a warmup such as 0.3",
+            self.lr_end is None or (0 <= self.lr_end < 1 and self.schedule in ("one_cycle", "cosine")),
+            f"lr_end is the share of lr, in [0, 1), at which one_cycle and cosine end, got {self.lr_end} for {self.schedule}: "
+            "leave it out",
         )
         require(self.step_epochs >= 1, f"step_epochs must be 1 or more, got {self.step_epochs}")
         require(
@@ -197,6 +201,12 @@ class Recipe(Settings):
             'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the training '
             "rows: set it, with a patience of as many epochs as there are if none should be saved",
         )
+
+    @property
+    def warm_up_epochs(self) -> int:
+        """First epochs on other rows or weights than those that count, which are not judged."""
+        mosaics = [op.epochs for op in self.augment if isinstance(op, Mosaic)]
+        return max(self.unweighted_epochs, *mosaics) if mosaics else self.unweighted_epochs
 
     def for_second_stage(self) -> Recipe:
         """The recipe of the second stage alone."""

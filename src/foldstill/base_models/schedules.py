@@ -17,7 +17,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, losses: Seque
     """The rate of step 0, 1, ... of the whole training.
 
     `losses` are those of the finished epochs; only plateau looks at them. One-cycle rises and falls along cosines
-    (Smith and Topin, 2018; rates as in torch's OneCycleLR), cosine falls to zero (Loshchilov and Hutter, 2017, eq. 5 with
+    (Smith and Topin, 2018; rates as in torch's OneCycleLR), cosine falls to its end (Loshchilov and Hutter, 2017, eq. 5 with
     one period).
     """
     total = recipe.epochs * steps_per_epoch
@@ -26,11 +26,12 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, losses: Seque
         peak = rising - 1
         if step <= peak:
             return recipe.lr * _cosine(_ONE_CYCLE_START, 1.0, step / peak if peak > 0 else 1.0)
-        return recipe.lr * _cosine(1.0, _ONE_CYCLE_END, (step - peak) / (total - 1 - peak) if total - 1 > peak else 1.0)
+        end = _ONE_CYCLE_END if recipe.lr_end is None else recipe.lr_end
+        return recipe.lr * _cosine(1.0, end, (step - peak) / (total - 1 - peak) if total - 1 > peak else 1.0)
     if step < rising:
         return recipe.lr * (step + 1) / (rising + 1)
     if recipe.schedule == "cosine":
-        return recipe.lr * _cosine(1.0, 0.0, (step - rising) / (total - rising))
+        return recipe.lr * _cosine(1.0, recipe.lr_end or 0.0, (step - rising) / (total - rising))
     if recipe.schedule == "step":
         return recipe.lr * recipe.step_factor ** (step // steps_per_epoch // recipe.step_epochs)
     if recipe.schedule == "plateau":
