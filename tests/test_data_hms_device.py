@@ -99,7 +99,10 @@ def test_a_cache_that_torch_computed_is_the_one_numpy_makes(folder: Path, tmp_pa
     check_same_cache(prepare(folder, tmp_path, VIEWS, device="cpu").cache, by_numpy, "cpu")
 
 
-def test_two_threads_that_read_for_a_device_make_the_same_bytes_as_one(folder: Path, tmp_path: Path) -> None:
+def test_two_threads_that_read_for_a_device_make_the_same_bytes_as_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[prepare.__module__], "PART_ROWS", 2)
     one, two = (prepare(folder, tmp_path / str(n), VIEWS, device="cpu", jobs=n).cache for n in (1, 2))
     for view in VIEWS:
         assert sidecar(one, view.name) == sidecar(two, view.name)

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import Discriminator
-
 from foldstill.base_models.joined import resolve
 from foldstill.base_models.specs import Member, TimmMember
 from foldstill.base_models.tuning import TuneSettings
@@ -26,13 +24,11 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.overrides import with_changes
 from foldstill.rundir import RunDir
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 from foldstill.stacking.settings import CombinerSettings, default_combiners
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-BY_KIND = Discriminator("kind")
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class FoldSettings(Settings):
 class StackingSettings(Settings):
     """Which combiners are fitted."""
 
-    combiner: tuple[Annotated[CombinerSettings, BY_KIND], ...] = field(default_factory=default_combiners)  # type: ignore[arg-type]
+    combiner: tuple[Annotated[CombinerSettings, ByKind()], ...] = field(default_factory=default_combiners)  # type: ignore[arg-type]
     """The combiners, each with its `kind`; all the usual ones when none is named."""
 
     def __post_init__(self) -> None:
@@ -82,9 +78,9 @@ class Experiment(Settings):
 
     name: str
     """The name of the run folder."""
-    data: Annotated[DataSettings, BY_KIND]
+    data: Annotated[DataSettings, ByKind()]
     """Where inputs and labels come from."""
-    member: tuple[Annotated[Member, BY_KIND], ...]
+    member: tuple[Annotated[Member, ByKind()], ...]
     """The base models, each trained once a fold."""
     seed: int = 0
     """Every random number of the run derives from it."""

@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from foldstill.data.hms.image import ByKind
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

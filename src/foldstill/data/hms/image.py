@@ -4,7 +4,7 @@ P panels, H x W image.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,6 @@ Layout = Literal["channels", "stack"]
 Normalise = Literal["none", "instance", "panel"]
 Source = Literal["eeg", "spectrogram"]
 Bounds = tuple[float, float] | None
-
-
-class ByKind:
-    """Marks a union of settings as told apart by `kind`; pydantic is imported only where a file is parsed."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic import Discriminator
-
-        return handler.generate_schema(Annotated[source, Discriminator("kind")])
 
 
 INSTANCE_EPS = 1e-6

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.hms.cache import Cache
-from foldstill.data.hms.image import ByKind
 from foldstill.data.hms.prepare import Prepared, Progress, prepare
 from foldstill.data.hms.rows import LabelRows, LabelRule
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
@@ -20,7 +19,7 @@ from foldstill.data.hms.views_raw import RawEeg
 from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 
 HmsView = Annotated[
     KaggleSpectrogram

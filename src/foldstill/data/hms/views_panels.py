@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from foldstill.data.hms.image import ByKind, Layout, Normalise, PanelView, Source, check_positive
+from foldstill.data.hms.image import Layout, Normalise, PanelView, Source, check_positive
 from foldstill.data.hms.record import Record
 from foldstill.data.hms.views_kaggle import KaggleSpectrogram
 from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.data.hms.views_wavelet import Scalogram
 from foldstill.data.signals import Signal, resize
 from foldstill.errors import DataError
+from foldstill.settings import ByKind
 
 OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram | Scalogram, ByKind()]
 """A view that is one set of panels, told apart by `kind`."""

@@ -12,7 +12,6 @@ import numpy as np
 from foldstill.data.hms.chains import EEG, PAIRS_A_CHAIN, chain_differences
 from foldstill.data.hms.image import (
     Bounds,
-    ByKind,
     Layout,
     Normalise,
     PanelView,
@@ -27,7 +26,7 @@ from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, S
 from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 
 
 @dataclass(frozen=True)
