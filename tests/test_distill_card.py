@@ -32,6 +32,7 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
         ),
         latencies=[Latency("student.onnx", 32, 1.5, 2.25, 1, "Some CPU")],
         files={"student.int8.onnx": "not written: int8 is refused"},
+        remarks=["uncertainty: of little use"],
         limits=["Adults only."],
     )
     card.write(tmp_path / "card.md")
@@ -44,6 +45,7 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
     assert "| eager network, 1 row, ms, median / 95th percentile (1 thread of Some CPU) | 3.00 / 4.00 |" in text
     assert "int8 is refused" in text
     assert "- Adults only." in text
+    assert "\nUncertainty: of little use.\n" in text
     assert "seizure, other" in text
 
 

@@ -96,14 +96,17 @@ def test_foreign_inputs_named_later_are_asked_without_training_again(run: Run, t
 
 def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_its_rows(run: Run) -> None:
     compare_stage(run.dir)
-    shipment = export_stage(run, ("fp16",))
-    assert list(shipment.files) == ["student.onnx", "student.fp16.onnx"]
+    shipment = export_stage(run, ("fp16",), program=True)
+    assert list(shipment.files) == ["student.onnx", "student.fp16.onnx", "student.pt2"]
+    assert (run.dir.student / "student.pt2").exists()
     rows = run.dataset.view("image")[run.plan.test_rows]
     scored = read_scores(run.dir.student / "test.parquet").proba_NMC[:, 0]
     np.testing.assert_allclose(predict_onnx(run.dir.student / "student.onnx", rows), scored, atol=1e-5)
     card = run.dir.card.read_text()
     assert f"On {len(rows)} locked" in card
     assert "KL minus that of the plain average" in card
+    assert "\nTaught by average: the teacher counts as " in card
+    assert "; uncertainty by entropy / by knowledge: " in card
 
 
 def test_a_run_without_a_student_has_nothing_to_export(run: Run, tmp_path: Path) -> None:

@@ -249,7 +249,9 @@ def cost_plot(comparison: Comparison) -> Figure | None:
             points = sorted(priced[what], key=lambda point: (point[1], point[0].kl))
             front, best = [], np.inf
             for arm, value in points:
-                axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm))
+                # Ablations of the student cost what it costs, and must not hide it.
+                on_top = arm.kind == "student" or arm.name == comparison.baseline
+                axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm), zorder=4 if on_top else 2)
                 if arm.kl < best:
                     front.append((arm, value))
                     best = arm.kl

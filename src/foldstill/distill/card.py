@@ -44,6 +44,8 @@ class Card:
     latencies: Sequence[Latency] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """File name to what is in it, refused precisions included with their reason."""
+    remarks: Sequence[str] = ()
+    """Sentences below the scores, such as what its uncertainty is worth."""
     limits: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Card:
             "| --- | --- |",
             *(f"| {s.what} | {s} |" for s in self.scores),
             "",
+            *(line for remark in self.remarks for line in (f"{remark[0].upper()}{remark[1:]}.", "")),
             "## Cost",
             "",
             *_cost_lines(self.cost, self.latencies),

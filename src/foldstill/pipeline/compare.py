@@ -149,15 +149,11 @@ def _student(place: Path, scored: Path, file: str, kind: Kind) -> Arm | None:
     name = read_scores(scored / file).members[0]
     further = tuple(_one_member(path) for path in sorted(scored.glob(f"seed-*/{file}")))
     cost = Cost(**read_json(place / "cost.json"))
-    note = uncertainty_note(place)
-    teacher = _teacher(place)
-    return Arm(name, kind, _one_member(scored / file), cost=cost, note=note, teacher=teacher, further_seeds=further)
-
-
-def _teacher(place: Path) -> str | None:
-    """The combination that taught the student of a folder; None for one that learned from the votes alone."""
-    told: dict[str, str] = read_json(place / "targets.json") if (place / "targets.json").exists() else {}
-    return told.get("teacher")
+    # A student of the votes alone has no targets on file.
+    told = read_json(place / "targets.json") if (place / "targets.json").exists() else {}
+    note = "; ".join(part for part in (f"taught by {told['made']}" if told else "", uncertainty_note(place)) if part)
+    proba_NC = _one_member(scored / file)
+    return Arm(name, kind, proba_NC, cost=cost, note=note, teacher=told.get("teacher"), further_seeds=further)
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:

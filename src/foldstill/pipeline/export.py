@@ -1,9 +1,10 @@
 """The student as files that run elsewhere, each checked on real rows, with a card that says what it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from foldstill.compare import Comparison, Cost
-from foldstill.compare.comparison import Fidelity
+from foldstill.compare.comparison import ArmScore, Fidelity
 from foldstill.distill import load_student
 from foldstill.distill.card import Card, Score
 from foldstill.distill.export import export_program
@@ -64,7 +65,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         f"({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}.",
         scored_on=f"{len(test)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration saw",
         scores=[
-            Score("KL divergence", arm.kl),
+            *_kl(arm),
             Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),
             *([Score("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
             *(_fidelity(arm.fidelity) if arm.fidelity else []),
@@ -74,5 +75,17 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
         cost=arm.cost or Cost(**read_json(folder / "cost.json")),
         latencies=shipment.latencies,
         files=files,
+        remarks=[arm.note] if arm.note else (),
     ).write(run.dir.card)
-    return shipment
+    return replace(shipment, files=files)
+
+
+def _kl(arm: ArmScore) -> list[Score]:
+    """Of several seeds their mean, their spread, and that of the one whose weights are shipped."""
+    if not arm.kl_by_seed:
+        return [Score("KL divergence", arm.kl)]
+    return [
+        Score(f"KL divergence, mean of {len(arm.kl_by_seed)} seeds, as are all scores here", arm.kl),
+        Score("KL divergence, standard deviation over seeds", arm.kl_deviation or 0.0),
+        Score("KL divergence of the first seed, which the files hold", arm.kl_by_seed[0]),
+    ]
