@@ -46,7 +46,7 @@ def html(comparison, tmp_path_factory):
         for k in (0, 1)
         for e in (1, 2, 3)
     ]
-    audit = [{"check": "A4", "verdict": "fail", "evidence": "one equals two", "cure": "drop one"}]
+    audit = [{"check": "A4", "verdict": "fail", "evidence": "one equals two", "cure": "drop one, see `a <b>`"}]
     write_report(comparison, path, curves=curves, audit=audit, context={"plan digest": "91ab", "numpy": "2"})
     return path.read_text(encoding="utf-8")
 
@@ -72,6 +72,14 @@ class Reader(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+
+
+def test_the_report_says_what_its_arms_are_and_sets_commands_as_code(html):
+    terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+    assert terms["average"].startswith("The plain average")
+    assert {"Arm", "Group", "Interval", "MACs"} <= terms.keys()
+    assert "geometric" not in terms
+    assert "drop one, see <code>a &lt;b&gt;</code></td>" in html
 
 
 def test_the_report_asks_nothing_of_any_network(html):
@@ -178,13 +186,13 @@ def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
     assert "No combination was compared" in (tmp_path / "alone.html").read_text()
 
 
-def test_the_terminal_table_fits_100_columns_and_marks_sure_differences(comparison):
+def test_the_terminal_table_fits_80_columns_and_marks_sure_differences(comparison):
     from rich.console import Console
 
-    console = Console(width=100, record=True, file=io.StringIO(), color_system=None)
+    console = Console(width=80, record=True, file=io.StringIO(), color_system=None)
     console.print(arms_table(comparison))
     lines = console.export_text().splitlines()
-    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert max(len(line.rstrip()) for line in lines) <= 80
     assert len(lines) == 1 + 4 + 1
     assert lines[-1].startswith("* excludes zero")
     [hopeless] = [line for line in lines if line.startswith("hopeless")]

@@ -182,9 +182,10 @@ def reliability_plot(comparison: Comparison) -> Figure:
                 "o-",
                 markersize=4,
                 color=colour(arm),
+                clip_on=False,
             )
             axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-            axes.set_title(f"{short(arm.name, 22)}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
+            axes.set_title(f"{short(arm.name, 24)}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
         page.canvas.supxlabel("predicted probability of the top class", color=COLOURS["muted"], fontsize=9.5)
         page.axes[0].set_ylabel("vote share")
     table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.arms for b in arm.reliability]
@@ -264,15 +265,19 @@ def cost_plot(comparison: Comparison) -> Figure | None:
                 zorder=1,
             )
             middle = np.sqrt(points[0][1] * points[-1][1])
-            named = [arm.name for arm, _ in front] + [comparison.baseline]
-            for arm, value in points:
-                if arm.name not in named and arm.kind != "student":
-                    continue
+            front_names = [arm.name for arm, _ in front]
+            named = [
+                (arm, value)
+                for arm, value in points
+                if arm.name in front_names or arm.kind == "student" or arm.name == comparison.baseline
+            ]
+            for place, (arm, value) in enumerate(named):
                 left = value > middle
                 axes.annotate(
                     short(arm.name, 24),
                     (value, arm.kl),
-                    xytext=(-7 if left else 7, -10),
+                    # Neighbours on two lines, so that names that meet do not lie on each other.
+                    xytext=(-7 if left else 7, -10 - 9 * (place % 2)),
                     textcoords="offset points",
                     fontsize=8,
                     color=COLOURS["ink"],

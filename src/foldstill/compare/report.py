@@ -1,8 +1,9 @@
 """One HTML file that answers "should I stack?" in its first screen and holds everything the answer rests on."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foldstill.compare import member_plots, plots
 from foldstill.compare.arms import with_unit
@@ -12,6 +13,9 @@ from foldstill.compare.member_plots import Records
 from foldstill.compare.metrics import METRICS
 from foldstill.compare.verdict import answer
 from foldstill.files import write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _HEADLINE = {
     "yes": "Yes: stack.",
@@ -26,6 +30,22 @@ _ROWS = {
         "clean, not wholly, because members of other folds saw these labels. A locked test split is the stronger proof."
     ),
 }
+
+_COMBINATIONS = {
+    "average": "The plain average of the members' probabilities: what everything else is measured against.",
+    "geometric": "The average of the logarithms of the members' probabilities.",
+    "recalibrated": "The plain average with a temperature and a bias a class, fitted to the votes.",
+    "best_member": "The one member with the lowest KL on the rows it is chosen on.",
+    "convex": "A weighted average: weights of 0 or more that sum to one, with the least KL.",
+    "greedy": "A weighted average: the member that helps most is added, again and again.",
+    "pruned": "The plain average of few members, added while the KL falls.",
+    "log_pool": "A weighted geometric average: a power for each member and a bias a class.",
+    "mlp": "A small network on the least, largest, mean and median score of each class and their spread, added to an average.",
+    "lightgbm": "Boosted trees on the same statistics, added to an average.",
+    "auto": "Chosen among the others by cross-fitting; the plain average unless the gain is sure.",
+    "super": "A weighted average of other combinations, its weights fitted to their cross-fitted scores.",
+}
+"""What the combinations that go by their usual names are."""
 
 
 def write_report(
@@ -53,7 +73,14 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"number": _number, "signed": _signed, "percent": _percent, "count": with_unit, "p": _p_value}
+    pages.filters |= {
+        "code": _code,
+        "number": _number,
+        "signed": _signed,
+        "percent": _percent,
+        "count": with_unit,
+        "p": _p_value,
+    }
     sections: list[tuple[str, str, list[Figure | None]]] = [
         ("strata", "By stratum", [plots.strata_plot(comparison)]),
         ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
@@ -78,6 +105,7 @@ def write_report(
         best=_best(comparison),
         gains=comparison.teacher_gains(),
         validated=validated,
+        combinations={arm.name: _COMBINATIONS[arm.name] for arm in comparison.ranked() if arm.name in _COMBINATIONS},
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,
@@ -113,6 +141,13 @@ def _best(comparison: Comparison) -> dict[str, float]:
             aim = {"low": lambda v: v, "high": lambda v: -v, "one": lambda v: abs(v - 1), "zero": abs}[metric.better]
             best[key] = min(values, key=aim)
     return best
+
+
+def _code(text: str) -> "Markup":
+    """Text as HTML; what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""The comparison as tables for a terminal of 80 columns: long names wrap, numbers never do."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arms_table(comparison: Comparison) -> "Table":
-    """Every arm, best first, at most 100 columns wide; `*` marks a difference that excludes zero after correction."""
+    """Every arm, best first; `*` marks a difference that excludes zero after correction. Other scores are in the report."""
     from rich.table import Table
 
     shown = comparison.ranked()
@@ -19,17 +19,9 @@ def arms_table(comparison: Comparison) -> "Table":
     by_seed = any(arm.kl_by_seed for arm in shown)
     mark += "\n± is the standard deviation over seeds; their scores are means" if by_seed else ""
     table = Table(box=None, pad_edge=False, header_style="bold", caption=mark, caption_justify="left")
-    table.add_column("arm", max_width=28, overflow="ellipsis", no_wrap=True)
-    for title in (
-        "KL",
-        *(["±"] if by_seed else []),
-        "difference",
-        f"{100 * comparison.level:g} % interval",
-        "",
-        "accuracy",
-        "ECE",
-        "worth",
-    ):
+    table.add_column("arm", max_width=28)
+    spread = ["±"] if by_seed else []
+    for title in ("KL", *spread, "difference", f"{100 * comparison.level:g} % interval", "", "accuracy"):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for arm in shown:
         d = arm.difference
@@ -42,8 +34,6 @@ def arms_table(comparison: Comparison) -> "Table":
             "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
             "*" if sure else "",
             f"{arm.scores['accuracy']:.3f}",
-            f"{arm.scores['ece']:.3f}",
-            "" if arm.worth is None else f"{arm.worth:.1f}",
             style="dim" if d is None else "green" if sure and d.estimate < 0 else None,
         )
     return table
@@ -59,12 +49,13 @@ def strata_table(comparison: Comparison) -> "Table | None":
     if len(comparison.strata) < 2:
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stratum", "rows", "groups", comparison.baseline, "best combination", "KL", "difference", "interval"):
-        table.add_column(title, justify="left" if title in ("stratum", "best combination") else "right", no_wrap=True)
+    for title in ("stratum", "rows", comparison.baseline, "best\ncombination", "KL", "difference", "interval"):
+        name = title in ("stratum", "best\ncombination")
+        table.add_column(title, justify="left" if name else "right", no_wrap=not name)
     combined = [arm for arm in comparison.arms if arm.kind in ("average", "combination") and arm.difference]
     for place, stratum in enumerate(comparison.strata):
         average = comparison[comparison.baseline].strata[place].scores["kl"]
-        row = [stratum.name, str(stratum.n_rows), str(stratum.n_groups), f"{average:.4f}"]
+        row = [stratum.name, str(stratum.n_rows), f"{average:.4f}"]
         if combined:
             best = min(combined, key=lambda arm: float(arm.strata[place].scores["kl"] or 0.0))
             there = best.strata[place]
@@ -83,8 +74,8 @@ def students_table(comparison: Comparison) -> "Table | None":
     if len(gains) < 2:
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("student", max_width=34, overflow="ellipsis", no_wrap=True)
-    for title in ("KL", "±", "minus without teacher", f"{100 * comparison.level:g} % interval", "seeds better"):
+    table.add_column("student", max_width=34)
+    for title in ("KL", "±", "minus without\nteacher", f"{100 * comparison.level:g} % interval", "seeds\nbetter"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, gain in gains.items():
         arm = comparison[name]
