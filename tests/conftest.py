@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import FoldPlan
+from made_up import bright_pictures, folds_of
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -25,3 +29,14 @@ def real() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Dataset:
+    """90 pictures of three classes, in groups of three."""
+    return bright_pictures()
+
+
+@pytest.fixture(scope="session")
+def three_folds(pictures: Dataset) -> FoldPlan:
+    return folds_of(pictures, 3)

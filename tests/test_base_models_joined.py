@@ -29,6 +29,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mixup
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError, ExperimentError, MemberError
+from made_up import interruptions
 
 N = 200
 RECIPE = Recipe(epochs=4, batch_size=16, augment=(HorizontalFlip(),))
@@ -192,18 +193,7 @@ def test_a_joined_training_interrupted_after_every_epoch_ends_with_the_same_byte
     unbroken = path.read_bytes()
     (backbones / "both").rename(backbones / "before")
 
-    def stop(progress):
-        if progress.member == "both" and progress.held_out_kl is None:
-            raise KeyboardInterrupt
-
-    stops = 0
-    while True:
-        try:
-            train_members(members, data, plan, backbones, jobs=1, on_progress=stop)
-        except KeyboardInterrupt:
-            stops += 1
-        else:
-            break
+    stops = interruptions("both", lambda stop: train_members(members, data, plan, backbones, jobs=1, on_progress=stop))
     assert stops == 2 * 3
     assert path.read_bytes() == unbroken
 

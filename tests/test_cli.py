@@ -7,18 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.cli import main
 from foldstill.terminal import spread
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code of one command."""
-    monkeypatch.setattr(sys, "argv", ["foldstill", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+from made_up import call
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from foldstill.cli import main
 from foldstill.data.hms.montage import VOTE_COLUMNS
+from made_up import call
 
 SMALL = """
 [[data.views]]
@@ -39,16 +38,6 @@ network = "test_efficientnet"
 view = "mel"
 """
 )
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code of one command."""
-    monkeypatch.setattr(sys, "argv", ["foldstill", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

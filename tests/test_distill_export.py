@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from foldstill.base_models.specs import TimmMember
-from foldstill.distill import OnnxStudent, Student, predict_onnx
+from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.export import export_onnx, export_program
 from foldstill.errors import DistillError
+from made_up import loud_student, noise_pictures
 
 onnxruntime = pytest.importorskip("onnxruntime")
 CLASSES = ("a", "b", "c")
@@ -17,18 +17,12 @@ CLASSES = ("a", "b", "c")
 
 @pytest.fixture(scope="module")
 def images():
-    return np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3)).astype(np.uint8)
+    return noise_pictures()
 
 
 @pytest.fixture(scope="module")
 def student():
-    torch.manual_seed(0)
-    network = TimmMember(name="s", network="test_efficientnet", image_size=24).build([(16, 16, 3)], 3).eval()
-    network.input.mean.fill_(127.0)
-    network.input.std.fill_(60.0)
-    # Untrained logits are nearly equal; larger ones make differences visible.
-    network.body.get_classifier().weight.data.mul_(20)
-    return Student(network, CLASSES, "image")
+    return loud_student(image_size=24)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from foldstill.base_models import Recipe, TimmMember, train_members
+from foldstill.base_models import Recipe, TimmMember
 from foldstill.base_models.engine import Batch
 from foldstill.data.augment import HorizontalFlip
-from foldstill.data.dataset import Dataset
-from foldstill.data.folds import given_folds
-from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
 from foldstill.distill import StudentSettings, distill, load_student, train_student
 from foldstill.distill.hints import _HintTargets, hint_teacher, hinted
@@ -19,6 +16,7 @@ from foldstill.distill.losses import make_loss
 from foldstill.distill.settings import FeatureHint
 from foldstill.distill.student import build
 from foldstill.errors import DistillError
+from made_up import noise_run
 
 N, TESTED = 36, 4
 MEMBERS = [TimmMember(name=n, network="test_resnet", recipe=Recipe(epochs=1, batch_size=8)) for n in ("one", "two")]
@@ -32,12 +30,8 @@ SETTINGS = StudentSettings(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two members on two folds of 32 rows, and four locked test rows."""
-    rng = np.random.default_rng(0)
-    votes = rng.multinomial(5, [0.5, 0.3, 0.2], N).astype(float)
-    dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (N, 16, 16, 3)).astype(np.uint8)})
-    plan = given_folds(dataset.labels, np.where(np.arange(N) < TESTED, -1, np.arange(N) % 2))
     folder = tmp_path_factory.mktemp("run") / "members"
-    train_members(MEMBERS, dataset, plan, folder, jobs=1, device="cpu")
+    dataset, plan = noise_run(MEMBERS, folder)
     return folder, dataset, plan
 
 

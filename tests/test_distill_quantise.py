@@ -2,13 +2,12 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
-from foldstill.base_models.specs import TimmMember
-from foldstill.distill import OnnxStudent, Student, predict_onnx
+from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.quantise import quantise
 from foldstill.distill.shipment import ship
 from foldstill.errors import DistillError
+from made_up import loud_student, noise_pictures
 
 pytest.importorskip("onnxruntime")
 TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
@@ -16,18 +15,12 @@ TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
 
 @pytest.fixture(scope="module")
 def images():
-    return np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3)).astype(np.uint8)
+    return noise_pictures()
 
 
 @pytest.fixture(scope="module")
 def student():
-    torch.manual_seed(0)
-    network = TimmMember(name="s", network="test_efficientnet").build([(16, 16, 3)], 3).eval()
-    network.input.mean.fill_(127.0)
-    network.input.std.fill_(60.0)
-    # Untrained logits are nearly equal; larger ones make differences visible.
-    network.body.get_classifier().weight.data.mul_(20)
-    return Student(network, ("a", "b", "c"), "image")
+    return loud_student()
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from foldstill.base_models import Recipe, TimmMember, collect, train_members
+from foldstill.base_models import Recipe, TimmMember, collect
 from foldstill.base_models.engine import Batch
 from foldstill.data.augment import HorizontalFlip
-from foldstill.data.dataset import Dataset
-from foldstill.data.folds import given_folds
-from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mix, Mixup
 from foldstill.distill import (
     DirichletMix,
@@ -24,22 +21,18 @@ from foldstill.distill.bank import BankedTeachers
 from foldstill.distill.targets import average_teacher
 from foldstill.distill.view_teachers import LiveTeachers, view_teachers
 from foldstill.errors import DistillError
+from made_up import noise_run
 
 RECIPE = Recipe(epochs=1, batch_size=8)
-N, TESTED = 36, 4
 SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=2, batch_size=8))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two members on two folds of 32 rows, and four locked test rows."""
-    rng = np.random.default_rng(0)
-    votes = rng.multinomial(5, [0.5, 0.3, 0.2], N).astype(float)
-    dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (N, 16, 16, 3)).astype(np.uint8)})
-    plan = given_folds(dataset.labels, np.where(np.arange(N) < TESTED, -1, np.arange(N) % 2))
     members = [TimmMember(name=n, network="test_efficientnet", recipe=RECIPE) for n in ("one", "two")]
     folder = tmp_path_factory.mktemp("run") / "members"
-    train_members(members, dataset, plan, folder, jobs=1, device="cpu")
+    dataset, plan = noise_run(members, folder)
     table, _ = collect(folder, members, dataset.labels, plan)
     return folder, members, dataset, plan, table
 

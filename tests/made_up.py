@@ -1,0 +1,116 @@
+"""What several test modules share: pictures, members and students as small as they can be, and a call of the command line."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from foldstill.base_models import EarlyStopping, Progress, Recipe, SecondStage, TimmMember, train_members
+from foldstill.data.augment import HorizontalFlip, Noise, Shift
+from foldstill.data.dataset import Dataset
+from foldstill.data.folds import FoldPlan, given_folds, make_plan
+from foldstill.data.labels import Labels
+from foldstill.data.mixing import CutMix
+
+if TYPE_CHECKING:
+    from foldstill.distill import Student
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code of one command."""
+    from foldstill.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["foldstill", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def bright_pictures(n: int = 90, seed: int = 0) -> Dataset:
+    """Pictures whose brightness tells the class; three rows a group, some with many votes.
+
+    16 pixels are the smallest side that test_resnet and test_efficientnet do not shrink to nothing.
+    """
+    rng = np.random.default_rng(seed)
+    shown = rng.integers(0, 3, n)
+    images = (rng.normal(60, 20, (n, 16, 16, 3)) + 60 * shown[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    votes = np.eye(3)[shown] * rng.integers(1, 12, n)[:, None] + rng.integers(0, 2, (n, 3))
+    return Dataset(Labels.from_votes(votes, groups=np.arange(n) // 3), {"image": images})
+
+
+def folds_of(data: Dataset, n: int) -> FoldPlan:
+    """n folds by group."""
+    return make_plan(data.labels, n_folds=n, strategy="grouped")
+
+
+RECIPE = Recipe(epochs=2, batch_size=16, augment=(HorizontalFlip(), Shift(), CutMix()), ema=0.9)
+SMALL = TimmMember("small", "test_efficientnet", recipe=RECIPE)
+EVERYTHING = Recipe(
+    epochs=3, batch_size=16, ema=0.9, schedule="plateau", sampling="balanced", augment=(Noise(), CutMix()),
+    early_stopping=EarlyStopping(share=0.2, patience=3), second_stage=SecondStage(min_votes=5, epochs=1),
+)  # fmt: skip
+"""Everything on that a recipe can keep state of."""
+STATEFUL = replace(SMALL, recipe=EVERYTHING, drop_rate=0.2)
+
+
+def weights(folder: Path, member: str = "small", fold: int = 0) -> bytes:
+    return (folder / member / f"fold-{fold}" / "weights.safetensors").read_bytes()
+
+
+def read_history(place: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((place / "history.csv").read_text().splitlines()))
+
+
+def interruptions(member: str, train: Callable[[Callable[[Progress], None]], None]) -> int:
+    """How often a training was interrupted that is interrupted after every epoch of this member, and begun again."""
+
+    def stop(progress: Progress) -> None:
+        if progress.member == member and progress.held_out_kl is None:
+            raise KeyboardInterrupt
+
+    stops = 0
+    while True:
+        try:
+            train(stop)
+        except KeyboardInterrupt:
+            stops += 1
+        else:
+            return stops
+
+
+def noise_run(members: Sequence[TimmMember], folder: Path) -> tuple[Dataset, FoldPlan]:
+    """Members trained on two folds of 32 rows of noise, beside four locked test rows."""
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(5, [0.5, 0.3, 0.2], 36).astype(float)
+    dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (36, 16, 16, 3)).astype(np.uint8)})
+    plan = given_folds(dataset.labels, np.where(np.arange(36) < 4, -1, np.arange(36) % 2))
+    train_members(members, dataset, plan, folder, jobs=1, device="cpu")
+    return dataset, plan
+
+
+def noise_pictures(n: int = 48) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3)).astype(np.uint8)
+
+
+def loud_student(**settings: Any) -> Student:
+    """An untrained student of three classes whose logits differ, so that differences between its files are visible."""
+    import torch
+
+    from foldstill.distill import Student
+
+    torch.manual_seed(0)
+    network = TimmMember("s", "test_efficientnet", **settings).build([(16, 16, 3)], 3).eval()
+    network.input.mean.fill_(127.0)
+    network.input.std.fill_(60.0)
+    network.body.get_classifier().weight.data.mul_(20)
+    return Student(network, ("a", "b", "c"), "image")
