@@ -151,7 +151,7 @@ def test_one_row_of_each_unit_is_trained_on_and_every_row_is_scored(windows, tmp
 
 
 def test_draws_of_units_need_units_and_are_part_of_what_a_member_is_made_from(windows, pictures, three_folds, tmp_path):
-    with pytest.raises(MemberError, match=r"\['small'\] take one row of each unit, the pictures has none"):
+    with pytest.raises(MemberError, match=r"\['small'\] take one row of each unit, the data has none"):
         train_members([WINDOWS], pictures, three_folds, tmp_path, jobs=1)
     two = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped")
     train_members([WINDOWS], windows, two, tmp_path, jobs=1)

@@ -153,7 +153,7 @@ def test_hints_that_cannot_be_had_are_refused(run, tmp_path):
     with pytest.raises(DistillError, match=r"features.weight must be positive"):
         FeatureHint("one", weight=0.0)
     votes = dataset.labels.votes_NC
-    with pytest.raises(DistillError, match="needs hints"):
+    with pytest.raises(DistillError, match=r"\['features'\] of the student need the trained members"):
         distill(np.full((N, 3), 1 / 3), dataset.view("image"), votes, SETTINGS)
 
 
