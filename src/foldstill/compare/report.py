@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foldstill.compare import member_plots, plots
 from foldstill.compare.arms import with_unit
 from foldstill.compare.comparison import Comparison
+from foldstill.compare.cost_plot import cost_plot
 from foldstill.compare.figure import Figure
 from foldstill.compare.member_plots import Records
 from foldstill.compare.metrics import METRICS
@@ -94,7 +95,7 @@ def write_report(
             ],
         ),
         ("curves", "Training", [member_plots.curves_plot(curves or ())]),
-        ("cost", "Cost", [plots.cost_plot(comparison)]),
+        ("cost", "Cost", [cost_plot(comparison)]),
     ]
     html = pages.get_template("report.html.j2").render(
         c=comparison,
