@@ -192,6 +192,20 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
     assert list(made["submission.csv"].columns) == ["eeg_id", *VOTE_COLUMNS]
     np.testing.assert_allclose(made["submission.csv"][list(VOTE_COLUMNS)].sum(axis=1), 1, atol=1e-12)
     assert made["mine.csv"].eeg_id.tolist() == sample.eeg_id.tolist()
+    # A file of that name in another form would be handed in by mistake.
+    (tmp_path / "without").mkdir()
+    line = (
+        "predict",
+        "--run",
+        run,
+        "--data",
+        tmp_path / "without",
+        "--arm",
+        "mel-cnn",
+        "--out",
+        tmp_path / "submission.csv",
+    )
+    assert call(monkeypatch, *line) == 2
     again = made["mine.csv"].iloc[::-1].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, made["submission.csv"])
     out = tmp_path / "x.parquet"

@@ -127,6 +127,13 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
     assert (tmp_path / "out.csv").read_text().count("\n") == len(rows) + 1
 
 
+def test_an_arm_that_is_not_there_is_told_with_those_that_are(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
+    np.savez(tmp_path / "new.npz", image=open_target(smoke[0]).dataset.view("image")[:2])
+    told = r"no arm 'best': name a member \['resnet', 'efficientnet'\], a combination \['average', .*\] or a student \['student'"
+    with pytest.raises(ExperimentError, match=told):
+        predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
+
+
 def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
     smoke: tuple[Path, Comparison], tmp_path: Path
 ) -> None:

@@ -153,7 +153,9 @@ def experiment_text(path: Path, changes: Sequence[str] = ()) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ExperimentError(f"no experiment file at {path}: write one with `foldstill init {path}`") from None
+        raise ExperimentError(
+            f"nothing is at {path}: give the folder of a run, or an experiment file, which `foldstill init` writes"
+        ) from None
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path} is not a TOML file ({error}): give an experiment file") from error
     if not changes:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from foldstill.base_models.joined import resolve
 from foldstill.data.dataset import Inputs
+from foldstill.data.hms.source import HmsData
 from foldstill.data.hms.submission import write_submission
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
@@ -49,6 +50,10 @@ def predict_inputs(
             "name the file so, and give the competition's sample_submission.csv"
         )
     run = open_target(target, device=device)
+    if submission is None and out.name == "submission.csv" and isinstance(run.experiment.data, HmsData):
+        raise ExperimentError(
+            f"a submission follows the competition's sample, and {sample} is not there: give one, or name the scores otherwise"
+        )
     rows = run.experiment.data.inputs(data)
     scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
     if submission is not None:
@@ -71,6 +76,12 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
         return ScoreTable(rows.ids, (arm,), student.classes, proba_NC[:, None])
     from foldstill.base_models.members import predict_members
 
+    made = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
+    if arm not in (*_names(run), *made):
+        students = [name for name, folder in folders.items() if folder.exists()]
+        raise ExperimentError(
+            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {made} or a student {students}"
+        )
     classes = read_table(run.dir.require(run.dir.oof, "oof build")).classes
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
     for view in (view for m in members for view in m.views):
