@@ -139,5 +139,7 @@ def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
     assert isinstance(experiment.data, HmsData)
     experiment.data.prepare(tmp_path)
     comparison = run_all(open_run(experiment, text, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
-    assert {m.name for m in experiment.member} | {"average", "auto", "student"} <= {a.name for a in comparison.arms}
+    assert {m.name for m in experiment.member} | {"average", "auto", "super", "student"} <= {
+        a.name for a in comparison.arms
+    }
     assert (tmp_path / "run" / "report.html").exists()
