@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from foldstill.base_models.recipes import KL, Recipe
 from foldstill.base_models.specs import EegMember, TimmMember
 from foldstill.compare.comparison import WITHOUT_TEACHER
-from foldstill.distill.mixes import DirichletMix, Mix, TargetWeight, VotesOnly
+from foldstill.distill.mixes import FixedMix, Mix, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
 from foldstill.settings import Settings
@@ -67,8 +67,8 @@ class StudentSettings(Settings):
 
     Arms of a comparison stay as they were fitted; only what the student is taught changes.
     """
-    mix: Mix = field(default_factory=DirichletMix)
-    """How teacher and votes become one target."""
+    mix: Mix = field(default_factory=FixedMix)
+    """How teacher and votes become one target; half and half, which on real votes beat pseudo-votes by likelihood."""
     row_weight: TargetWeight = "effective"
     """What a row counts: by the effective number of its votes, equally (none), by votes, or by log1p of votes."""
     loss: LossName = "kl"
