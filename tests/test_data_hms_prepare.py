@@ -337,3 +337,20 @@ def test_labels_of_one_recording_are_windows_of_one_unit(made, tmp_path):
     dataset = data.load(tmp_path)
     assert dataset.units_N.tolist() == label_rows(HmsFolder(made), "window").recordings_N.tolist()
     assert len(set(dataset.units_N)) < len(dataset.labels)
+
+
+def test_a_view_that_was_damaged_after_it_was_written_is_found_and_can_be_made_again(made, tmp_path):
+    prepare(made, tmp_path, (POWER,))
+    array = tmp_path / "kaggle_spectrogram.npy"
+    whole = array.read_bytes()
+    array.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy must have the checksum \w+ of its sidecar, got \w+"):
+        prepare(made, tmp_path, (POWER,))
+    array.write_bytes(whole[:1000])
+    with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy cannot be read .*: prepare the view again"):
+        Cache(tmp_path).views((POWER,))
+    prepare(made, tmp_path, (POWER,), force=True)
+    assert array.read_bytes() == whole
+    array.unlink()  # removed with its sidecar left: made again
+    prepare(made, tmp_path, (POWER,))
+    assert array.read_bytes() == whole

@@ -141,3 +141,29 @@ def test_a_table_without_its_columns_is_refused(folder):
     frame.to_csv(folder.table, index=False)
     with pytest.raises(DataError, match=r"lacks the columns \['patient_id', 'lpd_vote'\]"):
         label_rows(folder)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"\xff\xfe\x00PAR1", b'"a,b\n1,2\n'])
+def test_a_table_that_is_no_csv_is_refused(folder, content):
+    folder.table.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.csv"):
+        label_rows(folder)
+
+
+@pytest.mark.parametrize("column", ["eeg_id", "patient_id", "eeg_label_offset_seconds", "lpd_vote"])
+@pytest.mark.parametrize("value", ["", "many"])
+def test_a_table_with_something_else_than_numbers_is_refused_with_its_line(folder, column, value):
+    frame = pd.read_csv(folder.table, dtype=str)
+    frame.loc[2, column] = value
+    frame.to_csv(folder.table, index=False)
+    with pytest.raises(DataError, match=rf"a number in each row of {column}, got '(nan|many)' in line 4 \(1 such"):
+        label_rows(folder)
+
+
+@pytest.mark.parametrize(("votes", "wrong"), [(-1, "negative"), (0, "no vote at all")])
+def test_votes_that_are_none_are_refused_before_any_view_is_made(folder, votes, wrong):
+    frame = pd.read_csv(folder.table)
+    frame.loc[3, list(TRAIN_COLUMNS[-6:])] = votes
+    frame.to_csv(folder.table, index=False)
+    with pytest.raises(DataError, match=wrong):
+        label_rows(folder, "window")

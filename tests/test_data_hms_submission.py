@@ -38,3 +38,9 @@ def test_a_recording_without_a_score_and_logits_are_refused(sample, tmp_path):
     with pytest.raises(DataError, match="logits"):
         write_submission(["10", "20", "30"], np.full((3, 6), 2.0), sample, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_sample_that_is_no_csv_is_refused(sample, tmp_path):
+    sample.write_bytes(b"")
+    with pytest.raises(DataError, match=r"sample_submission\.csv is not a CSV file"):
+        write_submission(["10"], np.full((1, 6), 1 / 6), sample, tmp_path / "out.csv")

@@ -22,6 +22,6 @@ Changes = Annotated[
 Jobs = Annotated[
     int | None, typer.Option(help="Processes of one thread each on a CPU; all cores when not given.", min=1)
 ]
-On = Annotated[Device, typer.Option(help="Where to train.")]
+On = Annotated[Device, typer.Option(help="Where networks run.")]
 Force = Annotated[bool, typer.Option("--force", help="Do finished stages again.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]

@@ -58,6 +58,12 @@ def read_npz(path: Path) -> Columns:
 
 def read_frame(path: Path) -> Columns:
     """The columns of a CSV (.csv, .csv.gz, .tsv) or parquet (.parquet, .pq) file, one value a row."""
+    frame = data_frame(path)
+    return Columns(path, {str(column): frame[column].to_numpy() for column in frame.columns})
+
+
+def data_frame(path: Path) -> "pd.DataFrame":
+    """The same as pandas holds it; raises DataError for a file that is absent, empty, or not what its name says."""
     import pandas as pd
     import pyarrow as pa
 
@@ -78,7 +84,7 @@ def read_frame(path: Path) -> Columns:
         raise DataError(f"{path} is not {what} ({_short(error)}): name it by what it is, .csv or .parquet") from error
     if len(frame) == 0:
         raise DataError(f"{path} has no rows: check the filter that made it")
-    return Columns(path, {str(column): frame[column].to_numpy() for column in frame.columns})
+    return frame
 
 
 def _with_index(frame: "pd.DataFrame") -> "pd.DataFrame":

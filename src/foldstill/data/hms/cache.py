@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.hms.image import View, stored_dtype
 from foldstill.data.hms.rows import LabelRows
 from foldstill.errors import DataError
-from foldstill.files import read_json
+from foldstill.files import file_digest, read_json
 
 FORMAT = 1
 """Raised when a view's numbers change, so that old caches are refused."""
@@ -71,10 +71,12 @@ class Cache:
         return [name for name in arrays if self.sidecar_file(name).exists()]
 
     def made(self, view: View, made_from: Mapping[str, Any]) -> bool:
-        """Whether the view is there; raises DataError that names what differs where it was made from something else."""
-        if not self.sidecar_file(view.name).exists():
+        """Whether the view is there, whole; raises DataError that names what differs where it was made from something
+        else, and where its array is not as it was written."""
+        if view.name not in self.finished():
             return False
-        there = _flat(read_json(self.sidecar_file(view.name))["made_from"])
+        sidecar = read_json(self.sidecar_file(view.name))
+        there = _flat(sidecar["made_from"])
         wanted = _flat(made_from)
         changed = [
             f"{key} (was {there.get(key)}, is {wanted.get(key)})"
@@ -85,6 +87,11 @@ class Cache:
             raise DataError(
                 f"view {view.name!r} in {self.folder} was made from something else: {'; '.join(changed)}: "
                 "prepare into another folder, give the view another name, or force it to be made again"
+            )
+        if (checksum := file_digest(self.array_file(view.name))) != sidecar["checksum"]:
+            raise DataError(
+                f"{self.array_file(view.name)} must have the checksum {sidecar['checksum']} of its sidecar, got {checksum}: "
+                "it was damaged after it was written; force it to be made again"
             )
         return True
 
@@ -110,7 +117,12 @@ class Cache:
                 raise DataError(
                     f"view {view.name!r} in {self.folder} has other settings of {wrong}: prepare it again, or rename it"
                 )
-            array = np.load(self.array_file(view.name), mmap_mode="r", allow_pickle=False)
+            try:
+                array = np.load(self.array_file(view.name), mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{self.array_file(view.name)} cannot be read ({error}): prepare the view again with force"
+                ) from error
             if array.shape[1:] != view.shape or array.dtype != stored_dtype(view):
                 raise DataError(
                     f"{self.array_file(view.name)} holds {array.dtype} {array.shape}: prepare the view again"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.columns import data_frame
 from foldstill.data.hms.decoding import decode_file
 from foldstill.data.hms.montage import EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, VOTE_COLUMNS, spectrogram_columns
 from foldstill.data.signals import Signal
@@ -88,15 +89,22 @@ class HmsFolder:
         return self.spectrograms / f"{spectrogram}.parquet"
 
     def frame(self) -> "pd.DataFrame":
-        """train.csv or test.csv; raises DataError naming the columns it lacks."""
+        """train.csv or test.csv; raises DataError naming the columns it lacks, and the first line that is no number."""
         import pandas as pd
 
-        frame = pd.read_csv(self.table)
-        lacking = [c for c in (TRAIN_COLUMNS if self.split == "train" else TEST_COLUMNS) if c not in frame.columns]
-        if lacking:
+        frame = data_frame(self.table)
+        columns = TRAIN_COLUMNS if self.split == "train" else TEST_COLUMNS
+        if lacking := [c for c in columns if c not in frame.columns]:
             raise DataError(f"{self.table} lacks the columns {lacking}: it must be the competition's {self.table.name}")
-        if frame.empty:
-            raise DataError(f"{self.table} has no rows")
+        for column in columns:
+            if column == "expert_consensus":
+                continue
+            odd = np.flatnonzero(~np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)))
+            if len(odd):
+                raise DataError(
+                    f"{self.table} must have a number in each row of {column}, got {str(frame[column].iloc[odd[0]])!r} in line "
+                    f"{odd[0] + 2} ({len(odd)} such rows): correct them"
+                )
         return frame
 
 

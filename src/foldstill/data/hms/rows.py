@@ -83,7 +83,8 @@ class LabelRows:
 def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows:
     """The samples of a folder; in a test split each row of test.csv, whose windows begin at 0.
 
-    Raises DataError for a recording of two patients: it would be in two folds at once.
+    Raises DataError for a recording of two patients, which would be in two folds at once, and for votes that are none:
+    negative, or all zero in a row.
     """
     frame = folder.frame()
     if folder.split == "test":
@@ -114,7 +115,7 @@ def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows
     else:
         ids = np.char.add(np.char.add(_text(first["eeg_id"]), "-"), _text(first["eeg_sub_id"]))
         votes_NC = first[votes]
-    return LabelRows(
+    rows = LabelRows(
         ids_N=ids,
         patients_N=_text(first["patient_id"]),
         recordings_N=_text(first["eeg_id"]) if rule != "spectrogram" else np.full(len(first), "", dtype="<U1"),
@@ -124,6 +125,8 @@ def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows
         spectrogram_offset_N=_middle(groups["spectrogram_label_offset_seconds"]),
         votes_NC=votes_NC.to_numpy(dtype=np.float64),
     )
+    rows.labels()  # says what is wrong with votes and ids before an hour is spent on views
+    return rows
 
 
 def _text(values: Any) -> Strings:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foldstill.data.columns import data_frame
 from foldstill.data.hms.montage import CLASSES, VOTE_COLUMNS
 from foldstill.data.labels import as_ids, same_rows
 from foldstill.data.simplex import Float, check_rows
@@ -21,7 +22,7 @@ def write_submission(
     """
     import pandas as pd
 
-    template = pd.read_csv(sample)
+    template = data_frame(sample)
     columns = list(template.columns)
     if not columns or set(columns[1:]) != set(VOTE_COLUMNS):
         raise DataError(
