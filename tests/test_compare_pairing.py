@@ -7,6 +7,7 @@ import pytest
 
 from foldstill.compare import Arm, Comparison, Cost, compare, paired_intervals
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
+from foldstill.compare.metrics import scores
 from foldstill.compare.table import students_table
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence, row_kl, softmax
@@ -24,8 +25,8 @@ def table():
         rng.multinomial(rng.choice([2, 5, 15], 240), softmax(truth)), groups=groups, classes=["a", "b", "c"]
     )
     noise = np.array([0.5, 1.5, 1.5, 2.0, 2.0])[:, None]
-    scores = softmax(truth[:, None] + noise * rng.standard_normal((240, 5, 3)))
-    return labels, ScoreTable(labels.ids, tuple("vwxyz"), labels.classes, scores.astype(np.float32))
+    proba = softmax(truth[:, None] + noise * rng.standard_normal((240, 5, 3)))
+    return labels, ScoreTable(labels.ids, tuple("vwxyz"), labels.classes, proba.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +150,37 @@ def test_the_size_curve_ends_in_single_members_and_in_the_average(table, compari
 def test_the_worth_in_members_is_read_off_the_size_curve(table):
     labels, members = table
     curve = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC)
+    calibrated = [point.calibrated for point in curve]
     for point in curve[:3]:
-        assert worth_in_members(point.mean, curve) == pytest.approx(point.n)
-    between = (curve[1].mean + curve[2].mean) / 2
+        assert worth_in_members(point.calibrated, curve) == pytest.approx(point.n)
+    between = (calibrated[1] + calibrated[2]) / 2
     assert worth_in_members(between, curve) == pytest.approx(2.5)
-    assert worth_in_members(curve[0].mean + 1, curve) == 0
-    assert worth_in_members(curve[-1].mean - 1, curve) is None
+    assert worth_in_members(calibrated[0] + 1, curve) == 0
+    assert worth_in_members(min(calibrated) - 1, curve) is None
     assert worth_in_members(0.5, ()) is None
+    assert worth_in_members(None, curve) is None
+
+
+def test_the_calibrated_curve_goes_from_the_mean_of_single_members_to_the_average(table, comparison):
+    labels, members = table
+    single = [
+        scores(target=labels.target_NC, proba=members.proba_NMC[:, m], weight=comparison.losses.weight_N)
+        for m in range(5)
+    ]
+    curve = comparison.size_curve
+    assert curve[0].calibrated == pytest.approx(np.mean([one["calibrated_kl"] for one in single]), abs=1e-6)
+    assert curve[-1].calibrated == pytest.approx(comparison["average"].scores["calibrated_kl"], abs=1e-6)
+    assert comparison["average"].worth == pytest.approx(5)
+
+
+def test_overconfidence_that_a_temperature_cures_costs_an_arm_no_members(table):
+    labels, members = table
+    average = members.proba_NMC.mean(axis=1)
+    sure = average**3 / (average**3).sum(axis=1, keepdims=True)
+    arms = [Arm("average", "average", average), Arm("sure", "combination", sure)]
+    comparison = compare(arms, labels, members=members, resamples=20)
+    assert comparison["sure"].kl > comparison["average"].kl + 0.1
+    assert comparison["sure"].worth == pytest.approx(5, abs=0.01)
 
 
 def test_the_correlation_of_errors_is_that_of_numpy(table):

@@ -11,7 +11,7 @@ from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError, FoldstillError
 from foldstill.experiment import parse_experiment
 from foldstill.oof import read_scores, read_table
-from foldstill.pipeline import Run, open_run, open_target, predict_inputs, run_all
+from foldstill.pipeline import Run, compare_stage, open_run, open_target, predict_inputs, run_all
 
 SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
@@ -186,6 +186,13 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     assert labels.total_N[run.plan.oof_rows].max() == 2
     full = opened(tmp_path / "full").dataset.labels
     assert np.array_equal(labels.votes_NC[run.plan.test_rows], full.votes_NC[run.plan.test_rows])
+    # Seeds and ablations that are asked for no longer are not compared, though they lie there.
+    fewer, _, _ = text.replace("seeds = 2", "seeds = 1").partition("[[ablation]]")
+    left = compare_stage(opened(tmp_path / "run", fewer).dir)
+    assert (run.dir.student / "seed-1" / "test.parquet").exists()
+    assert left["student"].kl_by_seed == ()
+    assert left["student"].kl == pytest.approx(comparison["student"].kl_by_seed[0])
+    assert "seen" not in {arm.name for arm in left.arms}
     # Fewer votes are other labels, so what was made from others is refused.
     with pytest.raises(FoldstillError, match="made from other inputs: labels"):
         run_all(opened(tmp_path / "run", text.replace("thin_votes = 2", "thin_votes = 1")))
@@ -216,7 +223,7 @@ def test_a_teacher_is_fitted_to_members_that_were_calibrated_without_the_rows_it
 def test_a_student_learns_from_rows_nobody_voted_on(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
     import shutil
 
-    from foldstill.pipeline import compare_stage, distill_stage
+    from foldstill.pipeline import distill_stage
 
     folder, before = smoke
     shutil.copytree(folder, tmp_path / "run")

@@ -13,12 +13,21 @@ import numpy as np
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` by rename when the block ends well, and is removed when not."""
+    """A temporary name beside `path` that becomes `path` by rename when the block ends well, and is removed when not.
+
+    It may be read by whoever may read other new files, also where its writer keeps it to the owner, as safetensors does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: some writers choose their format by it.
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # What an ordinary new file may be read by: the umask itself cannot be asked without setting it for every thread.
+    part.touch()
+    mode = part.stat().st_mode
+    part.unlink()
     try:
         yield part
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

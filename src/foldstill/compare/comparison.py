@@ -70,7 +70,8 @@ class ArmScore:
     reducible: float | None = None
     """Part of the baseline's KL above the vote-noise floor that this arm removes."""
     worth: float | None = None
-    """Number of plainly averaged members with the same KL; None when no number reaches it, or no members were given."""
+    """Number of plainly averaged members with the same calibrated KL; None when no number reaches it, or no members were
+    given."""
     cost: Cost | None = None
     note: str = ""
     chosen: str | None = None
@@ -99,13 +100,18 @@ class Stratum:
 
 @dataclass(frozen=True)
 class SizePoint:
-    """KL of plain averages of `n` members: mean and range over random subsets, and of the `n` best."""
+    """KL of plain averages of `n` members: mean and range over random subsets, and of the `n` best.
+
+    `calibrated` is the mean over subsets once each is at a temperature fitted on the other half of the rows; None for
+    fewer than two rows.
+    """
 
     n: int
     mean: float
     low: float
     high: float
     best_first: float
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True)

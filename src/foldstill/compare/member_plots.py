@@ -111,14 +111,14 @@ def size_plot(comparison: Comparison) -> Figure | None:
         axes.set(xlabel="members", ylabel="KL")
         axes.locator_params(axis="x", integer=True)
         axes.legend(loc="upper right")
-    rows = [(p.n, p.mean, p.low, p.high, p.best_first) for p in curve]
+    rows = [(p.n, p.mean, p.low, p.high, p.best_first, p.calibrated) for p in curve]
     return Figure(
         "size",
         "How many members the ensemble needs",
         "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
         "bounds what pruning can keep and promises nothing; the combiner `pruned` is judged on rows that it did not choose on.",
         page.svg,
-        **numbers(("members", "mean KL", "low", "high", "best first"), rows),
+        **numbers(("members", "mean KL", "low", "high", "best first", "mean calibrated KL"), rows),
     )
 
 

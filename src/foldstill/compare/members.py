@@ -3,12 +3,13 @@
 N rows, M members, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.comparison import SizePoint
+from foldstill.compare.metrics import calibrated_kl
 from foldstill.data.simplex import EPS, Float
 
 Floats = NDArray[np.float64]
@@ -16,6 +17,8 @@ Floats = NDArray[np.float64]
 _WORK = 4e8
 """Logarithms that the curve may cost; larger tables get fewer random orders."""
 
+_CALIBRATED_WORK = 2e7
+"""Probabilities that may be calibrated for it, which cost more by far."""
 
 _SAME = 1e-6
 """Members are float32: the average of all of them differs from the arm of that name by less."""
@@ -26,8 +29,9 @@ def size_curve(
 ) -> tuple[SizePoint, ...]:
     """KL of plain averages of 1..M members: over random subsets, and adding the best single member first.
 
-    The random curve chooses nothing and is honest on any rows. The best-first curve orders members by the rows it is
-    scored on, so it is a bound on what pruning can keep and no promise.
+    The random curve chooses nothing and is honest on any rows; of a large table `calibrated` is the mean over fewer of its
+    subsets. The best-first curve orders members by the rows it is scored on, so it is a bound on what pruning can keep and
+    no promise.
     """
     # Only cells with votes count in KL; on hard labels that is one in C.
     row, column = np.nonzero(target)
@@ -47,36 +51,65 @@ def size_curve(
     m = proba_NMC.shape[1]
     rng = np.random.default_rng(seed)
     affordable = max(3, min(orders, int(_WORK / max(1, cell_PM.size))))
-    random_OM = np.stack([path(rng.permutation(m)) for _ in range(affordable)])
+    order_OM = np.stack([rng.permutation(m) for _ in range(affordable)])
+    random_OM = np.stack([path(order) for order in order_OM])
     single = constant - worth @ np.log(np.maximum(cell_PM, EPS))
     best = path(np.argsort(single, kind="stable"))
     # The first and last points are known exactly: all single members, all members.
     random_OM[:, -1] = best[-1]
     mean = random_OM.mean(axis=0)
     mean[0] = single.mean()
+    affordable = max(2, int(_CALIBRATED_WORK / proba_NMC.size))
+    calibrated = _calibrated_means(target, proba_NMC, weight, order_OM[:affordable])
     return tuple(
-        SizePoint(n + 1, float(mean[n]), float(random_OM[:, n].min()), float(random_OM[:, n].max()), float(best[n]))
+        SizePoint(
+            n + 1,
+            float(mean[n]),
+            float(random_OM[:, n].min()),
+            float(random_OM[:, n].max()),
+            float(best[n]),
+            calibrated[n],
+        )
         for n in range(m)
     )
 
 
-def worth_in_members(kl: float, curve: Sequence[SizePoint]) -> float | None:
-    """The number of plainly averaged members that reach `kl`, interpolated; None when no number of them does.
+def _calibrated_means(
+    target: Floats, proba_NMC: Float, weight: Floats | None, order_OM: NDArray[np.intp]
+) -> list[float | None]:
+    """Calibrated KL of plain averages of 1..M members, the mean over these orders; of single members over all."""
+    m = proba_NMC.shape[1]
 
-    The deep-ensemble equivalent of Ashukha et al. (2020), with KL in place of calibrated log-likelihood; 0 for what is
-    worse than one member.
+    def mean_over(subsets: Iterable[NDArray[np.intp]]) -> float | None:
+        each = [
+            calibrated_kl(target, proba_NMC[:, members].mean(axis=1, dtype=np.float64), weight) for members in subsets
+        ]
+        known = [kl for kl in each if kl is not None]
+        return float(np.mean(known)) if known else None
+
+    between = [mean_over(order_OM[:, :n]) for n in range(2, m)]
+    ends = [mean_over(np.arange(m)[:, None]), mean_over(np.arange(m)[None])]
+    return [ends[0], *between, ends[1]] if m > 1 else ends[:1]
+
+
+def worth_in_members(calibrated: float | None, curve: Sequence[SizePoint]) -> float | None:
+    """The number of plainly averaged members that reach this calibrated KL, interpolated; None when no number does.
+
+    The deep-ensemble equivalent of Ashukha et al. (2020), section 5: calibrated, so that an arm is not called worth many
+    members, or none, for a temperature that anybody could set. 0 for what is worse than one member.
     """
-    if not curve or kl < curve[-1].mean - _SAME:
+    known = [(point.n, point.calibrated) for point in curve if point.calibrated is not None]
+    if calibrated is None or not known or calibrated < min(kl for _, kl in known) - _SAME:
         return None
-    previous = curve[0]
-    if kl > previous.mean:
+    (before, above), *rest = known
+    if calibrated > above:
         return 0.0
-    for point in curve[1:]:
-        if point.mean <= kl + _SAME:
-            span = previous.mean - point.mean
-            return previous.n + (point.n - previous.n) * (previous.mean - kl) / span if span > 0 else float(point.n)
-        previous = point
-    return float(curve[0].n)
+    for n, kl in rest:
+        if kl <= calibrated + _SAME:
+            span = above - kl
+            return before + (n - before) * (above - calibrated) / span if span > 0 else float(n)
+        before, above = n, kl
+    return float(before)
 
 
 def error_correlation(*, target: Floats, proba_NMC: Float) -> tuple[tuple[float, ...], ...]:

@@ -74,7 +74,7 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
     return {
         "kl": _mean(kl, weight_N),
         "log_loss": _mean(loss, weight_N),
-        "calibrated_kl": _calibrated_kl(target_NC, proba_NC, weight_N),
+        "calibrated_kl": calibrated_kl(target_NC, proba_NC, weight_N),
         "brier": _mean(row_brier(target=target_NC, proba=proba_NC), weight_N),
         "accuracy": _mean(row_accuracy(target=target_NC, proba=proba_NC), weight_N),
         "auroc": None if np.isnan(auroc_C).all() else float(np.nanmean(auroc_C)),
@@ -87,8 +87,11 @@ def scores(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = No
     }
 
 
-def _calibrated_kl(target_NC: Floats, proba_NC: Floats, weight_N: Floats | None) -> float | None:
-    """KL after temperature scaling of each half of the rows by the other (Ashukha et al., 2020, *Pitfalls*, section 5)."""
+def calibrated_kl(target_NC: Floats, proba_NC: Floats, weight_N: Floats | None) -> float | None:
+    """KL after temperature scaling of each half of the rows by the other (Ashukha et al., 2020, *Pitfalls*, section 5).
+
+    The halves are the same for every prediction of the same rows; None for fewer than two rows of any weight.
+    """
     counted = np.arange(len(target_NC)) if weight_N is None else np.flatnonzero(weight_N > 0)
     if len(counted) < 2:
         return None

@@ -99,7 +99,8 @@ def compare(
     lines = []
     for place, (arm, interval) in enumerate(zip(arms, everywhere, strict=True)):
         line = _alone(arm, labels, weight, strata)
-        line = replace(line, worth=worth_in_members(line.kl, curve), fidelity=_fidelity(arm, arms, weight))
+        line = replace(line, worth=worth_in_members(line.scores["calibrated_kl"], curve))
+        line = replace(line, fidelity=_fidelity(arm, arms, weight))
         if interval is not None:
             line = replace(
                 _against(line, difference_NA[:, place], interval, group_N, weight),

@@ -1,7 +1,7 @@
 """Every arm of a run on the same rows, from what the stages left on disk."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from foldstill.compare import Arm, Comparison, Cost, compare
 from foldstill.compare.arms import Kind
 from foldstill.distill.cost import total_cost
 from foldstill.errors import ExperimentError
+from foldstill.experiment import read_experiment
 from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.arms import combination_arm, member_arms
+from foldstill.pipeline.lessons import student_folder
 from foldstill.pipeline.stack import audit_run, table_digest
 from foldstill.pipeline.uncertainty import uncertainty_note
 from foldstill.rundir import RunDir
@@ -118,14 +120,18 @@ def _combinations(
 
 def _students(folder: RunDir) -> list[Arm]:
     """The students that were trained, each with those of its further seeds."""
-    arms = [_student(place, place, "test.parquet", kind) for place, kind in _student_folders(folder)]
+    arms = [
+        _student(place, [folder.seed(place, seed) / "test.parquet" for seed in seeds], kind)
+        for place, seeds, kind in _asked_students(folder)
+    ]
     return [arm for arm in arms if arm is not None]
 
 
 def _cross_validated_students(folder: RunDir) -> list[Arm]:
     """The same students one a fold, on the out-of-fold rows. An optimistic one never stands as the run's student."""
     arms = [
-        _student(place, folder.cross_validated(place), "oof.parquet", kind) for place, kind in _student_folders(folder)
+        _student(place, [folder.seed(folder.cross_validated(place), seed) / "oof.parquet" for seed in seeds], kind)
+        for place, seeds, kind in _asked_students(folder)
     ]
     return [
         replace(arm, kind="ablation", note=OPTIMISTIC) if arm.name.startswith("optimistic ") else arm
@@ -134,26 +140,28 @@ def _cross_validated_students(folder: RunDir) -> list[Arm]:
     ]
 
 
-def _student_folders(folder: RunDir) -> list[tuple[Path, Kind]]:
-    return [
-        (folder.student, "student"),
-        (folder.student_without_teacher, "student_without_teacher"),
-        *((place, "ablation") for place in sorted(folder.ablations.glob("*"))),
-    ]
+def _asked_students(folder: RunDir) -> list[tuple[Path, range, Kind]]:
+    """Folder, seeds and kind of every student that the run's experiment asks for: what an earlier one left does not count."""
+    if not folder.experiment.exists():
+        return []  # scores were imported
+    experiment = read_experiment(folder.experiment)
+    kinds: dict[Path, Kind] = {folder.student: "student", folder.student_without_teacher: "student_without_teacher"}
+    places = [(student_folder(folder, experiment, one), range(one.seeds)) for one in experiment.students()]
+    return [(place, seeds, kinds.get(place, "ablation")) for place, seeds in places]
 
 
-def _student(place: Path, scored: Path, file: str, kind: Kind) -> Arm | None:
-    """One student with those of its further seeds; None where it is not trained or not scored."""
-    if not ((scored / file).exists() and (place / "cost.json").exists()):
+def _student(place: Path, scored: Sequence[Path], kind: Kind) -> Arm | None:
+    """One student, its scores one file a seed, as many as there are; None where it is not trained or not scored."""
+    first, *others = scored
+    if not (first.exists() and (place / "cost.json").exists()):
         return None
-    name = read_scores(scored / file).members[0]
-    further = tuple(_one_member(path) for path in sorted(scored.glob(f"seed-*/{file}")))
+    name = read_scores(first).members[0]
+    further = tuple(_one_member(path) for path in others if path.exists())
     cost = Cost(**read_json(place / "cost.json"))
     # A student of the votes alone has no targets on file.
     told = read_json(place / "targets.json") if (place / "targets.json").exists() else {}
     note = "; ".join(part for part in (f"taught by {told['made']}" if told else "", uncertainty_note(place)) if part)
-    proba_NC = _one_member(scored / file)
-    return Arm(name, kind, proba_NC, cost=cost, note=note, teacher=told.get("teacher"), further_seeds=further)
+    return Arm(name, kind, _one_member(first), cost=cost, note=note, teacher=told.get("teacher"), further_seeds=further)
 
 
 def _one_member(path: Path) -> NDArray[np.float32]:

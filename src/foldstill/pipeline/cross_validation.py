@@ -43,7 +43,7 @@ def _lessons(run: Run, settings: StudentSettings) -> Iterator[Lesson]:
     """One a seed and fold, the folds of a seed one after the other; the targets of a fold are made once."""
     if settings.cross_validate == "none":
         return
-    place = run.dir.cross_validated(student_folder(run, settings))
+    place = run.dir.cross_validated(student_folder(run.dir, run.experiment, settings))
     targets = [_targets(run, settings, fold) for fold in range(run.plan.n_folds)]
     for seed in range(settings.seeds):
         for fold, (target_NC, weight_N) in enumerate(targets):

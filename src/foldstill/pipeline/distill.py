@@ -76,7 +76,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     """One lesson a seed; the targets are made once."""
     if settings.uncertainty:
         require_spread(table.proba_NMC)
-    place = student_folder(run, settings)
+    place = student_folder(run.dir, run.experiment, settings)
     soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings, table)
     if soft is not None and unlabelled is not None:
         soft = unlabelled.taught_by(fitted_teacher(run, settings, table), soft)

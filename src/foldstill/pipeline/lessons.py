@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.distill import StudentSettings, train_student
 from foldstill.distill.view_teachers import ViewTeachers
+from foldstill.experiment import Experiment
 from foldstill.pipeline.run import Report, Run
+from foldstill.rundir import RunDir
 
 if TYPE_CHECKING:
     from queue import Queue
@@ -51,14 +53,14 @@ class Lesson:
         return self.settings.name + of_fold + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
 
 
-def student_folder(run: Run, settings: StudentSettings) -> Path:
+def student_folder(folder: RunDir, experiment: Experiment, settings: StudentSettings) -> Path:
     """Where a student of the experiment is kept."""
-    asked = run.experiment.student
+    asked = experiment.student
     if settings == asked:
-        return run.dir.student
+        return folder.student
     if asked is not None and settings == asked.untaught():
-        return run.dir.student_without_teacher
-    return run.dir.ablation(settings.name)
+        return folder.student_without_teacher
+    return folder.ablation(settings.name)
 
 
 def learned(run: Run, lessons: list[Lesson]) -> Iterator[Lesson]:
