@@ -77,6 +77,21 @@ def test_an_export_is_refused_when_the_file_differs_from_the_network(images, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_computes_something_else_is_refused(images, tmp_path):
+    class OtherInAFile(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(768, 3)
+
+        def forward(self, raw):
+            logits = self.linear(raw.float().flatten(1) / 255)
+            return logits + torch.arange(3) if torch.compiler.is_exporting() else logits
+
+    with pytest.raises(DistillError, match=r"differs from the network by 0\.\d+"):
+        export_onnx(OtherInAFile(), images, tmp_path / "s.onnx", classes=CLASSES)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_signals_are_exported_as_they_lie(rng, tmp_path):
     signals = rng.normal(size=(4, 2, 50)).astype(np.float32)
     module = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))

@@ -102,8 +102,27 @@ def test_in_a_mixed_image_votes_mix_as_rates_and_the_teacher_sees_the_mixed_imag
     assert np.abs(teacher.numpy() - soft.proba_NC[:2]).max() > 1e-3
 
 
-def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, soft, tmp_path):
+def test_a_row_of_many_votes_does_not_swamp_the_partner_it_is_mixed_with(run, soft, network):
+    _, _, dataset, plan, _ = run
+    rows = plan.held_out(0)[:2]
+    teachers = teachers_of(run, soft, DirichletMix(votes=2.0))
+    votes_NC = teachers.votes_NC.copy()
+    votes_NC[rows] = [[20, 0, 0], [0, 2, 0]]
+    teachers = replace(teachers, votes_NC=votes_NC)
+    plain = batch_of(network, dataset, rows)
+    half = Mix(torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5))
+    batch = Batch(plain.rows_B, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), (half,), 0)
+    teacher = LiveTeachers(replace(teachers, mix=TeacherOnly()), network.input, "cpu")(batch).numpy()
+    # 11 votes, half of them for each class, and two of the teacher.
+    wanted = (11 * np.array([0.5, 0.5, 0.0]) + 2 * teacher) / 13
+    np.testing.assert_allclose(LiveTeachers(teachers, network.input, "cpu")(batch).numpy(), wanted, atol=1e-5)
+
+
+def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, soft, tmp_path, monkeypatch):
     _, _, dataset, plan, table = run
+    shown = []
+    say = LiveTeachers.__call__
+    monkeypatch.setattr(LiveTeachers, "__call__", lambda self, batch: shown.append(batch) or say(self, batch))
     settings = replace(SETTINGS, views="live", recipe=replace(SETTINGS.recipe, augment=(HorizontalFlip(), Mixup())))
     target, weight = mixed_targets(soft, table.labels, settings.mix)
     taught = train_student(
@@ -120,6 +139,12 @@ def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, s
     )
     rows = dataset.view("image")[plan.test_rows]
     assert np.abs(taught.predict(rows) - plain.predict(rows)).max() > 0
+    assert len(shown) == 8  # two epochs of 32 rows
+    for batch in shown:
+        fold_B = plan.fold_N[batch.rows_B]
+        [mix] = batch.mixes
+        assert (mix.partner_BP[:, 0] != mix.partner_BP[:, 1]).any()
+        np.testing.assert_array_equal(fold_B[mix.partner_BP], np.stack([fold_B, fold_B], 1))
 
 
 def bank_lesson(run, soft, folder, settings, seed):
@@ -168,6 +193,19 @@ def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp
     with pytest.raises(DistillError, match="rows differ"):
         BankedTeachers(live, tmp_path, {}, 1)(replace(batch, rows_B=batch.rows_B.flip(0)))
     BankedTeachers(live, tmp_path, {}, 1)(replace(batch, inputs=batch.inputs + 1e-6))
+
+
+def test_every_batch_of_a_banked_view_is_checked_not_the_first_alone(run, soft, network, tmp_path):
+    _, _, dataset, plan, _ = run
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    first, second = (batch_of(network, dataset, rows) for rows in np.split(plan.oof_rows, 2))
+    recorded = BankedTeachers(live, tmp_path, {}, 2)
+    recorded(first)
+    recorded(second)
+    replayed = BankedTeachers(live, tmp_path, {}, 2)
+    replayed(first)
+    with pytest.raises(DistillError, match=r"step 1 of the bank in .* \(inputs differ\)"):
+        replayed(replace(second, inputs=second.inputs.flip(0)))
 
 
 def test_what_cannot_teach_on_views_is_refused(run, soft, tmp_path):

@@ -178,6 +178,9 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     # The student and these three have two seeds, and the same twin without a teacher to be compared with.
     assert {len(comparison[name].kl_by_seed) for name in ("student", *controls)} == {2}
     assert set(comparison.teacher_gains()) == {"student", "seen", *controls}
+    # Said of the arm itself too, whatever its name.
+    assert "taught by recalibrated, in-sample: " in comparison["seen"].note
+    assert "taught by recalibrated, class-permuted: " in comparison["permuted teacher"].note
     # One trained from its first seed on in-sample targets, the other from the first of two.
     assert comparison["in-sample teacher"].kl_by_seed[0] == pytest.approx(comparison["seen"].kl, abs=1e-6)
     assert len(comparison["student"].kl_by_seed) == 2

@@ -1,11 +1,13 @@
 """A student with everything turned on, from the experiment file to a file that runs elsewhere."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from foldstill.data.dataset import Dataset
 from foldstill.distill import predict_onnx
 from foldstill.errors import FoldstillError
 from foldstill.experiment import parse_experiment
@@ -46,18 +48,21 @@ features = {{ member = "m1", weight = 0.5 }}
 # Four members are the fewest whose spread a precision head is fitted to.
 
 
+def taught(run: Run) -> Run:
+    train_stage(run)
+    oof_stage(run)
+    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
+    distill_stage(run)
+    return run
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "small"
     # Stripes instead of digits, as wide as they are.
     stripes = np.tile(np.asarray([0, 255], np.uint8), (40, 16, 8))[..., None]
     np.savez(folder.parent / "foreign.npz", image=stripes)
-    run = open_run(parse_experiment(TEXT, "small"), TEXT, folder.parent, folder, jobs=1, device="cpu")
-    train_stage(run)
-    oof_stage(run)
-    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
-    distill_stage(run)
-    return run
+    return taught(open_run(parse_experiment(TEXT, "small"), TEXT, folder.parent, folder, jobs=1, device="cpu"))
 
 
 def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(run: Run) -> None:
@@ -107,6 +112,26 @@ def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_i
     assert "KL minus that of the plain average" in card
     assert "\nTaught by average: the teacher counts as " in card
     assert "; uncertainty by entropy / by knowledge: " in card
+
+
+def test_what_locked_rows_hold_reaches_neither_student_nor_precision_head_nor_int8(run: Run, tmp_path: Path) -> None:
+    locked, labels = run.plan.test_rows, run.dataset.labels
+    image, votes_NC = run.dataset.view("image").copy(), labels.votes_NC.copy()
+    image[locked], votes_NC[locked] = 255 - image[locked], votes_NC[locked][:, ::-1]
+    other = open_run(parse_experiment(TEXT, "small"), TEXT, run.root, tmp_path / "other", jobs=1, device="cpu")
+    other.__dict__["plan"] = run.plan
+    other.__dict__["dataset"] = Dataset(replace(labels, votes_NC=votes_NC), {"image": image})
+    taught(other)
+    for one in (run, other):
+        compare_stage(one.dir)
+        export_stage(one, ("int8",))
+    for name in ("weights.safetensors", "precision.safetensors", "student.int8.onnx"):
+        ours, theirs = run.dir.student / name, other.dir.student / name
+        assert ours.exists() == theirs.exists()
+        if ours.exists():
+            assert ours.read_bytes() == theirs.read_bytes(), name
+    ours, theirs = (read_scores(one.dir.student / "test.parquet").proba_NMC for one in (run, other))
+    assert (ours != theirs).any()
 
 
 def test_a_run_without_a_student_has_nothing_to_export(run: Run, tmp_path: Path) -> None:

@@ -100,8 +100,10 @@ def mixed_targets(
     return mix_votes(votes_NC, teacher_NC, mix, weight=weight)
 
 
-def explain_mix(soft: SoftTargets, labels: Labels, mix: Mix) -> str:
+def explain_mix(soft: SoftTargets, labels: Labels, mix: Mix, *, ablation: Ablation = "none", seed: int = 0) -> str:
     """One sentence on what `mixed_targets` makes of this teacher and these votes, for logs and cards."""
+    if ablation == "class_permuted":
+        soft = class_permuted(soft, seed)
     if isinstance(mix, DirichletMix):
         if mix.votes is not None:
             return f"{soft.teacher}: the teacher counts as {mix.votes:g} votes, as asked"

@@ -102,9 +102,8 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
         soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation
     )
     if soft is not None:
-        write_json(
-            place / "targets.json", {"made": explain_mix(soft, table.labels, settings.mix), "teacher": settings.teacher}
-        )
+        made = explain_mix(soft, table.labels, settings.mix, ablation=settings.ablation)
+        write_json(place / "targets.json", {"made": made, "teacher": settings.teacher})
     further = None if unlabelled is None else unlabelled.inputs
     hint = None
     if settings.features is not None:

@@ -30,7 +30,7 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
             run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
         )
         proba_NC = fitted_teacher(run, settings, table).apply(seen)
-        return SoftTargets(labels.ids, proba_NC, settings.teacher, False, labels.classes)
+        return SoftTargets(labels.ids, proba_NC, f"{settings.teacher}, in-sample", False, labels.classes)
     fitted, teaches = _stacked(run, settings), _teaching(run, settings)
     place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner)
     return _read(place) if teaches == fitted.combiner else _cross_fitted(run, teaches, table, place)
