@@ -110,7 +110,7 @@ def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_i
     card = run.dir.card.read_text()
     assert f"On {len(rows)} locked" in card
     assert "KL minus that of the plain average" in card
-    assert "\nTaught by average: the teacher counts as " in card
+    assert "\nTaught by average: the teacher has 50% of every target, as asked" in card
     assert "; uncertainty by entropy / by knowledge: " in card
 
 
