@@ -311,8 +311,10 @@ def test_real_files_are_read_whole(real):
 def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_to_1e_4(made, tmp_path, monkeypatch):
     """A reference project kept only the last file's sum; another normalised with held-out rows."""
     pytest.importorskip("torch")
+    from foldstill.base_models import inputs
     from foldstill.base_models.inputs import DeviceInputs
 
+    monkeypatch.setattr(inputs, "_BLOCK_ROWS", 1)  # several blocks, as a whole data set has
     data = HmsData(folder=str(made), cache="cache", views=(SMALL,))
     data.prepare(tmp_path)
     array = data.load(tmp_path).view("mel")
