@@ -22,8 +22,9 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
 # One thread a process, set before torch is imported; as many processes as there are cores.
+# A file's tests stay in one process, or every process would make that file's fixtures.
 unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -163,16 +163,6 @@ def backbones(trained, tmp_path):
     return tmp_path
 
 
-def test_processes_give_the_same_bytes_as_one_process(backbones, data, plan):
-    brief = [replace(BOTH, recipe=replace(BOTH.recipe, epochs=1)), PICTURE, SIGNAL]
-    train_members(brief, data, plan, backbones, jobs=1)
-    (backbones / "both").rename(backbones / "before")
-    train_members(brief, data, plan, backbones, jobs=2)
-    for fold in (0, 1):
-        place = f"fold-{fold}/weights.safetensors"
-        assert (backbones / "both" / place).read_bytes() == (backbones / "before" / place).read_bytes()
-
-
 TUNED = replace(
     BOTH,
     backbone_rate=0.1,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from foldstill.base_models import Progress, Recipe, SecondStage, TimmMember, collect, predict_members, train_members
+from foldstill.base_models import Progress, Recipe, TimmMember, collect, predict_members, train_members
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
@@ -103,16 +103,6 @@ def test_changed_inputs_are_named_and_force_redoes_them(pictures, three_folds, t
     assert weights(tmp_path) != first
 
 
-def test_processes_give_the_same_bytes_as_one_process(trained, pictures, three_folds, tmp_path):
-    folder, _ = trained
-    heard = []
-    train_members([SMALL], pictures, three_folds, tmp_path, jobs=2, on_progress=heard.append)
-    for fold in range(3):
-        assert weights(tmp_path, fold=fold) == weights(folder, fold=fold)
-    assert sorted(p.folds for p in heard if p.held_out_kl is not None) == [(0,), (1,), (2,)]
-    assert not list(tmp_path.rglob("progress.json"))
-
-
 def test_another_member_beside_it_does_not_move_a_member(trained, pictures, three_folds, tmp_path):
     folder, _ = trained
     other = TimmMember("other", "test_resnet", recipe=Recipe(epochs=1, batch_size=16))
@@ -197,12 +187,6 @@ def test_a_nan_loss_names_member_fold_epoch_and_step(pictures, three_folds, tmp_
     )
     with pytest.raises(MemberError, match=r"member small, fold 0: the loss became nan in epoch \d, step \d of 3"):
         train_members([wild], pictures, three_folds, tmp_path, jobs=1)
-
-
-def test_a_mistake_in_a_worker_arrives_as_its_sentence(pictures, three_folds, tmp_path):
-    wrong = replace(SMALL, recipe=replace(RECIPE, second_stage=SecondStage(min_votes=100)))
-    with pytest.raises(MemberError, match=r"member small, fold .: training needs 2 rows"):
-        train_members([wrong], pictures, three_folds, tmp_path, jobs=2)
 
 
 @pytest.mark.parametrize(

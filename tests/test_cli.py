@@ -40,7 +40,7 @@ def test_a_verdict_on_imported_predictions_needs_no_torch(npz: Path, tmp_path: P
     code = """
 import sys
 from foldstill.cli import main
-for line in ("oof import {npz} --group patient --out t.parquet", "stack t.parquet --combiner recalibrated convex auto -q",
+for line in ("oof import {npz} --group patient --out t.parquet", "stack t.parquet --combiner recalibrated convex auto -q --jobs 1",
              "compare t-stack"):
     sys.argv = ["foldstill", *line.format(npz=sys.argv[-1] if "{npz}" in line else "").split()]
     try:

@@ -163,5 +163,5 @@ def test_what_is_no_prediction_is_refused(target, proba, message):
 
 
 def test_target_and_prediction_cannot_be_swapped_by_position(soft):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="positional"):
         scores(*soft)

@@ -248,6 +248,7 @@ def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):
     frame.to_csv(folder / "train.csv", index=False)
     done = prepare(folder, tmp_path / "cache", (SMALL,))
     named = [p for p in done.problems if p.what == "shorter than its label offset"]
+    assert named
     assert all(str(recording) in p.detail and p.fatal for p in named)
     ids = label_rows(HmsFolder(folder)).ids_N[list(done.unreadable_rows)]
     assert len(ids) >= 1

@@ -24,7 +24,7 @@ def test_the_two_directions_differ_so_the_arguments_are_keyword_only():
     """A reference project passed (prediction, target) into a function of (target, logits), and published the result."""
     target, proba = [[0.9, 0.1]], [[0.5, 0.5]]
     assert kl_divergence(target=target, proba=proba) != pytest.approx(kl_divergence(target=proba, proba=target))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="positional"):
         kl_divergence(target, proba)
 
 

@@ -117,14 +117,14 @@ def test_auto_chooses_anew_in_every_fold() -> None:
 
 
 def test_auto_refuses_settings_that_cannot_work() -> None:
-    for make in (
-        lambda: Auto(folds=1),
-        lambda: Auto(level=1.0),
-        lambda: Auto(ladder=(Average(),)),
-        lambda: Auto(ladder=()),
+    for settings, said in (
+        ({"folds": 1}, "folds must be 2 or more"),
+        ({"level": 1.0}, "level must be in"),
+        ({"ladder": (Average(),)}, "rungs must have different names"),
+        ({"ladder": ()}, "the ladder must have a rung"),
     ):
-        with pytest.raises(StackError):
-            make()
+        with pytest.raises(StackError, match=said):
+            Auto(**settings)
 
 
 def test_auto_judges_by_the_sample_weights() -> None:

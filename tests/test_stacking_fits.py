@@ -305,21 +305,21 @@ def test_super_finds_the_mixture_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "said"),
     [
-        lambda: Trimmed(share=0.5),
-        lambda: LogPool(ridge=-1),
-        lambda: Gated(ridges=()),
-        lambda: Logistic(folds=1),
-        lambda: Greedy(start=9, picks=3),
-        lambda: MLP(bags=9),
-        lambda: LightGBM(learning_rate=0),
-        lambda: Super(folds=1),
-        lambda: Super(library=(Average(), Average())),
+        (lambda: Trimmed(share=0.5), "share must be in"),
+        (lambda: LogPool(ridge=-1), "ridge must be 0 or more"),
+        (lambda: Gated(ridges=()), "ridges must be one or more positive"),
+        (lambda: Logistic(folds=1), "folds must be 2 or more, got 1"),
+        (lambda: Greedy(start=9, picks=3), "start between 1 and picks, got 3, 20, 9"),
+        (lambda: MLP(bags=9), "bags must be at most folds"),
+        (lambda: LightGBM(learning_rate=0), "learning_rate and feature_share"),
+        (lambda: Super(folds=1), "folds must be 2 or more and keep"),
+        (lambda: Super(library=(Average(), Average())), "different names, got"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: object) -> None:
-    with pytest.raises(StackError):
+def test_settings_that_make_no_sense_are_refused(make: object, said: str) -> None:
+    with pytest.raises(StackError, match=said):
         make()  # type: ignore[operator]
 
 
