@@ -7,13 +7,17 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
-from made_up import bright_pictures, folds_of
+from made_up import bright_pictures, folds_of, loud_student, noise_pictures
+
+if TYPE_CHECKING:
+    from foldstill.distill import Student
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -40,3 +44,16 @@ def pictures() -> Dataset:
 @pytest.fixture(scope="session")
 def three_folds(pictures: Dataset) -> FoldPlan:
     return folds_of(pictures, 3)
+
+
+@pytest.fixture(scope="session")
+def student() -> "Student":
+    """One that enlarges the 16 pixels of its pictures to 24."""
+    return loud_student(image_size=24)
+
+
+@pytest.fixture(scope="session")
+def exported(student: "Student", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its ONNX file, which takes longer to make than all tests that read it."""
+    path = tmp_path_factory.mktemp("onnx") / "student.onnx"
+    return student.export(path, noise_pictures(), about={"teacher": "average"})

@@ -184,6 +184,9 @@ def test_a_stage_that_thaws_follows_one_that_trains_the_classifier_alone(picture
     kernels = [key for key in first if key.startswith("body.") and first[key].ndim == 4]
     head = [key for key in first if key.startswith("body.classifier")]
     statistics = [key for key in first if key.endswith("running_mean")]
+    assert kernels
+    assert head
+    assert statistics
     for key in kernels:
         np.testing.assert_allclose(stages[key], first[key], atol=1e-6)
         assert not np.allclose(end[key], stages[key], atol=1e-4)

@@ -9,7 +9,7 @@ from torch import nn
 from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.export import export_onnx, export_program
 from foldstill.errors import DistillError
-from made_up import loud_student, noise_pictures
+from made_up import noise_pictures
 
 onnxruntime = pytest.importorskip("onnxruntime")
 CLASSES = ("a", "b", "c")
@@ -18,16 +18,6 @@ CLASSES = ("a", "b", "c")
 @pytest.fixture(scope="module")
 def images():
     return noise_pictures()
-
-
-@pytest.fixture(scope="module")
-def student():
-    return loud_student(image_size=24)
-
-
-@pytest.fixture(scope="module")
-def exported(student, images, tmp_path_factory):
-    return student.export(tmp_path_factory.mktemp("onnx") / "student.onnx", images, about={"teacher": "average"})
 
 
 def test_the_file_agrees_with_the_student_for_any_number_of_rows(student, exported, images):

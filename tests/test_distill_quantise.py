@@ -7,7 +7,7 @@ from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.quantise import quantise
 from foldstill.distill.shipment import ship
 from foldstill.errors import DistillError
-from made_up import loud_student, noise_pictures
+from made_up import noise_pictures
 
 pytest.importorskip("onnxruntime")
 TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
@@ -16,16 +16,6 @@ TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
 @pytest.fixture(scope="module")
 def images():
     return noise_pictures()
-
-
-@pytest.fixture(scope="module")
-def student():
-    return loud_student()
-
-
-@pytest.fixture(scope="module")
-def exported(student, images, tmp_path_factory):
-    return student.export(tmp_path_factory.mktemp("onnx") / "student.onnx", images)
 
 
 @pytest.fixture(scope="module")
