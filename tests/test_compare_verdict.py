@@ -106,6 +106,12 @@ def test_the_student_is_set_beside_the_average_with_its_cost():
         "The student's KL is above that of the plain average by 0.0500 KL (95 % interval 0.0400 to 0.0600) "
         "at 10 % of its parameters."
     )
+    timed = [
+        replace(AVERAGE, cost=Cost(macs=1000, latency_1_ms=20.0)),
+        arms[1],
+        arm("s", "student", 0.505, cost=Cost(macs=12, latency_1_ms=1.0)),
+    ]
+    assert verdict(timed, baseline="average").endswith("at 1.2 % of its MACs and 5 % of its latency.")
 
 
 def test_a_teacher_that_adds_nothing_is_said_not_to_help():

@@ -108,12 +108,15 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
 
 
 def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
+    """Shares of the baseline's work and time; of its parameters where neither is known."""
     whole = next(arm for arm in arms if arm.name == baseline).cost
+    shares = {}
     for what, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
         own, all_of_it = getattr(student.cost, what, None), getattr(whole, what, None)
         if own is not None and all_of_it:
-            return f" at {percent_of(own, all_of_it)} of its {name}"
-    return ""
+            shares[name] = f"{percent_of(own, all_of_it)} of its {name}"
+    told = [share for name, share in shares.items() if name != "parameters"] or list(shares.values())
+    return f" at {' and '.join(told)}" if told else ""
 
 
 def _size(interval: Interval) -> str:
