@@ -112,6 +112,8 @@ def test_the_student_is_set_beside_the_average_with_its_cost():
         arm("s", "student", 0.505, cost=Cost(macs=12, latency_1_ms=1.0)),
     ]
     assert verdict(timed, baseline="average").endswith("at 1.2 % of its MACs and 5 % of its latency.")
+    equivalent = [*timed[:2], replace(timed[2], worth=2.34)]
+    assert verdict(equivalent, baseline="average").endswith("of its latency, worth 2.3 averaged members.")
 
 
 def test_a_teacher_that_adds_nothing_is_said_not_to_help():

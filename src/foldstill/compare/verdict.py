@@ -98,6 +98,8 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
     else:
         text = f"The student is level with {average}, {_signed(difference)}"
     text += _cheaper(student, arms, baseline)
+    if student.worth is not None:
+        text += f", worth {student.worth:.1f} averaged members"
     if teacher_gain is None:
         return text + "."
     if teacher_gain.high < 0:
