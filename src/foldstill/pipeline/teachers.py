@@ -31,34 +31,31 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
         )
         proba_NC = fitted_teacher(run, settings, table).apply(seen)
         return SoftTargets(labels.ids, proba_NC, f"{settings.teacher}, in-sample", False, labels.classes)
-    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    fitted, teaches = _stacked(run, settings)
     place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner)
     return _read(place) if teaches == fitted.combiner else _cross_fitted(run, teaches, table, place)
 
 
 def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> Fitted:
     """The teacher fitted to every row of the table, for scores of fold models that all saw, or never saw, a row."""
-    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    fitted, teaches = _stacked(run, settings)
     return fitted if teaches == fitted.combiner else fit(teaches, table)
 
 
 def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: int) -> SoftTargets:
     """The teacher cross-fitted over a table that knows nothing of `fold`; kept beside the combination."""
-    fitted, teaches = _stacked(run, settings), _teaching(run, settings)
+    fitted, teaches = _stacked(run, settings)
     place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner, without=fold)
     return _cross_fitted(run, teaches, table, place)
 
 
-def _stacked(run: Run, settings: StudentSettings) -> Fitted:
-    return load(combination_folder(run.dir.root / settings.teacher))
-
-
-def _teaching(run: Run, settings: StudentSettings) -> Combiner:
-    """The combination's settings, of calibrated members where the student asks for that."""
-    combiner = _stacked(run, settings).combiner
+def _stacked(run: Run, settings: StudentSettings) -> tuple[Fitted, Combiner]:
+    """The combination as it was fitted, and what teaches: the same, of calibrated members where the student asks for that."""
+    fitted = load(combination_folder(run.dir.root / settings.teacher))
+    combiner = fitted.combiner
     if not settings.calibrate_members or isinstance(combiner, Tempered):
-        return combiner
-    return Tempered(name=combiner.name, of=combiner)  # type: ignore[arg-type]  # the union holds every other kind
+        return fitted, combiner
+    return fitted, Tempered(name=combiner.name, of=combiner)  # type: ignore[arg-type]  # the union holds every other kind
 
 
 def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) -> SoftTargets:
