@@ -20,18 +20,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from foldstill.data.hms.chains import chain_differences
-from foldstill.data.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.data.hms.image import decode, encode
-from foldstill.data.hms.montage import CHAINS, EEG_CHANNELS, spectrogram_columns
-from foldstill.data.hms.prepare import prepare
-from foldstill.data.hms.record import Record
-from foldstill.data.hms.rows import label_rows
-from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_kaggle import KaggleSpectrogram
-from foldstill.data.hms.views_panels import PanelStack
-from foldstill.data.hms.views_spectra import MelSpectrogram
 from foldstill.data.wavelets import morlet_power
+from foldstill.hms.chains import chain_differences
+from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
+from foldstill.hms.image import decode, encode
+from foldstill.hms.montage import CHAINS, EEG_CHANNELS, spectrogram_columns
+from foldstill.hms.prepare import prepare
+from foldstill.hms.record import Record
+from foldstill.hms.rows import label_rows
+from foldstill.hms.synthetic import write_synthetic_hms
+from foldstill.hms.views_kaggle import KaggleSpectrogram
+from foldstill.hms.views_panels import PanelStack
+from foldstill.hms.views_spectra import MelSpectrogram
 
 VIEW = MelSpectrogram()
 

@@ -9,9 +9,9 @@ pictures and three seeds, about 35 CPU-minutes each; finished parts are kept. Ev
 import argparse
 from pathlib import Path
 
-from foldstill.experiment import parse_experiment
+from foldstill.cli.terminal import console
 from foldstill.pipeline import open_run, run_all
-from foldstill.terminal import console
+from foldstill.pipeline.experiment import parse_experiment
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_few_votes.toml"
 

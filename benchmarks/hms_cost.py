@@ -21,19 +21,19 @@ from foldstill.base_models.members import _cost
 from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
-from foldstill.data.hms.chains import ChainSpectrogram
-from foldstill.data.hms.image import View, stored_dtype
-from foldstill.data.hms.montage import CLASSES, EEG_SECONDS, SFREQ_HZ
-from foldstill.data.hms.record import Record
-from foldstill.data.hms.source import HmsData
-from foldstill.data.hms.synthetic import write_synthetic_hms
-from foldstill.data.hms.views_kaggle import KaggleSpectrogram
-from foldstill.data.hms.views_panels import PanelStack
-from foldstill.data.hms.views_raw import RawEeg
-from foldstill.data.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
-from foldstill.data.hms.views_wavelet import Denoised, Scalogram
 from foldstill.data.labels import Labels
-from foldstill.experiment import Experiment, read_experiment
+from foldstill.hms.chains import ChainSpectrogram
+from foldstill.hms.image import View, stored_dtype
+from foldstill.hms.montage import CLASSES, EEG_SECONDS, SFREQ_HZ
+from foldstill.hms.record import Record
+from foldstill.hms.source import HmsData
+from foldstill.hms.synthetic import write_synthetic_hms
+from foldstill.hms.views_kaggle import KaggleSpectrogram
+from foldstill.hms.views_panels import PanelStack
+from foldstill.hms.views_raw import RawEeg
+from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
+from foldstill.hms.views_wavelet import Denoised, Scalogram
+from foldstill.pipeline.experiment import Experiment, read_experiment
 
 ROWS = {"unique_votes": 20_183, "recording": 17_089, "spectrogram": 11_138, "stationary": 21_490, "window": 106_800}
 """Rows of the competition's train.csv by what one sample is."""

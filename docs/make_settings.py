@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from foldstill.experiment import Experiment
+from foldstill.pipeline.experiment import Experiment
 
 PAGE = Path(__file__).with_name("settings.md")
 

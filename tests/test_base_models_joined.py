@@ -29,6 +29,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mixup
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError, ExperimentError, MemberError
+from foldstill.workers import Work
 from made_up import interruptions
 
 N = 200
@@ -300,7 +301,7 @@ def test_with_frozen_parts_nothing_of_them_moves_not_even_running_statistics(dat
 
 
 def test_its_cost_counts_the_networks_it_joins():
-    from foldstill.distill.cost import measure_cost
+    from foldstill.cost.measure import measure_cost
 
     members = [BOTH, PICTURE, SIGNAL]
     shapes = {"image": (16, 16, 1), "signal": (3, 64)}
@@ -362,7 +363,7 @@ members = ["picture", "signal"]
 
 
 def test_a_file_says_what_is_wrong_with_a_joined_member():
-    from foldstill.experiment import parse_experiment
+    from foldstill.pipeline.experiment import parse_experiment
 
     assert parse_experiment(FILE, "file").member[2] == JoinedMember(
         "both", ("picture", "signal"), recipe=Recipe(epochs=1, batch_size=16)
@@ -375,13 +376,13 @@ def test_a_file_says_what_is_wrong_with_a_joined_member():
 
 def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_its_cost(data, tmp_path):
     from foldstill.compare import Comparison
-    from foldstill.experiment import parse_experiment
     from foldstill.oof import read_scores
     from foldstill.pipeline import open_run, predict_inputs, run_all
+    from foldstill.pipeline.experiment import parse_experiment
 
     groups = data.labels.groups.astype(str)
     np.savez(tmp_path / "data.npz", **data.views, votes=data.labels.votes_NC, group=groups)
-    run_all(open_run(parse_experiment(FILE, "file"), FILE, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
+    run_all(open_run(parse_experiment(FILE, "file"), FILE, tmp_path, tmp_path / "run", Work(1, "cpu")))
     comparison = Comparison.read(tmp_path / "run")
     cost = {arm.name: arm.cost.macs for arm in comparison.arms if arm.cost}
     assert cost["both"] > cost["picture"] + cost["signal"] - 1000
@@ -395,8 +396,8 @@ def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_i
 
 
 def test_a_joined_member_is_not_tuned_but_its_members_are(tmp_path):
-    from foldstill.experiment import parse_experiment
-    from foldstill.pipeline.tune import Tuning, check_search
+    from foldstill.commands.tune import Tuning, check_search
+    from foldstill.pipeline.experiment import parse_experiment
 
     for member, fine in (("signal", True), ("both", False)):
         text = (

@@ -115,7 +115,9 @@ def test_a_failed_trial_keeps_its_sentence_and_an_interrupted_one_does_not_count
 
 
 def test_the_settings_import_neither_torch_nor_optuna():
-    code = "import sys, foldstill.experiment; sys.exit(bool({'torch', 'optuna', 'tomlkit'} & set(sys.modules)))"
+    code = (
+        "import sys, foldstill.pipeline.experiment; sys.exit(bool({'torch', 'optuna', 'tomlkit'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.terminal import spread
+from foldstill.cli.terminal import spread
 from made_up import call
 
 
@@ -151,7 +151,7 @@ def test_a_csv_named_parquet_says_so(
 def test_init_writes_a_file_that_run_reads_and_never_overwrites_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from foldstill.experiment import read_experiment
+    from foldstill.pipeline.experiment import read_experiment
 
     path = tmp_path / "mine.toml"
     assert call(monkeypatch, "init", path) == 0

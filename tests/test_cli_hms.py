@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldstill.data.hms.montage import VOTE_COLUMNS
+from foldstill.hms.montage import VOTE_COLUMNS
 from made_up import call
 
 SMALL = """
@@ -66,7 +66,7 @@ def of_file(folder: Path, hms: Path) -> Path:
 def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
     hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from foldstill.experiment import read_experiment
+    from foldstill.pipeline.experiment import read_experiment
 
     path = of_file(tmp_path, hms)
     assert call(monkeypatch, "prepare", path, "--jobs", "1") == 0
@@ -86,10 +86,10 @@ def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
 def test_problems_of_files_fit_a_narrow_terminal_and_say_what_is_left_out(width: int, tmp_path: Path) -> None:
     from rich.console import Console
 
-    from foldstill.data.hms.cache import Cache
-    from foldstill.data.hms.files import Problem
-    from foldstill.data.hms.prepare import Prepared
-    from foldstill.pipeline.hms import problems_table
+    from foldstill.commands.hms import problems_table
+    from foldstill.hms.cache import Cache
+    from foldstill.hms.files import Problem
+    from foldstill.hms.prepare import Prepared
 
     long = "train_eegs/2277392603.parquet[x] cannot be read: it is cut short or no parquet file; copy it again"
     problems = (

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldstill.compare import Arm, Comparison, Cost, compare, paired_intervals
+from foldstill.compare import Arm, Comparison, compare, paired_intervals
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import scores
 from foldstill.compare.table import students_table
+from foldstill.cost import Cost
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence, row_kl, softmax
 from foldstill.errors import CompareError, FoldstillError

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from foldstill.compare import Arm, Cost, arms_table, compare, write_report
+from foldstill.compare import Arm, arms_table, compare, write_report
 from foldstill.compare.plots import arms_plot
+from foldstill.cost import Cost
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
 from foldstill.oof.table import ScoreTable

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldstill.compare import Cost, Interval
+from foldstill.compare import Interval
 from foldstill.compare.comparison import ArmScore
 from foldstill.compare.verdict import answer, holm, verdict
+from foldstill.cost import Cost
 
 
 def interval(estimate, reach, p=0.001):

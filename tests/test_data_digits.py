@@ -68,7 +68,7 @@ def test_settings_out_of_range_are_refused(settings, said):
 def test_every_source_is_a_settings_value_that_refuses_unknown_keys():
     from pydantic import TypeAdapter, ValidationError
 
-    from foldstill.data.sources import DataSettings, DigitsData, FolderData, NpzData
+    from foldstill.pipeline.sources import DataSettings, DigitsData, FolderData, NpzData
 
     read = TypeAdapter(DataSettings).validate_python
     assert read({"kind": "digits", "rows": 50}) == DigitsData(rows=50)

@@ -1,9 +1,9 @@
 import pytest
 
-from foldstill.compare.arms import Cost
 from foldstill.compare.bootstrap import Interval
+from foldstill.cost import Cost
+from foldstill.cost.measure import Latency
 from foldstill.distill.card import Card, Score
-from foldstill.distill.cost import Latency
 from foldstill.errors import DistillError
 
 FACTS = {

@@ -7,9 +7,11 @@ import pytest
 
 from foldstill.base_models import EegMember, JoinedMember
 from foldstill.base_models.joined import resolve
-from foldstill.data.hms.source import HmsView
-from foldstill.data.sources import HmsData, SyntheticHmsData
-from foldstill.experiment import demo_text, parse_experiment, read_experiment
+from foldstill.commands.demo import demo_text
+from foldstill.hms.source import HmsView
+from foldstill.pipeline.experiment import parse_experiment, read_experiment
+from foldstill.pipeline.sources import HmsData, SyntheticHmsData
+from foldstill.workers import Work
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
 
@@ -74,7 +76,7 @@ def test_an_hms_experiment_says_what_it_reproduces_and_what_it_costs_as_the_docs
 
 
 def test_the_ready_search_can_begin() -> None:
-    from foldstill.pipeline.tune import Tuning, check_search
+    from foldstill.commands.tune import Tuning, check_search
 
     path = next(path for path in EXPERIMENTS if path.stem == "hms_search")
     base = read_experiment(path)
@@ -86,11 +88,11 @@ def test_the_ready_search_can_begin() -> None:
 @pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4)])
 def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
-    from foldstill.data.hms.drawing import SIGNAL_NAMES
-    from foldstill.data.hms.montage import CHAINS, PANELS
-    from foldstill.data.hms.views_kaggle import KaggleSpectrogram
-    from foldstill.data.hms.views_panels import PanelStack
     from foldstill.data.moving import HemisphereSwap
+    from foldstill.hms.drawing import SIGNAL_NAMES
+    from foldstill.hms.montage import CHAINS, PANELS
+    from foldstill.hms.views_kaggle import KaggleSpectrogram
+    from foldstill.hms.views_panels import PanelStack
 
     def channels(view: HmsView) -> list[str]:
         """What each channel shows: a panel or chain by its name, a difference by its two electrodes."""
@@ -126,7 +128,7 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> No
 @pytest.mark.slow
 def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
     """Its own views, members, stages and combiners, with small networks, an epoch each and a dozen patients."""
-    from foldstill.data.hms.synthetic import write_synthetic_hms
+    from foldstill.hms.synthetic import write_synthetic_hms
     from foldstill.pipeline import open_run, run_all
 
     text = EXPERIMENTS[0].with_name("hms_ours.toml").read_text(encoding="utf-8")
@@ -138,7 +140,7 @@ def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
     experiment = parse_experiment(text, "our own line")
     assert isinstance(experiment.data, HmsData)
     experiment.data.prepare(tmp_path)
-    comparison = run_all(open_run(experiment, text, tmp_path, tmp_path / "run", jobs=1, device="cpu"))
+    comparison = run_all(open_run(experiment, text, tmp_path, tmp_path / "run", Work(1, "cpu")))
     assert {m.name for m in experiment.member} | {"average", "auto", "super", "student"} <= {
         a.name for a in comparison.arms
     }

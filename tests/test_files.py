@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -15,9 +15,9 @@ def test_a_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path: Path, 
     before = os.umask(umask)
     try:
         (tmp_path / "ordinary").touch()
-        with whole(tmp_path / "weights.safetensors") as part:
+        with atomic_write(tmp_path / "weights.safetensors") as part:
             save_file({"w": np.ones(2)}, part)
-        with whole(tmp_path / "private") as part:
+        with atomic_write(tmp_path / "private") as part:
             part.touch(mode=0o600)
     finally:
         os.umask(before)
@@ -31,7 +31,7 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before_and_nothing_else
     kept.write_text("before")
 
     def write() -> None:
-        with whole(kept) as part:
+        with atomic_write(kept) as part:
             part.write_text("half")
             raise OSError("disk full")
 

@@ -9,15 +9,16 @@ import pytest
 
 from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError, FoldstillError
-from foldstill.experiment import parse_experiment
 from foldstill.oof import read_scores, read_table
 from foldstill.pipeline import Run, compare_stage, open_run, open_target, predict_inputs, run_all
+from foldstill.pipeline.experiment import parse_experiment
+from foldstill.workers import Work
 
 SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
 
 def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:
-    return open_run(parse_experiment(text, "smoke"), text, Path(), folder, jobs=1, device="cpu", **options)
+    return open_run(parse_experiment(text, "smoke"), text, Path(), folder, Work(1, "cpu", **options))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None
         if p.suffix in (".safetensors", ".npz") or p.name == "done.json"
     }
     assert made
-    again = run_all(open_target(folder, jobs=1))
+    again = run_all(open_target(folder, work=Work(1)))
     assert {p: p.stat().st_mtime_ns for p in made} == made
     assert np.array_equal(again.row_kl_NA, first.row_kl_NA)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.experiment import Experiment
+from foldstill.pipeline.experiment import Experiment
 from foldstill.settings import Settings
 
 TABLES = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "make_settings.py"))["classes"](Experiment)

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` by rename when the block ends well, and is removed when not.
 
     It may be read by whoever may read other new files, also where its writer keeps it to the owner, as safetensors does.
@@ -34,7 +34,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 

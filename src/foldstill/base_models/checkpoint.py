@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from foldstill.errors import MemberError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def save(
     for name, state in extra.items():
         tensors |= {f"{name}.{key}": value for key, value in state.items()}
     meta = {"foldstill": json.dumps({"made_from": checkpoint.made_from, "history": history}, sort_keys=True)}
-    with whole(checkpoint.path) as part:
+    with atomic_write(checkpoint.path) as part:
         save_file({key: value.detach().contiguous() for key, value in tensors.items()}, part, metadata=meta)
 
 

@@ -20,7 +20,7 @@ from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import FoldstillError, MemberError
-from foldstill.files import digest, read_json, whole, write_text
+from foldstill.files import atomic_write, digest, read_json, write_text
 from foldstill.manifest import DONE, Stage
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """Where one job stands: epochs done of all stages, mean training loss of the last one.
 
     `held_out_kl` is known when the job is finished, and chooses nothing.
@@ -83,10 +83,10 @@ class Job:
         """What it leaves of its network."""
         return self.folder / WEIGHTS
 
-    def end(self) -> Progress:
+    def end(self) -> JobProgress:
         """Where a finished job ended."""
         done = read_json(self.folder / DONE)
-        return Progress(self.member.name, self.folds, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
+        return JobProgress(self.member.name, self.folds, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
@@ -158,9 +158,9 @@ def run_job(
     labels: Labels,
     plan: FoldPlan,
     bench: Bench,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[JobProgress], None],
     units_N: Strings | None = None,
-) -> Progress:
+) -> JobProgress:
     """Train the job's network, or go on from its checkpoint, and leave its folder whole; `done.json` is written last."""
     from safetensors.torch import save_file
 
@@ -179,7 +179,7 @@ def run_job(
     for stage, (stage_recipe, rows, judges) in enumerate(stages, start=1):
 
         def report(epoch: Epoch, before: int = epochs_before) -> None:
-            on_progress(Progress(job.member.name, job.folds, before + epoch.epoch + 1, job.epochs, epoch.loss))
+            on_progress(JobProgress(job.member.name, job.folds, before + epoch.epoch + 1, job.epochs, epoch.loss))
 
         try:
             network.freeze(stage == 1 and recipe.second_stage is not None and recipe.second_stage.thaws)
@@ -213,11 +213,11 @@ def run_job(
     if len(test) and len(job.folds) == 1:
         proba_test = predict(network, inputs, test, precision=recipe.precision)
         _write_scores(job.folder / "test.parquet", labels.ids[test], labels.classes, proba_test)
-    with whole(job.weights) as part:
+    with atomic_write(job.weights) as part:
         save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
     _write_history(job.folder / "history.csv", lines)
     held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)
-    end = Progress(job.member.name, job.folds, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
+    end = JobProgress(job.member.name, job.folds, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
     job.stage.finish(
         loss=end.loss,
         held_out_kl=held_out_kl,
@@ -239,7 +239,7 @@ def _write_scores(path: Path, ids: Strings, classes: tuple[str, ...], proba_NC: 
         "id": pa.array(ids.tolist()),
         **{name: pa.array(column) for name, column in zip(classes, proba_NC.T, strict=True)},
     }
-    with whole(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(pa.table(columns), part, compression="zstd", use_dictionary=False)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.device import one_thread, pick_device
-from foldstill.base_models.jobs import WEIGHTS, Bench, Job, Progress, flat, job_folder, run_job
+from foldstill.base_models.jobs import WEIGHTS, Bench, Job, JobProgress, flat, job_folder, run_job
 from foldstill.base_models.joined import AnyMember, resolve
 from foldstill.base_models.specs import Trainable, channels_and_size
 from foldstill.data.dataset import Dataset
@@ -43,7 +43,7 @@ def train_members(
     force: bool = False,
     folds: Sequence[int] | None = None,
     pairs: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[JobProgress], None] | None = None,
 ) -> None:
     """Train every member on every fold (or on these) into `folder/<member>/fold-<k>/`; what is finished is skipped.
 
@@ -193,7 +193,7 @@ def _cost(member: Trainable, dataset: Dataset) -> float:
 
 
 def _run_in_processes(
-    pending: list[Job], dataset: Dataset, plan: FoldPlan, n_jobs: int, tell: Callable[[Progress], None]
+    pending: list[Job], dataset: Dataset, plan: FoldPlan, n_jobs: int, tell: Callable[[JobProgress], None]
 ) -> None:
     import joblib
 
@@ -227,7 +227,7 @@ def _run_in_processes(
         watcher.join()
 
 
-def _work(job: Job, views: list[NDArray[Any]], labels: Labels, plan: FoldPlan, units_N: Strings | None) -> Progress:
+def _work(job: Job, views: list[NDArray[Any]], labels: Labels, plan: FoldPlan, units_N: Strings | None) -> JobProgress:
     path = job.folder / "progress.json"
     with one_thread("cpu"):
         try:
@@ -238,9 +238,9 @@ def _work(job: Job, views: list[NDArray[Any]], labels: Labels, plan: FoldPlan, u
             path.unlink(missing_ok=True)
 
 
-def _read_progress(job: Job) -> Progress | None:
+def _read_progress(job: Job) -> JobProgress | None:
     try:
-        return replace(Progress(**read_json(job.folder / "progress.json")), folds=job.folds)
+        return replace(JobProgress(**read_json(job.folder / "progress.json")), folds=job.folds)
     except FileNotFoundError:
         return None
 

@@ -1,6 +1,6 @@
 """Is it better than plain averaging, and how sure is that? Metrics, paired intervals, arms, the report; no torch."""
 
-from foldstill.compare.arms import Arm, Cost
+from foldstill.compare.arms import Arm
 from foldstill.compare.bootstrap import Interval, paired_intervals
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.floor import noise_floor
@@ -12,7 +12,6 @@ from foldstill.compare.table import arms_table
 __all__ = [
     "Arm",
     "Comparison",
-    "Cost",
     "Interval",
     "arms_table",
     "compare",

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.arms import Cost, Kind
+from foldstill.compare.arms import Kind
 from foldstill.compare.bootstrap import Interval, paired_intervals
 from foldstill.compare.calibration import Bin
+from foldstill.cost import Cost
 from foldstill.data.labels import Strings
 from foldstill.errors import CompareError
-from foldstill.files import digest, read_json, whole, write_json, write_text
+from foldstill.files import atomic_write, digest, read_json, write_json, write_text
 
 Rows = Literal["test", "oof cross-fitted"]
 
@@ -261,7 +262,7 @@ class Comparison:
         columns |= {"weight": losses.weight_N} | {
             f"kl:{arm.name}": losses.kl_NA[:, i] for i, arm in enumerate(self.arms)
         }
-        with whole(folder / "comparison-rows.parquet") as part:
+        with atomic_write(folder / "comparison-rows.parquet") as part:
             pq.write_table(pa.table(columns), part)
         facts = asdict(replace(self, losses=None))  # type: ignore[arg-type]
         write_json(folder / "comparison.json", facts | {"losses": losses.digest, "format": 1})

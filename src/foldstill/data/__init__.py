@@ -1,14 +1,15 @@
 """Labels, fold plans and data sets: what every other stage starts from. Imports no torch."""
 
 from foldstill.data.dataset import Dataset, content_groups
+from foldstill.data.digits import DigitsData
+from foldstill.data.folder import FolderData
 from foldstill.data.folds import TEST, FoldPlan, given_folds, make_plan
 from foldstill.data.labels import Labels, strata_by_votes
+from foldstill.data.npz import NpzData
 from foldstill.data.simplex import kl_divergence, row_kl
-from foldstill.data.sources import DataSettings, DigitsData, FolderData, NpzData
 
 __all__ = [
     "TEST",
-    "DataSettings",
     "Dataset",
     "DigitsData",
     "FoldPlan",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.labels import Labels, Strings, as_ids
 from foldstill.errors import FoldError
-from foldstill.files import digest, whole
+from foldstill.files import atomic_write, digest
 
 Strategy = Literal["grouped", "stratified_grouped"]
 
@@ -90,7 +90,7 @@ class FoldPlan:
 
         meta = {"foldstill": json.dumps({"seed": self.seed, "strategy": self.strategy, "digest": self.digest})}
         table = pa.table({"id": self.ids.tolist(), "group": self.groups.tolist(), "fold": self.fold_N})
-        with whole(path) as part:
+        with atomic_write(path) as part:
             pq.write_table(table.replace_schema_metadata(meta), part)
 
     @classmethod

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from foldstill.errors import DistillError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 if TYPE_CHECKING:
     from foldstill.base_models.engine import Batch
@@ -101,7 +101,7 @@ class BankedTeachers:
 
         assert self._at is not None
         scores, rows, check = (torch.stack(part) for part in zip(*self._fresh, strict=True))
-        with whole(self._path(self._at)) as part:
+        with atomic_write(self._path(self._at)) as part:
             save_file(
                 {"scores": scores, "rows": rows, "check": check},
                 part,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foldstill.compare.arms import Cost
 from foldstill.compare.bootstrap import Interval
-from foldstill.distill.cost import Latency
+from foldstill.cost import Cost
+from foldstill.cost.measure import Latency
 from foldstill.errors import DistillError
 from foldstill.files import write_text
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foldstill.distill.onnx_file import METADATA_KEY, OnnxStudent
 from foldstill.errors import DistillError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +98,7 @@ def export_onnx(
         **(about or {}),
     }
     assert program is not None
-    with whole(path) as part:
+    with atomic_write(path) as part:
         program.save(part)
         write_model(onnx.load(part), part, said)
         got = OnnxStudent(part).predict(rows_N)
@@ -118,7 +118,7 @@ def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Pa
     served = serving(network.cpu().eval())
     example = torch.from_numpy(np.array(rows_N[:2]))
     program = torch.export.export(served, (example,), dynamic_shapes=({0: torch.export.Dim("rows")},))
-    with whole(path) as part, warnings.catch_warnings():
+    with atomic_write(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, part)
     return path

@@ -17,7 +17,7 @@ from foldstill.data.simplex import Float, kl_divergence
 from foldstill.distill.export import INPUT, write_model
 from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.errors import DistillError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 Precision = Literal["fp16", "int8"]
 
@@ -79,7 +79,7 @@ def quantise(
                 _write_fp16(source, trial)
             after = kl_of(trial)
             if after <= before * (1 + ALLOWED_RISE):
-                with whole(path) as part:
+                with atomic_write(path) as part:
                     shutil.copyfile(trial, part)
                 return Quantised(path, precision, path.stat().st_size, before, after, note)
     raise DistillError(

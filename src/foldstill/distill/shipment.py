@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.cost.measure import Latency, measure_latency
 from foldstill.data.simplex import Float, kl_divergence
-from foldstill.distill.cost import Latency, measure_latency
 from foldstill.distill.export import PARITY
 from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.distill.quantise import Precision, Quantised, quantise

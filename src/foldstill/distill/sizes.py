@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from foldstill.base_models.specs import EegMember, Trainable
-from foldstill.compare.arms import Cost
+from foldstill.cost import Cost
 from foldstill.distill.settings import SIZES, StudentSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings
 
 def size_of(member: Trainable, views: Sequence[NDArray[Any]], n_classes: int) -> Cost:
     """What one row costs the network of these settings, as far as it can be counted; `views` are those it reads."""
-    from foldstill.distill.cost import count_cost
+    from foldstill.cost.measure import count_cost
 
     return count_cost(*untrained(member, views, n_classes))
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foldstill.base_models.device import pick_device
 from foldstill.base_models.specs import EegMember, TimmMember
-from foldstill.compare.arms import Cost
+from foldstill.cost import Cost
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError
 from foldstill.files import read_json
@@ -95,7 +95,7 @@ class Student:
         """What one prediction costs in eager mode, on the first of these rows."""
         import torch
 
-        from foldstill.distill.cost import measure_cost
+        from foldstill.cost.measure import measure_cost
 
         row = torch.from_numpy(np.array(rows_N[:1]))
         return measure_cost(

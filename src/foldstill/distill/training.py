@@ -23,7 +23,7 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import WEIGHTS, Student, build
 from foldstill.distill.view_teachers import ViewTeachers
 from foldstill.errors import DistillError, MemberError
-from foldstill.files import digest, whole, write_text
+from foldstill.files import atomic_write, digest, write_text
 from foldstill.manifest import Stage
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def train(
     except MemberError as error:
         raise DistillError(f"{settings.name}: {error}") from error
     network = network.cpu().eval()
-    with whole(folder / WEIGHTS) as part:
+    with atomic_write(folder / WEIGHTS) as part:
         save_file({key: value.contiguous() for key, value in network.state_dict().items()}, part)
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", "loss", "lr"], lineterminator="\n", extrasaction="ignore")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, check_rows, clip_rows
 from foldstill.errors import DistillError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 
 if TYPE_CHECKING:
     from foldstill.distill.student import Student
@@ -74,7 +74,7 @@ class PrecisionHead:
         from safetensors.numpy import save_file
 
         last = np.asarray([self.bias, self.n_classes])
-        with whole(path) as part:
+        with atomic_write(path) as part:
             save_file({"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F, "last": last}, part)
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from foldstill.errors import OOFError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 from foldstill.oof.store import score_column, votes_column
 from foldstill.oof.table import OOFTable
 
@@ -51,7 +51,7 @@ def _npz(table: OOFTable, out: Path) -> None:
     }
     # As votes, totals that are a guess would come back as counts, which they are not.
     arrays |= {"votes": labels.votes_NC} if labels.counted else {"shares": labels.target_NC, "total": labels.total_N}
-    with whole(out) as part:
+    with atomic_write(out) as part:
         np.savez_compressed(part, **arrays)
 
 
@@ -81,6 +81,6 @@ def _labels(table: OOFTable) -> "pd.DataFrame":
 
 
 def _csv(frame: "pd.DataFrame", path: Path) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         # Nine digits bring a float32 back bit by bit.
         frame.to_csv(part, index=False, float_format="%.9g")

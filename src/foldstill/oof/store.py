@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, as_ids
 from foldstill.errors import OOFError
-from foldstill.files import whole
+from foldstill.files import atomic_write
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 SCHEMA_VERSION = 1
@@ -222,7 +222,7 @@ def _write(
         "classes": list(scores.classes),
         "families": list(scores.families),
     }
-    with whole(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(
             table.replace_schema_metadata({"foldstill": json.dumps(meta, sort_keys=True)}),
             part,

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare import Arm, Cost
+from foldstill.compare import Arm
 from foldstill.compare.arms import Kind
-from foldstill.distill.cost import total_cost
+from foldstill.cost import Cost
+from foldstill.cost.measure import total_cost
 from foldstill.oof.table import ScoreTable
 from foldstill.stacking import Fitted
 

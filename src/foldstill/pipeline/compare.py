@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare import Arm, Comparison, Cost, compare
+from foldstill.compare import Arm, Comparison, compare
 from foldstill.compare.arms import Kind
-from foldstill.distill.cost import total_cost
+from foldstill.cost import Cost
+from foldstill.cost.measure import total_cost
 from foldstill.errors import ExperimentError
-from foldstill.experiment import read_experiment
 from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_labels, read_scores, read_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.arms import combination_arm, member_arms
+from foldstill.pipeline.experiment import read_experiment
 from foldstill.pipeline.lessons import student_folder
+from foldstill.pipeline.rundir import RunDir
 from foldstill.pipeline.stack import audit_run, table_digest
 from foldstill.pipeline.uncertainty import uncertainty_note
-from foldstill.rundir import RunDir
 from foldstill.stacking import load
 
 OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimate of what it would do on other rows"

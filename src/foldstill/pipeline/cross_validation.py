@@ -17,8 +17,9 @@ from foldstill.distill.mixes import VotesOnly
 from foldstill.oof.store import read_table, write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.lessons import Lesson, learned, student_folder
-from foldstill.pipeline.run import Report, Run
+from foldstill.pipeline.run import Run
 from foldstill.pipeline.teachers import held_out_teacher, teacher_without
+from foldstill.workers import OnProgress, Progress
 
 Targets = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -30,9 +31,11 @@ def cross_validate(run: Run) -> None:
         return
     labels, rows = run.dataset.labels.take(run.plan.oof_rows), run.plan.oof_rows
     proba_NC = np.empty((len(run.dataset.labels), len(labels.classes)), np.float32)
-    for lesson in learned(replace(run, report=_one_bar_a_student(run.report, lessons)), lessons):
+    for lesson in learned(
+        replace(run, work=replace(run.work, report=_one_bar_a_student(run.work.report, lessons))), lessons
+    ):
         student, held = load_student(lesson.folder), run.plan.held_out(_fold(lesson))
-        proba_NC[held] = student.predict(run.dataset.view(student.view)[held], device=run.device)
+        proba_NC[held] = student.predict(run.dataset.view(student.view)[held], device=run.work.device)
         if _fold(lesson) == run.plan.n_folds - 1:
             name = lesson.settings.cross_validated_name
             scores = ScoreTable(labels.ids, (name,), labels.classes, proba_NC[rows][:, None])
@@ -83,7 +86,7 @@ def _fold(lesson: Lesson) -> int:
     return lesson.fold
 
 
-def _one_bar_a_student(report: Report, lessons: list[Lesson]) -> Report:
+def _one_bar_a_student(report: OnProgress, lessons: list[Lesson]) -> OnProgress:
     """One bar for all folds and seeds of a student."""
     student = {lesson.name: lesson.settings.cross_validated_name for lesson in lessons}
     epochs = dict.fromkeys(student, 0.0)
@@ -92,9 +95,10 @@ def _one_bar_a_student(report: Report, lessons: list[Lesson]) -> Report:
         name = student[lesson.name]
         total[name] = total.get(name, 0.0) + lesson.settings.recipe.epochs
 
-    def hear(name: str, done: float, of: float, note: str) -> None:
-        epochs[name] = done
-        bar = student[name]
-        report(bar, sum(done for each, done in epochs.items() if student[each] == bar), total[bar], note)
+    def hear(progress: Progress) -> None:
+        epochs[progress.task] = progress.done
+        bar = student[progress.task]
+        done = sum(done for each, done in epochs.items() if student[each] == bar)
+        report(Progress(bar, done, total[bar], progress.note))
 
     return hear

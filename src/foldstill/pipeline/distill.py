@@ -38,7 +38,7 @@ def distill_stage(run: Run) -> None:
     for lesson in learned(run, _lessons(run)):
         scored = lesson.folder / "test.parquet"
         finished = scored.exists() and (lesson.folder / "cost.json").exists()
-        if finished and keeps_uncertainty(lesson.settings, lesson.folder) and not run.force:
+        if finished and keeps_uncertainty(lesson.settings, lesson.folder) and not run.work.force:
             continue
         student = load_student(lesson.folder)
         view = run.dataset.view(student.view)
@@ -46,7 +46,7 @@ def distill_stage(run: Run) -> None:
         if not len(test):
             continue
         labels = run.dataset.labels.take(test)
-        proba_NC = student.predict(view[test], device=run.device)
+        proba_NC = student.predict(view[test], device=run.work.device)
         scores = ScoreTable(labels.ids, (lesson.settings.name,), labels.classes, proba_NC[:, None])
         if lesson.settings.uncertainty:
             keep_uncertainty(
@@ -83,7 +83,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     teachers = None
     if settings.views != "identity":
         assert soft is not None, "settings refuse views of a teacher that has no part in the mix"
-        if run.force:
+        if run.work.force:
             shutil.rmtree(run.dir.teacher_bank(place), ignore_errors=True)
         of_members = table.select([m.name for m in run.experiment.member])
         teachers = view_teachers(

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.distill import StudentSettings, train_student
 from foldstill.distill.view_teachers import ViewTeachers
-from foldstill.experiment import Experiment
-from foldstill.pipeline.run import Report, Run
-from foldstill.rundir import RunDir
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.run import Run
+from foldstill.pipeline.rundir import RunDir
+from foldstill.workers import OnProgress, Progress
 
 if TYPE_CHECKING:
     from queue import Queue
@@ -68,27 +69,28 @@ def learned(run: Run, lessons: list[Lesson]) -> Iterator[Lesson]:
     import joblib
     import torch
 
-    on_gpu = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
-    jobs = 1 if on_gpu else min(len(lessons), run.jobs or joblib.cpu_count())
+    on_gpu = run.work.device == "cuda" or (run.work.device == "auto" and torch.cuda.is_available())
+    jobs = 1 if on_gpu else min(len(lessons), run.work.n_workers)
     if jobs == 1:
         for lesson in lessons:
-            _learn(lesson, run.dataset, run.device, run.force, run.report)
+            _learn(lesson, run.dataset, run.work.device, run.work.force, run.work.report)
             yield lesson
         return
-    with _across_processes(run.report) as queue:
+    with _across_processes(run.work.report) as queue:
         calls = (
-            joblib.delayed(_learn_elsewhere)(lesson, run.dataset, run.device, run.force, queue) for lesson in lessons
+            joblib.delayed(_learn_elsewhere)(lesson, run.dataset, run.work.device, run.work.force, queue)
+            for lesson in lessons
         )
         ends = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
         for lesson, _ in zip(lessons, ends, strict=True):
             yield lesson
 
 
-def _learn(lesson: Lesson, dataset: Dataset, device: str, force: bool, report: Report) -> None:
+def _learn(lesson: Lesson, dataset: Dataset, device: str, force: bool, report: OnProgress) -> None:
     epochs = lesson.settings.recipe.epochs
 
     def tell(epoch: "Epoch") -> None:
-        report(lesson.name, epoch.epoch + 1, epochs, f"training loss {epoch.loss:.4f}")
+        report(Progress(lesson.name, epoch.epoch + 1, epochs, f"training loss {epoch.loss:.4f}"))
 
     train_student(
         lesson.settings,
@@ -108,18 +110,18 @@ def _learn(lesson: Lesson, dataset: Dataset, device: str, force: bool, report: R
 
 
 def _learn_elsewhere(lesson: Lesson, dataset: Dataset, device: str, force: bool, queue: "Queue[Any]") -> None:
-    _learn(lesson, dataset, device, force, lambda *told: queue.put(told))
+    _learn(lesson, dataset, device, force, queue.put)
 
 
 @contextmanager
-def _across_processes(report: Report) -> Iterator["Queue[Any]"]:
+def _across_processes(report: OnProgress) -> Iterator["Queue[Any]"]:
     """A queue that other processes report into, read here until the block ends."""
     with multiprocessing.Manager() as manager:
         queue: Queue[Any] = manager.Queue()
 
         def listen() -> None:
-            while (told := queue.get()) is not None:
-                report(*told)
+            while (progress := queue.get()) is not None:
+                report(progress)
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()

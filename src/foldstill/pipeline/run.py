@@ -1,6 +1,6 @@
 """An experiment opened in its folder: data, fold plan, and how to work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,17 +9,18 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.thinning import thin_votes
 from foldstill.errors import ExperimentError
-from foldstill.experiment import Experiment, experiment_text, parse_experiment, read_experiment, run_folder, told
 from foldstill.files import read_json, write_json, write_text
 from foldstill.machine import versions
-from foldstill.rundir import RunDir
-
-Report = Callable[[str, float, float, str], None]
-"""Called with a piece of work's name, how much is done, out of how much, and a note such as the score so far."""
-
-
-def silent(name: str, done: float, total: float, note: str) -> None:
-    """A Report that shows nothing."""
+from foldstill.pipeline.experiment import (
+    Experiment,
+    experiment_text,
+    parse_experiment,
+    read_experiment,
+    run_folder,
+    told,
+)
+from foldstill.pipeline.rundir import RunDir
+from foldstill.workers import Work
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,7 @@ class Run:
     experiment: Experiment
     dir: RunDir
     root: Path
-    jobs: int | None = None
-    device: str = "auto"
-    force: bool = False
-    report: Report = silent
+    work: Work = Work()
 
     @cached_property
     def _given(self) -> Dataset:
@@ -54,7 +52,7 @@ class Run:
             before = FoldPlan.read(self.dir.folds)
             if before.digest == plan.digest:
                 return plan
-            if not self.force:
+            if not self.work.force:
                 raise ExperimentError(
                     f"{self.dir.folds} holds another fold plan (digest {before.digest}) than the experiment asks for "
                     f"({plan.digest}): data, groups, folds or seed changed; name another run folder, or use --force"
@@ -68,11 +66,7 @@ def open_run(
     text: str,
     root: Path,
     out: Path | None = None,
-    *,
-    jobs: int | None = None,
-    device: str = "auto",
-    force: bool = False,
-    report: Report = silent,
+    work: Work = Work(),
 ) -> Run:
     """A run of `experiment` in `out` (runs/<name> when None); its text and what it depends on are kept there."""
     folder = run_folder(experiment, out)
@@ -81,18 +75,14 @@ def open_run(
     if not folder.experiment.exists() or folder.experiment.read_text(encoding="utf-8") != text:
         write_text(folder.experiment, text)
         write_json(folder.provenance, {"versions": versions(), "root": str(root.resolve())})
-    return Run(experiment, folder, root, jobs, device, force, report)
+    return Run(experiment, folder, root, work)
 
 
 def open_target(
     target: Path,
     out: Path | None = None,
     changes: Sequence[str] = (),
-    *,
-    jobs: int | None = None,
-    device: str = "auto",
-    force: bool = False,
-    report: Report = silent,
+    work: Work = Work(),
 ) -> Run:
     """The run of an experiment file, or the run that lives in a folder, some fields changed as FIELD=VALUE says.
 
@@ -100,7 +90,7 @@ def open_target(
     """
     experiment, text, root = read_target(target, changes)
     out = target if target.is_dir() else out
-    return open_run(experiment, text, root, out, jobs=jobs, device=device, force=force, report=report)
+    return open_run(experiment, text, root, out, work)
 
 
 def read_target(target: Path, changes: Sequence[str] = ()) -> tuple[Experiment, str, Path]:

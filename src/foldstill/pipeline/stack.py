@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import ExperimentError, StackError
-from foldstill.experiment import StackingSettings, read_experiment
 from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
 from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.pipeline.run import Report, open_target, run_dir, silent
-from foldstill.rundir import RunDir, combination_folder
+from foldstill.pipeline.experiment import StackingSettings, read_experiment
+from foldstill.pipeline.run import open_target, run_dir
+from foldstill.pipeline.rundir import RunDir, combination_folder
 from foldstill.stacking import Combiner, CombinerSettings, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
+from foldstill.workers import Work
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class Stacking:
 
     dir: RunDir
     combiners: tuple[Combiner, ...]
-    jobs: int | None = None
-    force: bool = False
-    report: Report = silent
+    work: Work = Work()
 
 
 def open_stacking(
@@ -42,9 +41,7 @@ def open_stacking(
     combiners: Sequence[str] = (),
     strata: Sequence[str] = (),
     changes: Sequence[str] = (),
-    jobs: int | None = None,
-    force: bool = False,
-    report: Report = silent,
+    work: Work = Work(),
 ) -> Stacking:
     """Stacking of a run, or of a table on its own, which is copied into `out` (<table>-stack when None).
 
@@ -65,12 +62,12 @@ def open_stacking(
         folder, settings = RunDir(out or target.with_name(f"{target.stem}-stack")), StackingSettings()
         table = of_strata(read_table(target), strata)
         stage = Stage(folder.stacking, {"table": table_digest(table)})
-        if not stage.finished(force=force):
+        if not stage.finished(force=work.force):
             # Combinations of another table may not stand beside those of this one.
             shutil.rmtree(folder.stacking, ignore_errors=True)
             write_table(table, folder.oof)
             stage.finish()
-    return Stacking(folder, picked(settings.combiner, combiners), jobs, force, report)
+    return Stacking(folder, picked(settings.combiner, combiners), work)
 
 
 def picked(combiners: Sequence[Combiner], names: Sequence[str]) -> tuple[Combiner, ...]:
@@ -107,9 +104,7 @@ def stack_stage(stacking: Stacking) -> str:
 
     Returns what the combiner that chooses says of its choice. Raises StackError when the table fails a hard audit.
     """
-    from joblib import cpu_count
-
-    folder, jobs = stacking.dir, stacking.jobs or cpu_count()
+    folder, work = stacking.dir, stacking.work
     table = read_table(folder.oof)
     refuse_leaks(audit_run(folder))
     test = read_scores(folder.test) if folder.test.exists() else None
@@ -118,10 +113,9 @@ def stack_stage(stacking: Stacking) -> str:
         c.name: Stage(folder.combiner(c.name), {"table": mark, "settings": digest(type(c).__name__, asdict(c))})  # type: ignore[call-overload]
         for c in stacking.combiners
     }
-    pending = [c for c in stacking.combiners if not stages[c.name].finished(force=stacking.force)]
-    report = stacking.report
-    crossed = crossfit_all(pending, table, jobs=jobs, on_progress=lambda d, t, note: report("cross-fit", d, t, note))
-    fitted = fit_all(pending, table, jobs=jobs, on_progress=lambda d, t, note: report("fit", d, t, note))
+    pending = [c for c in stacking.combiners if not stages[c.name].finished(force=work.force)]
+    crossed = crossfit_all(pending, table, jobs=work.n_workers, on_progress=work.report)
+    fitted = fit_all(pending, table, jobs=work.n_workers, on_progress=work.report)
     for one, cross in zip(fitted, crossed, strict=True):
         place = folder.combiner(one.name)
         save(one, place)

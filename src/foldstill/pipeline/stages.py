@@ -12,7 +12,7 @@ def run_all(run: Run) -> Comparison:
     """All stages of an experiment, finished ones kept."""
     train_stage(run)
     oof_stage(run)
-    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.jobs, run.force, run.report))
+    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.work))
     if run.experiment.student is not None:
         distill_stage(run)
     return compare_stage(run.dir)

@@ -10,8 +10,8 @@ from foldstill.manifest import Stage
 from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.run import Run
+from foldstill.pipeline.rundir import combination_folder
 from foldstill.pipeline.stack import one_arm, table_digest
-from foldstill.rundir import combination_folder
 from foldstill.stacking import Combiner, Fitted, crossfit_all, fit, load
 from foldstill.stacking.tempered import Tempered
 
@@ -27,7 +27,7 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
         read = {view for m in resolve(run.experiment.member) for view in m.views}
         views = {view: run.dataset.view(view)[run.plan.oof_rows] for view in sorted(read)}
         seen = predict_members(
-            run.dir.members, run.experiment.member, views, labels.classes, run.device, ids=labels.ids.tolist()
+            run.dir.members, run.experiment.member, views, labels.classes, run.work.device, ids=labels.ids.tolist()
         )
         proba_NC = fitted_teacher(run, settings, table).apply(seen)
         return SoftTargets(labels.ids, proba_NC, f"{settings.teacher}, in-sample", False, labels.classes)
@@ -59,12 +59,10 @@ def _stacked(run: Run, settings: StudentSettings) -> tuple[Fitted, Combiner]:
 
 
 def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) -> SoftTargets:
-    from joblib import cpu_count
-
     settings = digest(type(combiner).__name__, asdict(combiner))  # type: ignore[call-overload]
     stage = Stage(place, {"table": table_digest(table), "settings": settings})
-    if not stage.finished(force=run.force):
-        [cross] = crossfit_all([combiner], table, jobs=run.jobs or cpu_count())
+    if not stage.finished(force=run.work.force):
+        [cross] = crossfit_all([combiner], table, jobs=run.work.n_workers)
         write_scores(one_arm(table.scores, combiner.name, cross.proba_NC), place / SCORES)
         stage.finish()
     return _read(place)

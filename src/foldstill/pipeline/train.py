@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from foldstill.files import write_json
 from foldstill.oof.store import read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.run import Report, Run
+from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import table_digest
+from foldstill.workers import OnProgress, Progress
 
 if TYPE_CHECKING:
-    from foldstill.base_models.jobs import Progress
+    from foldstill.base_models.jobs import JobProgress
 
 
 def train_stage(run: Run) -> None:
@@ -19,9 +20,9 @@ def train_stage(run: Run) -> None:
     from foldstill.base_models.members import train_members
 
     folds = run.plan.n_folds
-    bars = [(False, _bar_a_member(run.report, folds))]
+    bars = [(False, _bar_a_member(run.work.report, folds))]
     if any(one.cross_validate == "pairs" for one in run.experiment.students()):
-        bars.append((True, _bar_a_member(run.report, folds * (folds - 1) // 2, pairs=True)))
+        bars.append((True, _bar_a_member(run.work.report, folds * (folds - 1) // 2, pairs=True)))
     for pairs, bar in bars:
         train_members(
             run.experiment.member,
@@ -29,9 +30,9 @@ def train_stage(run: Run) -> None:
             run.plan,
             run.dir.members,
             seed=run.experiment.seed,
-            jobs=run.jobs,
-            device=run.device,
-            force=run.force,
+            jobs=run.work.workers,
+            device=run.work.device,
+            force=run.work.force,
             pairs=pairs,
             on_progress=bar,
         )
@@ -52,13 +53,13 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     return table, test
 
 
-def _bar_a_member(report: Report, n_models: int, *, pairs: bool = False) -> "Callable[[Progress], None]":
+def _bar_a_member(report: OnProgress, n_models: int, *, pairs: bool = False) -> "Callable[[JobProgress], None]":
     """Progress of a member's models as one bar, with the mean held-out KL of those that are finished."""
     of, what = (", pairs of folds", "pairs") if pairs else ("", "folds")
     epochs: dict[str, dict[tuple[int, ...], int]] = {}
     held_out: dict[str, dict[tuple[int, ...], float]] = {}
 
-    def hear(progress: "Progress") -> None:
+    def hear(progress: "JobProgress") -> None:
         scores = held_out.setdefault(progress.member, {})
         if progress.held_out_kl is not None:
             scores[progress.folds] = progress.held_out_kl
@@ -68,7 +69,8 @@ def _bar_a_member(report: Report, n_models: int, *, pairs: bool = False) -> "Cal
         note = f"training loss {progress.loss:.4f}"
         if scores:
             note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_models} {what}"
-        report(progress.member + of, sum(epochs[progress.member].values()), progress.epochs * n_models, note)
+        done = sum(epochs[progress.member].values())
+        report(Progress(progress.member + of, done, progress.epochs * n_models, note))
 
     return hear
 
@@ -76,12 +78,12 @@ def _bar_a_member(report: Report, n_models: int, *, pairs: bool = False) -> "Cal
 def _measure_costs(run: Run) -> None:
     """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
     from foldstill.base_models.joined import resolve
-    from foldstill.distill.cost import measure_cost
+    from foldstill.cost.measure import measure_cost
     from foldstill.distill.sizes import untrained
 
     for member in resolve(run.experiment.member):
         path = run.dir.member_cost(member.name)
-        if path.exists() and not run.force:
+        if path.exists() and not run.work.force:
             continue
         views = [run.dataset.view(view) for view in member.views]
         write_json(path, asdict(measure_cost(*untrained(member, views, len(run.dataset.labels.classes)))))

@@ -52,7 +52,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
     # Ids of their own, since these rows may be numbered as the data set's are.
     ids = [f"unlabelled-{i}" for i in given.ids.tolist()]
     scores = predict_members(
-        run.dir.members, run.experiment.member, given.views, run.dataset.labels.classes, run.device, ids=ids
+        run.dir.members, run.experiment.member, given.views, run.dataset.labels.classes, run.work.device, ids=ids
     )
     return Unlabelled(_view(given, view, path), scores)
 

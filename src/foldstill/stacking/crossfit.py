@@ -15,14 +15,12 @@ from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Combiner, Fitted, Proba, explanation_of, fit
+from foldstill.workers import OnProgress, Progress, silent
 
 C = TypeVar("C", bound=Combiner)
 
 Folds = NDArray[Any] | int | None
 """None: the table's own folds. A number: that many fresh group folds. An array: one fold a row, groups whole."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with jobs done, jobs in all, and one line about the job that has just ended."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def crossfit_all(
     *,
     folds: Folds = None,
     jobs: int = 1,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> list[CrossFit]:
     """`crossfit` of several combiners over the same folds, (combiner, fold) jobs spread over `jobs` processes.
 
@@ -76,10 +74,9 @@ def crossfit_all(
     parts: dict[tuple[int, int], tuple[Proba, str]] = {}
     for done, (c, f, part) in enumerate(_spread(work, jobs), start=1):
         parts[c, f] = part
-        if on_progress:
-            rows = fold_N == names[f]
-            kl = row_kl(target=table.labels.target_NC[rows], proba=part[0]).mean()
-            on_progress(done, len(work), f"{combiners[c].name}, fold {names[f]}: KL {kl:.4f}")
+        rows = fold_N == names[f]
+        kl = row_kl(target=table.labels.target_NC[rows], proba=part[0]).mean()
+        on_progress(Progress("cross-fit", done, len(work), f"{combiners[c].name}, fold {names[f]}: KL {kl:.4f}"))
     return [
         _assembled(combiner, table, fold_N, [parts[c, f] for f in range(len(names))])
         for c, combiner in enumerate(combiners)
@@ -87,15 +84,14 @@ def crossfit_all(
 
 
 def fit_all(
-    combiners: Sequence[Combiner], table: OOFTable, *, jobs: int = 1, on_progress: Progress | None = None
+    combiners: Sequence[Combiner], table: OOFTable, *, jobs: int = 1, on_progress: OnProgress = silent
 ) -> list[Fitted]:
     """`fit` of several combiners to the whole table, spread over `jobs` processes."""
     work = [(_numbered_fit, (c, combiners[c], table)) for c in reversed(range(len(combiners)))]
     fitted: dict[int, Fitted] = {}
     for done, (c, one) in enumerate(_spread(work, jobs), start=1):
         fitted[c] = one
-        if on_progress:
-            on_progress(done, len(work), f"{one.name}, all rows")
+        on_progress(Progress("fit", done, len(work), f"{one.name}, all rows"))
     return [fitted[c] for c in range(len(combiners))]
 
 

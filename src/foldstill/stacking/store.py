@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
-from foldstill.files import read_json, whole, write_json, write_text
+from foldstill.files import atomic_write, read_json, write_json, write_text
 from foldstill.stacking.combiner import Combiner, Fitted
 from foldstill.stacking.settings import CombinerSettings
 
@@ -31,7 +31,7 @@ def save(fitted: Fitted, folder: Path) -> None:
     for key, file in texts.items():
         write_text(folder / file, str(state[key]))
     arrays: dict[str, Any] = {key: value for key, value in state.items() if not isinstance(value, str)}
-    with whole(folder / _NPZ) as part:
+    with atomic_write(folder / _NPZ) as part:
         np.savez(part, allow_pickle=False, **arrays)
     write_json(
         folder / _JSON,

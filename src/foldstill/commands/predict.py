@@ -1,0 +1,121 @@
+"""New inputs scored by anything a run has made: a member, a combination, a student, or an exported student.
+
+N rows, C classes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.joined import resolve
+from foldstill.data.dataset import Inputs
+from foldstill.distill import OnnxStudent, load_student
+from foldstill.errors import ExperimentError
+from foldstill.files import atomic_write
+from foldstill.hms.source import HmsData
+from foldstill.hms.submission import write_submission
+from foldstill.oof.store import read_table, write_scores
+from foldstill.oof.table import ScoreTable
+from foldstill.pipeline.run import Run, open_target
+from foldstill.pipeline.rundir import combination_folder
+from foldstill.stacking import load
+from foldstill.workers import Work
+
+
+def predict_inputs(
+    target: Path,
+    data: Path,
+    out: Path,
+    *,
+    arm: str = "auto",
+    onnx: Path | None = None,
+    submission: Path | None = None,
+    device: str = "auto",
+) -> ScoreTable:
+    """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
+
+    `arm` is a member, a combination (applied to what each fold model says, then averaged) or a student; `onnx` is an
+    exported student, which needs no torch. `out` is .parquet, or .csv with one column a class; with a sample `submission`
+    it is .csv in the sample's order and columns. A file named submission.csv takes the sample in the folder `data`.
+    """
+    sample = data / "sample_submission.csv"
+    if submission is None and out.name == "submission.csv" and sample.exists():
+        submission = sample
+    if out.suffix not in (".parquet", ".csv"):
+        raise ExperimentError(f"predictions are written as .parquet or .csv, got {out.name}: name the file so")
+    if submission is not None and (out.suffix != ".csv" or not submission.is_file()):
+        raise ExperimentError(
+            f"a submission is a .csv in the form of a sample file, got {out.name} in the form of {submission}: "
+            "name the file so, and give the competition's sample_submission.csv"
+        )
+    run = open_target(target, work=Work(device=device))
+    if submission is None and out.name == "submission.csv" and isinstance(run.experiment.data, HmsData):
+        raise ExperimentError(
+            f"a submission follows the competition's sample, and {sample} is not there: give one, or name the scores otherwise"
+        )
+    rows = run.experiment.data.inputs(data)
+    scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
+    if submission is not None:
+        write_submission(scores.ids.tolist(), scores.proba_NMC[:, 0], submission, out, classes=scores.classes)
+    elif out.suffix == ".parquet":
+        write_scores(scores, out)
+    else:
+        _write_csv(scores, out)
+    return scores
+
+
+def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
+    folders = {
+        run.dir.student.name: run.dir.student,
+        run.dir.student_without_teacher.name: run.dir.student_without_teacher,
+    }
+    if arm in folders:
+        student = load_student(folders[arm])
+        proba_NC = student.predict(_view(rows, student.view), device=run.work.device)
+        return ScoreTable(rows.ids, (arm,), student.classes, proba_NC[:, None])
+    from foldstill.base_models.members import predict_members
+
+    made = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
+    if arm not in (*_names(run), *made):
+        students = [name for name, folder in folders.items() if folder.exists()]
+        raise ExperimentError(
+            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {made} or a student {students}"
+        )
+    classes = read_table(run.dir.require(run.dir.oof, "oof build")).classes
+    members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
+    for view in (view for m in members for view in m.views):
+        _view(rows, view)
+    said = predict_members(run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist())
+    if arm in _names(run):
+        return said.mean()
+    proba_NC = load(combination_folder(run.dir.root / arm)).apply(said).astype(np.float32)
+    return ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None])
+
+
+def _by_onnx(path: Path, rows: Inputs) -> ScoreTable:
+    student = OnnxStudent(path)
+    proba_NC = student.predict(_view(rows, student.about["view"]))
+    return ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
+
+
+def _names(run: Run) -> list[str]:
+    return [m.name for m in run.experiment.member]
+
+
+def _view(rows: Inputs, name: str) -> NDArray[Any]:
+    if name not in rows.views:
+        raise ExperimentError(
+            f"the view {name!r} is read, the new data has {sorted(rows.views)}: give that view as well"
+        )
+    return rows.views[name]
+
+
+def _write_csv(scores: ScoreTable, path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    columns = {"id": scores.ids.tolist()} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
+    with atomic_write(path) as part:
+        csv.write_csv(pa.table(columns), part)

@@ -1,0 +1,92 @@
+"""What students and the ensemble cost on an experiment's data, counted before anything is trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foldstill.base_models.joined import resolve
+from foldstill.compare.arms import percent_of, with_unit
+from foldstill.cost import Cost
+from foldstill.cost.measure import total_cost
+from foldstill.data.dataset import Dataset
+from foldstill.distill.sizes import size_of, student_sizes
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.run import Run, read_target
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Counted costs of students by name, and of all fold models of the ensemble, on rows of one view."""
+
+    view: str
+    shape: tuple[int, ...]
+    """Of one row of the view, as it lies."""
+    students: dict[str, Cost]
+    ensemble: Cost
+    n_models: int
+
+    def line(self, name: str) -> str:
+        """A student in a sentence."""
+        cost = self.students[name]
+        return (
+            f"{name}: {with_unit(cost.parameters)} parameters, {with_unit(cost.macs)} multiply-accumulates a row of "
+            f"{self.view} ({' x '.join(map(str, self.shape))}), {self.share(cost)} of those of the {self.n_models} fold models"
+        )
+
+    def share(self, cost: Cost) -> str:
+        """Of the ensemble's multiply-accumulates."""
+        return percent_of(cost.macs or 0, self.ensemble.macs or 1)
+
+    def table(self) -> "Table":
+        """One line a student, then the ensemble."""
+        from rich.table import Table
+
+        shape = " x ".join(map(str, self.shape))
+        told = (
+            f"one row of the view {self.view}, {shape}, float32; memory is the most that is computed for it at one time"
+        )
+        table = Table(box=None, pad_edge=False, header_style="bold", caption=told, caption_justify="left")
+        table.add_column("student")
+        for title in ("parameters", "MACs a row", "of the ensemble", "weights, MB", "memory, MB"):
+            table.add_column(title, justify="right", no_wrap=True)
+        ensemble = f"all {self.n_models} fold models"
+        for name, cost in (self.students | {ensemble: self.ensemble}).items():
+            numbers = (with_unit(cost.parameters), with_unit(cost.macs), self.share(cost))
+            table.add_row(name, *numbers, *(f"{(n or 0) / 1e6:.2f}" for n in (cost.bytes, cost.activation_bytes)))
+        return table
+
+
+def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
+    """The named sizes on the data of an experiment or run, its own students, and its ensemble; nothing is written."""
+    experiment, _, root = read_target(target, changes)
+    dataset = experiment.data.load(root)
+    n_folds = experiment.folds.plan(dataset.labels, experiment.seed, root).n_folds
+    view = experiment.student.view if experiment.student else resolve(experiment.member)[0].views[0]
+    named = student_sizes(dataset.view(view), len(dataset.labels.classes), experiment.student)
+    return _sizes(experiment, dataset, n_folds, view, named)
+
+
+def chosen_sizes(run: Run) -> Sizes | None:
+    """What the run's own students cost; None where it asks for none."""
+    experiment = run.experiment
+    if experiment.student is None:
+        return None
+    return _sizes(experiment, run.dataset, run.plan.n_folds, experiment.student.view, {})
+
+
+def _sizes(experiment: Experiment, dataset: Dataset, n_folds: int, view: str, named: dict[str, Cost]) -> Sizes:
+    n_classes = len(dataset.labels.classes)
+    students = dict(named)
+    for each in (experiment.student, *experiment.ablation):
+        if each is not None:
+            cost = size_of(each.member(), [dataset.view(each.view)], n_classes)
+            # Ablations of the same network have nothing to add.
+            if cost not in [students[name] for name in students.keys() - named.keys()]:
+                students[f"{each.name} ({each.network})"] = cost
+    members = resolve(experiment.member)
+    costs = [size_of(m, [dataset.view(v) for v in m.views], n_classes) for m in members]
+    return Sizes(view, dataset.view(view).shape[1:], students, total_cost(costs * n_folds), len(costs) * n_folds)

@@ -1,0 +1,290 @@
+"""The search for better settings of one member: trials over a few folds, the best ones written as an experiment file."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foldstill.base_models.specs import JoinedMember
+from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
+from foldstill.data.dataset import Dataset
+from foldstill.errors import ExperimentError
+from foldstill.files import atomic_write, write_text
+from foldstill.pipeline.experiment import Experiment, experiment_text, parse_experiment, told
+from foldstill.pipeline.overrides import with_values
+from foldstill.pipeline.sources import DataSettings, HmsData
+from foldstill.workers import Progress, Work
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from foldstill.base_models.jobs import JobProgress
+
+MADE_FROM = "experiment"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best trial: its number, its held-out KL, its values, the experiment file with them, and how many trials there are."""
+
+    number: int
+    kl: float
+    values: Mapping[str, Value]
+    path: Path
+    trials: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One search, as every process that works on it holds it."""
+
+    text: str
+    where: str
+    root: Path
+    folder: Path
+    device: str
+
+    @property
+    def base(self) -> Experiment:
+        return parse_experiment(self.text, self.where)
+
+    @property
+    def settings(self) -> TuneSettings:
+        settings = self.base.tune
+        if settings is None:
+            raise ExperimentError(f"{self.where} has no [tune] table: say there which fields to search")
+        return settings
+
+    def experiment(self, values: Mapping[str, Value]) -> Experiment:
+        return parse_experiment(with_values(self.text, values), f"{self.where} with {_told(values)}")
+
+    def study(self) -> "Study":
+        return open_study(self.folder / "journal.log", self.settings)
+
+
+def tune(
+    path: Path,
+    folder: Path | None = None,
+    out: Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    trials: int | None = None,
+    work: Work = Work(workers=1),
+) -> Tuned:
+    """Search the fields that [tune] of the experiment file names, and write the file with the best values beside it.
+
+    Each trial trains the member on the first `tune.folds` folds; the mean KL of their held-out rows is minimised. Locked
+    test rows are not looked at, so they stay fit to judge the result; held-out scores of a tuned member are a little too
+    good. Trials are kept in `folder` (runs/<name>-tune): a later call goes on, and several may work on it at once; several
+    workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the member, or change which
+    rows are scored.
+    """
+    from joblib import Parallel, delayed
+
+    require_extra()
+    _LOADED.clear()
+    text = experiment_text(path, changes)
+    base = parse_experiment(text, told(path, changes))
+    folder = folder or Path("runs") / f"{base.name}-tune"
+    tuning = Tuning(text, str(path), path.parent, folder, work.device)
+    settings = tuning.settings
+    check_search(tuning, base, settings)
+    study = tuning.study()
+    _same_search(study, tuning, base)
+    wanted = trials or settings.trials
+
+    def heard() -> None:
+        done = n_finished(study)
+        work.report(Progress("trials", min(done, wanted), wanted, _note(study)))
+
+    heard()
+    todo = range(max(0, wanted - n_finished(study)))
+    for _ in Parallel(n_jobs=work.n_workers, return_as="generator_unordered")(
+        delayed(_work)(tuning, wanted) for _ in todo
+    ):
+        heard()
+    _write_trials(study, folder / "trials.csv")
+    finished = _finished(study)
+    if not finished:
+        errors = [t.user_attrs[ERROR] for t in study.trials if ERROR in t.user_attrs]
+        raise ExperimentError(f"none of {len(study.trials)} trials could be trained; the last one: {errors[-1]}")
+    best = min(finished, key=lambda t: (t.value, t.number))
+    out = out or path.with_name(f"{path.stem}-tuned.toml")
+    write_text(out, _tuned_text(tuning, settings, best, len(study.trials)))
+    assert best.value is not None
+    return Tuned(best.number, best.value, best.params, out, n_finished(study))
+
+
+def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
+    names = [m.name for m in experiment.member]
+    if settings.member and settings.member not in names:
+        raise ExperimentError(f"tune.member {settings.member!r} is none of {names}: name one of them")
+    index = names.index(settings.member) if settings.member else 0
+    if isinstance(experiment.member[index], JoinedMember):
+        raise ExperimentError(
+            f"tune.member {names[index]!r} joins trained members, and a trial trains one member alone: tune a member that it joins"
+        )
+    return index
+
+
+def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
+    """Every end of every range must be a valid experiment, change the member or its data, and not change the folds."""
+    index = _member_index(base, settings)
+    if settings.folds > base.folds.n_folds and not base.folds.path:
+        raise ExperimentError(
+            f"tune.folds is {settings.folds}, the experiment has {base.folds.n_folds} folds: lower it"
+        )
+    for each in settings.search:
+        tried = [tuning.experiment({each.field: value}) for value in each.ends]
+        if any((e.folds, e.seed) != (base.folds, base.seed) for e in tried):
+            raise ExperimentError(
+                f"search of {each.field}: trials on other folds or seeds cannot be compared; leave it out"
+            )
+        if isinstance(base.data, HmsData) and any(e.data != base.data for e in tried):
+            raise ExperimentError(
+                f"search of {each.field}: views of HMS files are prepared once; give each setting a view of its own name "
+                "and search the member's `view`"
+            )
+        if all((e.member[index], e.data) == (base.member[index], base.data) for e in tried):
+            raise ExperimentError(
+                f"search of {each.field}: it changes nothing of the member {base.member[index].name!r}: "
+                "name a field of that member, or one that it does not set itself"
+            )
+
+
+def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
+    """A journal holds trials of one experiment only, because those of another cannot be compared."""
+    from foldstill.base_models.checkpoint import changes
+
+    assert base.tune is not None
+    parts = {
+        "data": base.data,
+        "folds": base.folds,
+        "member": base.member[_member_index(base, base.tune)],
+        "tune": replace(base.tune, trials=1),  # more of them only go on
+    }
+    made_from = {"seed": base.seed} | {name: asdict(part) for name, part in parts.items()}
+    made_from = json.loads(json.dumps(made_from, default=str))
+    before = study.user_attrs.get(MADE_FROM)
+    if before is None:
+        study.set_user_attr(MADE_FROM, made_from)
+    elif changed := changes(before, made_from):
+        raise ExperimentError(
+            f"{tuning.folder} holds trials of another experiment: {'; '.join(changed[:5])}: name another folder"
+        )
+
+
+_LOADED: list[tuple[DataSettings, Path, Dataset]] = []
+
+
+def _load(data: DataSettings, root: Path) -> Dataset:
+    """The experiment's own data and the last trial's are kept, so that each is loaded once a process."""
+    for settings, place, dataset in _LOADED:
+        if (settings, place) == (data, root):
+            return dataset
+    dataset = data.load(root)
+    _LOADED[1:] = [(data, root, dataset)]
+    return dataset
+
+
+def _work(tuning: Tuning, wanted: int) -> None:
+    """One trial, unless other processes were faster."""
+    study, base, settings = tuning.study(), tuning.base, tuning.settings
+    if n_finished(study) >= wanted:
+        return
+    run_trial(study, settings, lambda values, tell: _score(tuning, base, settings, values, tell), seed=base.seed)
+
+
+def _score(
+    tuning: Tuning,
+    base: Experiment,
+    settings: TuneSettings,
+    values: Mapping[str, Value],
+    tell: Callable[[int, float], None],
+) -> float:
+    """Mean held-out KL of the member with these values over the first folds."""
+    from foldstill.base_models.members import train_members
+
+    labels = _load(base.data, tuning.root).labels
+    experiment = tuning.experiment(values)
+    dataset = _load(experiment.data, tuning.root)
+    if dataset.labels.digest != labels.digest:
+        raise ExperimentError(
+            f"{_told(values)} changes which rows are scored, so trials cannot be compared: leave it out"
+        )
+    plan = base.folds.plan(labels, base.seed, tuning.root)
+    member = experiment.member[_member_index(base, settings)]
+    kl: list[float] = []
+
+    def hear(progress: "JobProgress") -> None:
+        if progress.held_out_kl is not None:
+            kl.append(progress.held_out_kl)
+
+    tuning.folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=tuning.folder, prefix="trial-") as place:
+        for fold in range(settings.folds):
+            train_members(
+                [member],
+                dataset,
+                plan,
+                Path(place),
+                seed=base.seed,
+                jobs=1,
+                device=tuning.device,
+                folds=(fold,),
+                on_progress=hear,
+            )
+            if fold + 1 < settings.folds:
+                tell(fold, float(np.mean(kl)))
+    return float(np.mean(kl))
+
+
+def _finished(study: "Study") -> "list[FrozenTrial]":
+    return [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
+
+
+def _told(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{field} = {value}" for field, value in values.items())
+
+
+def _note(study: "Study") -> str:
+    finished = _finished(study)
+    if not finished:
+        return ""
+    best = min(finished, key=lambda t: (t.value, t.number))
+    return f"best held-out KL {best.value:.4f}, trial {best.number}"
+
+
+def _write_trials(study: "Study", path: Path) -> None:
+    """Every trial in its order: state, KL (of a trial that was cut, so far), values, and why it failed."""
+    fields = list(dict.fromkeys(field for t in study.trials for field in t.params))
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["trial", "state", "kl", *fields, "error"])
+        for t in study.trials:
+            so_far = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else None
+            state = {"COMPLETE": "finished", "PRUNED": "cut", "FAIL": "failed"}.get(t.state.name, t.state.name.lower())
+            kl = t.value if t.state.name == "COMPLETE" else so_far
+            writer.writerow([t.number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)])
+
+
+def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", trials: int) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(with_values(tuning.text, best.params))
+    document["name"] = f"{document['name']}-tuned"
+    document.remove("tune")
+    head = (
+        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: {_told(best.params)}.\n"
+        f"# Mean KL {best.value:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the values: judge them\n"
+        "# by the locked test rows.\n\n"
+    )
+    text = head + tomlkit.dumps(document)
+    parse_experiment(text, "the tuned experiment")
+    return text

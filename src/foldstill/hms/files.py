@@ -1,0 +1,173 @@
+"""The competition's folder: which files it must have, and EEGs and spectrograms as arrays with what is wrong in them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.columns import data_frame
+from foldstill.data.signals import Signal
+from foldstill.errors import DataError
+from foldstill.hms.decoding import decode_file
+from foldstill.hms.montage import EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, VOTE_COLUMNS, spectrogram_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Split = Literal["train", "test"]
+
+TRAIN_COLUMNS = (
+    *("eeg_id", "eeg_sub_id", "eeg_label_offset_seconds"),
+    *("spectrogram_id", "spectrogram_sub_id", "spectrogram_label_offset_seconds"),
+    *("label_id", "patient_id", "expert_consensus"),
+    *VOTE_COLUMNS,
+)
+TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file; `fatal` where nothing of it could be read."""
+
+    file: str
+    what: str
+    detail: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class SignalFile:
+    """What a file holds, (rows, time) with NaN where it is silent, and its problems; `digest` is of its bytes."""
+
+    values: Signal
+    problems: tuple[Problem, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class HmsFolder:
+    """A folder in the layout of the competition. Raises DataError that names everything missing of a split."""
+
+    root: Path
+    split: Split = "train"
+
+    def __post_init__(self) -> None:
+        if self.split not in ("train", "test"):
+            raise DataError(f"split must be train or test, got {self.split!r}")
+        wanted = (self.table, self.eegs, self.spectrograms)
+        missing = [path.name for path in wanted if not path.exists()]
+        if missing:
+            raise DataError(
+                f"{self.root} is not an HMS folder: it lacks {', '.join(missing)}: unpack the competition's files there, "
+                "or make some with `foldstill synth-hms`"
+            )
+
+    @property
+    def table(self) -> Path:
+        return self.root / f"{self.split}.csv"
+
+    @property
+    def eegs(self) -> Path:
+        return self.root / f"{self.split}_eegs"
+
+    @property
+    def spectrograms(self) -> Path:
+        return self.root / f"{self.split}_spectrograms"
+
+    @property
+    def sample_submission(self) -> Path:
+        return self.root / "sample_submission.csv"
+
+    def eeg(self, recording: str) -> Path:
+        return self.eegs / f"{recording}.parquet"
+
+    def spectrogram(self, spectrogram: str) -> Path:
+        return self.spectrograms / f"{spectrogram}.parquet"
+
+    def frame(self) -> "pd.DataFrame":
+        """train.csv or test.csv; raises DataError naming the columns it lacks, and the first line that is no number."""
+        import pandas as pd
+
+        frame = data_frame(self.table)
+        columns = TRAIN_COLUMNS if self.split == "train" else TEST_COLUMNS
+        if lacking := [c for c in columns if c not in frame.columns]:
+            raise DataError(f"{self.table} lacks the columns {lacking}: it must be the competition's {self.table.name}")
+        for column in columns:
+            if column == "expert_consensus":
+                continue
+            odd = np.flatnonzero(~np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)))
+            if len(odd):
+                raise DataError(
+                    f"{self.table} must have a number in each row of {column}, got {str(frame[column].iloc[odd[0]])!r} in line "
+                    f"{odd[0] + 2} ({len(odd)} such rows): correct them"
+                )
+        return frame
+
+
+def read_eeg(path: Path) -> SignalFile:
+    """An EEG as (20, T) in microvolts, channels in the montage's order; a channel that is missing is NaN.
+
+    Raises DataError where the file is absent or cut short.
+    """
+    values, problems, digest = _read(path, EEG_CHANNELS)
+    seconds = values.shape[1] / SFREQ_HZ
+    if seconds < EEG_SECONDS:
+        problems.append(Problem(path.name, "too short", f"{seconds:g} s, an EEG has at least {EEG_SECONDS} s"))
+    elif values.shape[1] % SFREQ_HZ:
+        problems.append(Problem(path.name, "odd length", f"{values.shape[1]} samples are no whole seconds at 200 Hz"))
+    flat = [n for n, row in zip(EEG_CHANNELS, values, strict=True) if row.size and row.min() == row.max()]
+    if flat:
+        problems.append(Problem(path.name, "flat channels", " ".join(flat)))
+    return SignalFile(values, tuple(problems), digest)
+
+
+def read_spectrogram(path: Path) -> SignalFile:
+    """A spectrogram as (400, S), one column each 2 s, panels LL, RL, LP, RP; a bin that is missing is NaN.
+
+    Raises DataError where the file is absent or cut short.
+    """
+    values, problems, digest = _read(path, spectrogram_columns(), extra=("time",))
+    return SignalFile(values, tuple(problems), digest)
+
+
+def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tuple[Signal, list[Problem], str]:
+    try:
+        # Read whole and once: the same bytes are digested and decoded.
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"no file {path}: complete the folder, or leave its rows out of the table") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): copy it again") from error
+    decoded = decode_file(path, content, columns)
+    found, values = set(decoded.names), decoded.values
+    problems = []
+    missing = [c for c in columns if c not in found]
+    unknown = sorted(found - {*columns, *extra})
+    if missing:
+        problems.append(Problem(path.name, "missing columns", _list(missing), fatal=len(missing) == len(columns)))
+    if unknown:
+        problems.append(Problem(path.name, "unknown columns", _list(unknown)))
+    problems += _gaps(path.name, values)
+    if missing:
+        known, values = values, np.full((len(columns), values.shape[1]), np.nan, np.float32)
+        values[[c in found for c in columns]] = known
+    return values, problems, hashlib.sha256(content).hexdigest()[:16]
+
+
+def _list(names: Sequence[str]) -> str:
+    return " ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _gaps(name: str, values: NDArray[np.float32]) -> list[Problem]:
+    """Missing values: how many, and the longest run of columns (time) in which one is missing."""
+    if not values.size or np.isfinite(values.sum(dtype=np.float64)):
+        return []
+    lost = ~np.isfinite(values)
+    anywhere = np.concatenate([[False], lost.any(axis=0), [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(anywhere))
+    longest = int((edges[1::2] - edges[::2]).max())
+    return [Problem(name, "missing values", f"{lost.mean():.2%} of values, longest run {longest} of {values.shape[1]}")]

@@ -1,0 +1,252 @@
+"""Spectrograms of the EEG over the double banana: the public mel recipe, SciPy's defaults, a filtered STFT.
+
+B records, E differences, T time, P panels (chains LL, LP, RP, RL), H x W image.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from foldstill.data.arrays import Array, namespace
+from foldstill.data.signals import Signal, band_pass, line_for_gaps, mean_for_gaps, resize, robust_scale
+from foldstill.data.spectra import SCIPY, extended, frame_power, mel_filters, taper_power, window_frames
+from foldstill.errors import DataError
+from foldstill.hms.chains import PAIRS_A_CHAIN, ChainSpectrogram, chain_differences
+from foldstill.hms.image import Layout, Normalise, check_log_range, check_positive
+from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
+from foldstill.hms.record import Record
+
+_POWER_FLOOR = 1e-10
+
+
+@dataclass(frozen=True)
+class MelSpectrogram(ChainSpectrogram):
+    """The public competition recipe: mel power of each difference in dB below its own maximum, mean over a chain.
+
+    The numbers of librosa's melspectrogram and power_to_db with ref=max to 1e-4 (measured 1e-5), by a matrix product.
+    """
+
+    kind: Literal["mel"] = "mel"
+    name: str = "mel"
+    """What members ask for."""
+    n_mels: int = 128
+    """Mel bands: the height of a panel."""
+    width: int = 256
+    """Columns of a panel over 50 s."""
+    window: int = 128
+    """Samples of the Hann window."""
+    n_fft: int = 1024
+    """Length of the zero-padded transform."""
+    high_hz: float = 20.0
+    """Highest frequency of the mel bands, which begin at 0 Hz."""
+    top_db: float = 80.0
+    """Range below the maximum; what is weaker is cut off."""
+    layout: Layout = "channels"
+    """A channel for each chain, or the chains stacked in one channel."""
+    normalise: Normalise = "none"
+    """By the mean and standard deviation of the image (instance) or of each panel."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self.where, n_mels=self.n_mels, width=self.width, window=self.window, top_db=self.top_db)
+        if self.window % 2 or self.n_fft < self.window:
+            raise DataError(f"{self.where} needs an even window of at most n_fft, got {self.window} and {self.n_fft}")
+        if self.top_db > 80:
+            raise DataError(f"{self.where}.top_db must be at most 80, got {self.top_db}: float32 holds no more")
+        if not 0 < self.high_hz <= SFREQ_HZ / 2:
+            raise DataError(f"{self.where}.high_hz must be in (0, {SFREQ_HZ // 2}], got {self.high_hz}")
+        if self.width > SFREQ_HZ * EEG_SECONDS:
+            raise DataError(f"{self.where}.width must be at most {SFREQ_HZ * EEG_SECONDS}, got {self.width}")
+
+    @property
+    def panels_shape(self) -> tuple[int, int, int]:
+        return (len(CHAINS), self.n_mels, self.width)
+
+    @property
+    def panels_bounds(self) -> tuple[float, float]:
+        return (-1.0, 1.0)
+
+    def signals(self, record: Record) -> Signal:
+        return extended(mean_for_gaps(chain_differences(record.eeg_window())), self.window, "constant")
+
+    def spectra(self, x_BET: Array) -> Array:
+        xp = namespace(x_BET)
+        filters = xp.asarray(mel_filters(self.n_mels, self.n_fft, SFREQ_HZ, self.high_hz), device=x_BET.device)
+        shape = (len(x_BET), len(CHAINS), self.width, self.n_mels)
+        panels_BPWH = xp.ones(shape, dtype=x_BET.dtype, device=x_BET.device)
+        frames_BEFW = window_frames(x_BET, self.window, SFREQ_HZ * EEG_SECONDS // self.width)
+        # A pair at a time stays in the cache and in memory the process already has: all at once take twice as long.
+        for i in range(x_BET.shape[1]):
+            mel = frame_power(frames_BEFW[:, i], self.n_fft, 0, len(filters)) @ filters
+            # The reference is the maximum of every frame, also of those cut off here: leaving them out changes images.
+            peak_B = xp.clip(xp.amax(mel, axis=(1, 2), keepdims=True), _POWER_FLOOR, None)
+            mel = mel[:, : self.width]
+            mel *= 1 / peak_B
+            xp.maximum(mel, xp.clip(_POWER_FLOOR / peak_B, 10 ** (-self.top_db / 10), None), out=mel)
+            # The mean of four logarithms is one logarithm of the product: 1e-8 to the fourth is still a normal float32.
+            panels_BPWH[:, i // PAIRS_A_CHAIN] *= mel
+        xp.log10(panels_BPWH, out=panels_BPWH)
+        panels_BPWH *= 20 / PAIRS_A_CHAIN / self.top_db
+        panels_BPWH += 1
+        return panels_BPWH.swapaxes(2, 3)
+
+
+@dataclass(frozen=True)
+class ScipySpectrogram(ChainSpectrogram):
+    """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log, resized."""
+
+    kind: Literal["scipy_spectrogram"] = "scipy_spectrogram"
+    name: str = "scipy_spectrogram"
+    """What members ask for."""
+    window: int = 150
+    """Samples of the window."""
+    overlap: int = 128
+    """Samples that neighbouring windows share."""
+    n_fft: int = 256
+    """Length of the transform; half of it and one are the bins of a chain."""
+    crop: Literal["label", "whole"] = "label"
+    """The label's 50 s, or the whole recording whatever its length."""
+    log_low: float = -6.0
+    """Natural logarithm of the lowest power kept."""
+    log_high: float = 10.0
+    """Natural logarithm of the highest power kept."""
+    height: int = 128
+    """Rows of a panel after resizing."""
+    width: int = 512
+    """Columns after resizing."""
+    layout: Layout = "stack"
+    """A channel for each chain, or the chains stacked in one channel."""
+    normalise: Normalise = "none"
+    """By the mean and standard deviation of the image (instance) or of each panel."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self.where, window=self.window, height=self.height, width=self.width)
+        if self.window % 2 or not 0 <= self.overlap < self.window <= self.n_fft:
+            raise DataError(
+                f"{self.where} needs overlap < window <= n_fft and an even window, got {self.overlap}, {self.window} and {self.n_fft}"
+            )
+        check_log_range(self.where, self.log_low, self.log_high)
+
+    @property
+    def panels_shape(self) -> tuple[int, int, int]:
+        return (len(CHAINS), self.height, self.width)
+
+    @property
+    def panels_bounds(self) -> tuple[float, float]:
+        return (self.log_low, self.log_high)
+
+    def signals(self, record: Record) -> Signal:
+        x_ET = chain_differences(record.eeg_window() if self.crop == "label" else record.eeg())
+        if x_ET.shape[1] < self.window:
+            raise DataError(f"{self.where} needs {self.window} samples, the recording has {x_ET.shape[1]}")
+        return x_ET
+
+    def full_spectra(self, x_BET: Array) -> Array:
+        """Log power before resizing, (B, 4, n_fft // 2 + 1, frames); a frame with a missing sample is lowest."""
+        xp, bins = namespace(x_BET), self.n_fft // 2 + 1
+        chains: list[Array] = [0.0] * len(CHAINS)
+        frames_BEFW = window_frames(x_BET, self.window, self.window - self.overlap)
+        for i in range(x_BET.shape[1]):
+            frames = frames_BEFW[:, i] - frames_BEFW[:, i].mean(axis=-1, keepdims=True)
+            chains[i // PAIRS_A_CHAIN] += frame_power(frames, self.n_fft, 0, bins, SCIPY)
+        power_BPWH = xp.stack(chains, 1)
+        # Both halves of the spectrum, but 0 Hz and the Nyquist frequency have only one.
+        sides = np.where(np.arange(bins) * 2 % self.n_fft, 2.0, 1.0) / (taper_power(self.window, SCIPY) * PAIRS_A_CHAIN)
+        power_BPWH *= xp.asarray(sides, dtype=x_BET.dtype, device=x_BET.device)
+        low, high = math.exp(self.log_low), math.exp(self.log_high)
+        xp.clip(xp.nan_to_num(power_BPWH, nan=low), low, high, out=power_BPWH)
+        return xp.log(power_BPWH, out=power_BPWH).swapaxes(2, 3)
+
+    def spectra(self, x_BET: Array) -> Array:
+        return resize(self.full_spectra(x_BET), self.height, self.width)
+
+
+@dataclass(frozen=True)
+class StftSpectrogram(ChainSpectrogram):
+    """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log, mean over a chain."""
+
+    kind: Literal["stft"] = "stft"
+    name: str = "stft"
+    """What members ask for."""
+    low_hz: float = 0.25
+    """Lower edge of the band-pass."""
+    high_hz: float = 40.0
+    """Upper edge of the band-pass."""
+    order: int = 5
+    """Order of the Butterworth filter, run forwards and backwards."""
+    window: int = 256
+    """Samples of the Hann window."""
+    n_fft: int = 800
+    """Length of the zero-padded transform: bins are 200 / n_fft Hz apart."""
+    hop: int = 44
+    """Samples between columns."""
+    first_bin: int = 2
+    """First bin kept."""
+    bins: int = 96
+    """Bins kept: the height of a panel."""
+    scale: float = 15.0
+    """Magnitudes are divided by this."""
+    log_low: float = -4.0
+    """Natural logarithm of the lowest magnitude kept."""
+    log_high: float = 7.0
+    """Natural logarithm of the highest magnitude kept."""
+    trim: int = 2
+    """Columns dropped at either end."""
+    shift: float = 1.0
+    """Added at the end, which centres the values."""
+    layout: Layout = "channels"
+    """A channel for each chain, or the chains stacked in one channel."""
+    normalise: Normalise = "none"
+    """By the mean and standard deviation of the image (instance) or of each panel."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self.where, order=self.order, hop=self.hop, bins=self.bins, scale=self.scale)
+        if not 0 < self.low_hz < self.high_hz < SFREQ_HZ / 2:
+            raise DataError(
+                f"{self.where} needs 0 < low_hz < high_hz < {SFREQ_HZ // 2}, got {self.low_hz}, {self.high_hz}"
+            )
+        if (
+            self.window % 2
+            or not 0 < self.window <= self.n_fft
+            or not 0 <= self.first_bin <= self.n_fft // 2 + 1 - self.bins
+        ):
+            raise DataError(
+                f"{self.where} needs an even window <= n_fft and first_bin + bins <= n_fft / 2 + 1, "
+                f"got window {self.window}, n_fft {self.n_fft}, first_bin {self.first_bin}, bins {self.bins}"
+            )
+        check_log_range(self.where, self.log_low, self.log_high)
+        if self.trim < 0 or self.panels_shape[2] < 1:
+            raise DataError(f"{self.where}.trim of {self.trim} leaves no column: choose a smaller one")
+
+    @property
+    def panels_shape(self) -> tuple[int, int, int]:
+        return (len(CHAINS), self.bins, SFREQ_HZ * EEG_SECONDS // self.hop + 1 - 2 * self.trim)
+
+    @property
+    def panels_bounds(self) -> tuple[float, float]:
+        return (self.log_low + self.shift, self.log_high + self.shift)
+
+    def signals(self, record: Record) -> Signal:
+        x_ET = chain_differences(line_for_gaps(record.eeg_window()))
+        x_ET = band_pass(x_ET, self.low_hz, self.high_hz, order=self.order, sfreq_hz=SFREQ_HZ)
+        x_ET /= np.float32(robust_scale(x_ET))
+        # Reflected by half a transform as torch.stft does; only half a window of it is ever weighted.
+        return extended(x_ET, self.window, "reflect")
+
+    def spectra(self, x_BET: Array) -> Array:
+        xp = namespace(x_BET)
+        _, height, width = self.panels_shape
+        panels_BPWH = xp.zeros((len(x_BET), len(CHAINS), width, height), dtype=x_BET.dtype, device=x_BET.device)
+        # Logarithms of power: half of them are those of magnitudes.
+        low, high = (math.exp(2 * bound) * self.scale**2 for bound in (self.log_low, self.log_high))
+        frames_BEFW = window_frames(x_BET, self.window, self.hop)[:, :, self.trim : self.trim + width]
+        for i in range(x_BET.shape[1]):
+            power = frame_power(frames_BEFW[:, i], self.n_fft, self.first_bin, self.bins)
+            panels_BPWH[:, i // PAIRS_A_CHAIN] += xp.log(xp.clip(power, low, high, out=power), out=power)
+        panels_BPWH *= 0.5 / PAIRS_A_CHAIN
+        panels_BPWH += self.shift - math.log(self.scale)
+        return panels_BPWH.swapaxes(2, 3)

@@ -1,0 +1,43 @@
+"""How work is done: how many processes, on which device, and who is told about progress."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one task is: `done` out of `total`, with a note such as the current score."""
+
+    task: str
+    done: float
+    total: float
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+"""Called again and again while a task runs, from one thread at a time."""
+
+
+def silent(progress: Progress) -> None:
+    """An `OnProgress` that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a stage is run. None of these values changes a result."""
+
+    workers: int | None = None
+    """Number of processes of one thread each on a CPU; None for one per core."""
+    device: str = "auto"
+    """Where networks run: auto, cpu or cuda."""
+    force: bool = False
+    """Whether finished work is done again."""
+    report: OnProgress = silent
+    """Receives the progress of every task."""
+
+    @property
+    def n_workers(self) -> int:
+        """The number of processes: `workers`, or the number of cores."""
+        from joblib import cpu_count
+
+        return self.workers or int(cpu_count())
