@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from foldstill.base_models import EarlyStopping, Progress, Recipe, SecondStage, TimmMember, train_members
+from foldstill.base_models import EarlyStopping, JobProgress, Recipe, SecondStage, TimmMember, train_members
 from foldstill.data.augment import HorizontalFlip, Noise, Shift
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, given_folds, make_plan
@@ -71,10 +71,10 @@ def read_history(place: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((place / "history.csv").read_text().splitlines()))
 
 
-def interruptions(member: str, train: Callable[[Callable[[Progress], None]], None]) -> int:
+def interruptions(member: str, train: Callable[[Callable[[JobProgress], None]], None]) -> int:
     """How often a training was interrupted that is interrupted after every epoch of this member, and begun again."""
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: JobProgress) -> None:
         if progress.member == member and progress.held_out_kl is None:
             raise KeyboardInterrupt
 

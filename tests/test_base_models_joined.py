@@ -375,9 +375,10 @@ def test_a_file_says_what_is_wrong_with_a_joined_member():
 
 
 def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_its_cost(data, tmp_path):
+    from foldstill.commands.predict import predict_inputs
     from foldstill.compare import Comparison
     from foldstill.oof import read_scores
-    from foldstill.pipeline import open_run, predict_inputs, run_all
+    from foldstill.pipeline import open_run, run_all
     from foldstill.pipeline.experiment import parse_experiment
 
     groups = data.labels.groups.astype(str)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from foldstill.base_models import Progress, Recipe, TimmMember, collect, predict_members, train_members
+from foldstill.base_models import JobProgress, Recipe, TimmMember, collect, predict_members, train_members
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
@@ -74,7 +74,7 @@ def test_progress_tells_epochs_and_at_the_end_the_held_out_score(trained):
     assert [p.epoch for p in heard if p.folds == (0,)] == [1, 2, 2]
     ends = [p for p in heard if p.held_out_kl is not None]
     assert sorted(p.folds for p in ends) == [(0,), (1,), (2,)]
-    assert all(isinstance(p, Progress) and p.epochs == 2 for p in heard)
+    assert all(isinstance(p, JobProgress) and p.epochs == 2 for p in heard)
 
 
 def test_a_finished_job_is_skipped_and_still_reported(trained, pictures, three_folds):

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.commands.export import export_stage
 from foldstill.data.dataset import Dataset
 from foldstill.distill import predict_onnx
 from foldstill.errors import FoldstillError
 from foldstill.oof import read_scores
-from foldstill.pipeline import Run, compare_stage, export_stage, open_run
+from foldstill.pipeline import Run, compare_stage, open_run
 from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.experiment import parse_experiment
 from foldstill.pipeline.stack import Stacking, stack_stage

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import foldstill
+from foldstill.commands.sizes import list_sizes
 from foldstill.cost.measure import count_activations
 from foldstill.distill import StudentSettings
-from foldstill.pipeline import list_sizes
 
 SMOKE = Path(__file__).parents[1] / "experiments" / "smoke.toml"
 

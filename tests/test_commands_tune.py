@@ -11,6 +11,7 @@ import pytest
 from foldstill.commands.tune import tune
 from foldstill.errors import ExperimentError
 from foldstill.pipeline.experiment import read_experiment
+from foldstill.workers import Progress, Work
 
 FILE = """# What this file is for.
 name = "x"
@@ -60,8 +61,9 @@ def trials(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_best_values_are_written_as_an_experiment_that_runs_elsewhere_unchanged(tmp_path: Path) -> None:
-    path, heard = write(tmp_path), []
-    best = tune(path, tmp_path / "t", report=lambda *told: heard.append(told))
+    path = write(tmp_path)
+    reports: list[Progress] = []
+    best = tune(path, tmp_path / "t", work=Work(1, report=reports.append))
     assert best.path == tmp_path / "x-tuned.toml"
     tuned, base = read_experiment(best.path), read_experiment(path)
     assert tuned.name == "x-tuned"
@@ -75,7 +77,7 @@ def test_the_best_values_are_written_as_an_experiment_that_runs_elsewhere_unchan
     told = trials(tmp_path / "t")
     assert [t["trial"] for t in told] == ["0", "1", "2"]
     assert best.kl == min(float(t["kl"]) for t in told if t["state"] == "finished")
-    assert heard[-1][:3] == ("trials", 3, 3)
+    assert (reports[-1].task, reports[-1].done, reports[-1].total) == ("trials", 3, 3)
     assert not list((tmp_path / "t").glob("trial-*"))
 
     # A second call has nothing left to do; a third goes on.
@@ -108,7 +110,7 @@ def test_locked_test_rows_choose_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_the_trials(tmp_path: Path) -> None:
-    best = tune(write(tmp_path), tmp_path / "t", jobs=2)
+    best = tune(write(tmp_path), tmp_path / "t", work=Work(2))
     assert best.trials == 3
     assert len({t["recipe.lr"] for t in trials(tmp_path / "t")}) == 3
 

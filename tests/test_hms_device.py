@@ -131,8 +131,9 @@ def test_preparing_without_a_device_imports_no_torch(folder: Path, tmp_path: Pat
 import sys
 from pathlib import Path
 from foldstill.commands.hms import prepare_views
-prepare_views(Path({str(folder)!r}), cache=Path({str(tmp_path)!r}), views=("mel",), jobs=1, device="cpu")
-prepare_views(Path({str(folder)!r}), cache=Path({str(tmp_path / "other")!r}), views=("raw_eeg",), jobs=1)
+from foldstill.workers import Work
+prepare_views(Path({str(folder)!r}), cache=Path({str(tmp_path)!r}), views=("mel",), work=Work(1, "cpu"))
+prepare_views(Path({str(folder)!r}), cache=Path({str(tmp_path / "other")!r}), views=("raw_eeg",), work=Work(1))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

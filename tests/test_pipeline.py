@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.commands.predict import predict_inputs
 from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError, FoldstillError
 from foldstill.oof import read_scores, read_table
-from foldstill.pipeline import Run, compare_stage, open_run, open_target, predict_inputs, run_all
+from foldstill.pipeline import Run, compare_stage, open_run, open_target, run_all
 from foldstill.pipeline.experiment import parse_experiment
 from foldstill.workers import Work
 

@@ -8,21 +8,12 @@ import numpy as np
 import pytest
 
 from foldstill.base_models import collect_without
+from foldstill.commands.export import export_stage
 from foldstill.compare import Comparison
 from foldstill.distill import load_student, mixed_targets
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.oof import ScoreTable, read_scores
-from foldstill.pipeline import (
-    Run,
-    Stacking,
-    distill_stage,
-    export_stage,
-    oof_stage,
-    open_run,
-    run_all,
-    stack_stage,
-    train_stage,
-)
+from foldstill.pipeline import Run, Stacking, distill_stage, oof_stage, open_run, run_all, stack_stage, train_stage
 from foldstill.pipeline.cross_validation import _targets
 from foldstill.pipeline.experiment import parse_experiment
 from foldstill.pipeline.teachers import teacher_without

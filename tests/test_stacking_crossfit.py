@@ -17,6 +17,7 @@ from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import group_folds, pick
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.workers import Progress
 from test_stacking_contract import a_table
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -61,14 +62,14 @@ def test_a_torn_group_one_fold_and_one_group_are_refused() -> None:
 
 
 def test_many_combiners_at_once_give_what_each_gives_alone_and_report_on_the_way() -> None:
-    seen: list[tuple[int, int, str]] = []
+    seen: list[Progress] = []
     combiners = (Average(), Recalibrated(), Convex())
-    together = crossfit_all(combiners, TABLE, on_progress=lambda *told: seen.append(told))
+    together = crossfit_all(combiners, TABLE, on_progress=seen.append)
     for combiner, one in zip(combiners, together, strict=True):
         np.testing.assert_array_equal(one.proba_NC, crossfit(combiner, TABLE).proba_NC)
         assert one.name == combiner.name
-    assert [(done, total) for done, total, _ in seen] == [(i, 9) for i in range(1, 10)]
-    assert "KL" in seen[0][2]
+    assert [(progress.done, progress.total) for progress in seen] == [(i, 9) for i in range(1, 10)]
+    assert "KL" in seen[0].note
 
 
 @pytest.mark.slow
