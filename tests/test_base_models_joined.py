@@ -211,7 +211,7 @@ def test_a_changed_part_is_refused_by_name_and_force_redoes_what_depends_on_it(b
     place = backbones / "both/fold-0"
     other = replace(PICTURE, recipe=replace(RECIPE, epochs=1))
     (backbones / "picture").unlink()
-    with pytest.raises(ExperimentError, match=r"both.*part.picture.recipe.epochs \(was 4, is 1\)"):
+    with pytest.raises(ExperimentError, match=r"both.*part.picture.recipe.epochs was 4, is 1"):
         train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,))
     assert not (backbones / "picture").exists()
     before = (place / "weights.safetensors").read_bytes()
@@ -269,7 +269,7 @@ def test_a_joined_member_alone_needs_trained_parts_of_the_same_settings(data, pl
     with pytest.raises(MemberError, match="member both, fold 0 joins 'picture', which is not trained"):
         train_members(joined, data, plan, tmp_path / "elsewhere", jobs=1)
     other = resolve([BOTH, replace(PICTURE, drop_rate=0.5), SIGNAL])[:1]
-    with pytest.raises(ExperimentError, match=r"picture.*member.drop_rate \(was 0.0, is 0.5\)"):
+    with pytest.raises(ExperimentError, match=r"picture.*member.drop_rate was 0.0, is 0.5"):
         train_members(other, data, plan, backbones, jobs=1)
     heard = []
     train_members(joined, data, plan, backbones, jobs=1, folds=(1,), on_progress=heard.append)

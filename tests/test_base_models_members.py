@@ -91,7 +91,7 @@ def test_changed_inputs_are_named_and_force_redoes_them(pictures, three_folds, t
     train_members([member], pictures, three_folds, tmp_path, jobs=1)
     first = weights(tmp_path)
     other = replace(member, recipe=replace(member.recipe, lr=1e-3))
-    with pytest.raises(ExperimentError, match=r"member.recipe.lr \(was 0.003, is 0.001\)"):
+    with pytest.raises(ExperimentError, match=r"member.recipe.lr was 0.003, is 0.001"):
         train_members([other], pictures, three_folds, tmp_path, jobs=1)
     with pytest.raises(ExperimentError, match="seed"):
         train_members([member], pictures, three_folds, tmp_path, jobs=1, seed=1)

@@ -179,7 +179,7 @@ def test_a_bank_of_other_augmentation_is_refused(run, soft, tmp_path):
     settings = replace(SETTINGS, views="bank", bank_views=1)
     bank_lesson(run, soft, tmp_path, settings, seed=0)
     other = replace(settings, recipe=replace(settings.recipe, augment=(HorizontalFlip(),)))
-    with pytest.raises(DistillError, match="made from other augmentation"):
+    with pytest.raises(DistillError, match="made from other inputs: augmentation"):
         bank_lesson(run, soft, tmp_path, other, seed=1)
 
 

@@ -130,7 +130,7 @@ def test_what_a_run_was_changed_to_is_kept_with_it_and_an_unknown_field_ends_wit
     assert [c.kind for c in read_experiment(RunDir(out).experiment).stacking.combiner] == ["average"]
     # What members were made from is not changed behind their back.
     assert run("train", out, "--set", "recipe.lr=0.5", "-q") == 2
-    assert "recipe.lr (was 0.01, is 0.5)" in capsys.readouterr().err
+    assert "recipe.lr was 0.01, is 0.5" in capsys.readouterr().err
 
 
 def test_what_is_no_experiment_cannot_be_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

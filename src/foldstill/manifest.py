@@ -1,5 +1,6 @@
-"""The mark of a finished stage: `done.json`, written last, with the digests of what went in."""
+"""The mark of a finished stage: `done.json`, written last, holds what the stage was made from."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,44 @@ from foldstill.files import read_json, write_json
 DONE = "done.json"
 
 
+def changes(before: Any, after: Any, path: str = "") -> list[str]:
+    """One sentence per difference between two JSON values, with the dotted path of what differs.
+
+    A missing key and a null are the same. Lists of the same length are compared element by element.
+
+    >>> changes({"recipe": {"epochs": 5, "lr": 0.1}}, {"recipe": {"epochs": 6, "lr": 0.1}, "seed": 0})
+    ['recipe.epochs was 5, is 6', 'seed was absent, is 0']
+    """
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys: list[Any] = sorted(before.keys() | after.keys())
+        pairs = [(key, before.get(key), after.get(key)) for key in keys]
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
+        pairs = [(index, *pair) for index, pair in enumerate(zip(before, after, strict=True))]
+    elif before == after:
+        return []
+    else:
+        return [f"{path or 'the value'} was {_shown(before)}, is {_shown(after)}"]
+    return [line for key, old, new in pairs for line in changes(old, new, f"{path}.{key}".lstrip("."))]
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value, default=str)
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A folder that one piece of work fills, and the named inputs (plain values or digests) that decide its content."""
+    """A folder that one piece of work fills, and the inputs that decide its content.
+
+    `inputs` holds JSON values: settings, or digests of data.
+    """
 
     folder: Path
     inputs: Mapping[str, Any]
 
     def finished(self, *, force: bool = False) -> bool:
-        """Whether the work is there, whole, and made from these inputs.
+        """Whether the folder holds the finished work, made from these inputs.
 
-        Raises ExperimentError naming every input that changed, unless `force`, which forgets the old work.
+        Raises ExperimentError with every input that changed, unless `force` is set: then the old work counts as unfinished.
         """
         done = self.folder / DONE
         if not done.exists():
@@ -29,19 +57,13 @@ class Stage:
         if force:
             done.unlink()
             return False
-        before = read_json(done)["inputs"]
-        changed = [
-            f"{name} (was {before.get(name, 'absent')}, is {self.inputs.get(name, 'absent')})"
-            for name in sorted(before.keys() | self.inputs.keys())
-            if before.get(name) != self.inputs.get(name)
-        ]
-        if changed:
+        if changed := changes(read_json(done)["inputs"], self.inputs):
             raise ExperimentError(
-                f"{self.folder} was made from other inputs: {', '.join(changed)}: "
+                f"{self.folder} was made from other inputs: {'; '.join(changed)}: "
                 "name another run folder, or use --force to make it again"
             )
         return True
 
     def finish(self, **notes: Any) -> None:
-        """Mark the work as whole. `notes` (JSON values) are kept beside the inputs."""
+        """Mark the work as finished. `notes` (JSON values) are kept beside the inputs."""
         write_json(self.folder / DONE, {"inputs": dict(self.inputs), **notes})

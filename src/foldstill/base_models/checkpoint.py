@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from foldstill.errors import MemberError
 from foldstill.files import atomic_write
+from foldstill.manifest import changes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def load(
     states: dict[str, dict[str, Tensor]] = {}
     with safe_open(checkpoint.path, framework="pt", device=str(device)) as stream:
         meta = json.loads(stream.metadata()["foldstill"])
-        changed = changes(meta["made_from"], json.loads(json.dumps(checkpoint.made_from)))
+        changed = changes(meta["made_from"], checkpoint.made_from)
         if changed:
             raise MemberError(
                 f"{checkpoint.path} was made from other inputs: {'; '.join(changed)}: restore them, or begin anew with force"
@@ -73,11 +74,3 @@ def load(
         slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return states, meta["history"]
-
-
-def changes(before: Any, after: Any, place: str = "") -> list[str]:
-    """What differs between two JSON values, each with its place: `recipe.epochs was 5, is 6`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = sorted(before.keys() | after.keys())
-        return [line for key in keys for line in changes(before.get(key), after.get(key), f"{place}.{key}".lstrip("."))]
-    return [] if before == after else [f"{place} was {json.dumps(before)}, is {json.dumps(after)}"]

@@ -15,6 +15,7 @@ from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished,
 from foldstill.data.dataset import Dataset
 from foldstill.errors import ExperimentError
 from foldstill.files import atomic_write, write_text
+from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment, experiment_text, parse_experiment, told
 from foldstill.pipeline.overrides import with_values
 from foldstill.pipeline.sources import DataSettings, HmsData
@@ -160,8 +161,6 @@ def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> No
 
 def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
     """A journal holds trials of one experiment only, because those of another cannot be compared."""
-    from foldstill.base_models.checkpoint import changes
-
     assert base.tune is not None
     parts = {
         "data": base.data,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from foldstill.errors import DistillError
 from foldstill.files import atomic_write
+from foldstill.manifest import changes
 
 if TYPE_CHECKING:
     from foldstill.base_models.engine import Batch
@@ -40,7 +41,7 @@ class BankedTeachers:
         """`made_from` names data, models and augmentation (JSON values); `steps` is the number of batches of a view."""
         self._live = live
         self._folder = folder
-        self._made_from = json.loads(json.dumps(made_from))
+        self._made_from = made_from
         self._steps = steps
         self._at: int | None = None
         self._step = 0
@@ -85,14 +86,10 @@ class BankedTeachers:
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as stream:
-            before = json.loads(stream.metadata()["foldstill"])
-            changed = sorted(
-                k for k in before.keys() | self._made_from.keys() if before.get(k) != self._made_from.get(k)
-            )
-            if changed:
+            if changed := changes(json.loads(stream.metadata()["foldstill"]), self._made_from):
                 raise DistillError(
-                    f"the bank in {self._folder} was made from other {', '.join(changed)}: remove it to have it "
-                    "made again"
+                    f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder to "
+                    "make it again"
                 )
             return _View(stream.get_tensor("scores"), stream.get_tensor("rows"), stream.get_tensor("check"))
 

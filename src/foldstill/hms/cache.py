@@ -1,7 +1,7 @@
 """Prepared views on disk: one memory-mapped array a view, each with a sidecar that says what made it."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from foldstill.errors import DataError
 from foldstill.files import file_digest, read_json
 from foldstill.hms.image import View, stored_dtype
 from foldstill.hms.rows import LabelRows
+from foldstill.manifest import changes
 
 FORMAT = 1
 """Raised when a view's numbers change, so that old caches are refused."""
@@ -76,16 +77,9 @@ class Cache:
         if view.name not in self.finished():
             return False
         sidecar = read_json(self.sidecar_file(view.name))
-        there = _flat(sidecar["made_from"])
-        wanted = _flat(made_from)
-        changed = [
-            f"{key} (was {there.get(key)}, is {wanted.get(key)})"
-            for key in sorted(there.keys() | wanted.keys())
-            if there.get(key) != wanted.get(key)
-        ]
-        if changed:
+        if changed := changes(sidecar["made_from"], made_from):
             raise DataError(
-                f"view {view.name!r} in {self.folder} was made from something else: {'; '.join(changed)}: "
+                f"view {view.name!r} in {self.folder} was made from other inputs: {'; '.join(changed)}: "
                 "prepare into another folder, give the view another name, or force it to be made again"
             )
         if (checksum := file_digest(self.array_file(view.name))) != sidecar["checksum"]:
@@ -111,11 +105,10 @@ class Cache:
         for view in views:
             if not self.sidecar_file(view.name).exists():
                 raise DataError(f"view {view.name!r} is not in {self.folder}: run `foldstill prepare` with it")
-            there, wanted = _flat(read_json(self.sidecar_file(view.name))["made_from"]["view"]), _flat(spec(view))
-            if there != wanted:
-                wrong = [k for k in sorted(there.keys() | wanted.keys()) if there.get(k) != wanted.get(k)]
+            if changed := changes(read_json(self.sidecar_file(view.name))["made_from"]["view"], spec(view)):
                 raise DataError(
-                    f"view {view.name!r} in {self.folder} has other settings of {wrong}: prepare it again, or rename it"
+                    f"view {view.name!r} in {self.folder} has other settings: {'; '.join(changed)}: prepare it again, or "
+                    "give the view another name"
                 )
             try:
                 array = np.load(self.array_file(view.name), mmap_mode="r", allow_pickle=False)
@@ -129,14 +122,3 @@ class Cache:
                 )
             arrays[view.name] = array
         return arrays
-
-
-def _flat(value: Any, place: str = "") -> dict[str, Any]:
-    """Plain values of nested settings by their dotted place, so that a difference can be named."""
-    if isinstance(value, Mapping):
-        items: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        return {place: value}
-    return {k: v for key, part in items for k, v in _flat(part, f"{place}.{key}" if place else str(key)).items()}
