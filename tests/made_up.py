@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from foldstill.base_models import EarlyStopping, JobProgress, Recipe, SecondStage, TimmMember, train_members
 from foldstill.data.augment import HorizontalFlip, Noise, Shift
 from foldstill.data.dataset import Dataset
-from foldstill.data.folds import FoldPlan, given_folds, make_plan
+from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
 
@@ -93,7 +93,7 @@ def noise_run(members: Sequence[TimmMember], folder: Path) -> tuple[Dataset, Fol
     rng = np.random.default_rng(0)
     votes = rng.multinomial(5, [0.5, 0.3, 0.2], 36).astype(float)
     dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (36, 16, 16, 3)).astype(np.uint8)})
-    plan = given_folds(dataset.labels, np.where(np.arange(36) < 4, -1, np.arange(36) % 2))
+    plan = FoldPlan.from_folds(dataset.labels, np.where(np.arange(36) < 4, -1, np.arange(36) % 2))
     train_members(members, dataset, plan, folder, jobs=1, device="cpu")
     return dataset, plan
 

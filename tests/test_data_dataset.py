@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foldstill.data.dataset import Dataset, content_groups, given_group
+from foldstill.data.dataset import Dataset, content_groups, group_column
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
 
@@ -61,7 +61,7 @@ def test_groups_without_copies_stay_as_they_are(rng):
 
 
 def test_a_group_is_one_key_with_or_without_content():
-    assert given_group("patient") == given_group(("patient", "content")) == "patient"
-    assert given_group("content") == given_group("") == ""
+    assert group_column("patient") == group_column(("patient", "content")) == "patient"
+    assert group_column("content") == group_column("") == ""
     with pytest.raises(DataError, match=r"names \['a', 'b'\]"):
-        given_group(("a", "b"))
+        group_column(("a", "b"))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foldstill.data.folds import TEST, FoldPlan, given_folds, make_plan
+from foldstill.data.folds import TEST, FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, FoldError
 
@@ -95,11 +95,11 @@ def test_options_that_make_no_plan_are_refused(labels, options, said):
 
 def test_folds_made_elsewhere_are_numbered_anew():
     labels = Labels.from_hard([0, 1, 0, 1], classes=["a", "b"])
-    assert given_folds(labels, [3, 1, -1, 3]).fold_N.tolist() == [1, 0, -1, 1]
-    with pytest.raises(FoldError, match=r"one whole number a row"):
-        given_folds(labels, [0.5, 1, 2, 3])
+    assert FoldPlan.from_folds(labels, [3, 1, -1, 3]).fold_N.tolist() == [1, 0, -1, 1]
+    with pytest.raises(FoldError, match=r"one whole number per row"):
+        FoldPlan.from_folds(labels, [0.5, 1, 2, 3])
     with pytest.raises(FoldError, match=r"K >= 2"):
-        given_folds(labels, [0, 0, 0, 0])
+        FoldPlan.from_folds(labels, [0, 0, 0, 0])
 
 
 def test_a_plan_from_a_file_that_is_none_is_refused(tmp_path):

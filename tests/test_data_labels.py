@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foldstill.data.labels import Labels, as_ids, same_rows, strata_by_votes
+from foldstill.data.labels import Labels, as_strings, match_ids, strata_by_votes
 from foldstill.errors import DataError
 
 
@@ -98,7 +98,7 @@ def test_a_missing_group_is_refused(groups):
 
 
 def test_whole_floats_and_integers_make_the_same_ids():
-    assert as_ids([1.0, 2.0], "ids").tolist() == as_ids([1, 2], "ids").tolist() == ["1", "2"]
+    assert as_strings([1.0, 2.0], "ids").tolist() == as_strings([1, 2], "ids").tolist() == ["1", "2"]
 
 
 def test_row_weights_have_mean_one_and_honour_sample_weights():
@@ -167,10 +167,10 @@ def test_strata_can_be_named_by_other_bounds():
 
 def test_same_rows_matches_by_id_and_names_what_is_missing():
     wanted, got = np.array(["a", "b", "c"]), np.array(["c", "a", "b"])
-    assert got[same_rows("m", wanted, got)].tolist() == ["a", "b", "c"]
+    assert got[match_ids("m", wanted, got)].tolist() == ["a", "b", "c"]
     with pytest.raises(DataError, match=r"m lacks 1 of 3 rows; first ids: .'b'"):
-        same_rows("m", wanted, np.array(["a", "c"]))
+        match_ids("m", wanted, np.array(["a", "c"]))
     with pytest.raises(DataError, match=r"m has 1 rows more than the labels"):
-        same_rows("m", wanted, np.array(["a", "b", "c", "d"]))
+        match_ids("m", wanted, np.array(["a", "b", "c", "d"]))
     with pytest.raises(DataError, match=r"lacks 3 of 3"):
-        same_rows("m", wanted, np.array([], dtype=np.str_))
+        match_ids("m", wanted, np.array([], dtype=np.str_))

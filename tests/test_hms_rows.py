@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldstill.data import given_folds, make_plan
+from foldstill.data import FoldPlan, make_plan
 from foldstill.data.dataset import one_of_each
 from foldstill.errors import DataError, FoldError
 from foldstill.hms.files import TRAIN_COLUMNS, HmsFolder
@@ -98,7 +98,7 @@ def test_a_patient_never_crosses_folds_although_rows_do_not_name_him(tmp_path):
         assert all(len(set(plan.fold_N[by == name].tolist())) == 1 for name in np.unique(by))
     shuffled = np.random.default_rng(1).permutation(len(table)) % 5
     with pytest.raises(FoldError, match="is in fold"):
-        given_folds(table.labels(), shuffled)
+        FoldPlan.from_folds(table.labels(), shuffled)
 
 
 def test_a_recording_of_two_patients_is_refused(tmp_path):

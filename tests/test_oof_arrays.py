@@ -55,7 +55,7 @@ def test_folds_may_be_floats_or_names(pred, labels, folds):
 def test_a_missing_fold_is_refused(pred, labels):
     folds = np.arange(N) // 3 % 2 + 0.0
     folds[4] = np.nan
-    with pytest.raises(FoldError, match=r"one whole number a row"):
+    with pytest.raises(FoldError, match=r"one whole number per row"):
         oof_table(pred, labels=labels, folds=folds)
 
 

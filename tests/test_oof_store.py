@@ -8,8 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from foldstill.data.labels import Labels
-from foldstill.errors import OOFError
-from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
+from foldstill.errors import DataError, OOFError
+from foldstill.oof.store import (
+    read_labels,
+    read_scores,
+    read_table,
+    score_column,
+    split_score_column,
+    votes_column,
+    write_scores,
+    write_table,
+)
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 
@@ -52,9 +61,68 @@ def test_anybody_can_read_the_file(table, tmp_path):
     write_table(table, tmp_path / "oof.parquet")
     frame = pq.read_table(tmp_path / "oof.parquet").to_pandas()
     assert frame.columns[:4].tolist() == ["id", "group", "stratum", "sample_weight"]
-    assert frame["p__net b__gpd_2"].to_numpy().tolist() == table.proba_NMC[:, 1, 1].tolist()
-    assert frame["votes__other"].to_numpy().tolist() == table.labels.votes_NC[:, 2].tolist()
+    assert frame["p:net b:gpd_2"].to_numpy().tolist() == table.proba_NMC[:, 1, 1].tolist()
+    assert frame["votes:other"].to_numpy().tolist() == table.labels.votes_NC[:, 2].tolist()
     assert frame["fold"].tolist() == table.fold_N.tolist()
+
+
+ODD_NAMES = (
+    "id",
+    "group",
+    "fold",
+    "votes__x",
+    "votes:x",
+    "a",
+    "a:b",
+    "b:c",
+    "a__b",
+    "b__c",
+    "%3A",
+    ":",
+    "p:a:b",
+    "Ärger ✓",
+    "x y.z",
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_table_reads_back_whatever_its_classes_and_members_are_called(rng, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    classes, members = (tuple(rng.choice(ODD_NAMES, k, replace=False).tolist()) for k in (4, 5))
+    labels = Labels.from_votes(
+        rng.integers(0, 9, (12, 4)) + np.eye(4)[rng.integers(0, 4, 12)],
+        ids=rng.permutation([*ODD_NAMES[:11], "007"]),
+        groups=[f"{name} {seed}" for name in ODD_NAMES[:12]],
+        classes=classes,
+        stratum=rng.choice(ODD_NAMES, 12),
+        sample_weight=rng.random(12),
+    )
+    proba = rng.dirichlet(np.ones(4), (12, 5)).astype(np.float32)
+    table = OOFTable(ScoreTable(labels.ids, members, classes, proba), labels, (np.arange(12) % 3).astype(np.int16))
+    write_table(table, tmp_path / "oof.parquet")
+    _same(read_table(tmp_path / "oof.parquet"), table)
+    scores = FoldScores(labels.ids, members, classes, np.stack([proba, proba[::-1]]))
+    write_scores(scores, tmp_path / "test.parquet", labels)
+    folded, read = read_scores(tmp_path / "test.parquet"), read_labels(tmp_path / "test.parquet")
+    assert isinstance(folded, FoldScores)
+    assert folded.proba_KNMC.tobytes() == scores.proba_KNMC.tobytes()
+    assert read is not None
+    assert (read.digest, read.stratum_N.tolist()) == (labels.digest, labels.stratum_N.tolist())
+
+
+def test_every_score_has_a_column_of_its_own_that_names_member_and_class():
+    columns = {score_column(member, c): (member, c) for member in ODD_NAMES for c in ODD_NAMES}
+    assert len(columns) == len(ODD_NAMES) ** 2
+    assert all(split_score_column(column) == names for column, names in columns.items())
+    assert not set(columns) & {"id", "group", "fold", "stratum", *(votes_column(c) for c in ODD_NAMES)}
+    assert split_score_column("votes:x") is None
+
+
+def test_names_that_are_empty_are_refused(table):
+    with pytest.raises(OOFError, match=r"member names must not be empty"):
+        replace(table.scores, members=("net", "", "gbm"))
+    with pytest.raises(DataError, match=r"class names must not be empty"):
+        replace(table.labels, classes=("lpd", "", "other"))
 
 
 def test_the_same_table_gives_the_same_bytes(table, tmp_path):
@@ -122,7 +190,7 @@ def test_another_schema_version_is_refused(table, tmp_path):
     path = tmp_path / "oof.parquet"
     write_table(table, path)
     _with_meta(path, lambda meta: meta.update(schema_version=99))
-    with pytest.raises(OOFError, match=r"has schema version 99, this foldstill reads 1"):
+    with pytest.raises(OOFError, match=r"has schema version 99, this foldstill reads 2"):
         read_table(path)
 
 
@@ -130,8 +198,8 @@ def test_missing_columns_are_named(table, tmp_path):
     path = tmp_path / "oof.parquet"
     write_table(table, path)
     stored = pq.read_table(path)
-    pq.write_table(stored.drop_columns(["p__gbm__lpd"]), path)
-    with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p__gbm__lpd'\]"):
+    pq.write_table(stored.drop_columns(["p:gbm:lpd"]), path)
+    with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p:gbm:lpd'\]"):
         read_table(path)
 
 

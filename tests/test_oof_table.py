@@ -94,7 +94,7 @@ def test_fold_scores_average_to_the_mean_over_models(rng):
     scores = FoldScores(IDS, ("m", "n"), ("x", "y"), proba, ("f", "f"))
     assert scores.n_models == 4
     assert scores.mean().proba_NMC == pytest.approx(proba.mean(axis=0), abs=1e-7)
-    assert (scores.of_model(2).proba_NMC == proba[2]).all()
+    assert (scores.fold_model(2).proba_NMC == proba[2]).all()
     assert scores.mean().families == ("f", "f")
     with pytest.raises(OOFError, match=r"fold models, rows, members, classes"):
         FoldScores(IDS, ("m", "n"), ("x", "y"), proba[0])

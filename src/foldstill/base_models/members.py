@@ -22,7 +22,7 @@ from foldstill.base_models.joined import AnyMember, resolve
 from foldstill.base_models.specs import Trainable, channels_and_size
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import Labels, Strings, as_ids
+from foldstill.data.labels import Labels, Strings, as_strings
 from foldstill.errors import ExperimentError, MemberError
 from foldstill.files import digest, read_json, write_json
 from foldstill.manifest import DONE
@@ -297,7 +297,7 @@ def predict_members(
     if len(set(counts.values())) > 1:
         raise MemberError(f"members must have the same number of trained folds, got {counts}: finish training")
     proba_KNMC = np.stack([np.stack(by_fold) for by_fold in by_member], axis=2)
-    names = as_ids(np.arange(proba_KNMC.shape[1]) if ids is None else np.asarray(ids), "ids")
+    names = as_strings(np.arange(proba_KNMC.shape[1]) if ids is None else np.asarray(ids), "ids")
     return FoldScores(names, tuple(m.name for m in asked), tuple(classes), proba_KNMC, tuple(m.family for m in asked))
 
 

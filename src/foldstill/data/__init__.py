@@ -3,7 +3,7 @@
 from foldstill.data.dataset import Dataset, content_groups
 from foldstill.data.digits import DigitsData
 from foldstill.data.folder import FolderData
-from foldstill.data.folds import TEST, FoldPlan, given_folds, make_plan
+from foldstill.data.folds import TEST, FoldPlan, make_plan
 from foldstill.data.labels import Labels, strata_by_votes
 from foldstill.data.npz import NpzData
 from foldstill.data.simplex import kl_divergence, row_kl
@@ -17,7 +17,6 @@ __all__ = [
     "Labels",
     "NpzData",
     "content_groups",
-    "given_folds",
     "kl_divergence",
     "make_plan",
     "row_kl",

@@ -87,7 +87,7 @@ CONTENT = "content"
 """The group that makes pixel-identical inputs one."""
 
 
-def given_group(group: str | tuple[str, ...]) -> str:
+def group_column(group: str | tuple[str, ...]) -> str:
     """The key or column among `group` besides CONTENT, or nothing; raises DataError when there are several."""
     names = [name for name in ((group,) if isinstance(group, str) else group) if name and name != CONTENT]
     if len(names) > 1:

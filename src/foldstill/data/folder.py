@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_frame
-from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
+from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError
 from foldstill.settings import Settings
@@ -61,7 +61,7 @@ class FolderData(Settings):
             raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
         if min(self._height_width) < 1:
             raise DataError(f"data.size must be positive, got {self.size}: use for example 224 or (128, 256)")
-        given_group(self.group)
+        group_column(self.group)
 
     def load(self, root: Path) -> Dataset:
         """The data set, every image read once into one uint8 array; raises DataError naming files that are missing."""
@@ -109,7 +109,7 @@ class FolderData(Settings):
 
     def _labels(self, table: Columns) -> Labels:
         columns: dict[str, Any] = {"ids": table.get(self.id or self.file, "id")}
-        if group := given_group(self.group):
+        if group := group_column(self.group):
             columns["groups"] = table.get(group, "group")
         if self.stratum:
             columns["stratum"] = table.get(self.stratum, "stratum")

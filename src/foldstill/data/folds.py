@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.data.labels import Labels, Strings, as_ids
+from foldstill.data.labels import Labels, Strings, as_strings
 from foldstill.errors import FoldError
 from foldstill.files import atomic_write, digest
 
@@ -56,6 +56,18 @@ class FoldPlan:
                 f"group {name!r} is in {' and '.join(places)}: a group must stay in one place; "
                 "make the folds by this group, or name the column that may not be split"
             )
+
+    @classmethod
+    def from_folds(cls, labels: Labels, fold_N: ArrayLike) -> "FoldPlan":
+        """A plan from folds made elsewhere: whole numbers, -1 for test rows; numbered anew from 0 in their order."""
+        fold = np.asarray(fold_N)
+        if fold.shape != (len(labels),) or fold.dtype.kind not in "iu":
+            raise FoldError(
+                f"folds must be one whole number per row ({len(labels)}), got {fold.dtype} of shape {fold.shape}"
+            )
+        names = np.unique(fold[fold != TEST])
+        numbered = np.where(fold == TEST, TEST, np.searchsorted(names, fold)).astype(np.int16)
+        return cls(labels.ids, labels.groups, numbered)
 
     @cached_property
     def n_folds(self) -> int:
@@ -112,22 +124,12 @@ class FoldPlan:
             raise FoldError(f"{path} lacks the columns {lacking}: a fold plan has id, group and fold (-1 = test)")
         meta = json.loads((table.schema.metadata or {}).get(b"foldstill", b"{}"))
         return cls(
-            ids=as_ids(table["id"].to_numpy(), "id"),
-            groups=as_ids(table["group"].to_numpy(), "group"),
+            ids=as_strings(table["id"].to_numpy(), "id"),
+            groups=as_strings(table["group"].to_numpy(), "group"),
             fold_N=table["fold"].to_numpy().astype(np.int16),
             seed=meta.get("seed"),
             strategy=meta.get("strategy", "given"),
         )
-
-
-def given_folds(labels: Labels, fold_N: ArrayLike) -> FoldPlan:
-    """A plan from folds made elsewhere: whole numbers, -1 for test rows; numbered anew from 0 in their order."""
-    fold = np.asarray(fold_N)
-    if fold.shape != (len(labels),) or fold.dtype.kind not in "iu":
-        raise FoldError(f"folds must be one whole number a row ({len(labels)}), got {fold.dtype} of shape {fold.shape}")
-    names = np.unique(fold[fold != TEST])
-    numbered = np.where(fold == TEST, TEST, np.searchsorted(names, fold)).astype(np.int16)
-    return FoldPlan(labels.ids, labels.groups, numbered)
 
 
 def make_plan(

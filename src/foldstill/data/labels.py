@@ -36,7 +36,7 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
     return np.asarray(names)[np.searchsorted(edges, np.asarray(total_N), side="right")]
 
 
-def as_ids(values: ArrayLike, name: str) -> Strings:
+def as_strings(values: ArrayLike, name: str) -> Strings:
     """Ids or groups as an array of strings, (N,)."""
     array = np.asarray(values)
     if array.ndim != 1:
@@ -85,6 +85,8 @@ class Labels:
             raise DataError("labels need at least one row, got none: check the file or the filter that made them")
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise DataError(f"classes must be two or more different names, got {list(self.classes)}")
+        if not all(self.classes):
+            raise DataError(f"class names must not be empty, got {list(self.classes)}: name every class")
         if len(self.groups) != n:
             raise DataError(f"groups must have one value a row ({n}), got {len(self.groups)}")
         first, count = np.unique(self.ids, return_counts=True)
@@ -136,15 +138,15 @@ class Labels:
         votes = np.asarray(votes_NC, dtype=np.float64)
         if votes.ndim != 2:
             raise DataError(f"votes must have shape (rows, classes), got {votes.shape}: hard labels go to from_hard")
-        ids_N = np.arange(len(votes)).astype(np.str_) if ids is None else as_ids(ids, "ids")
+        ids_N = np.arange(len(votes)).astype(np.str_) if ids is None else as_strings(ids, "ids")
         return cls(
             ids=ids_N,
-            groups=ids_N if groups is None else as_ids(groups, "groups"),
+            groups=ids_N if groups is None else as_strings(groups, "groups"),
             votes_NC=votes,
             classes=tuple(str(c) for c in classes)
             if classes is not None
             else tuple(f"c{i}" for i in range(votes.shape[1])),
-            stratum_N=np.empty(0, np.str_) if stratum is None else as_ids(stratum, "stratum"),
+            stratum_N=np.empty(0, np.str_) if stratum is None else as_strings(stratum, "stratum"),
             sample_weight_N=np.empty(0) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64),
             counted=counted,
         )
@@ -193,14 +195,14 @@ class Labels:
         if labels.ndim != 1:
             raise DataError(f"hard labels must be one class a row, got shape {labels.shape}: counts go to from_votes")
         if classes is None:
-            found, labels = np.unique(as_ids(labels, "labels"), return_inverse=True)
+            found, labels = np.unique(as_strings(labels, "labels"), return_inverse=True)
             classes = found.tolist()
         names = [str(c) for c in classes]
         if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
             labels = labels.astype(np.int64)  # what a CSV reader makes of a column of integers
         if labels.dtype.kind not in "iu":
             place = {name: i for i, name in enumerate(names)}
-            given = as_ids(labels, "labels").tolist()
+            given = as_strings(labels, "labels").tolist()
             unknown = sorted(set(given) - set(place))
             if unknown:
                 raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
@@ -278,7 +280,7 @@ class Labels:
             )
 
 
-def same_rows(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
+def match_ids(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
     """The index that brings rows `got` into the order of `wanted`; raises DataError when the sets of ids differ."""
     order = np.argsort(got)
     place = np.searchsorted(got, wanted, sorter=order)
@@ -300,7 +302,7 @@ __all__ = [
     "Labels",
     "RowWeight",
     "Strings",
-    "as_ids",
-    "same_rows",
+    "as_strings",
+    "match_ids",
     "strata_by_votes",
 ]

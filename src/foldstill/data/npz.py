@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_npz
-from foldstill.data.dataset import CONTENT, Dataset, Inputs, given_group
-from foldstill.data.labels import Labels, as_ids
+from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
+from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import DataError
 from foldstill.settings import Settings
 
@@ -59,7 +59,7 @@ class NpzData(Settings):
             )
         if self.total != 1.0 and not self.shares:
             raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
-        given_group(self.group)
+        group_column(self.group)
 
     def load(self, root: Path) -> Dataset:
         """The data set; raises DataError for a missing file or key, listing the keys there are."""
@@ -75,7 +75,7 @@ class NpzData(Settings):
         views = self._views(arrays)
         n = len(next(iter(views.values())))
         ids = arrays.get(self.id, "ids") if self.id and self.id in arrays else np.arange(n)
-        return Inputs(as_ids(ids, "ids"), views)
+        return Inputs(as_strings(ids, "ids"), views)
 
     def _views(self, arrays: Columns) -> dict[str, NDArray[Any]]:
         views = {self.views[key]: arrays.get(key, "views") for key in self.views}
@@ -87,7 +87,7 @@ class NpzData(Settings):
 
     def _labels(self, arrays: Columns) -> Labels:
         columns: dict[str, Any] = {}
-        for name, key in (("ids", self.id), ("groups", given_group(self.group)), ("stratum", self.stratum)):
+        for name, key in (("ids", self.id), ("groups", group_column(self.group)), ("stratum", self.stratum)):
             if key:
                 columns[name] = arrays.get(key, name)
         classes = self._classes(arrays)

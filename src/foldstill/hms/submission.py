@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from foldstill.data.columns import data_frame
-from foldstill.data.labels import as_ids, same_rows
+from foldstill.data.labels import as_strings, match_ids
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
 from foldstill.files import atomic_write
@@ -32,8 +32,8 @@ def write_submission(
     if set(wanted_votes) != set(VOTE_COLUMNS):
         raise DataError(f"a submission needs the classes {list(CLASSES)}, got {list(classes)}: predict with an HMS run")
     proba = check_rows(proba_NC, "predictions").astype(np.float64)
-    wanted, got = as_ids(template[columns[0]].to_numpy(), columns[0]), as_ids(np.asarray(ids), "ids")
-    order = same_rows("the predictions", wanted, got)
+    wanted, got = as_strings(template[columns[0]].to_numpy(), columns[0]), as_strings(np.asarray(ids), "ids")
+    order = match_ids("the predictions", wanted, got)
     proba = proba[order] / proba[order].sum(axis=1, keepdims=True)
     table = pd.DataFrame({columns[0]: template[columns[0]]})
     for name in columns[1:]:

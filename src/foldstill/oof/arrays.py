@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.data.folds import given_folds, make_plan
-from foldstill.data.labels import Labels, as_ids, same_rows
+from foldstill.data.folds import FoldPlan, make_plan
+from foldstill.data.labels import Labels, as_strings, match_ids
 from foldstill.data.simplex import ROW_SUM_TOLERANCE, softmax
 from foldstill.errors import OOFError
 from foldstill.oof.table import OOFTable, ScoreTable
@@ -98,8 +98,8 @@ def with_folds(
     if fold.dtype.kind == "f" and np.isfinite(fold).all() and (fold == np.floor(fold)).all():
         fold = fold.astype(np.int64)
     elif fold.dtype.kind in "OU":
-        _, fold = np.unique(as_ids(fold, "folds"), return_inverse=True)
-    return OOFTable(scores, labels, given_folds(labels, fold).fold_N)
+        _, fold = np.unique(as_strings(fold, "folds"), return_inverse=True)
+    return OOFTable(scores, labels, FoldPlan.from_folds(labels, fold).fold_N)
 
 
 def as_proba(
@@ -194,7 +194,7 @@ def _aligned(frame: "pd.DataFrame", what: str, labels: Labels) -> "pd.DataFrame"
             f"{what} has the classes {list(frame.columns)}, the labels {list(labels.classes)}: "
             "name the columns as the classes"
         )
-    rows = same_rows(what, labels.ids, as_ids(frame.index.to_numpy(), f"index of {what}"))
+    rows = match_ids(what, labels.ids, as_strings(frame.index.to_numpy(), f"index of {what}"))
     return frame[list(labels.classes)].iloc[rows]
 
 

@@ -5,7 +5,7 @@ The numbers behind each threshold are measured by `benchmarks/bench_audit.py` on
 
 import numpy as np
 
-from foldstill.data.labels import Labels, same_rows
+from foldstill.data.labels import Labels, match_ids
 from foldstill.oof.audit_combiner import Combine, fresh_labels, optimism, row_folds
 from foldstill.oof.audit_leaks import holdout_gap, vote_noise_floor, vote_noise_slope
 from foldstill.oof.audit_members import alignment, duplicates
@@ -29,7 +29,7 @@ def audit(
     need it, and A12 when `deep`.
     """
     if test is not None and test_labels is not None:
-        test_labels = test_labels.take(same_rows("the labels of the test rows", test.ids, test_labels.ids))
+        test_labels = test_labels.take(match_ids("the labels of the test rows", test.ids, test_labels.ids))
     gap = holdout_gap(table, test, test_labels)
     return AuditReport(
         (

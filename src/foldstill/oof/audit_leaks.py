@@ -186,7 +186,8 @@ def holdout_gap(table: OOFTable, test: FoldScores | None, test_labels: Labels | 
     inside, inside_error = clustered_mean(member_kl(table.labels, table.proba_NMC), table.labels.groups)
     # Each out-of-fold row was scored by one model, hence the mean over models of their scores, not the score of their mean.
     held = np.mean(
-        [member_kl(test_labels, test.of_model(k).select(table.members).proba_NMC) for k in range(test.n_models)], axis=0
+        [member_kl(test_labels, test.fold_model(k).select(table.members).proba_NMC) for k in range(test.n_models)],
+        axis=0,
     )
     outside, outside_error = clustered_mean(held, test_labels.groups)
     z_M = (inside - outside) / np.sqrt(inside_error**2 + outside_error**2)

@@ -7,7 +7,6 @@ import numpy as np
 
 from foldstill.errors import OOFError
 from foldstill.files import atomic_write
-from foldstill.oof.store import score_column, votes_column
 from foldstill.oof.table import OOFTable
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def export_table(table: OOFTable, out: Path, form: ExportForm = "npz") -> None:
         frame = _labels(table)
         for m, member in enumerate(table.members):
             for c, name in enumerate(table.classes):
-                frame[score_column(member, name)] = table.proba_NMC[:, m, c]
+                frame[f"p__{member}__{name}"] = table.proba_NMC[:, m, c]
         _csv(frame, out)
     else:
         raise OOFError(f"a table is exported as npz, csv or wide-csv, got {form!r}")
@@ -75,7 +74,7 @@ def _labels(table: OOFTable) -> "pd.DataFrame":
     columns = {"id": labels.ids, "group": labels.groups, "fold": table.fold_N, "stratum": labels.stratum_N}
     columns["sample_weight"] = labels.sample_weight_N
     if labels.counted:
-        return pd.DataFrame(columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(table.classes)})
+        return pd.DataFrame(columns | {f"votes__{c}": labels.votes_NC[:, i] for i, c in enumerate(table.classes)})
     columns["total"] = labels.total_N
     return pd.DataFrame(columns | {f"shares__{c}": labels.target_NC[:, i] for i, c in enumerate(table.classes)})
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_frame, read_npz
-from foldstill.data.labels import Labels, as_ids
+from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba, named_proba, with_folds
 from foldstill.oof.import_settings import ImportSettings
@@ -193,7 +193,7 @@ def _joined_folds(source: Columns, labels: Labels, settings: ImportSettings) -> 
         raise OOFError(
             f"{source.path} has neither ids nor groups, it has {list(source.arrays)}: name one with id or group"
         )
-    place = dict(zip(as_ids(keys, "folds").tolist(), range(len(keys)), strict=True))
+    place = dict(zip(as_strings(keys, "folds").tolist(), range(len(keys)), strict=True))
     lacking = sorted({name for name in wanted.tolist() if name not in place})
     if lacking:
         raise OOFError(

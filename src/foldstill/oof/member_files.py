@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import CSV, PARQUET, Columns
-from foldstill.data.labels import Labels, as_ids, same_rows
+from foldstill.data.labels import Labels, as_strings, match_ids
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba, named_proba
 from foldstill.oof.import_settings import ImportSettings
@@ -93,14 +93,14 @@ def member_proba(
 
 def rows_by_id(ids: NDArray[np.generic], labels: Labels, what: str) -> NDArray[np.intp]:
     """The index that brings rows with these ids into the labels' order; raises OOFError or DataError naming the first that do not match."""
-    got = as_ids(ids, f"ids of {what}")
+    got = as_strings(ids, f"ids of {what}")
     unique, count = np.unique(got, return_counts=True)
     if (count > 1).any():
         raise OOFError(
             f"{what} has {int((count > 1).sum())} ids more than once; first: {unique[count > 1][:3].tolist()}: "
             "average repeats, or keep one row an id"
         )
-    return same_rows(what, labels.ids, got)
+    return match_ids(what, labels.ids, got)
 
 
 def _known_classes(truth: Columns, settings: ImportSettings) -> tuple[str, ...]:

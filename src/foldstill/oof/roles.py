@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns
-from foldstill.data.labels import Labels, as_ids
+from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.import_settings import ImportSettings
 
@@ -136,7 +136,7 @@ def class_indices(values: NDArray[Any], classes: Sequence[str], what: str) -> ND
     if values.dtype.kind in "iu":
         return values.astype(np.intp)
     place = {name: i for i, name in enumerate(classes)}
-    names = as_ids(values, what).tolist()
+    names = as_strings(values, what).tolist()
     unknown = sorted(set(names) - set(place))
     if unknown:
         raise OOFError(f"{what} name classes {unknown[:3]} that are not among {list(classes)}: add them to classes")

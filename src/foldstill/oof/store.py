@@ -1,7 +1,10 @@
-"""Score tables on disk: wide parquet that anybody can read, one column a (member, class).
+"""Scores on disk: one parquet format for every file of scores, one column per member and class.
 
-Columns `id`, `group`, `fold`, `stratum`, `votes__<class>` and `p__<member>__<class>`; names, order and digests are in
-the file's metadata under `foldstill`. N rows, M members, C classes, K fold models.
+Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes:<class>` and `p:<member>:<class>`; a colon
+inside a name is written as `%3A` and a percent sign as `%25`. No name of a class or member can therefore collide with
+another column. The metadata of the file, under `foldstill`, lists members, classes and the column of each score.
+
+N rows, M members, C classes, K fold models.
 """
 
 import json
@@ -12,104 +15,185 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels, as_ids
+from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.files import atomic_write
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BLOCK_ROWS = 2048
 
 
-def votes_column(name: str) -> str:
-    return f"votes__{name}"
+def votes_column(class_name: str) -> str:
+    """Name of the column that holds the votes for a class.
+
+    >>> votes_column("id")
+    'votes:id'
+    """
+    return f"votes:{_escaped(class_name)}"
 
 
-def score_column(member: str, name: str) -> str:
-    return f"p__{member}__{name}"
+def score_column(member: str, class_name: str) -> str:
+    """Name of the column that holds a member's probabilities for a class.
+
+    >>> score_column("resnet", "a:b")
+    'p:resnet:a%3Ab'
+    """
+    return f"p:{_escaped(member)}:{_escaped(class_name)}"
 
 
-def write_table(table: OOFTable, path: Path) -> None:
-    """Write an OOF table; `path` is whole or absent afterwards."""
+def split_score_column(column: str) -> tuple[str, str] | None:
+    """Member and class of a column named by `score_column`, or None for another column.
+
+    >>> split_score_column("p:resnet:a%3Ab")
+    ('resnet', 'a:b')
+    """
+    prefix, *names = column.split(":")
+    if prefix != "p" or len(names) != 2:
+        return None
+    return unescaped(names[0]), unescaped(names[1])
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace(":", "%3A")
+
+
+def unescaped(name: str) -> str:
+    """The name of a class or member as it was before it became part of a column name."""
+    return name.replace("%3A", ":").replace("%25", "%")
+
+
+def write_table(table: OOFTable, path: str | Path) -> None:
+    """Write an OOF table to a parquet file.
+
+    The file appears under its name when it is complete, never before. `read_table` gives back an equal table, bit by bit.
+
+    Parameters
+    ----------
+    table : OOFTable
+        Held-out scores with labels and folds.
+    path : str or Path
+        The file to write; missing folders are made.
+
+    Examples
+    --------
+    >>> import tempfile, foldstill as fs
+    >>> scores = [[[0.9, 0.1]], [[0.2, 0.8]], [[0.3, 0.7]]]
+    >>> table = fs.oof_table(scores, votes=[[3, 0], [1, 2], [0, 1]], folds=[0, 1, 0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fs.write_table(table, f"{folder}/oof.parquet")
+    ...     fs.read_table(f"{folder}/oof.parquet").proba_NMC.shape
+    (3, 1, 2)
+    """
     columns = _label_columns(table.labels) | {"fold": table.fold_N}
-    meta = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned} | _label_meta(
-        table.labels
-    )
-    _write(path, columns, table.proba_NMC, table.scores, meta)
+    metadata = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned}
+    _write(Path(path), columns, table.proba_NMC, table.scores, metadata | _label_metadata(table.labels))
 
 
-def write_scores(scores: ScoreTable | FoldScores, path: Path, labels: Labels | None = None) -> None:
-    """Write scores without folds, or of K fold models (one row an id and fold model), with their labels when given."""
+def write_scores(scores: ScoreTable | FoldScores, path: str | Path, labels: Labels | None = None) -> None:
+    """Write scores without folds to a parquet file, with their labels if there are any.
+
+    Scores of K fold models take one row per id and fold model. Raises OOFError when the labels are not of the same ids in the
+    same order.
+    """
     repeat = scores.n_models if isinstance(scores, FoldScores) else 1
     columns: dict[str, NDArray[Any]] = {"id": np.tile(scores.ids, repeat)}
-    meta: dict[str, Any] = {"kind": "scores"}
+    metadata: dict[str, Any] = {"kind": "scores"}
     if labels is not None:
         if not np.array_equal(labels.ids, scores.ids):
-            raise OOFError("scores and labels must hold the same ids in the same order: align them by id first")
+            raise OOFError(
+                f"scores ({len(scores)} rows) and labels ({len(labels)} rows) written to {path} must hold the same ids in "
+                "the same order: align them by id first"
+            )
         columns = {name: np.tile(values, repeat) for name, values in _label_columns(labels).items()}
-        meta |= _label_meta(labels)
+        metadata |= _label_metadata(labels)
     if isinstance(scores, FoldScores):
         n = len(scores)
         columns["fold_model"] = np.repeat(np.arange(repeat, dtype=np.int16), n)
-        meta |= {"kind": "fold_scores", "n_models": repeat}
-        _write(path, columns, scores.proba_KNMC.reshape(repeat * n, *scores.proba_KNMC.shape[2:]), scores, meta)
+        metadata |= {"kind": "fold_scores", "n_models": repeat}
+        proba = scores.proba_KNMC.reshape(repeat * n, *scores.proba_KNMC.shape[2:])
+        _write(Path(path), columns, proba, scores, metadata)
     else:
-        _write(path, columns, scores.proba_NMC, scores, meta)
+        _write(Path(path), columns, scores.proba_NMC, scores, metadata)
 
 
-def read_table(path: Path) -> OOFTable:
-    """The OOF table in a file `write_table` made."""
-    file = ScoreFile(path)
-    if file.meta["kind"] != "oof":
+def read_table(path: str | Path) -> OOFTable:
+    """Read an OOF table from a file that `write_table` made.
+
+    Parameters
+    ----------
+    path : str or Path
+        The parquet file.
+
+    Returns
+    -------
+    OOFTable
+        Scores, labels and folds as they were written.
+
+    Raises
+    ------
+    OOFError
+        If the file is missing, is not parquet, was written by another program, or holds no folds.
+
+    Examples
+    --------
+    >>> import tempfile, foldstill as fs
+    >>> table = fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], votes=[[3, 0], [1, 2]], folds=[0, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fs.write_table(table, f"{folder}/oof.parquet")
+    ...     fs.read_table(f"{folder}/oof.parquet").labels.total_N.tolist()
+    [3.0, 3.0]
+    """
+    file = ScoreFile(Path(path))
+    if file.metadata["kind"] != "oof":
         raise OOFError(
-            f"{path} holds {file.meta['kind']}, not an OOF table: it has no folds; give the table of held-out scores"
+            f"{path} holds {file.metadata['kind']}, not an OOF table: it has no folds; give the table of held-out scores"
         )
     labels = file.labels()
     scores = ScoreTable(labels.ids, file.members, file.classes, file.proba(), file.families)
     fold_N = file.column("fold").astype(np.int16)
-    return OOFTable(scores, labels, fold_N, file.meta["plan"], folds_assigned=file.meta["folds_assigned"])
+    return OOFTable(scores, labels, fold_N, file.metadata["plan"], folds_assigned=file.metadata["folds_assigned"])
 
 
-def read_scores(path: Path) -> ScoreTable | FoldScores:
-    """The scores in a file, as K fold models where it holds them; folds and labels are left unread."""
-    file = ScoreFile(path)
-    ids, proba = as_ids(file.column("id"), "id"), file.proba()
-    if file.meta["kind"] != "fold_scores":
+def read_scores(path: str | Path) -> ScoreTable | FoldScores:
+    """Read the scores in a file, those of K fold models as `FoldScores`; folds and labels are not read."""
+    file = ScoreFile(Path(path))
+    ids, proba = as_strings(file.column("id"), f"id in {path}"), file.proba()
+    if file.n_models is None:
         return ScoreTable(ids, file.members, file.classes, proba, file.families)
-    k = int(file.meta["n_models"])
-    n = len(ids) // k
-    return FoldScores(ids[:n], file.members, file.classes, proba.reshape(k, n, *proba.shape[1:]), file.families)
+    n = len(ids) // file.n_models
+    proba_KNMC = proba.reshape(file.n_models, n, *proba.shape[1:])
+    return FoldScores(ids[:n], file.members, file.classes, proba_KNMC, file.families)
 
 
-def read_labels(path: Path) -> Labels | None:
-    """The labels kept beside scores, or None when the file holds none."""
-    file = ScoreFile(path)
-    if "labels" not in file.meta:
-        return None
-    return file.labels()
+def read_labels(path: str | Path) -> Labels | None:
+    """Read the labels that are stored beside scores; None when the file holds no labels."""
+    file = ScoreFile(Path(path))
+    return file.labels() if "labels" in file.metadata else None
 
 
 class ScoreFile:
-    """One parquet file of scores, read column by column into arrays; a frame is never built."""
+    """One parquet file of scores, read column by column into arrays; no frame is built."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_parquet(path)
         raw = (self._file.schema_arrow.metadata or {}).get(b"foldstill")
-        self.meta: dict[str, Any] = json.loads(raw) if raw else {}
-        if "schema_version" not in self.meta:
+        self.metadata: dict[str, Any] = json.loads(raw) if raw else {}
+        if "schema_version" not in self.metadata:
             raise OOFError(
                 f"{path} is parquet, but no score table of foldstill: bring it in with `foldstill oof import {path}`"
             )
-        if self.meta["schema_version"] != SCHEMA_VERSION:
+        if self.metadata["schema_version"] != SCHEMA_VERSION:
             raise OOFError(
-                f"{path} has schema version {self.meta['schema_version']}, this foldstill reads {SCHEMA_VERSION}: "
-                "install the foldstill that wrote it, or import the file anew"
+                f"{path} has schema version {self.metadata['schema_version']}, this foldstill reads {SCHEMA_VERSION}: "
+                "make the file again with this version, or install the foldstill that wrote it"
             )
-        self.members: tuple[str, ...] = tuple(self.meta["members"])
-        self.classes: tuple[str, ...] = tuple(self.meta["classes"])
-        self.families: tuple[str, ...] = tuple(self.meta["families"])
+        self.members: tuple[str, ...] = tuple(self.metadata["members"])
+        self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
+        self.families: tuple[str, ...] = tuple(self.metadata["families"])
+        self.n_models: int | None = self.metadata.get("n_models")
 
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array."""
@@ -117,23 +201,23 @@ class ScoreFile:
 
     def proba(self) -> NDArray[np.float32]:
         """The scores, (rows, M, C)."""
-        names = [score_column(member, c) for member in self.members for c in self.classes]
+        names = [name for of_member in self.metadata["columns"] for name in of_member]
         return read_matrix(self._file, names, self.path).reshape(-1, len(self.members), len(self.classes))
 
     def labels(self) -> Labels:
-        """The labels, one row a row of the file."""
+        """The labels, one row per id."""
         votes = [votes_column(c) for c in self.classes]
         columns = read_columns(self._file, ["id", "group", "stratum", "sample_weight", *votes], self.path)
-        # Fold scores repeat their rows once a fold model.
-        n = len(columns["id"]) // int(self.meta.get("n_models", 1))
+        # Scores of fold models repeat the rows once per fold model.
+        n = len(columns["id"]) // (self.n_models or 1)
         return Labels(
-            ids=as_ids(columns["id"][:n], "id"),
-            groups=as_ids(columns["group"][:n], "group"),
+            ids=as_strings(columns["id"][:n], f"id in {self.path}"),
+            groups=as_strings(columns["group"][:n], f"group in {self.path}"),
             votes_NC=np.stack([columns[name][:n] for name in votes], axis=1).astype(np.float64),
             classes=self.classes,
-            stratum_N=as_ids(columns["stratum"][:n], "stratum"),
+            stratum_N=as_strings(columns["stratum"][:n], f"stratum in {self.path}"),
             sample_weight_N=columns["sample_weight"][:n].astype(np.float64),
-            counted=bool(self.meta["counted"]),
+            counted=bool(self.metadata["counted"]),
         )
 
 
@@ -143,7 +227,7 @@ def is_score_file(path: Path) -> bool:
 
 
 def open_parquet(path: Path) -> Any:
-    """The parquet file; raises OOFError when it is missing or something else, such as a CSV of another name."""
+    """Open a parquet file; raises OOFError when it is missing or something else, such as a CSV with the wrong suffix."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -185,17 +269,16 @@ def read_matrix(file: Any, names: Sequence[str], path: Path) -> NDArray[np.float
 
 
 def _label_columns(labels: Labels) -> dict[str, NDArray[Any]]:
-    votes = {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(labels.classes)}
     columns = {
         "id": labels.ids,
         "group": labels.groups,
         "stratum": labels.stratum_N,
         "sample_weight": labels.sample_weight_N,
     }
-    return columns | votes
+    return columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(labels.classes)}
 
 
-def _label_meta(labels: Labels) -> dict[str, Any]:
+def _label_metadata(labels: Labels) -> dict[str, Any]:
     return {"labels": labels.digest, "counted": labels.counted}
 
 
@@ -204,29 +287,31 @@ def _write(
     columns: dict[str, NDArray[Any]],
     proba_NMC: NDArray[Any],
     scores: ScoreTable | FoldScores,
-    meta: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [score_column(member, c) for member in scores.members for c in scores.classes]
-    # One contiguous run a column, so that arrow takes each without another copy.
+    by_member = [[score_column(member, c) for c in scores.classes] for member in scores.members]
+    names = [name for of_member in by_member for name in of_member]
+    # One contiguous run per column, so that arrow takes each without another copy.
     flat = np.ascontiguousarray(proba_NMC.reshape(len(proba_NMC), -1).T, dtype=np.float32)
     table = pa.table(
         {name: pa.array(values.tolist() if values.dtype.kind == "U" else values) for name, values in columns.items()}
         | dict(zip(names, flat, strict=True))
     )
-    meta = meta | {
+    metadata = metadata | {
         "schema_version": SCHEMA_VERSION,
         "members": list(scores.members),
         "classes": list(scores.classes),
         "families": list(scores.families),
+        "columns": by_member,
     }
     with atomic_write(path) as part:
         pq.write_table(
-            table.replace_schema_metadata({"foldstill": json.dumps(meta, sort_keys=True)}),
+            table.replace_schema_metadata({"foldstill": json.dumps(metadata, sort_keys=True)}),
             part,
-            # Of the size of zstd on split bytes (3 to 4 % more), read and written twice as fast.
+            # Files are 3 to 4 % larger than with zstd on split bytes, and are read and written twice as fast.
             compression="lz4",
             # A dictionary of floats that all differ costs time and saves nothing.
             use_dictionary=[name for name in ("group", "stratum") if name in columns],

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.folds import TEST
-from foldstill.data.labels import Labels, Strings, same_rows
+from foldstill.data.labels import Labels, Strings, match_ids
 from foldstill.data.simplex import check_rows
 from foldstill.errors import OOFError
 
@@ -25,10 +25,13 @@ def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: 
         )
     if n == 0 or not members:
         raise OOFError(f"a score table needs rows and members, got {n} rows and {len(members)} members")
-    if len(set(members)) < len(members):
-        raise OOFError(
-            f"member names must differ, got {sorted(m for m in set(members) if list(members).count(m) > 1)} twice"
-        )
+    for what, names in (("member", members), ("class", classes)):
+        if len(set(names)) < len(names):
+            raise OOFError(
+                f"{what} names must differ, got {sorted(n for n in set(names) if list(names).count(n) > 1)} twice"
+            )
+        if not all(names):
+            raise OOFError(f"{what} names must not be empty, got {list(names)}: name every {what}")
     check_rows(proba, "scores")
 
 
@@ -114,7 +117,7 @@ class OOFTable:
     def align(cls, scores: ScoreTable, labels: Labels, fold_N: NDArray[Any], plan_digest: str = "") -> "OOFTable":
         """A table with the scores brought into the labels' order by id."""
         return cls(
-            scores.take(same_rows("the score table", labels.ids, scores.ids)),
+            scores.take(match_ids("the score table", labels.ids, scores.ids)),
             labels,
             fold_N.astype(np.int16),
             plan_digest,
@@ -181,7 +184,7 @@ class FoldScores:
     def n_models(self) -> int:
         return int(self.proba_KNMC.shape[0])
 
-    def of_model(self, fold: int) -> ScoreTable:
+    def fold_model(self, fold: int) -> ScoreTable:
         """What the models of one fold said."""
         return ScoreTable(self.ids, self.members, self.classes, self.proba_KNMC[fold], self.families)
 

@@ -103,7 +103,7 @@ class Fitted:
             )
         if isinstance(scores, FoldScores):
             if not pooled:
-                each = [self.apply(scores.of_model(k)) for k in range(scores.n_models)]
+                each = [self.apply(scores.fold_model(k)) for k in range(scores.n_models)]
                 averaged: Proba = np.mean(each, axis=0)
                 return averaged
             scores = scores.mean()

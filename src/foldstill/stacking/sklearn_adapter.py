@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from foldstill.data.labels import Labels, RowWeight, as_ids
+from foldstill.data.labels import Labels, RowWeight, as_strings
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable, ScoreTable
@@ -116,7 +116,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ids = np.arange(len(rows)).astype(np.str_)
         given: dict[str, Any] = {
             "ids": ids,
-            "groups": ids if groups is None else as_ids(groups, "groups"),
+            "groups": ids if groups is None else as_strings(groups, "groups"),
             "classes": names,
         }
         labels = Labels.from_shares(target, 1.0, **given) if soft else Labels.from_hard(target, **given)
