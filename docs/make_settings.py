@@ -26,14 +26,15 @@ its place. A top-level `[recipe]` table holds defaults for the recipe of every m
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The string that follows each field in the source of a class."""
-    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body
-    assert isinstance(tree, ast.ClassDef)
+    """The string that follows each field in the source of a class, or of the class that the field is inherited from."""
     docs = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            assert isinstance(after.value, ast.Constant)
-            docs[field.target.id] = " ".join(str(after.value.value).split())
+    for owner in reversed([each for each in kind.__mro__ if "__dataclass_fields__" in vars(each)]):
+        (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(owner))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, after in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
+                assert isinstance(after.value, ast.Constant)
+                docs[field.target.id] = " ".join(str(after.value.value).split())
     return docs
 
 
@@ -104,7 +105,7 @@ def page() -> str:
         lines += [
             f"## {kind.__name__}",
             "",
-            inspect.cleandoc(kind.__doc__ or ""),
+            inspect.cleandoc(kind.__doc__ or "").partition("\n\nExamples\n")[0],
             "",
             "| key | is | default | |",
             "| --- | --- | --- | --- |",

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from foldstill.data.augment import Gain, Noise, augment
+from foldstill.data.augmentation import RowMix
 from foldstill.data.erasing import ChannelDropout, Cutout, FrequencyMask, TimeMask
-from foldstill.data.mixing import CutMix, Mix, Mixup, Mosaic, SameClassCutMix
+from foldstill.data.mixing import CutMix, Mixup, Mosaic, SameClassCutMix
 from foldstill.data.moving import ChainReversal, HemisphereSwap, HorizontalFlip, Shift, TimeShift
 from foldstill.errors import DataError
 
@@ -212,7 +213,7 @@ def test_partners_stay_within_their_group(settings, images, target):
 def test_rates_mix_shares_not_counts():
     votes = torch.tensor([[20.0, 0.0], [0.0, 2.0]])
     shares = votes / votes.sum(dim=1, keepdim=True)
-    mix = Mix(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]))
+    mix = RowMix(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]))
     assert mix.rates(shares).tolist() == [[0.5, 0.5]]
     assert mix.rates(votes.sum(dim=1)).tolist() == [11.0]
 

@@ -7,7 +7,8 @@ import torch
 from foldstill.base_models import Recipe, TimmMember, collect
 from foldstill.base_models.engine import Batch
 from foldstill.data.augment import HorizontalFlip
-from foldstill.data.mixing import Mix, Mixup
+from foldstill.data.augmentation import RowMix
+from foldstill.data.mixing import Mixup
 from foldstill.distill import (
     DirichletMix,
     FixedMix,
@@ -92,7 +93,7 @@ def test_in_a_mixed_image_votes_mix_as_rates_and_the_teacher_sees_the_mixed_imag
     partner = torch.tensor([[0, 1], [1, 0]])
     plain = batch_of(network, dataset, rows)
     blended = (plain.inputs[partner] * share[..., None, None, None]).sum(1)
-    batch = Batch(plain.rows_B, blended, (Mix(partner, share),), 0)
+    batch = Batch(plain.rows_B, blended, (RowMix(partner, share),), 0)
     live = LiveTeachers(teachers_of(run, soft, DirichletMix(votes=2.0)), network.input, "cpu")
     teacher = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")(batch)
     votes = dataset.labels.votes_NC[rows]
@@ -110,7 +111,7 @@ def test_a_row_of_many_votes_does_not_swamp_the_partner_it_is_mixed_with(run, so
     votes_NC[rows] = [[20, 0, 0], [0, 2, 0]]
     teachers = replace(teachers, votes_NC=votes_NC)
     plain = batch_of(network, dataset, rows)
-    half = Mix(torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5))
+    half = RowMix(torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5))
     batch = Batch(plain.rows_B, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), (half,), 0)
     teacher = LiveTeachers(replace(teachers, mix=TeacherOnly()), network.input, "cpu")(batch).numpy()
     # 11 votes, half of them for each class, and two of the teacher.

@@ -25,8 +25,8 @@ from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.schedules import learning_rate
 from foldstill.data.augment import AnyAugmentation, augment
 from foldstill.data.augment_views import augment_views
+from foldstill.data.augmentation import RowMix
 from foldstill.data.dataset import one_of_each
-from foldstill.data.mixing import Mix
 from foldstill.data.simplex import Float
 from foldstill.errors import MemberError
 from foldstill.files import digest
@@ -57,7 +57,7 @@ class Batch:
     rows_B: Tensor
     inputs: Any
     """A tensor; of several views a tuple of them."""
-    mixes: tuple[Mix, ...]
+    mixes: tuple[RowMix, ...]
     view: int
     """The epoch, or which of the recurring epochs this one repeats."""
 
@@ -328,7 +328,7 @@ class _Trainer:
     @torch.no_grad()
     def _augmented(self, rows_B: Tensor, raw: Any, generator: torch.Generator, view: int) -> Batch:
         x: Any = self.network.input(raw)
-        mixes: list[Mix] = []
+        mixes: list[RowMix] = []
         if self.recipe.augment or any(self.view_augment):
             group_B = None if self.within_N is None else self.within_N[rows_B]
             target_BC, settings = self.target_NC[rows_B], self.recipe.augment

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from foldstill.base_models.recipes import Recipe, require
-from foldstill.data.mixing import AnyMix
+from foldstill.data.augmentation import RowMixing
 from foldstill.settings import Settings
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class JoinedMember(Settings):
             f"member {self.name!r}: second_stage.thaws trains the joined networks, backbone_rate = 0 leaves them as they "
             "are: set a backbone_rate such as 1.0, or leave `thaws` out",
         )
-        single = [op.kind for op in self.recipe.augment if not isinstance(op, AnyMix)]
+        single = [op.kind for op in self.recipe.augment if not isinstance(op, RowMixing)]
         require(
             not single,
             f"member {self.name!r}: recipe.augment of a joined member mixes rows of all views alike (mixup, cutmix, ...), "

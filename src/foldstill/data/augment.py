@@ -1,7 +1,7 @@
 """Augmentation as batched tensor code: every row of a batch draws its own parameters, all from one generator.
 
-Settings import no torch. They work on scaled inputs (mean 0, variance 1 a channel), so 0 is the neutral fill; sizes are
-shares of an axis, so they do not depend on the resolution. Images are (B, C, H, W), signals (B, C, T); the last axis is
+Settings import no torch. They work on scaled inputs (mean 0 and variance 1 per channel), so 0 is the neutral fill; sizes
+are shares of an axis, so they do not depend on the resolution. Images are (B, C, H, W), signals (B, C, T); the last axis is
 time in both, the height of a spectrogram is its frequency axis.
 """
 
@@ -9,25 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Union
 
+from foldstill.data.augmentation import RowAugmentation, RowMix, RowMixing
 from foldstill.data.draws import rand
 from foldstill.data.erasing import ChannelDropout, Cutout, FrequencyMask, TimeMask
-from foldstill.data.mixing import AnyMix, Mix, Mosaic
+from foldstill.data.mixing import CutMix, Mixup, Mosaic, SameClassCutMix
 from foldstill.data.moving import ChainReversal, HemisphereSwap, HorizontalFlip, Shift, TimeShift
-from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Gain(Settings):
-    """Values times exp(u), u uniform in [-size, size]; one factor a row."""
+class Gain(RowAugmentation):
+    """Multiplies each row by exp(u), u uniform in [-size, size].
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.ones(1, 1, 2)
+    >>> louder = Gain()(signals, torch.Generator().manual_seed(0))
+    >>> round(float(louder[0, 0, 0]), 3)
+    0.999
+    """
+
+    title: ClassVar[str] = "Gain"
+    summary: ClassVar[str] = "Multiplies each row by one random factor."
 
     kind: Literal["gain"] = "gain"
     size: float = 0.2
-    """Largest log of the factor."""
+    """Largest absolute logarithm of the factor."""
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         factor = ((2 * rand(x, generator) - 1) * self.size).exp()
@@ -35,8 +47,19 @@ class Gain(Settings):
 
 
 @dataclass(frozen=True)
-class Noise(Settings):
-    """Gaussian noise added; its standard deviation is drawn for each row."""
+class Noise(RowAugmentation):
+    """Adds Gaussian noise; its standard deviation is drawn per row, uniform in [0, std].
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.zeros(1, 1, 10_000)
+    >>> round(float(Noise(std=1.0)(signals, torch.Generator().manual_seed(0)).std()), 2)
+    0.5
+    """
+
+    title: ClassVar[str] = "Noise"
+    summary: ClassVar[str] = "Adds Gaussian noise of a random strength."
 
     kind: Literal["noise"] = "noise"
     std: float = 0.1
@@ -49,20 +72,29 @@ class Noise(Settings):
         return x + std * torch.randn(x.shape, generator=generator, device=x.device)
 
 
-AnyAugmentation = (
-    HorizontalFlip
-    | Shift
-    | TimeShift
-    | Cutout
-    | TimeMask
-    | FrequencyMask
-    | Gain
-    | Noise
-    | ChannelDropout
-    | HemisphereSwap
-    | ChainReversal
-    | AnyMix
+AUGMENTATIONS = (
+    HorizontalFlip,
+    Shift,
+    TimeShift,
+    Cutout,
+    TimeMask,
+    FrequencyMask,
+    Gain,
+    Noise,
+    ChannelDropout,
+    HemisphereSwap,
+    ChainReversal,
+    Mixup,
+    CutMix,
+    SameClassCutMix,
+    Mosaic,
 )
+"""Every kind of augmentation that an experiment file can name."""
+
+if TYPE_CHECKING:
+    AnyAugmentation = RowAugmentation | RowMixing
+else:
+    AnyAugmentation = Union[*AUGMENTATIONS]
 
 
 def augment(
@@ -73,17 +105,17 @@ def augment(
     target_BC: Tensor,
     group_B: Tensor | None = None,
     epoch: int = 0,
-) -> tuple[Tensor, list[Mix]]:
-    """The batch augmented in the order of the settings, and the mixes it went through, for whoever makes its targets.
+) -> tuple[Tensor, list[RowMix]]:
+    """Apply the augmentations in their order; also gives the mixes of rows, from which the caller makes the targets.
 
-    `target_BC` tells same-class CutMix what a row shows; partners are drawn within `group_B` where it is given. The same
-    generator state gives the same result. Raises DataError where an augmentation does not fit the shape of the batch.
+    `target_BC` is what same-class CutMix compares; partners are drawn within `group_B` where it is given. The same state of
+    the generator gives the same result. Raises DataError where an augmentation does not fit the shape of the batch.
     """
-    mixes: list[Mix] = []
+    mixes: list[RowMix] = []
     for op in settings:
         if isinstance(op, Mosaic) and epoch >= op.epochs:
             continue
-        if isinstance(op, AnyMix):
+        if isinstance(op, RowMixing):
             x, mix = op.mix(x, target_BC, group_B, generator)
             if mix is not None:
                 mixes.append(mix)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from foldstill.data.augment import AnyAugmentation, augment
-from foldstill.data.mixing import AnyMix, Mix
+from foldstill.data.augmentation import RowMix, RowMixing
 from foldstill.files import digest
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def augment_views(
     target_BC: Tensor,
     group_B: Tensor | None = None,
     epoch: int = 0,
-) -> tuple[tuple[Tensor, ...], list[Mix]]:
+) -> tuple[tuple[Tensor, ...], list[RowMix]]:
     """Each view augmented by its own settings, but for those that mix rows, then all by the settings `alike`; and the mixes.
 
     Draws belong to the kind of augmentation, not to the view: a hemisphere swap (the first of a view, the second...) hits
@@ -39,7 +39,7 @@ def augment_views(
     origin = generator.get_state().numpy()
     torch.rand(1, generator=generator, device=generator.device)
 
-    def augmented(x: Tensor, op: AnyAugmentation, nth: int) -> tuple[Tensor, list[Mix]]:
+    def augmented(x: Tensor, op: AnyAugmentation, nth: int) -> tuple[Tensor, list[RowMix]]:
         draws = torch.Generator(generator.device).manual_seed(int(digest(origin, op.kind, nth), 16) % 2**63)
         return augment(x, (op,), draws, target_BC=target_BC, group_B=group_B, epoch=epoch)
 
@@ -47,18 +47,18 @@ def augment_views(
     for x, settings in zip(views, settings_V, strict=True):
         seen: Counter[str] = Counter()
         for op in settings:
-            if not isinstance(op, AnyMix):
+            if not isinstance(op, RowMixing):
                 x, _ = augmented(x, op, seen[op.kind])
                 seen[op.kind] += 1
         rows.append(x)
 
-    mixes: list[Mix] = []
+    mixes: list[RowMix] = []
     for nth, op in enumerate(alike):
         mixed = [augmented(x, op, nth) for x in rows]
         rows = [x for x, _ in mixed]
         made = [mix for _, of_view in mixed for mix in of_view]
         if made:
             share_BP = torch.stack([mix.share_BP for mix in made]).mean(dim=0)
-            mixes.append(Mix(made[0].partner_BP, share_BP))
+            mixes.append(RowMix(made[0].partner_BP, share_BP))
             target_BC = mixes[-1].rates(target_BC)
     return tuple(rows), mixes

@@ -1,35 +1,47 @@
-"""Augmentations that set parts of a row to zero, the mean of what is scaled.
+"""Augmentations that set parts of a row to zero, which is the mean of scaled inputs.
 
 Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), time last.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, images_only, rand, strip
 from foldstill.errors import DataError
-from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Cutout(Settings):
-    """Rectangles of an image set to zero (coarse dropout; DeVries and Taylor, 2017)."""
+class Cutout(SomeRows, RowAugmentation):
+    """Sets rectangles of an image to zero (coarse dropout; DeVries and Taylor, 2017).
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.ones(1, 1, 8, 8)
+    >>> erased = Cutout(p=1.0, size=0.5)(images, torch.Generator().manual_seed(0))
+    >>> int((erased == 0).sum())
+    8
+    """
+
+    title: ClassVar[str] = "Cutout"
+    summary: ClassVar[str] = "Sets rectangles of an image to zero."
 
     kind: Literal["cutout"] = "cutout"
-    p: float = 0.5
-    """Probability of a row."""
     holes: int = 1
-    """Rectangles a row."""
+    """Number of rectangles per row."""
     size: float = 0.25
-    """Largest side as a share of the axis; the sides are drawn between half of it and it."""
+    """Longest side of a rectangle as a share of the axis; each side is drawn between half of it and all of it."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p, size=self.size)
+        super().__post_init__()
+        check_share(self.kind, size=self.size)
         if self.holes < 1:
             raise DataError(f"augmentation cutout: holes must be 1 or more, got {self.holes}")
 
@@ -46,57 +58,97 @@ class Cutout(Settings):
         return _without(x, [(covered > 0)[:, None]])
 
 
+@dataclass(frozen=True, kw_only=True)
+class StripMask(SomeRows, RowAugmentation):
+    """What masks of one axis have in common: strips of that axis are set to zero."""
+
+    masks: int = 1
+    """Number of strips per row."""
+    share: float = 0.2
+    """Longest strip as a share of the axis."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share(self.kind, share=self.share)
+
+    @abstractmethod
+    def axis(self, x: Tensor) -> int:
+        """The axis that is masked."""
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        axis = self.axis(x)
+        chosen, draw = rand(x, generator) < self.p, rand(x, generator, self.masks, 2)
+        lengths = [draw[:, i, 0] * self.share * chosen for i in range(self.masks)]
+        return _without(x, [strip(x, axis, length, draw[:, i, 1]) for i, length in enumerate(lengths)])
+
+
 @dataclass(frozen=True)
-class TimeMask(Settings):
-    """Strips of the last axis set to zero (SpecAugment; Park et al., 2019)."""
+class TimeMask(StripMask):
+    """Sets strips of time, the last axis, to zero (SpecAugment; Park et al., 2019).
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.ones(1, 2, 40)
+    >>> masked = TimeMask(p=1.0, share=0.5)(signals, torch.Generator().manual_seed(0))
+    >>> int((masked == 0).sum())
+    30
+    """
+
+    title: ClassVar[str] = "Time mask"
+    summary: ClassVar[str] = "Sets strips of time to zero."
 
     kind: Literal["time_mask"] = "time_mask"
-    p: float = 0.5
-    """Probability of a row."""
-    masks: int = 1
-    """Strips a row."""
-    share: float = 0.2
-    """Largest length of a strip as a share of the axis."""
 
-    def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p, share=self.share)
-
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        return _mask_strips(x, x.ndim - 1, self.p, self.masks, self.share, generator)
+    def axis(self, x: Tensor) -> int:
+        return x.ndim - 1
 
 
 @dataclass(frozen=True)
-class FrequencyMask(Settings):
-    """Strips of the height of an image set to zero."""
+class FrequencyMask(StripMask):
+    """Sets strips of frequency, the height of an image, to zero (SpecAugment; Park et al., 2019).
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.ones(1, 1, 20, 4)
+    >>> masked = FrequencyMask(p=1.0, share=0.5)(images, torch.Generator().manual_seed(0))
+    >>> int((masked == 0).sum())
+    32
+    """
+
+    title: ClassVar[str] = "Frequency mask"
+    summary: ClassVar[str] = "Sets strips of frequency to zero."
 
     kind: Literal["frequency_mask"] = "frequency_mask"
-    p: float = 0.5
-    """Probability of a row."""
-    masks: int = 1
-    """Strips a row."""
-    share: float = 0.2
-    """Largest width of a strip as a share of the axis."""
 
-    def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p, share=self.share)
-
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def axis(self, x: Tensor) -> int:
         images_only(self.kind, x)
-        return _mask_strips(x, 2, self.p, self.masks, self.share, generator)
+        return 2
 
 
 @dataclass(frozen=True)
-class ChannelDropout(Settings):
-    """Up to `channels` whole channels of a row set to zero; at least one stays."""
+class ChannelDropout(SomeRows, RowAugmentation):
+    """Sets up to `channels` channels of a row to zero; at least one channel stays.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.ones(4, 3, 5)
+    >>> dropped = ChannelDropout(p=1.0)(signals, torch.Generator().manual_seed(0))
+    >>> dropped.sum(dim=(1, 2)).tolist()
+    [10.0, 10.0, 10.0, 10.0]
+    """
+
+    title: ClassVar[str] = "Channel dropout"
+    summary: ClassVar[str] = "Sets some channels of a row to zero."
 
     kind: Literal["channel_dropout"] = "channel_dropout"
-    p: float = 0.5
-    """Probability of a row."""
     channels: int = 1
-    """The number is drawn from 1 to this."""
+    """Maximum number of channels per row; the number is drawn from 1 to this."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
+        super().__post_init__()
         if self.channels < 1:
             raise DataError(f"augmentation channel_dropout: channels must be 1 or more, got {self.channels}")
 
@@ -105,11 +157,6 @@ class ChannelDropout(Settings):
         number = (1 + rand(x, generator) * most).floor().clamp(max=most) * (rand(x, generator) < self.p)
         rank = rand(x, generator, x.shape[1]).argsort(dim=1).argsort(dim=1)
         return _without(x, [(rank < number[:, None]).view(*x.shape[:2], *[1] * (x.ndim - 2))])
-
-
-def _mask_strips(x: Tensor, axis: int, p: float, masks: int, share: float, generator: Generator) -> Tensor:
-    chosen, draw = rand(x, generator) < p, rand(x, generator, masks, 2)
-    return _without(x, [strip(x, axis, draw[:, i, 0] * share * chosen, draw[:, i, 1]) for i in range(masks)])
 
 
 def _without(x: Tensor, masks: list[Tensor]) -> Tensor:

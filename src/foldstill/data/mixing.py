@@ -1,4 +1,4 @@
-"""Augmentations that make a row of several rows, and how their targets follow: as rates.
+"""Augmentations that make a row of several rows, and how their targets follow.
 
 Same conventions as `augment`: B batch, C classes, P partners; images (B, C, H, W), signals (B, C, T), time last.
 """
@@ -6,48 +6,44 @@ Same conventions as `augment`: B batch, C classes, P partners; images (B, C, H, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from foldstill.data.augmentation import RowMix, RowMixing, SomeRows
 from foldstill.data.draws import beta, check_share, choose, images_only, inside, partners, rand, strip
 from foldstill.errors import DataError
-from foldstill.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Mix:
-    """How rows of a mixed batch are made of rows of the batch before: P partners each, shares that sum to one."""
+class Mixup(SomeRows, RowMixing):
+    """Blends two rows, inputs and targets alike (Zhang et al., 2018).
 
-    partner_BP: Tensor
-    share_BP: Tensor
+    Examples
+    --------
+    >>> import torch
+    >>> signals, targets = torch.tensor([[[0.0]], [[1.0]]]), torch.eye(2)
+    >>> mixed, mix = Mixup().mix(signals, targets, None, torch.Generator().manual_seed(3))
+    >>> bool(torch.isclose(mixed.flatten(), mix.rates(targets)[:, 1]).all())
+    True
+    """
 
-    def rates(self, value_B: Tensor) -> Tensor:
-        """Values a row, (B,) or (B, C), mixed as the inputs are: shares as rates, so that many votes do not swamp few."""
-        picked = value_B[self.partner_BP]
-        share = self.share_BP if picked.ndim == 2 else self.share_BP[..., None]
-        return (picked * share).sum(dim=1)
-
-
-@dataclass(frozen=True)
-class Mixup(Settings):
-    """Two rows blended, inputs and targets alike (Zhang et al., 2018)."""
+    title: ClassVar[str] = "Mixup"
+    summary: ClassVar[str] = "Blends two rows, inputs and targets alike."
 
     kind: Literal["mixup"] = "mixup"
     p: float = 1.0
-    """Probability of a row."""
     alpha: float = 0.4
-    """Both parameters of the Beta distribution that the share is drawn from."""
+    """Both parameters of the Beta distribution that the share is drawn from; larger values mix more evenly."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
-        if self.alpha <= 0:
-            raise DataError(f"augmentation mixup: alpha must be positive, got {self.alpha}")
+        super().__post_init__()
+        _check_alpha(self.kind, self.alpha)
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
-    ) -> tuple[Tensor, Mix | None]:
+    ) -> tuple[Tensor, RowMix | None]:
         keep = beta(x, self.alpha, generator)
         keep = keep.where(rand(x, generator) < self.p, 1.0)
         partner = partners(x, generator, group_B)
@@ -56,60 +52,82 @@ class Mixup(Settings):
 
 
 @dataclass(frozen=True)
-class CutMix(Settings):
-    """A box of another row pasted in, or a strip of time; targets mix by area (Yun et al., 2019)."""
+class CutMix(SomeRows, RowMixing):
+    """Pastes a box, or a strip of time, from another row; targets mix by area (Yun et al., 2019).
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals, targets = torch.tensor([[[0.0] * 10], [[1.0] * 10]]), torch.eye(2)
+    >>> mixed, mix = CutMix(p=1.0, shape="time").mix(signals, targets, None, torch.Generator().manual_seed(3))
+    >>> bool(torch.isclose(mixed.mean(dim=(1, 2)), mix.rates(targets)[:, 1]).all())
+    True
+    """
+
+    title: ClassVar[str] = "CutMix"
+    summary: ClassVar[str] = "Pastes a part of another row; targets mix by area."
 
     kind: Literal["cutmix"] = "cutmix"
-    p: float = 0.5
-    """Probability of a row."""
     alpha: float = 1.0
     """Both parameters of the Beta distribution that the kept share is drawn from."""
     shape: Literal["box", "time"] = "box"
-    """A box (images only) or a strip over all rows of the last axis."""
+    """What is pasted: a box (images only), or a strip of the last axis at full height."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
-        if self.alpha <= 0:
-            raise DataError(f"augmentation cutmix: alpha must be positive, got {self.alpha}")
+        super().__post_init__()
+        _check_alpha(self.kind, self.alpha)
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
-    ) -> tuple[Tensor, Mix | None]:
+    ) -> tuple[Tensor, RowMix | None]:
         cut = (1 - beta(x, self.alpha, generator)) * (rand(x, generator) < self.p)
-        place, partner = rand(x, generator, 2), partners(x, generator, group_B)
+        position, partner = rand(x, generator, 2), partners(x, generator, group_B)
         if self.shape == "box":
             images_only(self.kind, x)
             side = cut.sqrt()
-            pasted = strip(x, 2, side, place[:, 0]) & strip(x, 3, side, place[:, 1])
+            pasted = strip(x, 2, side, position[:, 0]) & strip(x, 3, side, position[:, 1])
         else:
-            pasted = strip(x, x.ndim - 1, cut, place[:, 0])
+            pasted = strip(x, x.ndim - 1, cut, position[:, 0])
         keep = 1 - pasted.float().flatten(1).mean(dim=1)
         return choose(pasted, x[partner], x), _pairs(partner, keep)
 
 
 @dataclass(frozen=True)
-class SameClassCutMix(Settings):
-    """A strip of time pasted in from another row of the same clear class; targets stay as they are."""
+class SameClassCutMix(SomeRows, RowMixing):
+    """Pastes a strip of time from another row with the same clear class; targets stay as they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals, targets = torch.arange(2.0).view(2, 1, 1).expand(2, 1, 24), torch.tensor([[1.0, 0.0]] * 2)
+    >>> mixed, mix = SameClassCutMix(p=1.0).mix(signals, targets, None, torch.Generator().manual_seed(0))
+    >>> mixed.shape, mix
+    (torch.Size([2, 1, 24]), None)
+    """
+
+    title: ClassVar[str] = "Same-class CutMix"
+    summary: ClassVar[str] = (
+        "Pastes a strip of time from another row of the same clear class; targets stay as they are."
+    )
 
     kind: Literal["same_class_cutmix"] = "same_class_cutmix"
     p: float = 0.4
-    """Probability of a row."""
     min_share: float = 0.5
-    """Rows take part whose most voted class has at least this share."""
+    """Minimum share of the most voted class of a row that takes part."""
     length: tuple[float, float] = (1 / 12, 1 / 4)
     """Shortest and longest strip as shares of the axis."""
     starts: tuple[tuple[float, float], ...] = ((0.0, 1 / 6), (7 / 12, 3 / 4))
     """Where a strip may begin, as shares of the axis; the defaults spare the middle, which is what experts judged."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p, min_share=self.min_share)
-        check_share(self.kind, shortest=self.length[0], longest=self.length[1])
+        super().__post_init__()
+        check_share(self.kind, min_share=self.min_share, shortest=self.length[0], longest=self.length[1])
         if not self.starts:
-            raise DataError("augmentation same_class_cutmix: starts must name one range or more")
+            raise DataError("augmentation same_class_cutmix: starts must name one range or more, got none")
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
-    ) -> tuple[Tensor, Mix | None]:
+    ) -> tuple[Tensor, RowMix | None]:
         import torch
 
         top = target_BC.max(dim=1)
@@ -119,7 +137,7 @@ class SameClassCutMix(Settings):
             group = group + group_B * (target_BC.shape[1] + 1)
         draw, partner = rand(x, generator, 4), partners(x, generator, group)
         length = self.length[0] + draw[:, 0] * (self.length[1] - self.length[0])
-        # One of the ranges a row, picked by comparison: a table of them would be copied to a GPU, which waits for it.
+        # One of the ranges per row, picked by comparison: a table of them would be copied to a GPU, which waits for it.
         which = (draw[:, 1] * len(self.starts)).floor()
         starts = [(first + draw[:, 2] * (last - first)) * (which == i) for i, (first, last) in enumerate(self.starts)]
         columns = x.shape[-1]
@@ -130,12 +148,24 @@ class SameClassCutMix(Settings):
 
 
 @dataclass(frozen=True)
-class Mosaic(Settings):
-    """In the first epochs four rows, each squeezed to a quarter of its time, side by side; their targets are averaged."""
+class Mosaic(RowMixing):
+    """Puts four rows side by side in the first epochs, each squeezed to a quarter of its time; targets are averaged.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals, targets = torch.arange(2.0).view(2, 1, 1).expand(2, 1, 8), torch.eye(2)
+    >>> mixed, mix = Mosaic().mix(signals, targets, None, torch.Generator().manual_seed(0))
+    >>> mix.share_BP[0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    title: ClassVar[str] = "Mosaic"
+    summary: ClassVar[str] = "Puts four rows side by side in the first epochs; their targets are averaged."
 
     kind: Literal["mosaic"] = "mosaic"
     epochs: int = 3
-    """The warm-up: epochs in which it is applied, to every row."""
+    """Number of first epochs in which every row is a mosaic; later epochs see plain rows."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -143,7 +173,7 @@ class Mosaic(Settings):
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
-    ) -> tuple[Tensor, Mix | None]:
+    ) -> tuple[Tensor, RowMix | None]:
         import torch
 
         length = x.shape[-1]
@@ -155,10 +185,12 @@ class Mosaic(Settings):
         widths = [length // 4] * 3 + [length - 3 * (length // 4)]
         parts = [_squeeze(x[p], width) for p, width in zip(partner.unbind(dim=1), widths, strict=True)]
         share = torch.stack([x.new_full((len(x),), width / length) for width in widths], 1)
-        return torch.cat(parts, dim=-1), Mix(partner, share)
+        return torch.cat(parts, dim=-1), RowMix(partner, share)
 
 
-AnyMix = Mixup | CutMix | SameClassCutMix | Mosaic
+def _check_alpha(kind: str, alpha: float) -> None:
+    if alpha <= 0:
+        raise DataError(f"augmentation {kind}: alpha must be positive, got {alpha}")
 
 
 def _squeeze(x: Tensor, width: int) -> Tensor:
@@ -169,8 +201,8 @@ def _squeeze(x: Tensor, width: int) -> Tensor:
     return flat.view(*x.shape[:-1], width)
 
 
-def _pairs(partner_B: Tensor, keep_B: Tensor) -> Mix:
+def _pairs(partner_B: Tensor, keep_B: Tensor) -> RowMix:
     import torch
 
     own = torch.arange(len(partner_B), device=partner_B.device)
-    return Mix(torch.stack([own, partner_B], 1), torch.stack([keep_B, 1 - keep_B], 1))
+    return RowMix(torch.stack([own, partner_B], 1), torch.stack([keep_B, 1 - keep_B], 1))

@@ -1,4 +1,4 @@
-"""Augmentations that move values to another place: flips, shifts, channels that change places.
+"""Augmentations that move values to another position: flips, shifts, channels that change places.
 
 Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), time last.
 """
@@ -6,34 +6,54 @@ Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, choose, images_only, rand
 from foldstill.errors import DataError
-from foldstill.settings import Settings
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class HorizontalFlip(Settings):
-    """The last axis reversed."""
+class HorizontalFlip(SomeRows, RowAugmentation):
+    """Reverses the last axis.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.tensor([[[1.0, 2.0, 3.0]]])
+    >>> HorizontalFlip(p=1.0)(signals, torch.Generator().manual_seed(0)).tolist()
+    [[[3.0, 2.0, 1.0]]]
+    """
+
+    title: ClassVar[str] = "Horizontal flip"
+    summary: ClassVar[str] = "Reverses the last axis, which is time or width."
 
     kind: Literal["horizontal_flip"] = "horizontal_flip"
-    p: float = 0.5
-    """Probability of a row."""
-
-    def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         return choose(rand(x, generator) < self.p, x.flip(-1), x)
 
 
 @dataclass(frozen=True)
-class Shift(Settings):
-    """Image moved up to `share` of each axis, zeros moved in: the random crop after padding of CIFAR recipes."""
+class Shift(RowAugmentation):
+    """Moves an image along both axes and fills with zeros: the random crop after padding of CIFAR recipes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.ones(1, 1, 8, 8)
+    >>> moved = Shift(share=0.25)(images, torch.Generator().manual_seed(0))
+    >>> float(moved.mean())
+    0.875
+    """
+
+    title: ClassVar[str] = "Shift"
+    summary: ClassVar[str] = "Moves an image along both axes and fills with zeros."
 
     kind: Literal["shift"] = "shift"
     share: float = 0.125
@@ -58,8 +78,19 @@ class Shift(Settings):
 
 
 @dataclass(frozen=True)
-class TimeShift(Settings):
-    """The last axis rolled by up to `share` of its length; what leaves at one end enters at the other."""
+class TimeShift(RowAugmentation):
+    """Rolls the last axis; what leaves at one end enters at the other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.arange(5.0).view(1, 1, 5)
+    >>> TimeShift(share=0.5)(signals, torch.Generator().manual_seed(1)).tolist()
+    [[[4.0, 0.0, 1.0, 2.0, 3.0]]]
+    """
+
+    title: ClassVar[str] = "Time shift"
+    summary: ClassVar[str] = "Rolls the last axis, which is time."
 
     kind: Literal["time_shift"] = "time_shift"
     share: float = 0.1
@@ -73,24 +104,37 @@ class TimeShift(Settings):
 
         length = x.shape[-1]
         shift = ((2 * rand(x, generator) - 1) * self.share * length).round().long()
-        place = (torch.arange(length, device=x.device) - shift[:, None]) % length
-        return x.gather(-1, place.view(len(x), *[1] * (x.ndim - 2), length).expand(x.shape))
+        source = (torch.arange(length, device=x.device) - shift[:, None]) % length
+        return x.gather(-1, source.view(len(x), *[1] * (x.ndim - 2), length).expand(x.shape))
 
 
 @dataclass(frozen=True)
-class HemisphereSwap(Settings):
-    """Channels permuted, left and right hemispheres of a montage exchanged."""
+class HemisphereSwap(SomeRows, RowAugmentation):
+    """Permutes the channels so that the left and the right hemisphere of a montage change places.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.tensor([[[1.0], [2.0], [3.0]]])
+    >>> HemisphereSwap((1, 0, 2), p=1.0)(signals, torch.Generator().manual_seed(0)).tolist()
+    [[[2.0], [1.0], [3.0]]]
+    """
+
+    title: ClassVar[str] = "Hemisphere swap"
+    summary: ClassVar[str] = "Exchanges the channels of the left and the right hemisphere."
 
     permutation: tuple[int, ...]
-    """Old channel of each new one."""
+    """For each new channel, the old channel that takes its place; channels are counted from 0."""
     kind: Literal["hemisphere_swap"] = "hemisphere_swap"
-    p: float = 0.5
-    """Probability of a row."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
+        super().__post_init__()
         if sorted(self.permutation) != list(range(len(self.permutation))):
             raise DataError(f"augmentation hemisphere_swap: {self.permutation} must hold each channel 0, 1, ... once")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((1, 0))
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         import torch
@@ -106,20 +150,33 @@ class HemisphereSwap(Settings):
 
 
 @dataclass(frozen=True)
-class ChainReversal(Settings):
-    """Every bipolar chain read from its other end: its channels in reverse order and with opposite sign."""
+class ChainReversal(SomeRows, RowAugmentation):
+    """Reads every bipolar chain from its other end: its channels in reverse order and with opposite sign.
+
+    Examples
+    --------
+    >>> import torch
+    >>> signals = torch.tensor([[[1.0], [2.0], [3.0]]])
+    >>> ChainReversal(((0, 1),), p=1.0)(signals, torch.Generator().manual_seed(0)).tolist()
+    [[[-2.0], [-1.0], [3.0]]]
+    """
+
+    title: ClassVar[str] = "Chain reversal"
+    summary: ClassVar[str] = "Reads every bipolar chain from its other end, with opposite sign."
 
     chains: tuple[tuple[int, ...], ...]
-    """Channels of each chain in order."""
+    """Channels of each chain in their order, counted from 0."""
     kind: Literal["chain_reversal"] = "chain_reversal"
-    p: float = 0.5
-    """Probability of a row."""
 
     def __post_init__(self) -> None:
-        check_share(self.kind, p=self.p)
+        super().__post_init__()
         named = [channel for chain in self.chains for channel in chain]
         if len(set(named)) < len(named) or not named:
             raise DataError(f"augmentation chain_reversal: chains must hold a channel at most once, got {self.chains}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(((0, 1),))
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         import torch
