@@ -1,9 +1,10 @@
-"""G11: the paired bootstrap over groups as a matrix product against concatenating the rows of each resample.
+"""G11: the paired bootstrap over groups as a matrix product, compared with concatenating the rows of each resample.
 
     python benchmarks/bench_bootstrap.py
 
-2,000 resamples x 15 arms over 1,950 groups of log-normal size, 100,000 rows, and 17,000 rows (the size of HMS). Same
-draws, intervals equal to 1e-12. The loop's cost grows with the rows, a matrix product's only with the groups.
+2,000 resamples x 15 arms over 1,950 groups of log-normal size, with 100,000 rows and with 17,000 rows (the size of
+HMS). Both use the same draws and give intervals equal to 1e-12. The cost of the loop grows with the number of rows,
+that of the matrix product only with the number of groups.
 """
 
 from harness import floor, side_by_side  # isort: skip  (pins threads before numpy)

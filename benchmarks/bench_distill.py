@@ -1,7 +1,8 @@
-"""G14 and G15: a student against a 15-member ensemble in the same runtime, and its ONNX file against eager torch.
+"""G14 and G15: a student compared with a 15-member ensemble in the same runtime, and with eager torch.
 
-Weights are random: speed does not depend on them. Inputs are 4 x 128 x 256, one thread.
-Run: PYTHONPATH=src python benchmarks/bench_distill.py
+    PYTHONPATH=src python benchmarks/bench_distill.py
+
+Weights are random, because speed does not depend on them. Inputs are 4 x 128 x 256; one thread.
 """
 
 import tempfile
@@ -43,16 +44,16 @@ def main() -> None:
         def ensemble(rows: np.ndarray) -> np.ndarray:
             return np.mean([files[name].predict(rows) for name, folds in MEMBERS.items() for _ in range(folds)], axis=0)
 
-        def alike(one: np.ndarray, other: np.ndarray) -> None:
+        def same_shape(one: np.ndarray, other: np.ndarray) -> None:
             assert one.shape == other.shape
 
         for batch, repeats in ((1, 9), (16, 3)):
             few = rows_N[:batch]
             ratio = side_by_side(
-                f"G14 student against 15 members, both ONNX Runtime, batch {batch}",
+                f"G14 student compared with 15 members, both in ONNX Runtime, batch {batch}",
                 ours=lambda few=few: files["small"].predict(few),
                 baseline=lambda few=few: ensemble(few),
-                same=alike,
+                same=same_shape,
                 repeats=repeats,
             )
             floor(ratio, 50)
@@ -69,7 +70,7 @@ def main() -> None:
             assert drift <= 1e-6, f"KL drift {drift:.2g}"
 
         ratio = side_by_side(
-            "G15 student in ONNX Runtime against eager channels-last, batch 1",
+            "G15 student in ONNX Runtime compared with eager channels-last torch, batch 1",
             ours=lambda: files["small"].predict(rows_N[:1]),
             baseline=eager,
             same=no_drift,

@@ -1,11 +1,15 @@
-"""HMS preparation and reading, each beside the way that public notebooks do it: equal results first, then the ratio.
+"""HMS preparation and reading, compared with the usual code of public notebooks: equal results first, then the ratio.
 
     python benchmarks/bench_hms.py [G1 G2 ... scalogram] [--real FOLDER_WITH_AN_EEG_AND_A_SPECTROGRAM]
 
-G1 a mel spectrogram against librosa, in memory. G2 read, spectrogram and store, against pandas, librosa and a file a sample.
-G3 spectrogram files to arrays against pandas. G4 batches of 64 from the cache against a float32 file a sample. G5 what an
-epoch does with each item against clipping, logarithm and normalisation. scalogram: Morlet power against PyWavelets' continuous
-transform. Exits with 1 below a floor. G1 and G2 need librosa.
+- G1: a mel spectrogram in memory, compared with librosa.
+- G2: read, compute the spectrogram and store it, compared with pandas, librosa and one file per sample.
+- G3: spectrogram files to arrays, compared with pandas.
+- G4: batches of 64 from the cache, compared with one float32 file per sample.
+- G5: the work per item in an epoch, compared with clipping, logarithm and normalisation.
+- scalogram: Morlet power, compared with PyWavelets' continuous transform.
+
+Exits with 1 below a floor. G1 and G2 need librosa.
 """
 
 import harness  # isort: skip  (pins threads before numpy)
@@ -35,12 +39,12 @@ from foldstill.hms.views_spectra import MelSpectrogram
 
 VIEW = MelSpectrogram()
 
-# numba, which librosa brings, imports a package of this name where there is one; beside this file lies a script.
+# numba, a dependency of librosa, imports a package of this name if there is one, and could find a script here.
 sys.modules["coverage"] = None  # type: ignore[assignment]
 
 
 def librosa_image(eeg: dict[str, np.ndarray]) -> np.ndarray:
-    """The public recipe: one pair at a time; (128, 256, 4)."""
+    """Return the image (128, 256, 4) of the public recipe, which processes one pair of electrodes at a time."""
     import librosa
 
     image = np.zeros((128, 256, 4), np.float32)
@@ -61,7 +65,7 @@ def g1(eeg_ET: np.ndarray, name: str) -> harness.Ratio:
     def same(ours: np.ndarray, theirs: np.ndarray) -> None:
         difference = float(np.abs(ours - theirs).max())
         assert difference <= 1e-4, difference
-        print(f"G1 largest difference {difference:.1e}")
+        print(f"G1 maximum difference {difference:.1e}")
 
     record = Record(eeg_ET)
     return harness.side_by_side(
@@ -73,13 +77,13 @@ def g1(eeg_ET: np.ndarray, name: str) -> harness.Ratio:
     )
 
 
-def g2(folder: Path, place: Path) -> harness.Ratio:
+def g2(folder: Path, scratch: Path) -> harness.Ratio:
     source = HmsFolder(folder)
     rows = label_rows(source, "recording")
 
     def ours() -> np.ndarray:
-        shutil.rmtree(place / "cache", ignore_errors=True)
-        cache = prepare(folder, place / "cache", (VIEW,), rows="recording").cache
+        shutil.rmtree(scratch / "cache", ignore_errors=True)
+        cache = prepare(folder, scratch / "cache", (VIEW,), rows="recording").cache
         return cache.views((VIEW,))["mel"]
 
     def baseline() -> list[Path]:
@@ -88,7 +92,7 @@ def g2(folder: Path, place: Path) -> harness.Ratio:
             frame = pd.read_parquet(source.eeg(recording))
             start = round(offset_s * 200)
             eeg = frame.iloc[start : start + 10_000]
-            paths.append(place / f"{recording}.npy")
+            paths.append(scratch / f"{recording}.npy")
             np.save(paths[-1], librosa_image({c: eeg[c].to_numpy() for c in eeg.columns}))
         return paths
 
@@ -116,24 +120,24 @@ def g3(paths: list[Path], name: str) -> harness.Ratio:
     )
 
 
-def g4(place: Path, rng: np.random.Generator, n: int = 1024) -> harness.Ratio:
+def g4(scratch: Path, rng: np.random.Generator, n: int = 1024) -> harness.Ratio:
     images = rng.uniform(-1, 1, (n, *VIEW.shape)).astype(np.float32)
     for i, image in enumerate(images):
-        np.save(place / f"item-{i}.npy", image)
-    np.save(place / "cache.npy", encode(images, VIEW.bounds))
-    stored = np.load(place / "cache.npy", mmap_mode="r")
+        np.save(scratch / f"item-{i}.npy", image)
+    np.save(scratch / "cache.npy", encode(images, VIEW.bounds))
+    stored = np.load(scratch / "cache.npy", mmap_mode="r")
     batches = rng.permutation(n).reshape(-1, 64)
     out = np.empty((64, *VIEW.shape), np.float32)
 
     def ours() -> np.ndarray:
         for rows in batches:
-            for place_in_batch, row in zip(out, rows, strict=True):
-                decode(stored[row], VIEW.bounds, place_in_batch)
+            for batch_row, row in zip(out, rows, strict=True):
+                decode(stored[row], VIEW.bounds, batch_row)
         return out
 
     def baseline() -> np.ndarray:
         for rows in batches:
-            batch = np.stack([np.load(place / f"item-{i}.npy") for i in rows])
+            batch = np.stack([np.load(scratch / f"item-{i}.npy") for i in rows])
         return batch
 
     def same(a: np.ndarray, b: np.ndarray) -> None:
@@ -143,7 +147,7 @@ def g4(place: Path, rng: np.random.Generator, n: int = 1024) -> harness.Ratio:
 
 
 def g5(rng: np.random.Generator, n: int = 64) -> harness.Ratio:
-    """All eight channels of one item: slice, clip, log, per-image mean and deviation, pad, against eight bits to float."""
+    """Eight bits to float for all eight channels of an item, compared with slice, clip, log, normalise and pad."""
     power = np.exp(rng.normal(0, 2, (n, 300, 400))).astype(np.float32)
     mel = rng.uniform(-1, 1, (n, 128, 256, 4)).astype(np.float32)
     stack = PanelStack(of=(KaggleSpectrogram(width=256, height=128), VIEW))
@@ -173,7 +177,9 @@ def g5(rng: np.random.Generator, n: int = 64) -> harness.Ratio:
         del a, b
         assert np.abs(decode(stored, (low, high)) - made).max() <= (high - low) / 255 / 2 + 1e-5
 
-    return harness.side_by_side(f"G5 item work of {n} items", ours=ours, baseline=baseline, same=same, repeats=9)
+    return harness.side_by_side(
+        f"G5 work per item of an epoch, {n} items", ours=ours, baseline=baseline, same=same, repeats=9
+    )
 
 
 def scalogram(eeg_ET: np.ndarray) -> harness.Ratio:
@@ -189,7 +195,7 @@ def scalogram(eeg_ET: np.ndarray) -> harness.Ratio:
         return np.square(amplitude.transpose(1, 0, 2)).reshape(len(x_ET), len(hertz), 256, -1).mean(axis=3)
 
     def same(ours: np.ndarray, theirs: np.ndarray) -> None:
-        # Columns of 39 and of 39.06 samples, and other ways with the ends: as images they are the same.
+        # Columns of 39 and of 39.06 samples, and different handling of the ends: as images they are the same.
         correlation = np.corrcoef(np.log(ours[..., 32:96]).ravel(), np.log(theirs[..., 32:96]).ravel())[0, 1]
         assert correlation > 0.98, correlation
 
@@ -204,32 +210,32 @@ def scalogram(eeg_ET: np.ndarray) -> harness.Ratio:
 def main(arguments: list[str]) -> None:
     real = Path(arguments[arguments.index("--real") + 1]) if "--real" in arguments else None
     every = ["G1", "G2", "G3", "G4", "G5", "scalogram"]
-    wanted = [a for a in arguments if a in every] or every
+    names = [a for a in arguments if a in every] or every
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as name:
-        place = Path(name)
-        folder = place / "hms"
+        scratch = Path(name)
+        folder = scratch / "hms"
         write_synthetic_hms(folder, patients=6, seed=0, recordings=4)
         source = HmsFolder(folder)
         recording = label_rows(source).recordings_N[0]
         spectrograms = sorted(source.spectrograms.iterdir())
-        if "G1" in wanted:
+        if "G1" in names:
             harness.floor(g1(read_eeg(source.eeg(recording)).values[:, :10_000], "a synthetic EEG"), 6)
             for path in sorted(real.glob("*eeg*.parquet")) if real else ():
                 harness.floor(g1(read_eeg(path).values, path.stem), 6)
-        if "scalogram" in wanted:
+        if "scalogram" in names:
             harness.floor(scalogram(read_eeg(source.eeg(recording)).values[:, :10_000]), 5)
-        if "G2" in wanted:
-            harness.floor(g2(folder, place), 4)
-        if "G3" in wanted:
-            # Without polars it is pyarrow alone that decodes.
+        if "G2" in names:
+            harness.floor(g2(folder, scratch), 4)
+        if "G3" in names:
+            # Without polars, pyarrow alone decodes the files.
             floor = 2.5 if find_spec("polars") else 1.5
             harness.floor(g3(spectrograms, f"{len(spectrograms)} synthetic spectrogram files to arrays"), floor)
             for path in sorted(real.glob("*spectrogram*.parquet")) if real else ():
                 harness.floor(g3([path], path.stem), floor)
-        if "G4" in wanted:
-            harness.floor(g4(place, rng), 4)
-        if "G5" in wanted:
+        if "G4" in names:
+            harness.floor(g4(scratch, rng), 4)
+        if "G5" in names:
             harness.floor(g5(rng), 10)
 
 

@@ -1,4 +1,4 @@
-"""G17: importing foldstill and its stacking path against importing timm, each in a fresh interpreter.
+"""G17: importing foldstill's stacking path, compared with importing timm, each in a fresh interpreter.
 
 python benchmarks/bench_import.py
 """
@@ -9,11 +9,14 @@ import sys
 from harness import Ratio, floor, side_by_side
 
 STACKING = "import foldstill, foldstill.oof, foldstill.stacking, foldstill.compare"
-HELP = "import sys; sys.argv = ['foldstill', '--help']\nfrom foldstill.cli import main\ntry: main()\nexcept SystemExit: pass"
+HELP = (
+    "import sys; sys.argv = ['foldstill', '--help']\n"
+    "from foldstill.cli import main\ntry: main()\nexcept SystemExit: pass"
+)
 
 
 def imported(code: str) -> set[str]:
-    """The top-level modules that are loaded after running `code` in a fresh interpreter."""
+    """Return the top-level modules that are loaded after running `code` in a fresh interpreter."""
     report = "\nimport sys; print('\\x00' + ' '.join(sorted({m.partition('.')[0] for m in sys.modules})))"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("\x00")[2].split())
@@ -26,7 +29,7 @@ def no_torch(ours: set[str], timm: set[str]) -> None:
 
 def against_timm(name: str, code: str) -> Ratio:
     return side_by_side(
-        f"{name} against `import timm`",
+        f"{name}, compared with `import timm`",
         ours=lambda: imported(code),
         baseline=lambda: imported("import timm"),
         same=no_torch,

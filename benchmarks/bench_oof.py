@@ -1,11 +1,10 @@
-"""G16: an OOF table on disk to one array (N, M, C), wide parquet against a long table and pandas' pivot or pivot_table.
-
-The long table has one row a value: id, member and class as strings, and the score.
+"""G16: reading an OOF table into one array (N, M, C), wide parquet compared with pandas' pivot and pivot_table.
 
     python benchmarks/bench_oof.py [rows] [repeats]
 
-All read the same scores and must give the same values. The two ways of pandas take about as long; the goal of 80 was set
-against a pivot that took three times as long as either does in the pandas of today. Exits with 1 below the floor of 20.
+The pandas baselines read a long table with one row per value: id, member and class as strings, and the score. All read
+the same scores and must give the same values. The two baselines take about equally long; the goal of 80 was set against
+a pivot that took three times as long as either takes in today's pandas. Exits with 1 below the floor of 20.
 """
 
 import harness  # noqa: I001  (pins threads before numpy is loaded)
@@ -61,7 +60,7 @@ def main(rows: int = 100_000, repeats: int = 5) -> None:
             assert a.tobytes() == np.ascontiguousarray(b).tobytes() == proba.tobytes()
 
         for baseline in (pivot, pivot_table):
-            name = f"G16 OOF parquet to (N, M, C), against {baseline.__name__}"
+            name = f"G16 OOF parquet to (N, M, C), compared with {baseline.__name__}"
             ratio = harness.side_by_side(name, ours=ours, baseline=baseline, same=same, repeats=repeats)
             harness.floor(ratio, 20)
 

@@ -1,12 +1,12 @@
-"""foldstill and its peers on the same table: KL on new groups, and the CPU seconds of each fit.
+"""foldstill and other libraries on the same table: KL on new groups, and the CPU seconds of each fit.
 
     PYTHONPATH=src python benchmarks/bench_peers.py [--rows 100000] [--peers autogluon phem ...]
 
 15 members, 6 classes, vote counts, 20,000 rows of new groups. Each peer runs in its own process and its own virtual
-environment (benchmarks/peers/.venv/<peer>, made on first use from the versions in peers/<peer>.txt), one thread, one after
-the other; tables and predictions travel in .npz files. The form a way takes its input in is not timed, its fit is.
-Exits with 1 unless the best of ours is no worse than the best peer, and convex weights and greedy selection are ten times
-faster than the fastest peer that fits soft labels.
+environment (benchmarks/peers/.venv/<peer>, created on first use from the versions in peers/<peer>.txt), with one
+thread, one after the other. Tables and predictions are exchanged in .npz files. Converting the input to the format of a
+library is not timed; its fit is. Exits with 1 unless the best method of foldstill is no worse than the best peer, and
+convex weights and greedy selection are ten times faster than the fastest peer that fits soft labels.
 """
 
 import harness  # noqa: F401  # isort: skip  (pins the threads, for children as well)
@@ -31,8 +31,8 @@ FASTER = 10
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to combine, on the new rows."""
+class Method:
+    """The result of one method on the new rows."""
 
     peer: str
     name: str
@@ -46,17 +46,19 @@ class Way:
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter of the peer's environment, which is made when there is none."""
+    """Return the interpreter of the peer's environment, which is created on first use."""
     if peer == "foldstill":
         return Path(sys.executable)
-    place = HERE / ".venv" / peer
-    if not (place / "bin" / "python").exists():
-        print(f"making the environment of {peer}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        # The files list every package, so that a peer that asks for versions which no longer build runs all the same.
-        wanted = ["-r", HERE / f"{peer}.txt"]
-        subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", *wanted], check=True)
-    return place / "bin" / "python"
+    environment = HERE / ".venv" / peer
+    if not (environment / "bin" / "python").exists():
+        print(f"creating the environment of {peer}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        # The files list every package, because some peers require versions that no longer build.
+        requirements = ["-r", HERE / f"{peer}.txt"]
+        subprocess.run(
+            [environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", *requirements], check=True
+        )
+    return environment / "bin" / "python"
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     made = synthetic("hetero", rows=options.rows, holdout_rows=20_000, seed=1)
     target_NC = made.holdout_labels.target_NC
-    ways: list[Way] = []
+    methods: list[Method] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem.npz"
         np.savez(
@@ -79,30 +81,35 @@ def main() -> None:
         for peer in ("foldstill", *options.peers):
             out, repeats = Path(folder) / f"{peer}.npz", "3" if peer == "foldstill" else "1"
             subprocess.run([python_of(peer), HERE / f"fit_{peer}.py", problem, out, repeats], check=True)
-            with np.load(out, allow_pickle=False) as found:
-                for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in found.files):
-                    loss_N = row_kl(target=target_NC, proba=found[f"{name}/proba"])
-                    ways.append(Way(peer, name, loss_N, float(found[f"{name}/seconds"]), bool(found[f"{name}/soft"])))
+            with np.load(out, allow_pickle=False) as results:
+                for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in results.files):
+                    loss_N = row_kl(target=target_NC, proba=results[f"{name}/proba"])
+                    methods.append(
+                        Method(peer, name, loss_N, float(results[f"{name}/seconds"]), bool(results[f"{name}/soft"]))
+                    )
             print(f"{peer} done", flush=True)
-    judge(ways, made.holdout_labels.groups, options.rows)
+    judge(methods, made.holdout_labels.groups, options.rows)
 
 
-def judge(ways: list[Way], groups: NDArray[np.str_], rows: int) -> None:
-    ours = {way.name: way for way in ways if way.peer == "foldstill"}
-    theirs = [way for way in ways if way.peer != "foldstill"]
-    gains = paired_intervals(np.stack([way.loss_N - ours["average"].loss_N for way in ways], axis=1), groups)
+def judge(methods: list[Method], groups: NDArray[np.str_], rows: int) -> None:
+    ours = {method.name: method for method in methods if method.peer == "foldstill"}
+    theirs = [method for method in methods if method.peer != "foldstill"]
+    gains = paired_intervals(np.stack([method.loss_N - ours["average"].loss_N for method in methods], axis=1), groups)
     print(f"\n{rows} x 15 x 6, scored on {len(groups)} rows of {len(np.unique(groups))} new groups")
-    print(f"{'':32s}{'CPU-s':>9s} {'labels':>7s} {'KL':>8s}   minus the average")
-    for way, gain in sorted(zip(ways, gains, strict=True), key=lambda pair: pair[0].kl):
-        told = f"{gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        label = "soft" if way.soft else "hard"
-        print(f"{way.peer + ' ' + way.name:32s}{way.seconds:9.3f} {label:>7s} {way.kl:8.4f}   {told}")
+    print(f"{'':32s}{'CPU-s':>9s} {'labels':>7s} {'KL':>8s}   difference from the average")
+    for method, gain in sorted(zip(methods, gains, strict=True), key=lambda pair: pair[0].kl):
+        difference = f"{gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        label = "soft" if method.soft else "hard"
+        print(f"{method.peer + ' ' + method.name:32s}{method.seconds:9.3f} {label:>7s} {method.kl:8.4f}   {difference}")
     if not theirs:
         return
-    best, mine = min(theirs, key=lambda way: way.kl), min(ours.values(), key=lambda way: way.kl)
-    print(f"\nbest of ours {mine.name} {mine.kl:.4f}, best peer {best.peer} {best.name} {best.kl:.4f}")
-    fastest = min((way for way in theirs if way.soft), key=lambda way: way.seconds, default=None)
-    failed = ["worse than a peer"] * (mine.kl > best.kl)
+    best_peer, best_ours = min(theirs, key=lambda method: method.kl), min(ours.values(), key=lambda method: method.kl)
+    print(
+        f"\nbest of foldstill: {best_ours.name} {best_ours.kl:.4f}; "
+        f"best peer: {best_peer.peer} {best_peer.name} {best_peer.kl:.4f}"
+    )
+    fastest = min((method for method in theirs if method.soft), key=lambda method: method.seconds, default=None)
+    failed = ["worse than a peer"] * (best_ours.kl > best_peer.kl)
     for name in ("convex", "greedy") if fastest else ():
         assert fastest is not None
         times = fastest.seconds / ours[name].seconds

@@ -1,9 +1,9 @@
-"""Stacking at scale, side by side: G9 convex weights, G10 greedy, G12 LightGBM on soft labels, G13 MLP epoch, G18 growth.
+"""Stacking at scale, compared with usual code: G9 convex weights, G10 greedy, G12 LightGBM, G13 MLP, G18 growth.
 
     PYTHONPATH=src python benchmarks/bench_stacking.py [--only g9 g10 g12 g13 g18] [--check]
 
 Six classes, 15 members, votes of few annotators (about 37 % of the entries have a vote). `--check` exits with 1 below a
-floor. CPU time of this process, one thread, A and B in turn.
+floor. CPU time of this process, one thread, both sides in turn.
 """
 
 import harness  # isort: skip  (pins the threads, so it comes first)
@@ -37,7 +37,7 @@ CLASSES, MEMBERS = 6, 15
 
 
 def votes_table(rows: int, members: int = MEMBERS, seed: int = 0) -> OOFTable:
-    """Members of unequal noise around the truth; 1 to 7 votes a row; one row a group. Made in blocks, float32."""
+    """Make a table of members with unequal noise around the truth: 1 to 7 votes per row, one row per group, float32."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 1.5, (rows, CLASSES)).astype(np.float32)
     votes = rng.multinomial(rng.integers(1, 8, rows), softmax(truth))
@@ -50,7 +50,7 @@ def votes_table(rows: int, members: int = MEMBERS, seed: int = 0) -> OOFTable:
 
 
 def g9() -> harness.Ratio:
-    """Convex weights, 100,000 x 15 x 6, against SLSQP with a numeric gradient on the whole table."""
+    """Convex weights, 100,000 x 15 x 6, compared with SLSQP with a numeric gradient on the whole table."""
     table = votes_table(100_000)
     # float64: a numeric gradient of float32 sums is mostly noise, and the baseline would stop far from the optimum.
     target_NC, proba_NCM = table.labels.target_NC, table.proba_NMC.transpose(0, 2, 1).astype(np.float64)
@@ -75,7 +75,7 @@ def g9() -> harness.Ratio:
 
 
 def g10() -> harness.Ratio:
-    """Greedy selection, 50 picks of 15 members on 100,000 rows, against recomputing the average of all picks each time."""
+    """Greedy selection, 50 picks of 15 members on 100,000 rows, compared with recomputing the average each time."""
     table = votes_table(100_000)
     target_NC, proba_MNC = table.labels.target_NC, table.proba_NMC.transpose(1, 0, 2).astype(np.float64)
 
@@ -98,7 +98,7 @@ def g10() -> harness.Ratio:
 
 
 def g12() -> harness.Ratio:
-    """LightGBM on 30 statistics, 60 rounds, 80,000 rows: soft objective against six weighted copies of each row."""
+    """LightGBM on 30 statistics, 60 rounds, 80,000 rows: soft objective compared with six weighted copies per row."""
     table = votes_table(100_000)
     target_NC = table.labels.target_NC
     features_NF, start_NC = statistics(table.proba_NMC), np.log(clip_rows(mean(table.proba_NMC)))
@@ -132,7 +132,7 @@ def g12() -> harness.Ratio:
 
 
 def g13() -> harness.Ratio:
-    """Three epochs of the MLP on 90 log-probabilities, batch 1,024, against a DataLoader over the same tensors."""
+    """Three MLP epochs on 90 log-probabilities, batch size 1,024, compared with a DataLoader over the same tensors."""
     table = votes_table(100_000)
     logs_NF = np.log(np.maximum(table.proba_NMC, 1e-7)).reshape(100_000, -1)
     x = torch.from_numpy((logs_NF - logs_NF.mean(axis=0)) / logs_NF.std(axis=0))
@@ -167,21 +167,22 @@ def g13() -> harness.Ratio:
 
 
 def g18() -> float:
-    """Exponent of the time of one evaluation (loss and gradient of convex weights) from 100,000 to 1,000,000 rows.
+    """Return the exponent of the time of one evaluation of convex weights from 100,000 to 1,000,000 rows.
 
-    And the time and memory of whole fits, up to 1,000,000 rows of 50 members.
+    An evaluation computes loss and gradient. Also prints the time and memory of whole fits, up to 1,000,000 rows of 50
+    members.
     """
     fastest = []
     for rows, members in ((100_000, MEMBERS), (1_000_000, MEMBERS), (1_000_000, 50)):
         table = votes_table(rows, members)
-        assert len(table.labels.target_NC) == rows  # made once, and part of the table
+        assert len(table.labels.target_NC) == rows  # computed once and stored in the table
         start = time.process_time()
         entries, taken = peak_growth(lambda table=table: voted(table, columns_of(table.members, tied=False)))
         (_, gap), solving = peak_growth(lambda entries=entries: simplex_minimum(entries))
         print(
             f"G18: {rows:,} x {members}: {time.process_time() - start:.3f} CPU-s, gap {gap:.1e}; table "
-            f"{(table.proba_NMC.nbytes + table.labels.target_NC.nbytes) / 2**20:.0f} MB, entries with votes {taken:.0f} MB, "
-            f"solving {solving:.0f} MB"
+            f"{(table.proba_NMC.nbytes + table.labels.target_NC.nbytes) / 2**20:.0f} MB, "
+            f"entries with votes {taken:.0f} MB, solving {solving:.0f} MB"
         )
         weight_M = np.full(members, 1 / members)
         seconds = []
@@ -192,18 +193,21 @@ def g18() -> float:
         fastest.append(min(seconds))
         del table, entries
     exponent = log(fastest[1] / fastest[0]) / log(10)
-    print(f"G18: {fastest[0] * 1e3:.2f} ms an evaluation at 100k rows, {fastest[1] * 1e3:.2f} ms at 1M: {exponent:.2f}")
+    print(
+        f"G18: {fastest[0] * 1e3:.2f} ms per evaluation at 100k rows, {fastest[1] * 1e3:.2f} ms at 1M: "
+        f"exponent {exponent:.2f}"
+    )
     return exponent
 
 
 def peak_growth(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What `work` gives, and by how many MB the resident memory grew at its peak (Linux)."""
+    """Return the result of `work` and the peak growth of resident memory in MB (Linux only)."""
 
     def status(key: str) -> float:
         [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
         return int(line.split()[1]) / 1024
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = status("VmRSS")
     return work(), status("VmHWM") - before
 

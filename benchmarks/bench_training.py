@@ -1,6 +1,6 @@
-"""Training on a CPU: fold jobs in processes (G6), channels-last steps (G7), the data share of an epoch (G8).
+"""Training on a CPU: fold jobs in processes (G6), channels-last steps (G7), the share of data loading in an epoch (G8).
 
-Command: python benchmarks/bench_training.py [G6 G7 G8]
+python benchmarks/bench_training.py [G6 G7 G8]
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import harness  # first: it pins the number of threads
+import harness  # imported first, because it pins the number of threads
 from foldstill.base_models import Recipe, TimmMember, train_members
 from foldstill.base_models.engine import fit
 from foldstill.base_models.inputs import DeviceInputs
@@ -32,7 +32,7 @@ def make_data(rows: int, height: int, width: int, channels: int = 4) -> Dataset:
 
 
 def g6() -> None:
-    """Ten (member, fold) jobs: processes of one thread each against one process with as many threads as cores."""
+    """Ten (member, fold) jobs: processes of one thread each, compared with one process of as many threads as cores."""
     data = make_data(500, 32, 64)
     plan = make_plan(data.labels, n_folds=5, test_share=0)
     recipe = Recipe(epochs=4, batch_size=32)
@@ -46,7 +46,7 @@ def g6() -> None:
             return folder
 
         def in_one_process() -> Path:
-            """The same fits in turn, every operation spread over the cores."""
+            """Run the same fits one after the other, with every operation spread over the cores."""
             folder = Path(root) / str(next(numbered))
             torch.set_num_threads(torch.get_num_interop_threads())
             for member in members:
@@ -56,7 +56,7 @@ def g6() -> None:
             return folder
 
         def same(ours: Path, _: Path) -> None:
-            """The weights do not depend on the number of processes."""
+            """Check that the weights do not depend on the number of processes."""
             alone = Path(root) / "alone"
             train_members(members, data, plan, alone, jobs=1)
             for weights in sorted(alone.rglob("weights.safetensors")):
@@ -69,7 +69,7 @@ def g6() -> None:
 
 
 def g7() -> None:
-    """One training step, images channels-last in memory against plain layout."""
+    """One training step: images channels-last in memory, compared with the contiguous layout."""
     ratios = []
     for name in ("test_efficientnet", "test_resnet"):
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def g7() -> None:
 
 
 def g8() -> None:
-    """What gathering, scaling and augmenting add to an epoch over one fixed batch trained again and again."""
+    """The time that gathering, scaling and augmenting add to an epoch, compared with an epoch on one fixed batch."""
     data = make_data(1024, 64, 128)
     heavy = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
     network = TimmMember("m", "test_efficientnet").build([(64, 128, 4)], CLASSES)
@@ -130,7 +130,7 @@ def g8() -> None:
         )
 
     def epoch_of_one_batch() -> None:
-        """The same steps without gathering, scaling or augmenting."""
+        """Run the same steps without gathering, scaling or augmenting."""
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
         target_BC = torch.from_numpy(target[:32]).float()
@@ -144,9 +144,9 @@ def g8() -> None:
     ratio = harness.side_by_side(
         "G8 epoch of one fixed batch", ours=epoch_of_one_batch, baseline=epoch, same=lambda _, __: None, repeats=7
     )
-    print(f"G8 data and augmentation: {1 - 1 / ratio.median:.1%} of an epoch (goal 8 %, floor 15 %)")
+    print(f"G8 data and augmentation take {1 - 1 / ratio.median:.1%} of an epoch (goal 8 %, floor 15 %)")
     if 1 - 1 / ratio.median > 0.15:
-        sys.exit("G8: more than 15 % of an epoch")
+        sys.exit("G8: data and augmentation take more than 15 % of an epoch")
 
 
 def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
@@ -157,8 +157,8 @@ def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["G6", "G7", "G8"]
+    names = sys.argv[1:] or ["G6", "G7", "G8"]
     start = time.perf_counter()
-    for name in wanted:
+    for name in names:
         {"G6": g6, "G7": g7, "G8": g8}[name]()
-    print(f"{time.perf_counter() - start:.0f} s in all")
+    print(f"{time.perf_counter() - start:.0f} s in total")

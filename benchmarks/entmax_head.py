@@ -1,11 +1,12 @@
-"""Does a head of sparse probabilities (entmax 1.5) fit vote shares better than a softmax, or one with a temperature?
+"""Does a head with sparse probabilities (entmax 1.5) fit vote shares better than a softmax, or one with a temperature?
 
     python benchmarks/entmax_head.py [hms_oof.npz]
 
-Exact zeros make KL infinite wherever somebody voted, so the sparse head is mixed with the uniform distribution by a share
-that is learnt. Two tries: a small MLP on the digits with simulated annotators, five splits by group with three seeds each; and,
-where the file is given, the average of real HMS members recalibrated by a scale and a bias a class under either head, over
-folds of patients. Held-out KL; the difference from the softmax is paired.
+Exact zeros make KL infinite for classes that somebody voted for, so the sparse head is mixed with the uniform
+distribution by a learned share. There are two experiments: a small MLP on the digits with simulated annotators, five
+splits by group with three seeds each; and, if the file is given, the average of real HMS members recalibrated by a
+scale and one bias per class under either head, over folds of patients. Prints held-out KL; the difference from the
+softmax is paired.
 
 N rows, B batch, F features, C classes.
 """
@@ -27,11 +28,11 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence, row_kl
 
 EPOCHS, BATCH, WIDTH, SEEDS = 30, 64, 64, 3
-HEADS = ("softmax", "temperature of the row", "temperature of row and class", "entmax 1.5, learnt floor")
+HEADS = ("softmax", "temperature per row", "temperature per row and class", "entmax 1.5, learned floor")
 
 
 def entmax15(z_BC: Tensor) -> Tensor:
-    """The point of the simplex that maximises p z + Tsallis entropy of order 1.5 (Peters et al., 2019, algorithm 2)."""
+    """Return the maximiser on the simplex of p z + Tsallis entropy of order 1.5 (Peters et al., 2019, algorithm 2)."""
     z = (z_BC - z_BC.max(dim=1, keepdim=True).values) / 2
     ordered = z.sort(dim=1, descending=True).values
     k = torch.arange(1, z.shape[1] + 1)
@@ -43,7 +44,7 @@ def entmax15(z_BC: Tensor) -> Tensor:
 
 
 def log_head(logits_BC: Tensor, floor: Tensor | None) -> Tensor:
-    """Log-probabilities: a softmax, or entmax mixed with the uniform distribution by the share sigmoid(floor)."""
+    """Return log-probabilities: a softmax, or entmax mixed with a share sigmoid(floor) of the uniform distribution."""
     if floor is None:
         return logits_BC.log_softmax(1)
     share = floor.sigmoid()
@@ -51,7 +52,7 @@ def log_head(logits_BC: Tensor, floor: Tensor | None) -> Tensor:
 
 
 class Model(nn.Module):
-    """An MLP that gives log-probabilities (B, C) by one of the heads."""
+    """An MLP that returns log-probabilities (B, C) from one of the heads."""
 
     def __init__(self, features: int, n_classes: int, head: str) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Model(nn.Module):
             nn.Linear(features, WIDTH), nn.ReLU(), nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH), nn.ReLU()
         )
         self.head = Head(WIDTH, n_classes, "row" if head == HEADS[1] else "class" if head == HEADS[2] else "none", 0.3)
-        # One in a hundred at first.
+        # Starts at a share of 1 in 100.
         self.floor = nn.Parameter(torch.tensor(-4.6)) if head == HEADS[3] else None
 
     def forward(self, x_BF: Tensor) -> Tensor:
@@ -91,18 +92,21 @@ def held_out_kl(x_NF: NDArray[np.float32], labels: Labels, head: str, split: int
 
 
 def compare(name: str, x_NF: NDArray[np.float32], labels: Labels) -> None:
-    print(f"{name}: {len(labels):,} rows, {labels.total_N.mean():.1f} votes a row")
+    print(f"{name}: {len(labels):,} rows, {labels.total_N.mean():.1f} votes per row")
     runs = [(split, seed) for split in range(5) for seed in range(SEEDS)]
     softmax = np.asarray([held_out_kl(x_NF, labels, HEADS[0], *run) for run in runs])
     print(f"  {HEADS[0]:30} {softmax.mean():.4f}")
     for head in HEADS[1:]:
         kl = np.asarray([held_out_kl(x_NF, labels, head, *run) for run in runs])
         by_split = (kl - softmax).reshape(5, SEEDS).mean(axis=1)
-        print(f"  {head:30} {kl.mean():.4f}, {by_split.mean():+.4f} (sd over splits {by_split.std(ddof=1):.4f})")
+        print(
+            f"  {head:30} {kl.mean():.4f}, {by_split.mean():+.4f} "
+            f"(standard deviation over splits {by_split.std(ddof=1):.4f})"
+        )
 
 
 class Recalibration(nn.Module):
-    """Log-probabilities (N, C) of averaged scores, scaled and shifted by class before a softmax or entmax 1.5."""
+    """Log-probabilities (N, C) of averaged scores, scaled and shifted per class before a softmax or entmax 1.5."""
 
     def __init__(self, n_classes: int, *, sparse: bool) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ class Recalibration(nn.Module):
 def recalibrated_kl(
     score_NC: Tensor, target_NC: Tensor, fold_N: NDArray[np.int8], *, sparse: bool
 ) -> NDArray[np.float64]:
-    """Held-out KL of each row."""
+    """Return the held-out KL per row."""
     kl_N = np.empty(len(fold_N))
     for fold in np.unique(fold_N):
         rows, held = torch.from_numpy(fold_N != fold), torch.from_numpy(fold_N == fold)
@@ -143,7 +147,7 @@ def recalibrate(path: Path) -> None:
         target_NC, fold_N, quality_N = file["target"].astype(np.float64), file["fold"], file["quality"]
     target_NC /= target_NC.sum(axis=1, keepdims=True)
     score, target = torch.from_numpy(np.log(proba_NC.clip(1e-7))), torch.from_numpy(target_NC)
-    for what, rows in (
+    for title, rows in (
         ("all rows", quality_N >= 0),
         ("3 votes or more", quality_N >= 1),
         ("10 or more", quality_N == 2),
@@ -152,7 +156,8 @@ def recalibrate(path: Path) -> None:
         difference = sparse - soft
         error = difference.std(ddof=1) / len(difference) ** 0.5
         print(
-            f"HMS average, {what}: softmax {soft.mean():.4f}, entmax {sparse.mean():.4f}, {difference.mean():+.4f} ({error:.4f})"
+            f"HMS average, {title}: softmax {soft.mean():.4f}, entmax {sparse.mean():.4f}, "
+            f"difference {difference.mean():+.4f} (standard error {error:.4f})"
         )
 
 

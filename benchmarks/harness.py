@@ -1,7 +1,8 @@
-"""Side-by-side timing: A and B alternately in one process, one thread, equal results asserted first.
+"""Side-by-side timing: two functions in turn in one process with one thread, after a check for equal results.
 
-A benchmark imports this module before numpy or torch, because it pins the number of threads. The figure is the median of
-the pair-by-pair ratios of CPU time (user + system, children included), which a busy machine moves far less than wall time.
+A benchmark imports this module before numpy or torch, because it pins the number of threads. The result is the median
+of the ratios of CPU time per pair (user + system, including child processes). A busy machine changes it far less than
+wall time.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times more `clock` time the baseline took, over pairs run one after the other."""
+    """The time of the baseline divided by ours, measured by `clock`, over pairs run one after the other."""
 
     name: str
     median: float
@@ -32,7 +33,7 @@ class Ratio:
     def __str__(self) -> str:
         return (
             f"{self.name}: {self.median:.3g}x ({self.low:.3g} to {self.high:.3g}), "
-            f"{self.clock} {self.ours_s * 1e3:.4g} ms against {self.baseline_s * 1e3:.4g} ms"
+            f"{self.clock} {self.ours_s * 1e3:.4g} ms compared with {self.baseline_s * 1e3:.4g} ms"
         )
 
 
@@ -53,11 +54,12 @@ def side_by_side(
     repeats: int = 7,
     clock: str = "process",
 ) -> Ratio:
-    """Run `same(ours(), baseline())` once, which must assert that both agree, then time them in turn and print the ratio.
+    """Check that both give the same result, then time them in turn and print the ratio.
 
-    `clock` is "process" (CPU time of this process, fine-grained), "cpu" (children included, 10 ms steps) or "wall".
+    `same(ours(), baseline())` runs once and must assert that both results agree. `clock` is "process" (CPU time of this
+    process, fine-grained), "cpu" (including child processes, in steps of 10 ms) or "wall".
     """
-    same(ours(), baseline())  # the warm-up as well
+    same(ours(), baseline())  # also the warm-up
     now = CLOCKS[clock]
     mine, theirs = [], []
     for _ in range(repeats):
@@ -80,6 +82,6 @@ def side_by_side(
 
 
 def floor(ratio: Ratio, at_least: float) -> None:
-    """Exit with 1 when a ratio is below its floor: what continuous integration calls."""
+    """Exit with 1 if a ratio is below its floor, for continuous integration."""
     if ratio.median < at_least:
         sys.exit(f"{ratio.name}: {ratio.median:.3g}x is below its floor of {at_least:g}x")

@@ -1,10 +1,11 @@
-"""What a whole HMS costs: time and disk of `prepare` for each view, and of all of each ready experiment, with GPU hours.
+"""The cost of a whole HMS: time and disk of `prepare` per view, and of each ready experiment, with GPU hours.
 
     python benchmarks/hms_cost.py [experiments/hms_NAME.toml ...]
 
-Measured here, on one core: CPU time a row of `prepare` on synthetic recordings (reading, digests and checksums included).
-Counted: bytes a row and multiply-accumulates. Taken from elsewhere: the rows of the competition's train.csv, and the rates
-at which timm's authors trained these networks on one GPU. GPU hours follow from these by `gpu_hours`: an estimate.
+Measured here, on one core: CPU time per row of `prepare` on synthetic recordings (including reading, digests and
+checksums). Counted: bytes per row and multiply-accumulates. Taken from elsewhere: the number of rows of the
+competition's train.csv, and the rates at which timm's authors trained these networks on one GPU. GPU hours are an
+estimate, computed from these by `gpu_hours`.
 """
 
 import sys
@@ -36,13 +37,14 @@ from foldstill.hms.views_wavelet import Denoised, Scalogram
 from foldstill.pipeline.experiment import Experiment, read_experiment
 
 ROWS = {"unique_votes": 20_183, "recording": 17_089, "spectrogram": 11_138, "stationary": 21_490, "window": 106_800}
-"""Rows of the competition's train.csv by what one sample is."""
+"""Number of samples in the competition's train.csv, by the definition of a sample."""
 
 SHARE_AT_MOST = {4.0: 0.70}
 SHARE_AT_LEAST = {5.0: 0.30, 10.0: 0.25}
-"""Rows of unique votes by their number of votes: 15,124 of 20,183 have fewer than ten; the rest is of a sample of them.
+"""Share of the rows of unique votes by number of votes: 15,124 of 20,183 have fewer than ten; others from a sample.
 
-Of the rows of four votes 596, with disagreement, belong to the first stage of the file that asks, and 156 to its second.
+Of the rows with four votes, 596 with disagreement belong to the first stage of the experiment that asks for them, and
+156 to its second stage.
 """
 
 PUBLISHED = {
@@ -53,14 +55,14 @@ PUBLISHED = {
     "efficientnet_b3": (572, 288),
     "efficientnet_b4": (355, 320),
 }
-"""Images a second in training and their side: one RTX 3090, mixed precision, channels last (results/benchmark-train-amp-nhwc-
-pt112-cu113-rtx3090.csv in huggingface/pytorch-image-models)."""
+"""Images per second in training and the image side in pixels: one RTX 3090, mixed precision, channels last
+(results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv in huggingface/pytorch-image-models)."""
 
 OTHER_FLOPS = 4e12
-"""For networks that are not in that table, operations a second: what EfficientNet-B0 reaches in it."""
+"""Operations per second for networks that are not in that table: the rate that EfficientNet-B0 reaches in it."""
 
 STEP_S = 0.01
-"""A step takes no less, however small: launching its kernels."""
+"""Minimum duration of a step in seconds: launching its kernels."""
 
 VIEWS: tuple[View, ...] = (
     MelSpectrogram(),
@@ -74,15 +76,15 @@ VIEWS: tuple[View, ...] = (
 )
 
 
-def cpu_ms_a_row(hms: Path, place: Path, data: HmsData) -> float:
-    data = replace(data, folder=str(hms), cache=str(place))
+def cpu_ms_per_row(hms: Path, cache: Path, data: HmsData) -> float:
+    data = replace(data, folder=str(hms), cache=str(cache))
     start = time.process_time()
     prepared = data.prepare(Path())
     return (time.process_time() - start) * 1e3 / prepared.n_rows
 
 
-def spectra_ms_a_row(view: View) -> str:
-    """What a GPU takes over: spectra of signals that were read and cleaned; the rest stays with the CPU."""
+def spectra_ms_per_row(view: View) -> str:
+    """CPU time of the part that a GPU can take over: spectra of signals that were already read and cleaned."""
     if not isinstance(view, ChainSpectrogram):
         return "-"
     eeg_ET = np.random.default_rng(0).standard_normal((20, EEG_SECONDS * SFREQ_HZ)).cumsum(axis=1).astype(np.float32)
@@ -93,18 +95,18 @@ def spectra_ms_a_row(view: View) -> str:
     return f"{(time.process_time() - start) * 1e3 / 50:.1f}"
 
 
-def bytes_a_row(view: View) -> int:
+def bytes_per_row(view: View) -> int:
     return prod(view.shape) * stored_dtype(view).itemsize
 
 
 def macs(member: Trainable, views: tuple[View, ...]) -> float:
-    """Multiply-accumulates of one row."""
+    """Multiply-accumulates per row."""
     blank = {view.name: np.zeros((1, *view.shape), np.float32) for view in views}
     return _cost(member.without_download(), Dataset(Labels.from_hard([0], classes=CLASSES), blank)) / 2
 
 
 def images(recipe: Recipe, rows: float) -> float:
-    """Rows that the stages of a recipe pass over, `rows` being those of a training fold."""
+    """Number of rows that the stages of a recipe process, for a training fold of `rows` rows."""
     if recipe.early_stopping is not None:
         rows *= 1 - recipe.early_stopping.share
     second = recipe.second_stage
@@ -115,18 +117,19 @@ def images(recipe: Recipe, rows: float) -> float:
 
 
 def gpu_hours(experiment: Experiment, member: Trainable, rows: int) -> float:
-    """images / rate, and not less than STEP_S a step; folds train on the rows of the others, locked rows on none.
+    """Estimate GPU hours as images / rate, with at least STEP_S per step.
 
-    The rate is the published one times published pixels over those of the view.
+    Each fold trains on the rows of the other folds, and locked rows are left out. The rate is the published rate times
+    the published number of pixels, divided by the number of pixels of the view.
     """
     folds, tune = experiment.folds, experiment.tune
     fits = folds.n_folds if tune is None else tune.trials * tune.folds
     passed = images(member.recipe, rows * (1 - folds.test_share) * (folds.n_folds - 1) / folds.n_folds) * fits
-    seconds = sum(_seconds_a_row(part, experiment.data.views) for part in member.parts or (member,))
+    seconds = sum(_seconds_per_row(part, experiment.data.views) for part in member.parts or (member,))
     return passed * max(seconds, STEP_S / member.recipe.batch_size) / 3600
 
 
-def _seconds_a_row(member: Trainable, views: tuple[View, ...]) -> float:
+def _seconds_per_row(member: Trainable, views: tuple[View, ...]) -> float:
     network = getattr(member.settings, "network", "")
     if network not in PUBLISHED:
         return 6 * macs(member, views) / OTHER_FLOPS
@@ -142,17 +145,20 @@ def main(arguments: list[str]) -> None:
         write_synthetic_hms(hms, patients=30, seed=0, recordings=4)
         if not arguments:
             print(
-                "| view | CPU ms a row | of it spectra | 17,089 rows, CPU min | bytes a row | 17,089 rows | 20,183 rows |"
+                "| view | CPU ms per row | of which spectra | 17,089 rows, CPU min | bytes per row "
+                "| 17,089 rows | 20,183 rows |"
             )
             for view in VIEWS:
-                ms = cpu_ms_a_row(hms, Path(name) / view.name, HmsData(folder="hms", views=(view,), rows="recording"))
-                size = bytes_a_row(view)
+                ms = cpu_ms_per_row(hms, Path(name) / view.name, HmsData(folder="hms", views=(view,), rows="recording"))
+                size = bytes_per_row(view)
                 gigabytes = [f"{size * ROWS[rule] / 1e9:.1f} GB" for rule in ("recording", "unique_votes")]
                 print(
-                    f"| `{view.kind}` | {ms:.1f} | {spectra_ms_a_row(view)} | {ms * 17_089 / 6e4:.1f} | {size:,} | {' | '.join(gigabytes)} |"
+                    f"| `{view.kind}` | {ms:.1f} | {spectra_ms_per_row(view)} | {ms * 17_089 / 6e4:.1f} | {size:,} "
+                    f"| {' | '.join(gigabytes)} |"
                 )
         print(
-            "| ready experiment | rows | prepare, CPU min | disk | largest view | networks | 10^9 MACs of a row | GPU hours |"
+            "| ready experiment | rows | prepare, CPU min | disk | largest view | networks | 10^9 MACs per row "
+            "| GPU hours |"
         )
         for path in paths:
             experiment = read_experiment(path)
@@ -160,15 +166,16 @@ def main(arguments: list[str]) -> None:
             if not isinstance(data, HmsData):
                 continue
             rows = ROWS[data.rows]
-            minutes = cpu_ms_a_row(hms, Path(name) / path.stem, data) * rows / 6e4
-            sizes = [bytes_a_row(view) * rows / 1e9 for view in data.views]
+            minutes = cpu_ms_per_row(hms, Path(name) / path.stem, data) * rows / 6e4
+            sizes = [bytes_per_row(view) * rows / 1e9 for view in data.views]
             members = resolve(experiment.member)
             counted = ", ".join(f"{macs(m, data.views) / 1e9:.2f}" for m in members)
             hours = sum(gpu_hours(experiment, m, rows) for m in members)
             tune = experiment.tune
             fits = len(experiment.member) * experiment.folds.n_folds if tune is None else tune.trials * tune.folds
             print(
-                f"| `{path.stem}` | {rows:,} | {minutes:.0f} | {sum(sizes):.1f} GB | {max(sizes):.1f} GB | {fits} | {counted} | {hours:.1f} |"
+                f"| `{path.stem}` | {rows:,} | {minutes:.0f} | {sum(sizes):.1f} GB | {max(sizes):.1f} GB | {fits} "
+                f"| {counted} | {hours:.1f} |"
             )
 
 

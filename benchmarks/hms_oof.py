@@ -1,10 +1,10 @@
-"""Combiners on real HMS out-of-fold predictions, cross-fitted over the table's own folds: all rows and by number of votes.
+"""Combiners on real HMS out-of-fold predictions, cross-fitted over their folds: all rows and by number of votes.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--jobs 2] [--all]
 
 The file holds `pred` (N, M, C), `target` shares, `min_votes`, `quality` (0: 1-2 votes, 1: 3-9, 2: 10 or more), `fold`,
-`patient_id`, `members`, `classes`. Second inference runs (`*_nb`, `*_nbtta`) are left out. Families are input x stage.
-`--all` adds the dear combiners.
+`patient_id`, `members`, `classes`. Second inference runs (`*_nb`, `*_nbtta`) are left out. A family is a pair of input
+and stage. `--all` adds the slow combiners.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.tempered import Tempered
 
-CHEAP: tuple[Combiner, ...] = (
+FAST: tuple[Combiner, ...] = (
     Median(),
     Trimmed(),
     Recalibrated(name="vector_scaled", slope="per_class"),
@@ -42,7 +42,7 @@ CHEAP: tuple[Combiner, ...] = (
     Tempered(name="tempered_average", of=Average()),
     Tempered(name="tempered+recal"),
 )
-DEAR: tuple[Combiner, ...] = (
+SLOW: tuple[Combiner, ...] = (
     Logistic(),
     Logistic(name="logistic_stats", features="statistics"),
     linear_logits(),
@@ -51,11 +51,11 @@ DEAR: tuple[Combiner, ...] = (
 )
 ROWS = {"all rows": None, ">= 10 votes": 2, "3-9 votes": 1}
 GOALS = {"all rows": 0.4344, ">= 10 votes": 0.2100, "3-9 votes": 0.5100}
-"""KL that `auto` or `super` is to reach, cross-fitted; to four digits."""
+"""Cross-fitted KL that `auto` or `super` should reach, to four digits."""
 
 
 def hms_table(path: Path) -> tuple[OOFTable, np.ndarray]:
-    """The table without second inference runs, and the vote stratum of each row."""
+    """Return the table without second inference runs, and the vote stratum per row."""
     with np.load(path, allow_pickle=False) as file:
         members = [str(m) for m in file["members"]]
         kept = [i for i, m in enumerate(members) if not m.endswith(("_nb", "_nbtta"))]
@@ -90,7 +90,7 @@ def main() -> None:
         fits = crossfit_all(defaults, rows, jobs=options.jobs)
         fit_all(defaults, rows, jobs=options.jobs)
         seconds = time.perf_counter() - start
-        fits += crossfit_all(CHEAP + (DEAR if options.all else ()), rows, jobs=options.jobs)
+        fits += crossfit_all(FAST + (SLOW if options.all else ()), rows, jobs=options.jobs)
         difference_NA = np.stack([fit.row_kl_N - fits[0].row_kl_N for fit in fits], axis=1)
         gains = paired_intervals(difference_NA, rows.labels.groups)
         print(f"\n{title}: {len(rows)} rows, {len(np.unique(rows.labels.groups))} patients, defaults {seconds:.0f} s")
@@ -99,8 +99,10 @@ def main() -> None:
             for note in dict.fromkeys(note for note in fit.notes if note):
                 print(f"      {note}")
         reached = {fit.name: round(fit.kl, 4) for fit in fits if fit.name in ("auto", "super")}
-        told = ", ".join(f"{name} {kl:.4f} {'met' if kl <= GOALS[title] else 'missed'}" for name, kl in reached.items())
-        print(f"  goal {GOALS[title]:.4f}: {told}", flush=True)
+        goals = ", ".join(
+            f"{name} {kl:.4f} {'met' if kl <= GOALS[title] else 'missed'}" for name, kl in reached.items()
+        )
+        print(f"  goal {GOALS[title]:.4f}: {goals}", flush=True)
 
 
 if __name__ == "__main__":

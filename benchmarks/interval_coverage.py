@@ -1,11 +1,11 @@
-"""How often nominal 95 % intervals hold the truth, by method and number of groups.
+"""How often nominal 95 % confidence intervals contain the truth, by method and number of groups.
 
     python benchmarks/interval_coverage.py            # two minutes on one core; --quick for half a minute
 
-A synthetic population of 20,000 groups with 15 members of 3 families: group sizes are log-normal, members err alike within
-a group, votes are few. Three differences are known for the whole population: log-linear pool, geometric average and best
-family, each minus the plain average. Draws of G groups are compared with them. The population is large, because coverage
-within a small one mixes in which groups happen to be rare.
+A synthetic population has 20,000 groups and 15 members of 3 families: group sizes are log-normal, errors of members are
+correlated within a group, votes are few. Three differences are known for the whole population: log-linear pool,
+geometric average and best family, each compared with the plain average. Samples of G groups are compared with them. The
+population is large, because the coverage within a small one also depends on which groups happen to be rare.
 
 Measured, 1,000 draws (standard error 0.7), log pool / geometric / one member:
 
@@ -31,7 +31,7 @@ from foldstill.compare.metrics import row_log_loss
 
 METHODS = ("jackknife_t", "bootstrap_t", "percentile")
 CONTRASTS = ("log pool", "geometric", "one member")
-# sigma of log size, mean rows a group, whether families differ in quality
+# standard deviation of log size, mean rows per group, whether families differ in quality
 POPULATIONS = {
     "uneven": (1.0, 40, True),
     "alike": (1.0, 40, False),
@@ -46,7 +46,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def population(sigma: float, rows: int, differ: bool, n_groups: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Mean difference (G, 3) and number of rows (G,) of every group."""
+    """Return the mean difference (G, 3) and the number of rows (G,) per group."""
     rng = np.random.default_rng(1)
     size_G = np.maximum(1, np.rint(rows * np.exp(sigma * rng.standard_normal(n_groups) - sigma**2 / 2))).astype(int)
     noise_M = np.repeat([0.6, 1.0, 1.6] if differ else [1.0, 1.0, 1.0], 5)
@@ -77,16 +77,16 @@ def population(sigma: float, rows: int, differ: bool, n_groups: int = 20_000) ->
 
 
 def measure(mean_GA: np.ndarray, size_G: np.ndarray, n_groups: int, draws: int) -> dict[str, np.ndarray]:
-    """Per method the share of draws whose interval holds the truth, per contrast."""
+    """Return, per method, the share of draws whose interval contains the truth, per contrast."""
     truth_A = np.average(mean_GA, axis=0, weights=size_G)
     rng = np.random.default_rng(7)
     hit = {method: np.zeros((draws, len(truth_A))) for method in METHODS}
     for d in range(draws):
         at = rng.choice(len(size_G), n_groups, replace=False)
         for method in METHODS:
-            # A group's rows enter as their mean with their number as weight: the same sums, and the same interval.
-            found = paired_intervals(mean_GA[at], at, weight_N=size_G[at], method=method, resamples=1000, seed=d)
-            hit[method][d] = [i.low <= t <= i.high for i, t in zip(found, truth_A, strict=True)]
+            # The mean of a group, weighted by its number of rows, gives the same sums and interval as its rows.
+            intervals = paired_intervals(mean_GA[at], at, weight_N=size_G[at], method=method, resamples=1000, seed=d)
+            hit[method][d] = [i.low <= t <= i.high for i, t in zip(intervals, truth_A, strict=True)]
     return {method: hits.mean(axis=0) for method, hits in hit.items()}
 
 
@@ -94,7 +94,8 @@ if __name__ == "__main__":
     quick = "--quick" in sys.argv
     draws, counts = (200, (100,)) if quick else (1000, (10, 20, 50, 100, 200))
     print(
-        f"coverage in % of nominal 95 % intervals, {draws} draws (standard error {100 * (0.95 * 0.05 / draws) ** 0.5:.1f})"
+        f"coverage in % of nominal 95 % intervals, {draws} draws "
+        f"(standard error {100 * (0.95 * 0.05 / draws) ** 0.5:.1f})"
     )
     print(
         f"{'population':12} {'groups':>6}  " + "  ".join(f"{m:>16}" for m in METHODS) + f"   ({' / '.join(CONTRASTS)})"

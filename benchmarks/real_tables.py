@@ -1,9 +1,9 @@
-"""What `auto` does against the plain average on tables of other kinds than HMS, all judged on rows it was not fitted to.
+"""How `auto` compares with the plain average on tables other than HMS, all scored on rows that it was not fitted to.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/real_tables.py FOLDER [--only cifar10h sleep rsna synthetic]
 
-`FOLDER` holds cifar10h/{cifar10h,model_probs}.npz, sleep_dodh/dodh.npz and rsna2023_oof/*.parquet; `synthetic` needs none
-of it. Exits with 1 where `auto` is significantly worse than the average, or a duplicate is not named.
+`FOLDER` holds cifar10h/{cifar10h,model_probs}.npz, sleep_dodh/dodh.npz and rsna2023_oof/*.parquet; `synthetic` needs
+none of them. Exits with 1 if `auto` is significantly worse than the average, or if the audit does not name a duplicate.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from synthetic_tables import Kind, synthetic
 
 ARMS: tuple[Combiner, ...] = (Average(), Recalibrated(), LogPool(), LogPool(name="log_pool_free", ridge=0.0), Auto())
 
-Said = tuple[str, list[float], list[Interval], str]
-"""Rows, KL of each arm, its difference to the first, what auto chose."""
+Result = tuple[str, list[float], list[Interval], str]
+"""Title of the rows, KL per arm, its difference from the first arm, the choice of auto."""
 
 
-def cross_fitted(title: str, table: OOFTable, *, jobs: int) -> Said:
-    """Every arm over the table's own folds."""
+def cross_fitted(title: str, table: OOFTable, *, jobs: int) -> Result:
+    """Cross-fit every arm over the table's own folds."""
     fits = crossfit_all(ARMS, table, jobs=jobs)
     difference_NA = np.stack([one.row_kl_N - fits[0].row_kl_N for one in fits], axis=1)
     gains = paired_intervals(difference_NA, table.labels.groups, weight_N=table.labels.sample_weight_N)
@@ -41,8 +41,8 @@ def cross_fitted(title: str, table: OOFTable, *, jobs: int) -> Said:
     return title, [one.kl for one in fits], gains, chosen
 
 
-def on_others(title: str, table: OOFTable, others: OOFTable) -> Said:
-    """Every arm fitted to one table and scored on another."""
+def on_others(title: str, table: OOFTable, others: OOFTable) -> Result:
+    """Fit every arm to one table and score it on another."""
     fitted = [fit(arm, table) for arm in ARMS]
     target_NC, groups = others.labels.target_NC, others.labels.groups
     loss_NA = np.stack([row_kl(target=target_NC, proba=one.apply(others.scores)) for one in fitted], axis=1)
@@ -50,8 +50,8 @@ def on_others(title: str, table: OOFTable, others: OOFTable) -> Said:
     return title, loss_NA.mean(axis=0).tolist(), gains, fitted[-1].explanation.split(" ")[0]
 
 
-def cifar10h(folder: Path, jobs: int) -> Iterator[Said]:
-    """Seven honest members, 50 votes a row: all rows, and 500 rows with the rest as new ones."""
+def cifar10h(folder: Path, jobs: int) -> Iterator[Result]:
+    """Seven members without leaks, 50 votes per row: all rows, and 500 rows with the rest as new rows."""
     with (
         np.load(folder / "cifar10h/model_probs.npz", allow_pickle=False) as probs,
         np.load(folder / "cifar10h/cifar10h.npz", allow_pickle=False) as truth,
@@ -64,8 +64,8 @@ def cifar10h(folder: Path, jobs: int) -> Iterator[Said]:
         yield on_others(f"cifar10h, 500 rows, draw {draw}", table.take(order[:500]), table.take(order[500:]))
 
 
-def sleep(folder: Path, jobs: int) -> Iterator[Said]:
-    """Members that name a class, smoothed to 0.9; nights are the groups; three members are copies."""
+def sleep(folder: Path, jobs: int) -> Iterator[Result]:
+    """Members that predict only a class, smoothed to 0.9; nights are the groups; three members are copies."""
     with np.load(folder / "sleep_dodh/dodh.npz", allow_pickle=False) as file:
         names = [str(m) for m in file["model_names"]]
         labels = Labels.from_annotators(
@@ -82,15 +82,15 @@ def sleep(folder: Path, jobs: int) -> Iterator[Said]:
     finding = audit(table)["A4"]
     print(f"copies: {'; '.join(same)}\nA4 {finding.verdict}: {finding.evidence}")
     if missed := [pair for pair in same if not all(name in finding.evidence for name in pair.split(" = "))]:
-        sys.exit(f"the audit does not name {missed}")
+        sys.exit(f"the audit does not name the copies {missed}")
 
 
 def _equal(models_NM: NDArray[np.int64], i: int, j: int) -> bool:
     return bool((models_NM[:, i] == models_NM[:, j]).all())
 
 
-def rsna(folder: Path, jobs: int) -> Iterator[Said]:
-    """One table a head, patients as groups, folds as the members were trained, sample weights."""
+def rsna(folder: Path, jobs: int) -> Iterator[Result]:
+    """One table per label, patients as groups, the folds in which the members were trained, sample weights."""
     files = sorted((folder / "rsna2023_oof").glob("*3d*.parquet"))
     for head in ("kidney", "liver", "spleen"):
         settings = ImportSettings(
@@ -104,8 +104,8 @@ def rsna(folder: Path, jobs: int) -> Iterator[Said]:
         yield cross_fitted(f"rsna {head}", import_scores(files, settings), jobs=jobs)
 
 
-def clean(folder: Path, jobs: int) -> Iterator[Said]:
-    """Clean synthetic tables, 20 of each kind; scored on new groups, each seen by one fold model."""
+def clean(folder: Path, jobs: int) -> Iterator[Result]:
+    """Clean synthetic tables, 20 per kind, scored on new groups that are each predicted by one fold model."""
     kinds: tuple[Kind, ...] = ("homog", "hetero")
     for kind in kinds:
         for seed in range(20):
@@ -124,12 +124,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     worse: list[str] = []
-    print(f"{'':30s}" + "".join(f"{arm.name:>15s}" for arm in ARMS) + "   auto against the average")
+    print(f"{'':30s}" + "".join(f"{arm.name:>15s}" for arm in ARMS) + "   auto compared with the average")
     for name in options.only:
         for title, kl_A, gains, chosen in TABLES[name](options.folder, options.jobs):
             last = gains[-1]
-            told = f"{last.estimate:+.4f} [{last.low:+.4f}, {last.high:+.4f}] {chosen}"
-            print(f"{title:30s}" + "".join(f"{kl:15.4f}" for kl in kl_A) + f"   {told}", flush=True)
+            difference = f"{last.estimate:+.4f} [{last.low:+.4f}, {last.high:+.4f}] {chosen}"
+            print(f"{title:30s}" + "".join(f"{kl:15.4f}" for kl in kl_A) + f"   {difference}", flush=True)
             worse += [title] * (last.low > 0)
     if worse:
         sys.exit(f"auto is worse than the average on {worse}")

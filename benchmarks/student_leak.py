@@ -1,13 +1,14 @@
-"""How much too good naive cross-validation of a student is, where the truth is known.
+"""How much the naive cross-validation of a student is too good, on data with a known truth.
 
     python benchmarks/student_leak.py --seeds 8
 
-2,000 rows with 20 features and 6 classes whose true distribution is known; votes are drawn from it. Teachers are three
-multilayer perceptrons over five folds that overfit, the student a small one. Each of the five students of a
-cross-validation is scored on the fold it was not taught (as a user would) and on 8,000 new rows; the difference is how much
-its cross-validation flatters it. KL is to the votes, less that of the truth itself, so that the noise of the votes cancels.
+The data are 2,000 rows with 20 features and 6 classes whose true distribution is known; votes are drawn from it.
+Teachers are three overfitting multilayer perceptrons over five folds; the student is a small one. Each of the five
+students of a cross-validation is scored on the fold that it was not trained on (as a user would do) and on 8,000 new
+rows. The difference is the optimism of the cross-validation. KL is to the votes, minus the KL of the true distribution,
+so that the noise of the votes cancels.
 
-naive: targets of all rows come from the ordinary out-of-fold table; its models saw the votes of the scored fold.
+naive: targets of all rows come from the ordinary out-of-fold table, whose models saw the votes of the scored fold.
 pairs: targets come from models that saw neither the row nor the scored fold.
 votes: no teacher, so nothing can leak.
 """
@@ -48,7 +49,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mlp:
-    """A member of one hidden layer; anything of this form can be trained over folds."""
+    """A member with one hidden layer, defined outside the package."""
 
     name: str
     family: str = "mlp"
@@ -78,20 +79,20 @@ def mlp(features: int, width: int, n_classes: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows (N, features, 1) as signals of one step, their truth and their votes."""
+    """Rows (N, features, 1) as signals of one time step, with their true distribution and their votes."""
 
     signals_N: NDArray[np.float32]
     truth_NC: Floats
     labels: Labels
 
     def excess(self, proba_NC: Float) -> float:
-        """Mean KL to the votes less that of the truth."""
+        """Return the mean KL to the votes, minus the KL of the true distribution."""
         target = self.labels.target_NC
         return float((row_kl(target=target, proba=proba_NC) - row_kl(target=target, proba=self.truth_NC)).mean())
 
 
 def draw(seed: int, votes: tuple[int, int]) -> tuple[Drawn, Drawn]:
-    """Rows to train on and new rows, from one random network."""
+    """Draw training rows and new rows from one random network."""
     rng = np.random.default_rng(seed)
     first, last = rng.normal(0, FEATURES**-0.5, (FEATURES, 64)), rng.normal(0, 64**-0.5, (64, CLASSES))
 
@@ -106,13 +107,13 @@ def draw(seed: int, votes: tuple[int, int]) -> tuple[Drawn, Drawn]:
 
 
 def targets(
-    way: str, mix: Mix, data: Drawn, plan: FoldPlan, fold: int, folder: Path
+    source: str, mix: Mix, data: Drawn, plan: FoldPlan, fold: int, folder: Path
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Rows outside the fold, what a student is taught of them, and their weights."""
+    """Return the rows outside the fold, the targets of a student for them, and their weights."""
     rows = plan.training(fold)
-    if way == "votes":
+    if source == "votes":
         return rows, *mixed_targets(None, data.labels.take(rows), VotesOnly())
-    if way == "pairs":
+    if source == "pairs":
         table = collect_without(folder, MEMBERS, data.labels, plan, fold)
         return rows, *mixed_targets(average_teacher(table), table.labels, mix)
     table, _ = collect(folder, MEMBERS, data.labels, plan)
@@ -121,18 +122,18 @@ def targets(
 
 
 def optimism(seed: int, votes: tuple[int, int]) -> Iterator[tuple[str, str, float, float]]:
-    """(way, mix, cross-validated excess KL, the same students' excess KL on new rows)."""
+    """Yield (source of targets, mix, cross-validated excess KL, excess KL of the same students on new rows)."""
     data, new = draw(seed, votes)
     plan = make_plan(data.labels, n_folds=5, test_share=0.0, seed=seed)
     with TemporaryDirectory() as scratch:
         folder, dataset = Path(scratch), Dataset(data.labels, {"features": data.signals_N})
         for pairs in (False, True):
             train_members(MEMBERS, dataset, plan, folder, seed=seed, jobs=1, device="cpu", pairs=pairs)
-        for way, mixes in (("votes", ["votes"]), ("naive", list(MIXES)), ("pairs", list(MIXES))):
+        for source, mixes in (("votes", ["votes"]), ("naive", list(MIXES)), ("pairs", list(MIXES))):
             for name in mixes:
                 held, fresh = np.empty((ROWS, CLASSES)), []
                 for fold in range(plan.n_folds):
-                    rows, target, weight = targets(way, MIXES.get(name, VotesOnly()), data, plan, fold, folder)
+                    rows, target, weight = targets(source, MIXES.get(name, VotesOnly()), data, plan, fold, folder)
                     torch.manual_seed(seed)
                     student = train(
                         replace(STUDENT, view="features"),
@@ -141,14 +142,14 @@ def optimism(seed: int, votes: tuple[int, int]) -> Iterator[tuple[str, str, floa
                         target,
                         weight,
                         data.labels.classes,
-                        folder / f"{way}-{name}-{fold}",
+                        folder / f"{source}-{name}-{fold}",
                         seed=seed,
                         device="cpu",
                         module=mlp(FEATURES, 16, CLASSES),
                     )
                     held[plan.held_out(fold)] = student.predict(data.signals_N[plan.held_out(fold)], device="cpu")
                     fresh.append(new.excess(student.predict(new.signals_N, device="cpu")))
-                yield way, name, data.excess(held), float(np.mean(fresh))
+                yield source, name, data.excess(held), float(np.mean(fresh))
 
 
 def main() -> None:
@@ -157,21 +158,22 @@ def main() -> None:
     torch.set_num_threads(1)
     seeds = parser.parse_args().seeds
     start = time.process_time()
-    print(f"{'votes':15s} {'mix':10s} {'way':6s} {'cross-validated':>16s} {'new rows':>9s} {'flattered by':>22s}")
+    print(f"{'votes':15s} {'mix':10s} {'source':6s} {'cross-validated':>16s} {'new rows':>9s} {'optimism':>22s}")
     for regime, votes in REGIMES.items():
-        found = defaultdict(list)
+        results = defaultdict(list)
         for seed in range(seeds):
-            for way, mix, held, fresh in optimism(seed, votes):
-                found[way, mix].append((held, fresh))
-        for (way, mix), values in found.items():
+            for source, mix, held, fresh in optimism(seed, votes):
+                results[source, mix].append((held, fresh))
+        for (source, mix), values in results.items():
             held_S, fresh_S = np.array(values).T
             gap_S = fresh_S - held_S
             error = f"+- {gap_S.std(ddof=1) / len(gap_S) ** 0.5:.4f}" if seeds > 1 else ""
             print(
-                f"{regime:15s} {mix:10s} {way:6s} {held_S.mean():16.4f} {fresh_S.mean():9.4f} {gap_S.mean():+12.4f} {error}"
+                f"{regime:15s} {mix:10s} {source:6s} {held_S.mean():16.4f} {fresh_S.mean():9.4f} "
+                f"{gap_S.mean():+12.4f} {error}"
             )
         for mix in MIXES:
-            naive_S, pairs_S = (np.array([h for h, _ in found[way, mix]]) for way in ("naive", "pairs"))
+            naive_S, pairs_S = (np.array([h for h, _ in results[source, mix]]) for source in ("naive", "pairs"))
             print(f"{regime:15s} {mix:10s} naive minus pairs {np.mean(naive_S - pairs_S):+.4f}")
     print(f"{time.process_time() - start:.0f} CPU-s")
 

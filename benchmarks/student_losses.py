@@ -1,10 +1,10 @@
-"""Which loss a student learns best by, where the truth is known: digits with annotators who confuse look-alikes.
+"""Which loss a student learns best with, on data with a known truth: digits with annotators who confuse similar digits.
 
     python benchmarks/student_losses.py --seeds 3
 
-600 rows with 2 votes each, two held-out members over three folds, a small network; KL of its predictions to the truth of 1,197
-other digits, as the mean over seeds (of votes and student) with the standard deviation of its difference from `kl` at T = 1.
-About three CPU-minutes.
+600 rows with 2 votes each, two held-out members over three folds, a small network. Prints the KL of its predictions to
+the true distribution of 1,197 other digits, as the mean over seeds (of votes and student) with the standard deviation
+of its difference from `kl` at T = 1. Takes about three CPU-minutes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.distill import StudentSettings, VotesOnly, distill
 from foldstill.distill.settings import LossName
 
-TAUGHT, FOLDS = 600, 3
+TRAIN_ROWS, FOLDS = 600, 3
 LOSSES: tuple[tuple[LossName, float], ...] = (
     ("kl", 1.0),
     ("kl", 2.0),
@@ -37,7 +37,7 @@ LOSSES: tuple[tuple[LossName, float], ...] = (
 
 @dataclass(frozen=True)
 class Task:
-    """Images, the truth of all of them, and votes and held-out member scores of the first."""
+    """Images with their true distributions, and votes and held-out member scores of the first rows."""
 
     images: NDArray[np.uint8]
     truth: NDArray[np.float64]
@@ -56,16 +56,16 @@ def make_task(seed: int) -> Task:
     centres = np.stack([flat[label == k].mean(axis=0) for k in range(10)])
     truth = np.exp(-1.7 * ((flat[:, None] - centres) ** 2).sum(axis=2))
     truth /= truth.sum(axis=1, keepdims=True)
-    votes = np.stack([rng.multinomial(2, p) for p in truth[:TAUGHT]]).astype(float)
-    fold = np.arange(TAUGHT) % FOLDS
-    members = np.zeros((TAUGHT, 2, 10))
+    votes = np.stack([rng.multinomial(2, p) for p in truth[:TRAIN_ROWS]]).astype(float)
+    fold = np.arange(TRAIN_ROWS) % FOLDS
+    members = np.zeros((TRAIN_ROWS, 2, 10))
     for k in range(FOLDS):
         seen = fold != k
         row, named = np.nonzero(votes[seen])
         for m, strength in enumerate((0.3, 10.0)):
             model = LogisticRegression(C=strength, max_iter=300)
-            model.fit(flat[:TAUGHT][seen][row], named, votes[seen][row, named])
-            members[~seen, m] = model.predict_proba(flat[:TAUGHT][~seen])
+            model.fit(flat[:TRAIN_ROWS][seen][row], named, votes[seen][row, named])
+            members[~seen, m] = model.predict_proba(flat[:TRAIN_ROWS][~seen])
     return Task(digits.images[order].astype(np.uint8)[..., None], truth, votes, members)
 
 
@@ -75,23 +75,23 @@ def main(seeds: int) -> None:
     kl: dict[str, list[float]] = {name: [] for name, _ in arms}
     for seed in range(seeds):
         task = make_task(seed)
-        for name, asked in arms:
+        for name, arm in arms:
             settings = StudentSettings(
                 network="test_efficientnet",
                 image_size=16,
                 recipe=Recipe(epochs=20, batch_size=64),
-                mix=asked.mix,
-                loss=asked.loss,
-                temperature=asked.temperature,
+                mix=arm.mix,
+                loss=arm.loss,
+                temperature=arm.temperature,
             )
-            student = distill(task.members, task.images[:TAUGHT], task.votes, settings, seed=seed, device="cpu")
-            said = student.predict(task.images[TAUGHT:], device="cpu")
-            kl[name].append(kl_divergence(target=task.truth[TAUGHT:], proba=said))
-    usual = np.asarray(kl["kl, T = 1"])
+            student = distill(task.members, task.images[:TRAIN_ROWS], task.votes, settings, seed=seed, device="cpu")
+            proba = student.predict(task.images[TRAIN_ROWS:], device="cpu")
+            kl[name].append(kl_divergence(target=task.truth[TRAIN_ROWS:], proba=proba))
+    reference = np.asarray(kl["kl, T = 1"])
     for name, each in kl.items():
-        apart = np.asarray(each) - usual
-        told = "" if name == "kl, T = 1" or seeds < 2 else f"{apart.mean():+.4f}, sd {apart.std(ddof=1):.4f}"
-        print(f"{name:20} {np.mean(each):.4f}  {told}", flush=True)
+        difference = np.asarray(each) - reference
+        text = "" if name == "kl, T = 1" or seeds < 2 else f"{difference.mean():+.4f}, sd {difference.std(ddof=1):.4f}"
+        print(f"{name:20} {np.mean(each):.4f}  {text}", flush=True)
 
 
 if __name__ == "__main__":

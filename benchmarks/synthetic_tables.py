@@ -1,9 +1,10 @@
-"""Out-of-fold tables whose truth is known: equal architectures, unequal ones, one leaked member, all leaked.
+"""Out-of-fold tables whose truth is known: equal architectures, unequal ones, one leaked member, all members leaked.
 
-Six classes, 15 members (3 architectures x 5 seeds), five group folds, groups of log-normal size (mean 45 rows), 3 to
-20 votes a row (half 3-7, half 10-20) drawn with over-dispersion. A member's logits are gain x truth plus errors shared
-by all, by its architecture (of group and row), of its seed and of its fold model, under the architecture's temperature.
-The generator is linear in logits, so log-space stackers are favoured: do not read the order of combiners as a law.
+Six classes, 15 members (3 architectures x 5 seeds), five group folds, groups of log-normal size (mean 45 rows), 3 to 20
+votes per row (half 3-7, half 10-20) drawn with over-dispersion. The logits of a member are gain x truth plus errors
+shared by all members, by its architecture (per group and row), by its seed and by its fold model, at the architecture's
+temperature. The generator is linear in logits, so stackers in log space are favoured: the order of combiners on these
+tables is not a general result.
 
 N rows, M members, C classes, K folds, G groups, A architectures.
 """
@@ -27,27 +28,27 @@ SEEDS = 5
 FOLDS = 5
 ROWS_PER_GROUP = 45.0
 CONCENTRATION = 60.0
-"""Of the Dirichlet that votes are drawn through: annotators of one row agree more than the truth says."""
+"""Concentration of the Dirichlet that votes are drawn from: annotators of one row agree more than the truth implies."""
 LEAK = 0.4
-"""How much of a leaked member's logits is the logarithm of the row's own votes."""
+"""Weight of the logarithm of the row's own votes in the logits of a leaked member."""
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A table, new groups scored by every fold model and by one each, and the truth behind both."""
+    """A table, new groups scored by every fold model and by one fold model each, and the truth of both."""
 
     table: OOFTable
     holdout: FoldScores
     holdout_labels: Labels
     holdout_once: ScoreTable
-    """The held-out groups, each scored by one fold model: as out-of-fold rows are."""
+    """The held-out groups, each scored by one fold model, as out-of-fold rows are."""
     truth_NC: Array
     holdout_truth_NC: Array
 
 
 @dataclass(frozen=True)
 class _Archs:
-    """What tells architectures apart: row noise, gain, temperature, noise of each class."""
+    """The parameters that differ between architectures: row noise, gain, temperature, noise per class."""
 
     noise_A: Array
     gain_A: Array
@@ -56,7 +57,7 @@ class _Archs:
 
 
 def synthetic(kind: Kind = "homog", *, rows: int = 2000, holdout_rows: int = 2000, seed: int = 0) -> Synthetic:
-    """One table of a kind; the same seed gives the same truth, groups and votes for every kind."""
+    """Make a table of a kind. The same seed gives the same truth, groups and votes for every kind."""
     rng = np.random.default_rng(seed)
     group_N = _groups(rng, rows, holdout_rows)
     n, c, m = rows + holdout_rows, len(CLASSES), len(ARCHS) * SEEDS
@@ -110,7 +111,7 @@ def _archs(kind: Kind) -> _Archs:
 
 
 def _groups(rng: np.random.Generator, *sizes: int) -> NDArray[np.int64]:
-    """Group numbers, consecutive; no group is in two of the `sizes` parts."""
+    """Return consecutive group numbers; no group is in two of the `sizes` parts."""
     parts, start = [], 0
     for rows in sizes:
         n_groups = max(FOLDS, round(rows / ROWS_PER_GROUP))
@@ -122,7 +123,7 @@ def _groups(rng: np.random.Generator, *sizes: int) -> NDArray[np.int64]:
 
 
 def _member_logits(rng: np.random.Generator, truth_NC: Array, group_N: NDArray[np.int64], archs: _Archs) -> Array:
-    """Logits (K, N, M, C) of every fold model of every member."""
+    """Return the logits (K, N, M, C) of every fold model of every member."""
     n, c = truth_NC.shape
     n_groups = group_N.max() + 1
     shared = rng.normal(0, 0.5, (n, c)) + rng.normal(0, 0.4, (n_groups, c))[group_N]

@@ -1,7 +1,7 @@
-"""What every peer gets and gives: arrays in one .npz in, predictions of new rows and CPU seconds in another out.
+"""The input and output of every peer: arrays in one .npz file, predictions of new rows and CPU seconds in another.
 
-N rows, M members, C classes. Imports numpy alone (scikit-learn where members must be estimators), so that it runs in the
-environment of any peer.
+N rows, M members, C classes. Imports numpy alone (and scikit-learn where members must be estimators), so that it runs
+in the environment of any peer.
 """
 
 import sys
@@ -33,42 +33,42 @@ class Problem:
 
     @cached_property
     def hard_N(self) -> np.ndarray:
-        """The class with most votes, for peers that know no other labels."""
+        """The class with the most votes, for peers that support hard labels only."""
         return self.votes_NC.argmax(axis=1)
 
     def weighted(self, weight_M: Any) -> np.ndarray:
-        """New rows under member weights."""
+        """Return the weighted average of the members on the new rows."""
         return np.einsum("mnc,m->nc", self.new_MNC, np.asarray(weight_M, float))
 
 
-def run(ways: Mapping[str, Callable[[Problem], Fit]], *, soft: bool) -> None:
-    """Fit each way to the problem in argv[1], write predictions and CPU seconds to argv[2]; argv[3] are repeats.
+def run(methods: Mapping[str, Callable[[Problem], Fit]], *, soft: bool) -> None:
+    """Fit each method to the problem in argv[1] and write predictions and CPU seconds to argv[2]; argv[3]: repeats.
 
-    A way brings the problem into the form it takes, which is not timed, and gives its fit, which is.
+    A method converts the problem to its own input format, which is not timed, and returns its fit, which is timed.
     """
     source, out, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
     with np.load(source, allow_pickle=False) as file:
         problem = Problem(*(file[key] for key in ("proba_MNC", "votes_NC", "group_N", "new_MNC")))
-    found: dict[str, Any] = {}
-    for name, way in ways.items():
-        fit, seconds = way(problem), []
+    results: dict[str, Any] = {}
+    for name, method in methods.items():
+        fit, seconds = method(problem), []
         for _ in range(repeats):
             start = time.process_time()
             predict = fit()
             seconds.append(time.process_time() - start)
-        found[f"{name}/proba"] = np.asarray(predict())
-        found[f"{name}/seconds"] = np.min(seconds)
-        found[f"{name}/soft"] = np.asarray(soft)
-    np.savez(out, **found)
+        results[f"{name}/proba"] = np.asarray(predict())
+        results[f"{name}/seconds"] = np.min(seconds)
+        results[f"{name}/soft"] = np.asarray(soft)
+    np.savez(out, **results)
 
 
 def side_by_side(proba_MNC: np.ndarray) -> np.ndarray:
-    """All members' probabilities as one row of features, (N, M C): the only input some peers accept."""
+    """Return the probabilities of all members as features (N, M C), the only input that some peers accept."""
     return proba_MNC.transpose(1, 0, 2).reshape(proba_MNC.shape[1], -1)
 
 
 def columns(problem: Problem) -> list[Any]:
-    """Members as fitted scikit-learn classifiers that read their columns of `side_by_side`."""
+    """Return the members as fitted scikit-learn classifiers that read their columns of `side_by_side`."""
     from sklearn.base import BaseEstimator, ClassifierMixin
 
     class Column(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

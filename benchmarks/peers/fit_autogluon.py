@@ -12,9 +12,9 @@ def select(problem: Problem, steps: int) -> Fit:
     members, target_NC = [np.ascontiguousarray(p) for p in problem.proba_MNC], problem.target_NC
 
     def fit() -> Predict:
-        found = EnsembleSelection(steps, "softclass", get_metric("soft_log_loss", "softclass"))
-        found.fit(members, target_NC)
-        return lambda: problem.weighted(found.weights_)
+        selection = EnsembleSelection(steps, "softclass", get_metric("soft_log_loss", "softclass"))
+        selection.fit(members, target_NC)
+        return lambda: problem.weighted(selection.weights_)
 
     return fit
 

@@ -1,4 +1,4 @@
-"""foldstill on the same files: what it has for the same job, and `auto`."""
+"""foldstill on the same files: its methods for the same task, and `auto`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -42,5 +42,5 @@ def table(problem: Problem) -> OOFTable:
 
 
 if __name__ == "__main__":
-    ways: dict[str, Callable[[Problem], Fit]] = {arm.name: partial(combine, arm=arm) for arm in ARMS}
-    run(ways, soft=True)
+    methods: dict[str, Callable[[Problem], Fit]] = {arm.name: partial(combine, arm=arm) for arm in ARMS}
+    run(methods, soft=True)

@@ -1,4 +1,4 @@
-"""hillclimbers' hill climbing, step 0.01, on the flattened table: one row a (sample, class)."""
+"""hillclimbers' hill climbing, step 0.01, on the flattened table: one row per (sample, class)."""
 
 import contextlib
 import io
@@ -24,8 +24,8 @@ def climb(problem: Problem) -> Fit:
 
     def fit() -> Predict:
         with contextlib.redirect_stdout(io.StringIO()):
-            found = climb_hill(truth, fitted, new, "y", "minimize", metric, plot_hill=False)
-        return lambda: np.asarray(found).reshape(problem.new_MNC.shape[1:])
+            blend = climb_hill(truth, fitted, new, "y", "minimize", metric, plot_hill=False)
+        return lambda: np.asarray(blend).reshape(problem.new_MNC.shape[1:])
 
     return fit
 

@@ -1,4 +1,4 @@
-"""mlxtend's StackingClassifier over members that are fitted already: logistic regression on their probabilities."""
+"""mlxtend's StackingClassifier over members that are already fitted: logistic regression on their probabilities."""
 
 from exchange import Fit, Predict, Problem, columns, run, side_by_side
 from mlxtend.classifier import StackingClassifier
@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 def stack(problem: Problem) -> Fit:
     x_NF, hard_N = side_by_side(problem.proba_MNC), problem.hard_N
-    found = StackingClassifier(
+    stacking_classifier = StackingClassifier(
         classifiers=columns(problem),
         meta_classifier=LogisticRegression(max_iter=1000),
         use_probas=True,
@@ -15,8 +15,8 @@ def stack(problem: Problem) -> Fit:
     )
 
     def fit() -> Predict:
-        found.fit(x_NF, hard_N)
-        return lambda: found.predict_proba(side_by_side(problem.new_MNC))
+        stacking_classifier.fit(x_NF, hard_N)
+        return lambda: stacking_classifier.predict_proba(side_by_side(problem.new_MNC))
 
     return fit
 

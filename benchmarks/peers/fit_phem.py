@@ -1,6 +1,6 @@
 """phem's greedy ensemble selection, 50 steps, with KL to the vote shares as its metric.
 
-Its metrics are handed class numbers; the one here ignores them and closes over the shares.
+phem passes class numbers to a metric; the metric here ignores them and uses the vote shares from its closure.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ def select(problem: Problem) -> Fit:
 
     def fit() -> Predict:
         metric = make_metric(cross_entropy, "cross_entropy", False, True, False, 0, requires_confidences=True)
-        found = EnsembleSelection([], 50, metric, n_jobs=1, random_state=0)
-        found.ensemble_fit(members, hard_N)
-        return lambda: problem.weighted(found.weights_)
+        selection = EnsembleSelection([], 50, metric, n_jobs=1, random_state=0)
+        selection.ensemble_fit(members, hard_N)
+        return lambda: problem.weighted(selection.weights_)
 
     return fit
 
