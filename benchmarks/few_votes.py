@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 from foldstill.cli.terminal import console
-from foldstill.pipeline import open_run, run_all
-from foldstill.pipeline.experiment import parse_experiment
+from foldstill.pipeline import ExperimentFile, run_all, start_run
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_few_votes.toml"
 
@@ -30,9 +29,8 @@ def main() -> None:
     screen = console()
     for votes in options.votes:
         changed = text.replace("thin_votes = 3\n", f"thin_votes = {votes}\n" if votes else "")
-        run = open_run(
-            parse_experiment(changed, EXPERIMENT.name), changed, EXPERIMENT.parent, options.folder / str(votes or "all")
-        )
+        file = ExperimentFile(changed, EXPERIMENT.parent, EXPERIMENT.name)
+        run = start_run(file, options.folder / str(votes or "all"))
         comparison = run_all(run)
         student, gain = comparison["student"], comparison.teacher_gains()["student"]
         alone = comparison["student without teacher"]

@@ -34,7 +34,8 @@ from foldstill.hms.views_panels import PanelStack
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.hms.views_wavelet import Denoised, Scalogram
-from foldstill.pipeline.experiment import Experiment, read_experiment
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.experiment_file import read_experiment
 
 ROWS = {"unique_votes": 20_183, "recording": 17_089, "spectrogram": 11_138, "stationary": 21_490, "window": 106_800}
 """Number of samples in the competition's train.csv, by the definition of a sample."""

@@ -8,6 +8,7 @@ A test fails when the page and the code differ.
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -36,6 +37,11 @@ def field_docs(kind: type) -> dict[str, str]:
                 assert isinstance(after.value, ast.Constant)
                 docs[field.target.id] = " ".join(str(after.value.value).split())
     return docs
+
+
+def description(kind: type) -> str:
+    """The docstring of a class without its numpydoc sections."""
+    return re.split(r"\n\n\w[\w ]*\n---", inspect.cleandoc(kind.__doc__ or ""))[0]
 
 
 def parts(hint: Any) -> Iterator[Any]:
@@ -105,7 +111,7 @@ def page() -> str:
         lines += [
             f"## {kind.__name__}",
             "",
-            inspect.cleandoc(kind.__doc__ or "").partition("\n\nExamples\n")[0],
+            description(kind),
             "",
             "| key | is | default | |",
             "| --- | --- | --- | --- |",

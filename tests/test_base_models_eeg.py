@@ -194,7 +194,7 @@ def test_views_that_do_not_fit_are_named(spec, shape, said):
 
 
 def test_a_file_tells_members_apart_by_kind_and_timm_needs_none():
-    from foldstill.pipeline.experiment import parse_experiment
+    from foldstill.pipeline.experiment_file import parse_experiment
 
     text = """
 name = "x"

@@ -363,7 +363,7 @@ members = ["picture", "signal"]
 
 
 def test_a_file_says_what_is_wrong_with_a_joined_member():
-    from foldstill.pipeline.experiment import parse_experiment
+    from foldstill.pipeline.experiment_file import parse_experiment
 
     assert parse_experiment(FILE, "file").member[2] == JoinedMember(
         "both", ("picture", "signal"), recipe=Recipe(epochs=1, batch_size=16)
@@ -378,12 +378,11 @@ def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_i
     from foldstill.commands.predict import predict_inputs
     from foldstill.compare import Comparison
     from foldstill.oof import read_scores
-    from foldstill.pipeline import open_run, run_all
-    from foldstill.pipeline.experiment import parse_experiment
+    from foldstill.pipeline import ExperimentFile, run_all, start_run
 
     groups = data.labels.groups.astype(str)
     np.savez(tmp_path / "data.npz", **data.views, votes=data.labels.votes_NC, group=groups)
-    run_all(open_run(parse_experiment(FILE, "file"), FILE, tmp_path, tmp_path / "run", Work(1, "cpu")))
+    run_all(start_run(ExperimentFile(FILE, tmp_path, "file"), tmp_path / "run", Work(1, "cpu")))
     comparison = Comparison.read(tmp_path / "run")
     cost = {arm.name: arm.cost.macs for arm in comparison.arms if arm.cost}
     assert cost["both"] > cost["picture"] + cost["signal"] - 1000
@@ -398,7 +397,7 @@ def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_i
 
 def test_a_joined_member_is_not_tuned_but_its_members_are(tmp_path):
     from foldstill.commands.tune import Tuning, check_search
-    from foldstill.pipeline.experiment import parse_experiment
+    from foldstill.pipeline.experiment_file import parse_experiment
 
     for member, fine in (("signal", True), ("both", False)):
         text = (

@@ -109,7 +109,7 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
     )
     assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "median", "trimmed"]
     assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "medium", "-q") == 2
-    assert "no combiner ['medium'], there is ['auto', 'average'" in capsys.readouterr().err
+    assert "--combiner must name combiners, got ['medium']: choose from ['auto', 'average'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_csv_named_parquet_says_so(
 def test_init_writes_a_file_that_run_reads_and_never_overwrites_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from foldstill.pipeline.experiment import read_experiment
+    from foldstill.pipeline.experiment_file import read_experiment
 
     path = tmp_path / "mine.toml"
     assert call(monkeypatch, "init", path) == 0

@@ -66,7 +66,7 @@ def of_file(folder: Path, hms: Path) -> Path:
 def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
     hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from foldstill.pipeline.experiment import read_experiment
+    from foldstill.pipeline.experiment_file import read_experiment
 
     path = of_file(tmp_path, hms)
     assert call(monkeypatch, "prepare", path, "--jobs", "1") == 0

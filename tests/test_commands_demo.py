@@ -9,7 +9,7 @@ import pytest
 from foldstill.commands.demo import demo_text, run_demo
 from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError
-from foldstill.pipeline.experiment import parse_experiment
+from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.sources import HmsData
 from foldstill.workers import Work
 

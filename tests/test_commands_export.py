@@ -12,10 +12,9 @@ from foldstill.data.dataset import Dataset
 from foldstill.distill import predict_onnx
 from foldstill.errors import FoldstillError
 from foldstill.oof import read_scores
-from foldstill.pipeline import Run, compare_stage, open_run
+from foldstill.pipeline import ExperimentFile, Run, compare_stage, start_run
 from foldstill.pipeline.distill import distill_stage
-from foldstill.pipeline.experiment import parse_experiment
-from foldstill.pipeline.stack import Stacking, stack_stage
+from foldstill.pipeline.stack import stack_stage
 from foldstill.pipeline.train import oof_stage, train_stage
 from foldstill.workers import Work
 
@@ -53,7 +52,7 @@ features = {{ member = "m1", weight = 0.5 }}
 def taught(run: Run) -> Run:
     train_stage(run)
     oof_stage(run)
-    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.work))
+    stack_stage(run)
     distill_stage(run)
     return run
 
@@ -64,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     # Stripes instead of digits, as wide as they are.
     stripes = np.tile(np.asarray([0, 255], np.uint8), (40, 16, 8))[..., None]
     np.savez(folder.parent / "foreign.npz", image=stripes)
-    return taught(open_run(parse_experiment(TEXT, "small"), TEXT, folder.parent, folder, Work(1, "cpu")))
+    return taught(start_run(ExperimentFile(TEXT, folder.parent, "small"), folder, Work(1, "cpu")))
 
 
 def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(run: Run) -> None:
@@ -77,7 +76,7 @@ def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(r
         assert all(0 <= auroc <= 1 for auroc in each["auroc"].values())
         assert -1 <= each["rank_correlation_with_ensemble"] <= 1
     assert not (run.dir.student_without_teacher / "precision.safetensors").exists()
-    comparison = compare_stage(run.dir)
+    comparison = compare_stage(run)
     assert "foreign (foreign) " in comparison["student"].note
     assert comparison["student without teacher"].note == ""
 
@@ -88,7 +87,7 @@ def test_foreign_inputs_named_later_are_asked_without_training_again(run: Run, t
     shutil.copytree(run.dir.root, tmp_path / "run")
     shutil.copy(run.dir.root.parent / "foreign.npz", tmp_path / "other.npz")
     text = TEXT.replace("foreign.npz", "other.npz")
-    again = open_run(parse_experiment(text, "small"), text, tmp_path, tmp_path / "run", Work(1, "cpu"))
+    again = start_run(ExperimentFile(text, tmp_path, "small"), tmp_path / "run", Work(1, "cpu"))
     weights = again.dir.student / "weights.safetensors"
     made = weights.stat().st_mtime_ns
     distill_stage(again)
@@ -98,11 +97,11 @@ def test_foreign_inputs_named_later_are_asked_without_training_again(run: Run, t
     np.savez(tmp_path / "third.npz", image=np.zeros((3, 8, 8, 1), np.uint8))
     text = TEXT.replace("foreign.npz", "third.npz")
     with pytest.raises(FoldstillError, match="prepare them as the data were"):
-        distill_stage(open_run(parse_experiment(text, "small"), text, tmp_path, tmp_path / "run", Work(1, "cpu")))
+        distill_stage(start_run(ExperimentFile(text, tmp_path, "small"), tmp_path / "run", Work(1, "cpu")))
 
 
 def test_an_exported_student_gives_the_scores_of_the_run_and_a_card_that_names_its_rows(run: Run) -> None:
-    compare_stage(run.dir)
+    compare_stage(run)
     shipment = export_stage(run, ("fp16",), program=True)
     assert list(shipment.files) == ["student.onnx", "student.fp16.onnx", "student.pt2"]
     assert (run.dir.student / "student.pt2").exists()
@@ -120,12 +119,12 @@ def test_what_locked_rows_hold_reaches_neither_student_nor_precision_head_nor_in
     locked, labels = run.plan.test_rows, run.dataset.labels
     image, votes_NC = run.dataset.view("image").copy(), labels.votes_NC.copy()
     image[locked], votes_NC[locked] = 255 - image[locked], votes_NC[locked][:, ::-1]
-    other = open_run(parse_experiment(TEXT, "small"), TEXT, run.root, tmp_path / "other", Work(1, "cpu"))
+    other = start_run(ExperimentFile(TEXT, run.root, "small"), tmp_path / "other", Work(1, "cpu"))
     other.__dict__["plan"] = run.plan
     other.__dict__["dataset"] = Dataset(replace(labels, votes_NC=votes_NC), {"image": image})
     taught(other)
     for one in (run, other):
-        compare_stage(one.dir)
+        compare_stage(one)
         export_stage(one, ("int8",))
     for name in ("weights.safetensors", "precision.safetensors", "student.int8.onnx"):
         ours, theirs = run.dir.student / name, other.dir.student / name
@@ -138,6 +137,6 @@ def test_what_locked_rows_hold_reaches_neither_student_nor_precision_head_nor_in
 
 def test_a_run_without_a_student_has_nothing_to_export(run: Run, tmp_path: Path) -> None:
     alone = TEXT.split("[student]", maxsplit=1)[0]
-    opened = open_run(parse_experiment(alone, "alone"), alone, Path(), tmp_path / "alone", Work(1, "cpu"))
+    opened = start_run(ExperimentFile(alone, Path(), "alone"), tmp_path / "alone", Work(1, "cpu"))
     with pytest.raises(FoldstillError, match=r"no \[student\] to export"):
         export_stage(opened)

@@ -10,7 +10,7 @@ import pytest
 
 from foldstill.commands.tune import tune
 from foldstill.errors import ExperimentError
-from foldstill.pipeline.experiment import read_experiment
+from foldstill.pipeline.experiment_file import read_experiment
 from foldstill.workers import Progress, Work
 
 FILE = """# What this file is for.

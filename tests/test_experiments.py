@@ -9,7 +9,7 @@ from foldstill.base_models import EegMember, JoinedMember
 from foldstill.base_models.joined import resolve
 from foldstill.commands.demo import demo_text
 from foldstill.hms.source import HmsView
-from foldstill.pipeline.experiment import parse_experiment, read_experiment
+from foldstill.pipeline.experiment_file import parse_experiment, read_experiment
 from foldstill.pipeline.sources import HmsData, SyntheticHmsData
 from foldstill.workers import Work
 
@@ -129,7 +129,7 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> No
 def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
     """Its own views, members, stages and combiners, with small networks, an epoch each and a dozen patients."""
     from foldstill.hms.synthetic import write_synthetic_hms
-    from foldstill.pipeline import open_run, run_all
+    from foldstill.pipeline import ExperimentFile, run_all, start_run
 
     text = EXPERIMENTS[0].with_name("hms_ours.toml").read_text(encoding="utf-8")
     text = re.sub(r'network = "\w+"', 'network = "test_efficientnet"', text).replace("pretrained = true", "")
@@ -137,10 +137,11 @@ def test_our_own_line_runs_from_files_to_a_report(tmp_path: Path) -> None:
     text = text.replace("features = 256", "features = 16\nwidths = [4, 4, 8, 8, 16, 16]")
     text = text.replace("n_folds = 5", "n_folds = 2\ntest_share = 0.3").replace("batch_size = 64", "batch_size = 4")
     write_synthetic_hms(tmp_path / "hms", patients=13, recordings=5)
-    experiment = parse_experiment(text, "our own line")
+    file = ExperimentFile(text, tmp_path, "our own line")
+    experiment = file.experiment
     assert isinstance(experiment.data, HmsData)
     experiment.data.prepare(tmp_path)
-    comparison = run_all(open_run(experiment, text, tmp_path, tmp_path / "run", Work(1, "cpu")))
+    comparison = run_all(start_run(file, tmp_path / "run", Work(1, "cpu")))
     assert {m.name for m in experiment.member} | {"average", "auto", "super", "student"} <= {
         a.name for a in comparison.arms
     }

@@ -11,15 +11,14 @@ from foldstill.commands.predict import predict_inputs
 from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError, FoldstillError
 from foldstill.oof import read_scores, read_table
-from foldstill.pipeline import Run, compare_stage, open_run, open_target, run_all
-from foldstill.pipeline.experiment import parse_experiment
+from foldstill.pipeline import ExperimentFile, Run, compare_stage, find_run, open_run, run_all, start_run
 from foldstill.workers import Work
 
 SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
 
 def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:
-    return open_run(parse_experiment(text, "smoke"), text, Path(), folder, Work(1, "cpu", **options))
+    return start_run(ExperimentFile(text, Path(), "smoke"), folder, Work(1, "cpu", **options))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None
         if p.suffix in (".safetensors", ".npz") or p.name == "done.json"
     }
     assert made
-    again = run_all(open_target(folder, work=Work(1)))
+    again = run_all(open_run(folder, work=Work(1)))
     assert {p: p.stat().st_mtime_ns for p in made} == made
     assert np.array_equal(again.row_kl_NA, first.row_kl_NA)
 
@@ -118,7 +117,7 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
     smoke: tuple[Path, Comparison], tmp_path: Path, arm: str
 ) -> None:
     folder, _ = smoke
-    run = open_target(folder)
+    run = open_run(folder)
     rows = run.plan.test_rows
     np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
     scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, device="cpu")
@@ -130,7 +129,7 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
 
 
 def test_an_arm_that_is_not_there_is_told_with_those_that_are(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
-    np.savez(tmp_path / "new.npz", image=open_target(smoke[0]).dataset.view("image")[:2])
+    np.savez(tmp_path / "new.npz", image=open_run(smoke[0]).dataset.view("image")[:2])
     told = r"no arm 'best': name a member \['resnet', 'efficientnet'\], a combination \['average', .*\] or a student \['student'"
     with pytest.raises(ExperimentError, match=told):
         predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
@@ -193,7 +192,7 @@ def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path
     assert np.array_equal(labels.votes_NC[run.plan.test_rows], full.votes_NC[run.plan.test_rows])
     # Seeds and ablations that are asked for no longer are not compared, though they lie there.
     fewer, _, _ = text.replace("seeds = 2", "seeds = 1").partition("[[ablation]]")
-    left = compare_stage(opened(tmp_path / "run", fewer).dir)
+    left = compare_stage(opened(tmp_path / "run", fewer))
     assert (run.dir.student / "seed-1" / "test.parquet").exists()
     assert left["student"].kl_by_seed == ()
     assert left["student"].kl == pytest.approx(comparison["student"].kl_by_seed[0])
@@ -211,7 +210,7 @@ def test_a_teacher_is_fitted_to_members_that_were_calibrated_without_the_rows_it
     from foldstill.stacking.recalibrate import Recalibrated
     from foldstill.stacking.tempered import Tempered
 
-    run, table = open_target(smoke[0]), read_table(smoke[0] / "oof.parquet")
+    run, table = open_run(smoke[0]), read_table(smoke[0] / "oof.parquet")
     taught = run.experiment.student
     assert taught is not None
     assert taught.calibrate_members
@@ -232,14 +231,14 @@ def test_a_student_learns_from_rows_nobody_voted_on(smoke: tuple[Path, Compariso
 
     folder, before = smoke
     shutil.copytree(folder, tmp_path / "run")
-    run = open_target(folder)
+    run = open_run(folder)
     images = run.dataset.view("image")
     np.savez(tmp_path / "more.npz", image=255 - images[run.plan.oof_rows[:40]])
     student = f'[student]\nunlabelled = "{tmp_path / "more.npz"}"'
     text = SMOKE.replace("[student]", student) + '\n[[ablation]]\nname = "live"\nviews = "live"\n'
     shutil.rmtree(tmp_path / "run" / "student")
     distill_stage(opened(tmp_path / "run", text))
-    comparison = compare_stage(run.dir.__class__(tmp_path / "run"))
+    comparison = compare_stage(find_run(tmp_path / "run"))
     # More rows to learn from are other weights; the twin without a teacher has no use for them and is kept.
     assert comparison["student"].kl != before["student"].kl
     assert comparison["student without teacher"].kl == before["student without teacher"].kl

@@ -13,9 +13,18 @@ from foldstill.compare import Comparison
 from foldstill.distill import load_student, mixed_targets
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.oof import ScoreTable, read_scores
-from foldstill.pipeline import Run, Stacking, distill_stage, oof_stage, open_run, run_all, stack_stage, train_stage
+from foldstill.pipeline import (
+    ExperimentFile,
+    Run,
+    distill_stage,
+    oof_stage,
+    run_all,
+    stack_stage,
+    start_run,
+    train_stage,
+)
 from foldstill.pipeline.cross_validation import _targets
-from foldstill.pipeline.experiment import parse_experiment
+from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.teachers import teacher_without
 from foldstill.stacking import crossfit
 from foldstill.stacking.recalibrate import Recalibrated
@@ -51,7 +60,7 @@ NAIVE = TEXT.replace("pairs", "naive")
 
 
 def opened(folder: Path, text: str = TEXT) -> Run:
-    return open_run(parse_experiment(text, "test"), text, Path(), folder, Work(1, "cpu"))
+    return start_run(ExperimentFile(text, Path(), "test"), folder, Work(1, "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +122,7 @@ def test_what_a_student_is_taught_knows_nothing_of_the_fold_it_is_scored_on(
     other.__dict__["dataset"] = replace(run.dataset, labels=replace(run.dataset.labels, votes_NC=votes))
     train_stage(other)
     oof_stage(other)
-    stack_stage(Stacking(other.dir, other.experiment.stacking.combiner, Work(1)))
+    stack_stage(other)
     np.testing.assert_array_equal(_targets(other, settings, 1)[0], target)
     np.testing.assert_array_equal(_targets(other, settings, 1)[1], weight)
     leaky = replace(settings, cross_validate="naive")

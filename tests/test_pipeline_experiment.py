@@ -7,7 +7,7 @@ import pytest
 
 from foldstill.commands.demo import demo_text
 from foldstill.errors import ExperimentError
-from foldstill.pipeline.experiment import parse_experiment, read_experiment
+from foldstill.pipeline.experiment_file import parse_experiment, read_experiment
 
 GOOD = """
 name = "x"
@@ -121,7 +121,7 @@ def test_an_ablation_is_the_student_but_for_what_it_says() -> None:
     ("text", "what"),
     [
         (STUDENT + '[[ablation]]\nname = "warm"', r"\['warm'\] appear twice"),
-        ('[[ablation]]\nname = "warm"', r"an \[\[ablation\]\] is of a \[student\]"),
+        ('[[ablation]]\nname = "warm"', r"\[\[ablation\]\] changes the \[student\], and there is no \[student\]"),
         (STUDENT.replace('name = "warm"', 'name = "student"'), r"\['student'\] appear twice"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_student_of_the_average_is_controlled_by_a_stacker_and_one_of_views_by
     ("text", "what"),
     [
         ('[student]\ncontrol_arms = true\nmix = { kind = "votes" }\n', "other teachers"),
-        ("[student]\ncontrol_arms = true\n[folds]\ntest_share = 0.0\n", "locked rows"),
+        ("[student]\ncontrol_arms = true\n[folds]\ntest_share = 0.0\n", "locked samples"),
         ('[student]\n[[ablation]]\nname = "a"\ncontrol_arms = true\n', r"\[\[ablation\]\]"),
         ('[student]\ncontrol_arms = true\n[[ablation]]\nname = "permuted teacher"\n', "appear twice"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from foldstill.commands.demo import demo_text
 from foldstill.errors import ExperimentError
-from foldstill.pipeline.experiment import parse_experiment, read_experiment
+from foldstill.pipeline.experiment_file import parse_experiment, read_experiment
 from foldstill.pipeline.overrides import with_changes, with_values
 from foldstill.pipeline.rundir import RunDir
 

@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from foldstill.distill.sizes import student_sizes
     from foldstill.errors import FoldstillError
     from foldstill.oof import audit, import_scores, oof_table, read_table, write_table
+    from foldstill.pipeline.experiment import FoldSettings
     from foldstill.pipeline.notebook import stack, train
+    from foldstill.workers import Work
 
 _HOME = {
     "Dataset": "foldstill.data",
     "EegMember": "foldstill.base_models.specs",
+    "FoldSettings": "foldstill.pipeline.experiment",
     "FoldstillError": "foldstill.errors",
     "JoinedMember": "foldstill.base_models.specs",
     "Labels": "foldstill.data",
     "Recipe": "foldstill.base_models.recipes",
     "StudentSettings": "foldstill.distill",
     "TimmMember": "foldstill.base_models.specs",
+    "Work": "foldstill.workers",
     "audit": "foldstill.oof",
     "import_scores": "foldstill.oof",
     "kl_divergence": "foldstill.data",
@@ -49,12 +53,14 @@ _HOME = {
 __all__ = [
     "Dataset",
     "EegMember",
+    "FoldSettings",
     "FoldstillError",
     "JoinedMember",
     "Labels",
     "Recipe",
     "StudentSettings",
     "TimmMember",
+    "Work",
     "audit",
     "distill",
     "import_scores",

@@ -44,10 +44,10 @@ def _working(
     quiet: bool,
 ) -> "Iterator[Run]":
     """The run of a target, with progress bars while the block works on it."""
-    from foldstill.pipeline import open_target
+    from foldstill.pipeline import open_run
 
     with bars(quiet=quiet) as report:
-        yield open_target(target, out, change or (), Work(jobs, device.value, force, report))
+        yield open_run(target, out, changes=change or (), work=Work(jobs, device.value, force, report))
 
 
 @app.command()
@@ -134,18 +134,12 @@ def stack(
     quiet: Quiet = False,
 ) -> None:
     """Cross-fit every combiner, then fit each to all rows."""
-    from foldstill.pipeline import open_stacking, stack_stage
+    from foldstill.pipeline import open_for_stacking, stack_stage
 
     with bars(quiet=quiet) as report:
-        opened = open_stacking(
-            target,
-            out,
-            combiners=combiner or (),
-            strata=strata or (),
-            changes=change or (),
-            work=Work(jobs, force=force, report=report),
-        )
-        explanation = stack_stage(opened)
+        work = Work(jobs, force=force, report=report)
+        opened = open_for_stacking(target, out, strata=strata or (), changes=change or (), work=work)
+        explanation = stack_stage(opened, combiner or ())
     screen = console()
     screen.print(explanation, markup=False)
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
@@ -183,11 +177,11 @@ def compare(
     target: Annotated[Path, typer.Argument(help="The folder of a run, or its experiment file.")], out: Out = None
 ) -> None:
     """Compare every arm with plain averaging: a table, a verdict, comparison.json, comparison.csv and report.html."""
-    from foldstill.pipeline import compare_stage, run_dir
+    from foldstill.pipeline import compare_stage, find_run
 
-    folder = run_dir(target, out)
-    comparison = compare_stage(folder)
-    _show(comparison, folder)
+    opened = find_run(target, out)
+    comparison = compare_stage(opened)
+    _show(comparison, opened.dir)
 
 
 app.command()(apply)

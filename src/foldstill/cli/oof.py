@@ -21,9 +21,9 @@ class ExportFormat(StrEnum):
 @oof_app.command("build")
 def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
     """Collect the held-out predictions of a run's trained members into one table."""
-    from foldstill.pipeline import oof_stage, open_target
+    from foldstill.pipeline import oof_stage, open_run
 
-    opened = open_target(target, out, change or ())
+    opened = open_run(target, out, changes=change or ())
     table, test = oof_stage(opened)
     told = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
     console().print(told + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))

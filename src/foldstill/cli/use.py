@@ -57,9 +57,9 @@ def export(
 ) -> None:
     """Write a run's student as ONNX, checked on its locked rows, with a model card. `predict --onnx` runs the files."""
     from foldstill.commands.export import export_stage
-    from foldstill.pipeline import open_target
+    from foldstill.pipeline import open_run
 
-    opened = open_target(target, out)
+    opened = open_run(target, out)
     shipment = export_stage(opened, tuple(p.value for p in precision or Precision), program=program)
     screen = console()
     for name, what in shipment.files.items():

@@ -7,8 +7,9 @@ from foldstill.commands.hms import synthesise
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
 from foldstill.hms.source import HmsData
-from foldstill.pipeline.experiment import parse_experiment
-from foldstill.pipeline.run import Run, open_run
+from foldstill.pipeline.experiment_file import ExperimentFile
+from foldstill.pipeline.opening import start_run
+from foldstill.pipeline.run import Run
 from foldstill.pipeline.stages import run_all
 from foldstill.workers import Progress, Work
 
@@ -29,11 +30,12 @@ def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work 
     `text` is the experiment, the embedded one when empty; its data are HMS files, which are made up where there are none.
     """
     text = text or demo_text()
-    experiment = parse_experiment(text, "the demo")
+    file = ExperimentFile(text, out, "the demo")
+    experiment = file.experiment
     data = experiment.data
     if not isinstance(data, HmsData):
         raise ExperimentError(f'the demo makes data of kind "hms", got {data.kind!r}: use `foldstill run`')
-    run = open_run(experiment, text, out, out, work)
+    run = start_run(file, out, work)
     if not (out / data.folder / "train.csv").exists():
         synthesise(
             out / data.folder,

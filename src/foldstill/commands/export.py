@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from foldstill.compare import Comparison
 from foldstill.compare.comparison import ArmScore, Fidelity
 from foldstill.cost import Cost
 from foldstill.distill import load_student
@@ -35,7 +34,7 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
     if not len(run.plan.test_rows):
         raise DistillError("an export is reported on locked test rows, the plan has none: set folds.test_share")
     student = load_student(folder)
-    comparison = Comparison.read(run.dir.root)
+    comparison = run.comparison
     view, labels = run.dataset.view(student.view), run.dataset.labels
     test, taught = run.plan.test_rows, run.plan.oof_rows
     shipment = ship(

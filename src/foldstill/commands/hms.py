@@ -15,7 +15,7 @@ from foldstill.hms.rows import LabelRule
 from foldstill.hms.source import HmsData, HmsView
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.synthetic_source import SyntheticHmsData
-from foldstill.pipeline.experiment import read_experiment
+from foldstill.pipeline.experiment_file import read_experiment
 from foldstill.workers import OnProgress, Progress, Work, silent
 
 if TYPE_CHECKING:

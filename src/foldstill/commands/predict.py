@@ -16,11 +16,10 @@ from foldstill.errors import ExperimentError
 from foldstill.files import atomic_write
 from foldstill.hms.source import HmsData
 from foldstill.hms.submission import write_submission
-from foldstill.oof.store import read_table, write_scores
+from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.pipeline.run import Run, open_target
-from foldstill.pipeline.rundir import combination_folder
-from foldstill.stacking import load
+from foldstill.pipeline.opening import open_run
+from foldstill.pipeline.run import Run
 from foldstill.workers import Work
 
 
@@ -50,7 +49,7 @@ def predict_inputs(
             f"a submission is a .csv in the form of a sample file, got {out.name} in the form of {submission}: "
             "name the file so, and give the competition's sample_submission.csv"
         )
-    run = open_target(target, work=Work(device=device))
+    run = open_run(target, work=Work(device=device))
     if submission is None and out.name == "submission.csv" and isinstance(run.experiment.data, HmsData):
         raise ExperimentError(
             f"a submission follows the competition's sample, and {sample} is not there: give one, or name the scores otherwise"
@@ -83,14 +82,14 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
         raise ExperimentError(
             f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {made} or a student {students}"
         )
-    classes = read_table(run.dir.require(run.dir.oof, "oof build")).classes
+    classes = run.table.classes
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
     for view in (view for m in members for view in m.views):
         _view(rows, view)
     said = predict_members(run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist())
     if arm in _names(run):
         return said.mean()
-    proba_NC = load(combination_folder(run.dir.root / arm)).apply(said).astype(np.float32)
+    proba_NC = run.combination(arm).fitted.apply(said).astype(np.float32)
     return ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None])
 
 

@@ -12,7 +12,8 @@ from foldstill.cost.measure import total_cost
 from foldstill.data.dataset import Dataset
 from foldstill.distill.sizes import size_of, student_sizes
 from foldstill.pipeline.experiment import Experiment
-from foldstill.pipeline.run import Run, read_target
+from foldstill.pipeline.experiment_file import ExperimentFile
+from foldstill.pipeline.run import Run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +63,8 @@ class Sizes:
 
 def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
     """The named sizes on the data of an experiment or run, its own students, and its ensemble; nothing is written."""
-    experiment, _, root = read_target(target, changes)
+    file = ExperimentFile.read(target, changes)
+    experiment, root = file.experiment, file.root
     dataset = experiment.data.load(root)
     n_folds = experiment.folds.plan(dataset.labels, experiment.seed, root).n_folds
     view = experiment.student.view if experiment.student else resolve(experiment.member)[0].views[0]

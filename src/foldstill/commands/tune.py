@@ -16,7 +16,8 @@ from foldstill.data.dataset import Dataset
 from foldstill.errors import ExperimentError
 from foldstill.files import atomic_write, write_text
 from foldstill.manifest import changes
-from foldstill.pipeline.experiment import Experiment, experiment_text, parse_experiment, told
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
 from foldstill.pipeline.overrides import with_values
 from foldstill.pipeline.sources import DataSettings, HmsData
 from foldstill.workers import Progress, Work
@@ -90,10 +91,10 @@ def tune(
 
     require_extra()
     _LOADED.clear()
-    text = experiment_text(path, changes)
-    base = parse_experiment(text, told(path, changes))
+    file = ExperimentFile.read(path, changes)
+    base = file.experiment
     folder = folder or Path("runs") / f"{base.name}-tune"
-    tuning = Tuning(text, str(path), path.parent, folder, work.device)
+    tuning = Tuning(file.text, str(path), path.parent, folder, work.device)
     settings = tuning.settings
     check_search(tuning, base, settings)
     study = tuning.study()

@@ -158,19 +158,19 @@ def read_table(path: str | Path) -> OOFTable:
 
 def read_scores(path: str | Path) -> ScoreTable | FoldScores:
     """Read the scores in a file, those of K fold models as `FoldScores`; folds and labels are not read."""
-    file = ScoreFile(Path(path))
-    ids, proba = as_strings(file.column("id"), f"id in {path}"), file.proba()
-    if file.n_models is None:
-        return ScoreTable(ids, file.members, file.classes, proba, file.families)
-    n = len(ids) // file.n_models
-    proba_KNMC = proba.reshape(file.n_models, n, *proba.shape[1:])
-    return FoldScores(ids[:n], file.members, file.classes, proba_KNMC, file.families)
+    return ScoreFile(Path(path)).scores()
 
 
 def read_labels(path: str | Path) -> Labels | None:
     """Read the labels that are stored beside scores; None when the file holds no labels."""
     file = ScoreFile(Path(path))
-    return file.labels() if "labels" in file.metadata else None
+    return file.labels() if file.has_labels else None
+
+
+def read_labelled_scores(path: str | Path) -> tuple[ScoreTable | FoldScores, Labels | None]:
+    """Read scores and the labels stored beside them, None when the file holds no labels; the file is opened once."""
+    file = ScoreFile(Path(path))
+    return file.scores(), file.labels() if file.has_labels else None
 
 
 class ScoreFile:
@@ -203,6 +203,19 @@ class ScoreFile:
         """The scores, (rows, M, C)."""
         names = [name for of_member in self.metadata["columns"] for name in of_member]
         return read_matrix(self._file, names, self.path).reshape(-1, len(self.members), len(self.classes))
+
+    def scores(self) -> ScoreTable | FoldScores:
+        """The scores, those of K fold models as `FoldScores`."""
+        ids, proba = as_strings(self.column("id"), f"id in {self.path}"), self.proba()
+        if self.n_models is None:
+            return ScoreTable(ids, self.members, self.classes, proba, self.families)
+        n = len(ids) // self.n_models
+        proba_KNMC = proba.reshape(self.n_models, n, *proba.shape[1:])
+        return FoldScores(ids[:n], self.members, self.classes, proba_KNMC, self.families)
+
+    @property
+    def has_labels(self) -> bool:
+        return "labels" in self.metadata
 
     def labels(self) -> Labels:
         """The labels, one row per id."""

@@ -1,27 +1,27 @@
-"""The stages of a run in their order, each resumable: what the command line and notebooks call."""
+"""A run, its stages in their order, and the ways to open one: for the command line and for notebooks."""
 
-from foldstill.compare.comparison import Comparison
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
-from foldstill.pipeline.run import Run, open_run, open_target, run_dir
-from foldstill.pipeline.stack import Stacking, apply_combination, audit_table, open_stacking, stack_stage
+from foldstill.pipeline.experiment_file import ExperimentFile
+from foldstill.pipeline.opening import find_run, open_for_stacking, open_run, start_run
+from foldstill.pipeline.run import Run
+from foldstill.pipeline.stack import apply_combination, audit_table, stack_stage
 from foldstill.pipeline.stages import run_all
 from foldstill.pipeline.train import oof_stage, train_stage
 
 __all__ = [
-    "Comparison",
+    "ExperimentFile",
     "Run",
-    "Stacking",
     "apply_combination",
     "audit_table",
     "compare_stage",
     "distill_stage",
+    "find_run",
     "oof_stage",
+    "open_for_stacking",
     "open_run",
-    "open_stacking",
-    "open_target",
     "run_all",
-    "run_dir",
     "stack_stage",
+    "start_run",
     "train_stage",
 ]

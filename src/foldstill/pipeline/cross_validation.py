@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from foldstill.base_models.collected import collect_without
 from foldstill.distill import StudentSettings, load_student, mixed_targets
 from foldstill.distill.mixes import VotesOnly
-from foldstill.oof.store import read_table, write_scores
+from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.pipeline.lessons import Lesson, learned, student_folder
+from foldstill.pipeline.lessons import Lesson, learned
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.teachers import held_out_teacher, teacher_without
 from foldstill.workers import OnProgress, Progress
@@ -46,7 +46,7 @@ def _lessons(run: Run, settings: StudentSettings) -> Iterator[Lesson]:
     """One a seed and fold, the folds of a seed one after the other; the targets of a fold are made once."""
     if settings.cross_validate == "none":
         return
-    place = run.dir.cross_validated(student_folder(run.dir, run.experiment, settings))
+    place = run.dir.cross_validated(run.student_folder(settings))
     targets = [_targets(run, settings, fold) for fold in range(run.plan.n_folds)]
     for seed in range(settings.seeds):
         for fold, (target_NC, weight_N) in enumerate(targets):
@@ -71,7 +71,7 @@ def _targets(run: Run, settings: StudentSettings, fold: int) -> Targets:
         soft = teacher_without(run, settings, table, fold)
         return mixed_targets(soft, table.labels, settings.mix, weight=settings.row_weight, ablation=settings.ablation)
     target_NC, weight_N = mixed_targets(
-        held_out_teacher(run, settings, read_table(run.dir.oof)),
+        held_out_teacher(run, settings, run.table),
         labels.take(run.plan.oof_rows),
         settings.mix,
         weight=settings.row_weight,

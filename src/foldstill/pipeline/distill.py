@@ -15,10 +15,10 @@ from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import view_teachers
 from foldstill.errors import DistillError
 from foldstill.files import write_json
-from foldstill.oof.store import read_table, write_scores
+from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.cross_validation import cross_validate
-from foldstill.pipeline.lessons import Lesson, learned, student_folder
+from foldstill.pipeline.lessons import Lesson, learned
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty, keeps_uncertainty
@@ -54,13 +54,14 @@ def distill_stage(run: Run) -> None:
             )
         write_scores(scores, scored, labels)
     cross_validate(run)
+    run.refresh("students")
 
 
 def _lessons(run: Run) -> list[Lesson]:
     settings = run.experiment.student
     if settings is None:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
-    table = read_table(run.dir.require(run.dir.oof, "oof build"))
+    table = run.table
     sources = {(one.unlabelled, one.view) for one in run.experiment.students() if one.unlabelled}
     unlabelled = {source: read_unlabelled(run, *source) for source in sources}
     lessons = [
@@ -76,7 +77,7 @@ def _lessons_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled
     """One lesson a seed; the targets are made once."""
     if settings.uncertainty:
         require_spread(table.proba_NMC)
-    place = student_folder(run.dir, run.experiment, settings)
+    place = run.student_folder(settings)
     soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings, table)
     if soft is not None and unlabelled is not None:
         soft = unlabelled.taught_by(fitted_teacher(run, settings, table), soft)

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset
 from foldstill.distill import StudentSettings, train_student
 from foldstill.distill.view_teachers import ViewTeachers
-from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.rundir import RunDir
 from foldstill.workers import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -52,16 +50,6 @@ class Lesson:
     def name(self) -> str:
         of_fold = "" if self.fold is None else f", fold {self.fold}"
         return self.settings.name + of_fold + (f", seed {self.seed}" if self.settings.seeds > 1 else "")
-
-
-def student_folder(folder: RunDir, experiment: Experiment, settings: StudentSettings) -> Path:
-    """Where a student of the experiment is kept."""
-    asked = experiment.student
-    if settings == asked:
-        return folder.student
-    if asked is not None and settings == asked.untaught():
-        return folder.student_without_teacher
-    return folder.ablation(settings.name)
 
 
 def learned(run: Run, lessons: list[Lesson]) -> Iterator[Lesson]:

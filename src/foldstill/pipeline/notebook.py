@@ -1,4 +1,4 @@
-"""The same without files and folders: tables in, comparisons out; arrays in, trained members out."""
+"""The same stages without a run folder: tables in and comparisons out, arrays in and trained members out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,48 @@ from numpy.typing import NDArray
 from foldstill.base_models.specs import Member
 from foldstill.compare import Comparison, compare
 from foldstill.data.dataset import Dataset
-from foldstill.data.folds import Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.oof.audit import audit
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.arms import combination_arm, member_arms
-from foldstill.pipeline.stack import refuse_leaks
+from foldstill.pipeline.experiment import FoldSettings
+from foldstill.pipeline.stack import refuse_leaked_table
 from foldstill.stacking import Combiner, CrossFit, Fitted, crossfit_all, default_combiners, fit_all
+from foldstill.workers import Work
 
 
 @dataclass(frozen=True)
 class Stacked:
-    """Combiners over one table: `fitted` to all its rows, to be applied elsewhere; `crossed`, to be judged."""
+    """Combiners over one OOF table, made by `stack`.
+
+    Index it by a combiner's name to get the combination that was fitted to all rows: `stacked["auto"].apply(scores)`
+    combines new rows.
+    """
 
     table: OOFTable
     fitted: tuple[Fitted, ...]
+    """The combinations fitted to all rows of the table, to be used on other rows."""
     crossed: tuple[CrossFit, ...]
+    """The cross-fitted scores of the rows of the table, to be judged."""
 
     def __getitem__(self, name: str) -> Fitted:
-        """The combination of this name; `.apply(scores)` combines new rows."""
         return {one.name: one for one in self.fitted}[name]
 
     def compare(self, test: FoldScores | None = None, test_labels: Labels | None = None) -> Comparison:
-        """Every arm minus the plain average: on locked test rows when given, else on the table's rows, cross-fitted."""
+        """Compare every combination and member with the plain average.
+
+        Parameters
+        ----------
+        test : FoldScores, optional
+            Scores of locked test rows, (K, N, M, C). Without them the table's own rows are compared, cross-fitted.
+        test_labels : Labels, optional
+            Labels of the locked test rows.
+
+        Returns
+        -------
+        Comparison
+            Scores, differences with 95 % confidence intervals, and a verdict.
+        """
         if test is not None and test_labels is not None:
             arms = [combination_arm(one, one.apply(test), test.members) for one in self.fitted]
             return compare([*member_arms(test.mean()), *arms], test_labels, rows="test", members=test.mean())
@@ -44,25 +63,57 @@ class Stacked:
         return compare([*member_arms(scores), *arms], self.table.labels, rows="oof cross-fitted", members=scores)
 
 
-def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, jobs: int = 1) -> Stacked:
-    """Cross-fit combiners (all the usual ones when none is given) over a table and fit each to all its rows.
+def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = Work(workers=1)) -> Stacked:
+    """Cross-fit combiners over an OOF table, and fit each to all its rows.
 
-    The plain average must be among them: everything is compared with it. Raises StackError for a table that fails a
-    hard audit.
+    Parameters
+    ----------
+    table : OOFTable
+        Held-out scores of the members, with labels and folds.
+    combiners : sequence of Combiner, optional
+        The combiners; the default ones when none is given. The plain average must be among them.
+    work : Work, default Work(workers=1)
+        Number of processes, and what receives the progress.
+
+    Returns
+    -------
+    Stacked
+        The fitted combinations and their cross-fitted scores.
+
+    Raises
+    ------
+    StackError
+        If the table fails a hard check of the audit, because no combination of a leaked table can be trusted.
+
+    Examples
+    --------
+    >>> import numpy as np, foldstill as fs
+    >>> rng = np.random.default_rng(0)
+    >>> truth_NC = rng.dirichlet([1.0, 1.0, 1.0], 120)
+    >>> noisy_NMC = truth_NC[:, None] * rng.uniform(0.5, 1.5, (120, 2, 3))
+    >>> scores_NMC = noisy_NMC / noisy_NMC.sum(-1, keepdims=True)
+    >>> table = fs.oof_table(scores_NMC, votes=rng.multinomial(8, truth_NC), groups=np.arange(120) // 2, folds=np.arange(120) // 2 % 3)
+    >>> stacked = fs.stack(table)
+    >>> stacked["average"].apply(table.scores).shape
+    (120, 3)
     """
     chosen = tuple(combiners) or default_combiners()
-    refuse_leaks(audit(table))
-    crossed = crossfit_all(chosen, table, jobs=jobs)
-    return Stacked(table, tuple(fit_all(chosen, table, jobs=jobs)), tuple(crossed))
+    refuse_leaked_table(audit(table))
+    crossed = crossfit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
+    fitted = fit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
+    return Stacked(table, tuple(fitted), tuple(crossed))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What trained members said: of rows they never saw, and, all fold models, of the locked test rows."""
+    """Scores of trained members, made by `train`."""
 
     table: OOFTable
+    """The prediction for each row by the fold model that never saw the row's group."""
     test: FoldScores | None
+    """Scores of the locked test rows by all fold models; None without locked rows."""
     test_labels: Labels | None
+    """Labels of the locked test rows; None without locked rows."""
 
 
 def train(
@@ -71,21 +122,60 @@ def train(
     members: Sequence[Member],
     folder: Path | str,
     *,
-    n_folds: int = 5,
-    test_share: float = 0.15,
-    strategy: Strategy = "stratified_grouped",
+    folds: FoldSettings = FoldSettings(),
     seed: int = 0,
-    jobs: int | None = None,
-    device: str = "auto",
+    work: Work = Work(),
 ) -> Trained:
-    """Train members over folds from arrays: images (N, H, W, channels) or signals (N, channels, T) by the view's name.
+    """Train members over folds on arrays, and collect their held-out predictions.
 
-    Weights and scores are kept in `folder`, where an interrupted call goes on.
+    Parameters
+    ----------
+    views : mapping of str to array
+        Inputs per view name: images (N, H, W, channels) or signals (N, channels, T).
+    labels : Labels
+        Votes and groups of the N samples.
+    members : sequence of Member
+        The members; each is trained once per fold.
+    folder : path
+        Folder for weights and scores. An interrupted call continues there.
+    folds : FoldSettings, default FoldSettings()
+        Number of folds, share of locked test rows, and how groups are divided.
+    seed : int, default 0
+        Seed from which every random number is derived.
+    work : Work, default Work()
+        Number of processes, device, and what receives the progress.
+
+    Returns
+    -------
+    Trained
+        The OOF table, and the scores and labels of the locked test rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np, foldstill as fs
+    >>> images = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 1), dtype=np.uint8)
+    >>> labels = fs.Labels.from_hard(np.arange(24) % 2, groups=np.arange(24) // 2)
+    >>> small = fs.TimmMember(name="small", network="test_vit", recipe=fs.Recipe(epochs=1, batch_size=8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trained = fs.train({"image": images}, labels, [small], folder, folds=fs.FoldSettings(n_folds=2),
+    ...                        work=fs.Work(workers=1, device="cpu"))
+    >>> trained.table.proba_NMC.shape
+    (20, 1, 2)
     """
     from foldstill.base_models import collect, train_members
 
     dataset = Dataset(labels, views)
-    plan = make_plan(labels, n_folds=n_folds, test_share=test_share, strategy=strategy, seed=seed)
-    train_members(members, dataset, plan, Path(folder), seed=seed, jobs=jobs, device=device)
+    plan = folds.plan(labels, seed, Path())
+    train_members(
+        members,
+        dataset,
+        plan,
+        Path(folder),
+        seed=seed,
+        jobs=work.workers,
+        device=work.device,
+        force=work.force,
+    )
     table, test = collect(Path(folder), members, labels, plan)
     return Trained(table, test, labels.take(plan.test_rows) if test is not None else None)

@@ -1,53 +1,74 @@
-"""An experiment opened in its folder: data, fold plan, and how to work."""
+"""A run as one value: its experiment, and what its stages have left on disk, each part read once and only when asked for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
+from foldstill.compare import Comparison
+from foldstill.compare.arms import Kind
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
+from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
+from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import read_json, write_json, write_text
-from foldstill.machine import versions
-from foldstill.pipeline.experiment import (
-    Experiment,
-    experiment_text,
-    parse_experiment,
-    read_experiment,
-    run_folder,
-    told,
-)
-from foldstill.pipeline.rundir import RunDir
+from foldstill.files import digest
+from foldstill.manifest import DONE
+from foldstill.oof.audit import audit
+from foldstill.oof.findings import AuditReport
+from foldstill.oof.store import read_labelled_scores, read_table
+from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.pipeline.experiment import Experiment, StackingSettings
+from foldstill.pipeline.results import CombinationResult, StudentResult
+from foldstill.pipeline.rundir import RunDir, combination_folder
+from foldstill.stacking import Combiner
 from foldstill.workers import Work
+
+Part = Literal["table", "table_digest", "test_file", "audit", "combinations", "students", "comparison"]
+"""The parts of a run that stages write, in the order in which they depend on each other."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment and where and how it is worked on. Relative paths of the experiment start at `root`."""
+    """One run, of an experiment or of a table that was imported: where it is, how it is worked on, what it holds."""
 
-    experiment: Experiment
     dir: RunDir
-    root: Path
+    settings: Experiment | None = None
+    """The experiment; None for a run of an imported table."""
+    root: Path = Path()
+    """Folder from which relative paths of the experiment start."""
     work: Work = Work()
 
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment; raises ExperimentError for a run of an imported table, which has none."""
+        if self.settings is None:
+            raise ExperimentError(f"{self.dir.root} holds no experiment.toml: it was made from an imported table")
+        return self.settings
+
+    @property
+    def combiners(self) -> tuple[Combiner, ...]:
+        """The combiners of the experiment, or the default ones."""
+        return (self.settings.stacking if self.settings else StackingSettings()).combiner
+
     @cached_property
-    def _given(self) -> Dataset:
+    def _loaded(self) -> Dataset:
         return self.experiment.data.load(self.root)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The data as the run learns from it: with `thin_votes`, rows that are not locked have fewer votes."""
-        votes, given = self.experiment.thin_votes, self._given
+        votes, loaded = self.experiment.thin_votes, self._loaded
         if votes is None:
-            return given
-        return replace(given, labels=thin_votes(given.labels, self.plan.oof_rows, votes, seed=self.experiment.seed))
+            return loaded
+        labels = thin_votes(loaded.labels, self.plan.oof_rows, votes, seed=self.experiment.seed)
+        return replace(loaded, labels=labels)
 
     @cached_property
     def plan(self) -> FoldPlan:
-        """The plan on disk if there is one, which must be the one the experiment asks for; else made and written."""
-        plan = self.experiment.folds.plan(self._given.labels, self.experiment.seed, self.root)
+        """The fold plan on disk, which must be the one that the experiment asks for; it is made and written the first time."""
+        plan = self.experiment.folds.plan(self._loaded.labels, self.experiment.seed, self.root)
         if self.dir.folds.exists():
             before = FoldPlan.read(self.dir.folds)
             if before.digest == plan.digest:
@@ -60,53 +81,91 @@ class Run:
         plan.write(self.dir.folds)
         return plan
 
+    @cached_property
+    def table(self) -> OOFTable:
+        """The OOF table."""
+        return read_table(self.dir.require(self.dir.oof, "oof build"))
 
-def open_run(
-    experiment: Experiment,
-    text: str,
-    root: Path,
-    out: Path | None = None,
-    work: Work = Work(),
-) -> Run:
-    """A run of `experiment` in `out` (runs/<name> when None); its text and what it depends on are kept there."""
-    folder = run_folder(experiment, out)
-    if folder.root.exists() and not folder.root.is_dir():
-        raise ExperimentError(f"{folder.root} is a file: name a folder for the run")
-    if not folder.experiment.exists() or folder.experiment.read_text(encoding="utf-8") != text:
-        write_text(folder.experiment, text)
-        write_json(folder.provenance, {"versions": versions(), "root": str(root.resolve())})
-    return Run(experiment, folder, root, work)
+    @cached_property
+    def table_digest(self) -> str:
+        return table_digest(self.table)
+
+    @cached_property
+    def test_file(self) -> tuple[FoldScores, Labels] | None:
+        """Scores of the locked test rows by every fold model, with their labels; None for a run without locked rows."""
+        if not self.dir.test.exists():
+            return None
+        scores, labels = read_labelled_scores(self.dir.test)
+        if not isinstance(scores, FoldScores) or labels is None:
+            raise ExperimentError(
+                f"{self.dir.test} holds no fold models or no labels: make it again with `foldstill oof build`"
+            )
+        return scores, labels
+
+    @property
+    def test(self) -> FoldScores | None:
+        """Scores of the locked test rows by every fold model."""
+        return self.test_file[0] if self.test_file else None
+
+    @property
+    def test_labels(self) -> Labels | None:
+        """Labels of the locked test rows."""
+        return self.test_file[1] if self.test_file else None
+
+    @cached_property
+    def audit(self) -> AuditReport:
+        """Every check of the table and of the test scores."""
+        return audit(self.table, test=self.test, test_labels=self.test_labels)
+
+    @cached_property
+    def combinations(self) -> tuple[CombinationResult, ...]:
+        """The finished combinations, by name."""
+        folders = sorted(self.dir.require(self.dir.stacking, "stack").glob(f"*/{DONE}"))
+        return tuple(CombinationResult(path.parent) for path in folders)
+
+    def combination(self, name: str) -> CombinationResult:
+        """One combination by its name, or by its path relative to the run's folder."""
+        folder = combination_folder(self.dir.root / name)
+        return next((one for one in self.combinations if one.folder == folder), CombinationResult(folder))
+
+    def student_folder(self, student: StudentSettings) -> Path:
+        """The folder of a student of the experiment."""
+        main = self.experiment.student
+        if student == main:
+            return self.dir.student
+        if main is not None and student == main.untaught():
+            return self.dir.student_without_teacher
+        return self.dir.ablation(student.name)
+
+    @cached_property
+    def students(self) -> tuple[StudentResult, ...]:
+        """The students that the experiment asks for; what an earlier version of the experiment left behind is not listed."""
+        kinds: dict[Path, Kind] = {
+            self.dir.student: "student",
+            self.dir.student_without_teacher: "student_without_teacher",
+        }
+        results = []
+        for one in self.settings.students() if self.settings else ():
+            folder, seeds = self.student_folder(one), range(one.seeds)
+            validated = self.dir.cross_validated(folder)
+            test_files = tuple(self.dir.seed(folder, seed) / "test.parquet" for seed in seeds)
+            oof_files = tuple(self.dir.seed(validated, seed) / "oof.parquet" for seed in seeds)
+            results.append(StudentResult(one, kinds.get(folder, "ablation"), folder, test_files, oof_files))
+        return tuple(results)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The comparison that `compare_stage` wrote."""
+        self.dir.require(self.dir.comparison, "compare")
+        return Comparison.read(self.dir.root)
+
+    def refresh(self, part: Part) -> None:
+        """Forget one part and all that depend on it: a stage calls this when it has written the part."""
+        parts = get_args(Part)
+        for name in parts[parts.index(part) :]:
+            self.__dict__.pop(name, None)
 
 
-def open_target(
-    target: Path,
-    out: Path | None = None,
-    changes: Sequence[str] = (),
-    work: Work = Work(),
-) -> Run:
-    """The run of an experiment file, or the run that lives in a folder, some fields changed as FIELD=VALUE says.
-
-    What is changed is kept in the run's own experiment.toml.
-    """
-    experiment, text, root = read_target(target, changes)
-    out = target if target.is_dir() else out
-    return open_run(experiment, text, root, out, work)
-
-
-def read_target(target: Path, changes: Sequence[str] = ()) -> tuple[Experiment, str, Path]:
-    """The experiment of a file or of a run's folder, its text, and where its relative paths start; nothing is written."""
-    if not target.is_dir():
-        text = experiment_text(target, changes)
-        return parse_experiment(text, told(target, changes)), text, target.parent
-    folder = RunDir(target)
-    if not folder.experiment.exists():
-        raise ExperimentError(f"{target} holds no experiment.toml: give the folder of a run, or an experiment file")
-    text = experiment_text(folder.experiment, changes)
-    return parse_experiment(text, told(folder.experiment, changes)), text, Path(read_json(folder.provenance)["root"])
-
-
-def run_dir(target: Path, out: Path | None = None) -> RunDir:
-    """The folder of a run, from the folder itself or from its experiment file; nothing is written."""
-    if target.is_dir():
-        return RunDir(target)
-    return run_folder(read_experiment(target), out)
+def table_digest(table: OOFTable) -> str:
+    """Digest of everything that a fit to the table depends on."""
+    return digest(table.labels.digest, list(table.members), list(table.scores.families), table.proba_NMC, table.fold_N)

@@ -1,4 +1,4 @@
-"""Every path of a run, in one place."""
+"""Every path of a run folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,111 +6,83 @@ from pathlib import Path
 from foldstill.errors import ExperimentError
 
 
+class Inside:
+    """A property that gives a path inside the folder of a run."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, run: "RunDir", owner: type) -> Path:
+        return run.root / self._path
+
+
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one run; nothing else in foldstill joins these names."""
+    """The folder of one run; no other file of foldstill joins these names.
+
+    >>> RunDir(Path("runs/demo")).combiner("auto").as_posix()
+    'runs/demo/stacking/auto'
+    """
 
     root: Path
 
-    @property
-    def experiment(self) -> Path:
-        return self.root / "experiment.toml"
-
-    @property
-    def provenance(self) -> Path:
-        return self.root / "provenance.json"
-
-    @property
-    def folds(self) -> Path:
-        return self.root / "folds.parquet"
-
-    @property
-    def members(self) -> Path:
-        return self.root / "members"
+    experiment = Inside("experiment.toml")
+    provenance = Inside("provenance.json")
+    folds = Inside("folds.parquet")
+    members = Inside("members")
+    oof = Inside("oof.parquet")
+    test = Inside("test.parquet")
+    stacking = Inside("stacking")
+    student = Inside("student")
+    student_without_teacher = Inside("student-without-teacher")
+    ablations = Inside("ablations")
+    card = Inside("student/card.md")
+    comparison = Inside("comparison.json")
+    report = Inside("report.html")
+    # The comparison of cross-validated students, beside that of the locked samples.
+    cross_validation = Inside("cross-validation")
 
     def member_cost(self, name: str) -> Path:
         return self.members / name / "cost.json"
 
-    @property
-    def oof(self) -> Path:
-        return self.root / "oof.parquet"
-
-    @property
-    def test(self) -> Path:
-        return self.root / "test.parquet"
-
-    @property
-    def stacking(self) -> Path:
-        return self.root / "stacking"
-
     def combiner(self, name: str) -> Path:
         return self.stacking / name
 
-    def teacher(self, name: str, *, calibrated: bool, without: int | None = None) -> Path:
-        """What a combiner says to students: of members calibrated first or as they are, knowing nothing of a fold or of none."""
-        place = self.combiner(name) / "calibrated-members" if calibrated else self.combiner(name)
-        return place if without is None else place / f"without-fold-{without}"
-
     def weights(self, name: str) -> Path:
-        """Member weights of a combination with their bootstrap intervals."""
+        """Weights of the members in a combination, with their bootstrap intervals."""
         return self.combiner(name) / "weights.json"
 
-    @property
-    def student(self) -> Path:
-        return self.root / "student"
-
-    @property
-    def student_without_teacher(self) -> Path:
-        return self.root / "student-without-teacher"
-
-    @property
-    def ablations(self) -> Path:
-        return self.root / "ablations"
+    def teacher(self, name: str, *, calibrated: bool, without: int | None = None) -> Path:
+        """Held-out scores of a combination as a teacher: of calibrated members or not, fitted without a fold or with all."""
+        folder = self.combiner(name) / "calibrated-members" if calibrated else self.combiner(name)
+        return folder if without is None else folder / f"without-fold-{without}"
 
     def ablation(self, name: str) -> Path:
-        """A student that differs from the run's in what its [[ablation]] says."""
         return self.ablations / name
 
-    @property
-    def card(self) -> Path:
-        return self.student / "card.md"
-
     def teacher_bank(self, student: Path) -> Path:
-        """Teacher scores on recurring views, shared by the seeds of one student."""
+        """Scores of the teachers on recurring augmented inputs, shared by the seeds of one student."""
         return student / "bank"
 
     def seed(self, student: Path, seed: int) -> Path:
-        """Where the student of one seed is: the first in the student's own folder, others beside its files."""
+        """The folder of one seed of a student: the first is the student's own folder, the others lie inside it."""
         return student if seed == 0 else student / f"seed-{seed}"
 
     def cross_validated(self, student: Path) -> Path:
-        """Students like this one, one a fold, and what each said of its fold."""
+        """The cross-validated copies of a student, one per fold, and their held-out scores."""
         return student / "cross-validation"
 
-    @property
-    def cross_validation(self) -> Path:
-        """The comparison of cross-validated students, beside that of the locked rows."""
-        return self.root / "cross-validation"
-
-    @property
-    def comparison(self) -> Path:
-        return self.root / "comparison.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    def require(self, path: Path, stage: str) -> Path:
-        """`path` if it is there; otherwise an error that names the stage that makes it."""
+    def require(self, path: Path, command: str) -> Path:
+        """`path` if it exists; otherwise raises ExperimentError that names the command which makes it."""
         if not path.exists():
-            raise ExperimentError(f"{path} is not there: run `foldstill {stage}` on {self.root} first")
+            raise ExperimentError(f"{path} is not there: run `foldstill {command}` on {self.root} first")
         return path
 
 
 def combination_folder(path: Path) -> Path:
-    """The folder of a fitted combination, from `RUN/NAME` or the whole path."""
+    """The folder of a fitted combination, from `RUN/NAME` or from its full path."""
     for candidate in (path, RunDir(path.parent).combiner(path.name)):
         if (candidate / "combination.json").exists():
             return candidate
-    made = sorted(p.name for p in RunDir(path.parent).stacking.glob("*") if p.is_dir())
-    raise ExperimentError(f"no combination at {path}: {path.parent} has {made or 'none'}; name one as RUN/NAME")
+    names = sorted(p.name for p in RunDir(path.parent).stacking.glob("*") if p.is_dir())
+    raise ExperimentError(f"no combination at {path}: {path.parent} has {names or 'none'}; name one as RUN/NAME")

@@ -1,18 +1,18 @@
 """All stages of a run in their order."""
 
-from foldstill.compare.comparison import Comparison
+from foldstill.compare import Comparison
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.stack import Stacking, stack_stage
+from foldstill.pipeline.stack import stack_stage
 from foldstill.pipeline.train import oof_stage, train_stage
 
 
 def run_all(run: Run) -> Comparison:
-    """All stages of an experiment, finished ones kept."""
+    """Run every stage of an experiment; finished stages are kept."""
     train_stage(run)
     oof_stage(run)
-    stack_stage(Stacking(run.dir, run.experiment.stacking.combiner, run.work))
+    stack_stage(run)
     if run.experiment.student is not None:
         distill_stage(run)
-    return compare_stage(run.dir)
+    return compare_stage(run)

@@ -9,10 +9,9 @@ from foldstill.files import digest
 from foldstill.manifest import Stage
 from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
-from foldstill.pipeline.run import Run
-from foldstill.pipeline.rundir import combination_folder
-from foldstill.pipeline.stack import one_arm, table_digest
-from foldstill.stacking import Combiner, Fitted, crossfit_all, fit, load
+from foldstill.pipeline.results import single_scores
+from foldstill.pipeline.run import Run, table_digest
+from foldstill.stacking import Combiner, Fitted, crossfit_all, fit
 from foldstill.stacking.tempered import Tempered
 
 SCORES = "oof.parquet"
@@ -51,7 +50,7 @@ def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: 
 
 def _stacked(run: Run, settings: StudentSettings) -> tuple[Fitted, Combiner]:
     """The combination as it was fitted, and what teaches: the same, of calibrated members where the student asks for that."""
-    fitted = load(combination_folder(run.dir.root / settings.teacher))
+    fitted = run.combination(settings.teacher).fitted
     combiner = fitted.combiner
     if not settings.calibrate_members or isinstance(combiner, Tempered):
         return fitted, combiner
@@ -63,7 +62,7 @@ def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) ->
     stage = Stage(place, {"table": table_digest(table), "settings": settings})
     if not stage.finished(force=run.work.force):
         [cross] = crossfit_all([combiner], table, jobs=run.work.n_workers)
-        write_scores(one_arm(table.scores, combiner.name, cross.proba_NC), place / SCORES)
+        write_scores(single_scores(table.scores, combiner.name, cross.proba_NC), place / SCORES)
         stage.finish()
     return _read(place)
 

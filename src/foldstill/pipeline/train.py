@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from foldstill.files import write_json
-from foldstill.oof.store import read_table, write_scores, write_table
+from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.run import Run
-from foldstill.pipeline.stack import table_digest
+from foldstill.pipeline.run import Run, table_digest
 from foldstill.workers import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -45,11 +44,12 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
 
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
     # An unchanged table keeps its file, and with it what was fitted to it.
-    if not (run.dir.oof.exists() and table_digest(read_table(run.dir.oof)) == table_digest(table)):
+    if not (run.dir.oof.exists() and run.table_digest == table_digest(table)):
         # The table last: whoever finds it finds its test rows as well, also after a kill between the two.
         if test is not None:
             write_scores(test, run.dir.test, run.dataset.labels.take(run.plan.test_rows))
         write_table(table, run.dir.oof)
+        run.refresh("table")
     return table, test
 
 

@@ -18,8 +18,6 @@ from foldstill.distill.uncertainty import (
 )
 from foldstill.errors import DistillError
 from foldstill.files import read_json, write_json
-from foldstill.oof.store import read_scores, read_table
-from foldstill.oof.table import FoldScores
 from foldstill.pipeline.run import Run
 
 HEAD, SCORES = "precision.safetensors", "uncertainty.json"
@@ -37,14 +35,13 @@ def keep_uncertainty(
     from scipy.stats import spearmanr
 
     view, rows = run.dataset.view(student.view), run.plan.test_rows
-    head = keep_spread(student, view[run.plan.oof_rows], read_table(run.dir.oof).proba_NMC)
+    head = keep_spread(student, view[run.plan.oof_rows], run.table.proba_NMC)
     head.write(folder / HEAD)
     said = student_uncertainty(student, head, view[rows])
     outside = corrupted(view[rows]) | _foreign(run, settings)
     odd = {name: student_uncertainty(student, head, inputs) for name, inputs in outside.items()}
-    test = read_scores(run.dir.test)
-    assert isinstance(test, FoldScores), "locked rows are scored by every fold model"
-    ensemble = _parts(of_members(test.mean().proba_NMC))
+    assert run.test is not None, "locked rows are scored by every fold model"
+    ensemble = _parts(of_members(run.test.mean().proba_NMC))
     facts: dict[str, Any] = {}
     for part, said_N in _parts(said).items():
         curve = rejection_curve(error_N, said_N)

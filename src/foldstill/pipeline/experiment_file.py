@@ -1,0 +1,126 @@
+"""Experiment files: their text, with changes from the command line, and the settings that it stands for."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from foldstill.base_models.specs import TimmMember
+from foldstill.errors import ExperimentError
+from foldstill.files import read_json
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.mistakes import sentences
+from foldstill.pipeline.overrides import with_changes
+from foldstill.pipeline.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """The text of an experiment file, and the settings in it, parsed once."""
+
+    text: str
+    root: Path = Path()
+    """Folder from which relative paths of the experiment start."""
+    name: str = "the experiment"
+    """Name of the file in messages."""
+
+    @classmethod
+    def read(cls, path: Path, changes: Sequence[str] = ()) -> "ExperimentFile":
+        """The experiment file at a path, or the one of a run when `path` is its folder; `changes` are FIELD=VALUE.
+
+        Nothing is written.
+        """
+        if not path.is_dir():
+            return cls._read(path, path.parent, changes)
+        folder = RunDir(path)
+        if not folder.experiment.exists():
+            raise ExperimentError(f"{path} holds no experiment.toml: give the folder of a run, or an experiment file")
+        return cls._read(folder.experiment, Path(read_json(folder.provenance)["root"]), changes)
+
+    @classmethod
+    def _read(cls, path: Path, root: Path, changes: Sequence[str]) -> "ExperimentFile":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ExperimentError(
+                f"nothing is at {path}: give the folder of a run, or an experiment file, which `foldstill init` writes"
+            ) from None
+        except (IsADirectoryError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"{path} is not a TOML file ({error}): give an experiment file") from error
+        if not changes:
+            return cls(text, root, str(path))
+        _toml(text, str(path))  # so that a mistake in the file itself is not blamed on the changes
+        return cls(with_changes(text, changes), root, f"{path} with {', '.join(changes)}")
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The settings; raises ExperimentError that lists every mistake with its path in the file."""
+        return parse_experiment(self.text, self.name)
+
+
+def read_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
+    """The settings in an experiment file, some fields changed as FIELD=VALUE says.
+
+    A top-level [recipe] table holds defaults for the recipe of every member and of the student, [student] those of every
+    [[ablation]]. Raises ExperimentError that lists every mistake with its path in the file.
+    """
+    return ExperimentFile.read(path, changes).experiment
+
+
+def parse_experiment(text: str, name: str) -> Experiment:
+    """The settings in a TOML text; `name` is the name of the file in messages."""
+    from pydantic import TypeAdapter, ValidationError
+
+    raw, written = _toml(text, name), _toml(text, name)
+    _share_recipe(raw)
+    _fill_ablations(raw)
+    _default_kind(raw)
+    try:
+        # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
+        experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        lines = sentences(error, raw, written, Experiment)
+        raise ExperimentError(
+            f"{name} has {len(lines)} mistake{'s'[: len(lines) > 1]}:\n  " + "\n  ".join(lines)
+        ) from error
+    return experiment
+
+
+def _toml(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"{name} is not valid TOML: {error}") from error
+
+
+def _share_recipe(raw: dict[str, Any]) -> None:
+    """Copy the top-level [recipe] into the recipe of every member and of the student, below their own keys."""
+    shared = raw.pop("recipe", None)
+    if not isinstance(shared, dict):
+        return
+    members, student = raw.get("member"), raw.get("student")
+    for table in [*(members if isinstance(members, list) else []), student]:
+        if isinstance(table, dict) and isinstance(table.get("recipe", {}), dict):
+            table["recipe"] = {**shared, **table.get("recipe", {})}
+
+
+def _fill_ablations(raw: dict[str, Any]) -> None:
+    """Copy [student] into every ablation, below its own keys; a twin without a teacher must be asked for again."""
+    student, ablations = raw.get("student"), raw.get("ablation")
+    if not isinstance(student, dict) or not isinstance(ablations, list):
+        return
+    for each in ablations:
+        if isinstance(each, dict):
+            recipe = {**student.get("recipe", {}), **each.get("recipe", {})}
+            each.update({**student, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
+
+
+def _default_kind(raw: dict[str, Any]) -> None:
+    """A member without a kind is a timm network."""
+    members = raw.get("member")
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, dict):
+            member.setdefault("kind", TimmMember.kind)

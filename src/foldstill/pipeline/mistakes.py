@@ -1,0 +1,82 @@
+"""Sentences about the mistakes in an experiment file, each with its path in the file."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+def sentences(error: "ValidationError", raw: Any, written: Any, settings: type) -> list[str]:
+    """One sentence per mistake.
+
+    `raw` is the parsed file with shared tables filled in, as it was checked against `settings`; `written` is the file as
+    the user wrote it. A mistake in a table that several others share is one mistake.
+    """
+    return list(dict.fromkeys(_sentence(detail, raw, written, settings) for detail in error.errors()))
+
+
+def _sentence(detail: "ErrorDetails", raw: Any, written: Any, settings: type) -> str:
+    path, value = [], raw
+    for step in detail["loc"]:
+        # pydantic puts the kind of a union into the path; the file has no such key.
+        if isinstance(value, Mapping) and step not in value and value.get("kind") == step:
+            continue
+        path.append(str(step))
+        value = value[step] if _holds(value, step) else None
+    dotted = ".".join(_path_in_file(path, written))
+    match detail["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            near = difflib.get_close_matches(path[-1], sorted(_keys(settings)), n=1)
+            return f"{dotted}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+        case "missing" | "missing_argument":
+            return f"{dotted}: is required and missing"
+        case "value_error":
+            return f"{dotted}: {detail['msg'].removeprefix('Value error, ')}"
+        case _:
+            value = json.dumps(detail["input"], default=str)
+            shown = value if len(value) < 60 else value[:57] + "..."
+            return f"{dotted}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}"
+
+
+def _path_in_file(path: list[str], written: Any) -> list[str]:
+    """The path where the file says it: the path itself, in the [student] of an ablation, or in the shared [recipe]."""
+    candidates = [path]
+    if path[:1] == ["ablation"]:
+        candidates.append(["student", *path[2:]])
+    if "recipe" in path:
+        candidates.append(path[path.index("recipe") :])
+    return next((candidate for candidate in candidates if _exists(written, candidate)), path)
+
+
+def _exists(value: Any, path: list[str]) -> bool:
+    for step in path:
+        key: Any = int(step) if isinstance(value, list) and step.isdigit() else step
+        if not _holds(value, key):
+            return False
+        value = value[key]
+    return True
+
+
+def _holds(value: Any, step: Any) -> bool:
+    if isinstance(value, Mapping):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
+
+
+def _keys(hint: Any) -> Iterator[str]:
+    """Every key of the settings reachable from a type, for suggestions."""
+    if get_origin(hint) in (Union, UnionType, Annotated, tuple):
+        for part in get_args(hint):
+            yield from _keys(part)
+    elif is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        for each in fields(hint):
+            yield each.name
+            if get_origin(hints[each.name]) is not Literal:
+                yield from _keys(hints[each.name])

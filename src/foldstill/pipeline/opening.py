@@ -1,0 +1,101 @@
+"""Ways to a run: from an experiment, from its folder, or from a table that was imported."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from foldstill.errors import ExperimentError, StackError
+from foldstill.files import write_json, write_text
+from foldstill.machine import versions
+from foldstill.manifest import Stage
+from foldstill.oof.store import read_table, write_table
+from foldstill.oof.table import OOFTable
+from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.experiment_file import ExperimentFile
+from foldstill.pipeline.run import Run, table_digest
+from foldstill.pipeline.rundir import RunDir
+from foldstill.workers import Work
+
+
+def start_run(file: ExperimentFile, out: Path | None = None, work: Work = Work()) -> Run:
+    """Start or continue the run of an experiment in `out` (runs/<name> when None); its text is kept there."""
+    folder = _run_folder(file.experiment, out)
+    if folder.root.exists() and not folder.root.is_dir():
+        raise ExperimentError(f"{folder.root} is a file: name a folder for the run")
+    if not folder.experiment.exists() or folder.experiment.read_text(encoding="utf-8") != file.text:
+        write_text(folder.experiment, file.text)
+        write_json(folder.provenance, {"versions": versions(), "root": str(file.root.resolve())})
+    return Run(folder, file.experiment, file.root, work)
+
+
+def open_run(path: Path, out: Path | None = None, *, changes: Sequence[str] = (), work: Work = Work()) -> Run:
+    """Start or continue the run of an experiment file, or of a run's folder, some fields changed as FIELD=VALUE says.
+
+    The changed text is kept in the run's own experiment.toml.
+    """
+    file = ExperimentFile.read(path, changes)
+    if path.is_dir() and not changes:
+        return Run(RunDir(path), file.experiment, file.root, work)
+    return start_run(file, path if path.is_dir() else out, work)
+
+
+def find_run(path: Path, out: Path | None = None, *, work: Work = Work()) -> Run:
+    """The run in a folder, or in the folder of an experiment file, as its stages left it; nothing is written.
+
+    The experiment is the one that the run's folder holds. A run of an imported table has none.
+    """
+    folder = RunDir(path) if path.is_dir() else _run_folder(ExperimentFile.read(path).experiment, out)
+    if not folder.experiment.exists():
+        return Run(folder, work=work)
+    file = ExperimentFile.read(folder.root)
+    return Run(folder, file.experiment, file.root, work)
+
+
+def open_for_stacking(
+    path: Path,
+    out: Path | None = None,
+    *,
+    strata: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    work: Work = Work(),
+) -> Run:
+    """The run whose table is stacked: of an experiment file, of a run's folder, or of a table on its own.
+
+    A table on its own is copied into `out` (<table>-stack when None); `strata` keeps only its rows of these strata.
+    `changes` (FIELD=VALUE) are made in the run's experiment.
+    """
+    if path.is_dir() or path.suffix == ".toml":
+        run = find_run(path, out, work=work)
+        run.dir.require(run.dir.oof, "oof build")
+        if strata:
+            raise StackError(
+                f"--strata selects rows of a table on its own, got the run {run.dir.root}: give its oof.parquet and another "
+                "--out"
+            )
+        return open_run(run.dir.root, changes=changes, work=work) if changes else run
+    if changes:
+        raise ExperimentError(f"--set changes an experiment, and {path} is a table: give the folder of a run")
+    folder = RunDir(out or path.with_name(f"{path.stem}-stack"))
+    table = _rows_of_strata(read_table(path), strata)
+    stage = Stage(folder.stacking, {"table": table_digest(table)})
+    if not stage.finished(force=work.force):
+        # Combinations of another table must not stand beside those of this one.
+        shutil.rmtree(folder.stacking, ignore_errors=True)
+        write_table(table, folder.oof)
+        stage.finish()
+    return Run(folder, work=work)
+
+
+def _run_folder(experiment: Experiment, out: Path | None) -> RunDir:
+    return RunDir(out if out is not None else Path("runs") / experiment.name)
+
+
+def _rows_of_strata(table: OOFTable, strata: Sequence[str]) -> OOFTable:
+    """The rows of the named strata; all rows when none is named."""
+    present = sorted(set(table.labels.stratum_N.tolist()))
+    unknown = [s for s in strata if s not in present]
+    if unknown:
+        raise StackError(f"--strata must name strata of the table, got {unknown}, the table has {present}")
+    return table.take(np.isin(table.labels.stratum_N, list(strata))) if strata else table

@@ -1,0 +1,108 @@
+"""What a stage has left of one combination or one student: each file is read once, when it is asked for.
+
+N samples, C classes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.compare.arms import Kind
+from foldstill.cost import Cost
+from foldstill.distill.settings import StudentSettings
+from foldstill.errors import ExperimentError
+from foldstill.files import read_json
+from foldstill.manifest import DONE
+from foldstill.oof.store import read_scores
+from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.stacking import Fitted, load
+
+
+@dataclass(frozen=True)
+class CombinationResult:
+    """One fitted combination of a run, and its scores."""
+
+    folder: Path
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        return load(self.folder)
+
+    @cached_property
+    def table_digest(self) -> str:
+        """Digest of the OOF table that the combination was fitted to."""
+        return str(read_json(self.folder / DONE)["inputs"]["table"])
+
+    @cached_property
+    def oof_proba_NC(self) -> NDArray[np.float32]:
+        """Cross-fitted probabilities of the rows of the OOF table."""
+        return read_single(self.folder / "oof.parquet").proba_NMC[:, 0]
+
+    @cached_property
+    def test_proba_NC(self) -> NDArray[np.float32]:
+        """Probabilities of the locked test rows."""
+        return read_single(self.folder / "test.parquet").proba_NMC[:, 0]
+
+    @cached_property
+    def weights(self) -> list[dict[str, Any]]:
+        """One record per member with its weight and interval; empty for a combination without weights."""
+        path = self.folder / "weights.json"
+        return read_json(path) if path.exists() else []
+
+
+@dataclass(frozen=True)
+class StudentResult:
+    """One student of an experiment, and what is on disk of it."""
+
+    settings: StudentSettings
+    kind: Kind
+    folder: Path
+    test_files: tuple[Path, ...]
+    """Scores of the locked test rows, one file per seed."""
+    oof_files: tuple[Path, ...]
+    """Scores of the rows of the OOF table by the cross-validated student, one file per seed."""
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        path = self.folder / "cost.json"
+        return Cost(**read_json(path)) if path.exists() else None
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """How the soft targets were made, and the teacher's name; empty for a student of the votes alone."""
+        path = self.folder / "targets.json"
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def test(self) -> tuple[ScoreTable, ...]:
+        """Scores of the locked test rows per seed; empty when the student is not trained or not scored."""
+        return self._read(self.test_files)
+
+    @cached_property
+    def oof(self) -> tuple[ScoreTable, ...]:
+        """Cross-validated scores per seed; empty when the student was not cross-validated."""
+        return self._read(self.oof_files)
+
+    def _read(self, paths: tuple[Path, ...]) -> tuple[ScoreTable, ...]:
+        if self.cost is None or not paths[0].exists():
+            return ()
+        return tuple(read_single(path) for path in paths if path.exists())
+
+
+def read_single(path: Path) -> ScoreTable:
+    """The scores of a combination or student, a file with one member."""
+    scores = read_scores(path)
+    if not isinstance(scores, ScoreTable) or len(scores.members) != 1:
+        raise ExperimentError(
+            f"{path} must hold the scores of one combination or student, got {scores.members}: make it again with --force"
+        )
+    return scores
+
+
+def single_scores(scores: ScoreTable | FoldScores, name: str, proba_NC: NDArray[np.floating]) -> ScoreTable:
+    """Combined probabilities as a score table with one member, on the rows of `scores`."""
+    return ScoreTable(scores.ids, (name,), scores.classes, proba_NC[:, None, :].astype(np.float32))

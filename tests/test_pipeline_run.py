@@ -1,0 +1,176 @@
+"""A run as a value: every file is read once, nothing stale is given, and an imported table is a run as well."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldstill.errors import ExperimentError
+from foldstill.manifest import DONE
+from foldstill.oof import ScoreTable, oof_table, write_table
+from foldstill.pipeline import (
+    ExperimentFile,
+    Run,
+    compare_stage,
+    find_run,
+    open_for_stacking,
+    open_run,
+    run_all,
+    stack_stage,
+    start_run,
+)
+from foldstill.pipeline.stack import select_combiners
+from foldstill.workers import Work
+
+SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+
+_watched: list[tuple[Path, "Counter[str]"]] = []
+
+
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _watched:
+        path, mode, _ = arguments
+        folder, counts = _watched[-1]
+        if isinstance(path, str) and str(path).startswith(f"{folder}/") and mode in ("r", "rb"):
+            counts[str(Path(path).relative_to(folder))] += 1
+
+
+sys.addaudithook(_hook)
+
+
+@contextmanager
+def reads_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Counter[str]"]:
+    """How often each file of a folder is opened for reading while the block runs."""
+    import pyarrow.parquet as pq
+
+    counts: Counter[str] = Counter()
+    init, read = pq.ParquetFile.__init__, pq.read_table
+
+    # pyarrow opens files without Python, so that the hook does not see them.
+    def count(source: object) -> None:
+        if isinstance(source, str | Path) and Path(source).is_relative_to(folder):
+            counts[str(Path(source).relative_to(folder))] += 1
+
+    def counted_init(self: pq.ParquetFile, source: object, *rest: object, **options: object) -> None:
+        count(source)
+        init(self, source, *rest, **options)
+
+    def counted_read(source: object, **options: object) -> object:
+        count(source)
+        return read(source, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "__init__", counted_init)
+    monkeypatch.setattr(pq, "read_table", counted_read)
+    _watched.append((folder, counts))
+    try:
+        yield counts
+    finally:
+        _watched.pop()
+        monkeypatch.undo()
+
+
+def repeated(counts: "Counter[str]") -> dict[str, int]:
+    """Files that were opened more than once, but for the marks that every stage checks."""
+    return {name: n for name, n in counts.items() if n > 1 and Path(name).name != DONE}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    run = start_run(ExperimentFile(SMOKE), folder, Work(1, "cpu"))
+    run_all(run)
+    return run
+
+
+def test_a_comparison_opens_every_file_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reads_of(run.dir.root, monkeypatch) as counts:
+        compare_stage(find_run(run.dir.root))
+    assert {"oof.parquet", "test.parquet", "stacking/average/test.parquet", "student/test.parquet"} <= set(counts)
+    assert repeated(counts) == {}
+
+
+def test_a_finished_run_opens_every_file_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reads_of(run.dir.root, monkeypatch) as counts:
+        run_all(open_run(run.dir.root, work=Work(1, "cpu")))
+    assert {"oof.parquet", "test.parquet", "folds.parquet", "stacking/average/combination.json"} <= set(counts)
+    assert repeated(counts) == {}
+
+
+def test_a_new_run_opens_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SMOKE.replace("[student]", "[student]\nwithout_teacher = false")
+    new = start_run(ExperimentFile(text), tmp_path / "run", Work(1, "cpu"))
+    with reads_of(tmp_path / "run", monkeypatch) as counts:
+        run_all(new)
+    assert {"oof.parquet", "test.parquet", "stacking/average/combination.json"} <= set(counts)
+    assert repeated(counts) == {}
+
+
+def table_of(path: Path, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    truth_NC, rows = rng.dirichlet(np.ones(3), 90), np.arange(90)
+    scores_NMC = truth_NC[:, None] * rng.uniform(0.5, 1.5, (90, 2, 3))
+    scores_NMC /= scores_NMC.sum(-1, keepdims=True)
+    table = oof_table(scores_NMC, votes=rng.multinomial(5, truth_NC), groups=rows // 3, folds=rows // 3 % 3)
+    write_table(table, path)
+    return path
+
+
+def test_an_imported_table_is_a_run_without_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    stacked = open_for_stacking(table_of(tmp_path / "t.parquet"), out)
+    with reads_of(out, monkeypatch) as counts:
+        stack_stage(stacked, ["convex"])
+        comparison = compare_stage(stacked)
+    assert repeated(counts) == {}
+    found = find_run(out)
+    assert (found.settings, found.test, found.test_labels, found.students) == (None, None, None, ())
+    assert [one.fitted.name for one in found.combinations] == ["average", "convex"]
+    assert found.comparison.verdict == comparison.verdict
+    with pytest.raises(ExperimentError, match=r"out holds no experiment\.toml: it was made from an imported table"):
+        _ = found.dataset
+
+
+def test_what_a_stage_writes_is_read_anew(tmp_path: Path) -> None:
+    stacked = open_for_stacking(table_of(tmp_path / "t.parquet"), tmp_path / "out")
+    stack_stage(stacked, ["average"])
+    compare_stage(stacked)
+    before = len(stacked.comparison.arms)
+    stack_stage(stacked, ["geometric"])
+    assert [one.fitted.name for one in stacked.combinations] == ["average", "geometric"]
+    compare_stage(stacked)
+    assert len(stacked.comparison.arms) == before + 1
+
+
+def test_refreshing_a_part_forgets_it_and_what_depends_on_it(run: Run) -> None:
+    again = find_run(run.dir.root)
+    table, combinations, comparison = again.table, again.combinations, again.comparison
+    again.refresh("combinations")
+    assert again.table is table
+    assert again.combinations is not combinations
+    assert again.comparison is not comparison
+    again.refresh("table")
+    assert again.table is not table
+
+
+def test_results_that_are_missing_name_the_command_that_makes_them(tmp_path: Path) -> None:
+    run = find_run(tmp_path)
+    for part, command in (("table", "oof build"), ("combinations", "stack"), ("comparison", "compare")):
+        with pytest.raises(ExperimentError, match=f"run `foldstill {command}`"):
+            getattr(run, part)
+
+
+def test_the_plain_average_is_always_among_the_selected_combiners(run: Run) -> None:
+    assert [c.name for c in select_combiners(run.combiners, ["convex"])] == ["average", "convex"]
+    assert [c.name for c in select_combiners(run.combiners, [])] == [c.name for c in run.combiners]
+
+
+def test_a_student_without_a_trained_model_has_no_scores(run: Run, tmp_path: Path) -> None:
+    untrained = start_run(ExperimentFile(SMOKE), tmp_path / "run", Work(1, "cpu"))
+    assert [one.test for one in untrained.students] == [(), ()]
+    [student, _] = run.students
+    assert isinstance(student.test[0], ScoreTable)
+    assert student.targets["teacher"] == "recalibrated"
