@@ -11,7 +11,7 @@ from harness import floor, side_by_side  # isort: skip  (pins threads before num
 
 import numpy as np
 
-from foldstill.compare import Interval, paired_intervals
+from foldstill.compare import Interval, IntervalSettings, paired_intervals
 
 GROUPS, ARMS, RESAMPLES, SEED = 1950, 15, 2000, 3
 
@@ -45,7 +45,7 @@ if __name__ == "__main__":
         ratio = side_by_side(
             f"G11 {RESAMPLES} resamples x {ARMS} arms, {len(group_N):,} rows",
             ours=lambda d=difference_NA, g=group_N: paired_intervals(
-                d, g, method="percentile", resamples=RESAMPLES, seed=SEED
+                d, g, settings=IntervalSettings(method="percentile", resamples=RESAMPLES, seed=SEED)
             ),
             baseline=lambda d=difference_NA, g=group_N: by_rows(d, g),
             same=same,

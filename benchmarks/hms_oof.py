@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foldstill.compare.bootstrap import paired_intervals
+from foldstill.compare import paired_intervals
 from foldstill.data.labels import Labels
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking import Combiner, crossfit_all, default_combiners, fit_all

@@ -26,8 +26,8 @@ import sys
 
 import numpy as np
 
-from foldstill.compare import paired_intervals
-from foldstill.compare.metrics import row_log_loss
+from foldstill.compare import IntervalSettings, paired_intervals
+from foldstill.compare.row_losses import row_log_loss
 
 METHODS = ("jackknife_t", "bootstrap_t", "percentile")
 CONTRASTS = ("log pool", "geometric", "one member")
@@ -85,7 +85,8 @@ def measure(mean_GA: np.ndarray, size_G: np.ndarray, n_groups: int, draws: int) 
         at = rng.choice(len(size_G), n_groups, replace=False)
         for method in METHODS:
             # The mean of a group, weighted by its number of rows, gives the same sums and interval as its rows.
-            intervals = paired_intervals(mean_GA[at], at, weight_N=size_G[at], method=method, resamples=1000, seed=d)
+            settings = IntervalSettings(method=method, resamples=1000, seed=d)
+            intervals = paired_intervals(mean_GA[at], at, weight_N=size_G[at], settings=settings)
             hit[method][d] = [i.low <= t <= i.high for i, t in zip(intervals, truth_A, strict=True)]
     return {method: hits.mean(axis=0) for method, hits in hit.items()}
 

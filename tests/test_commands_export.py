@@ -96,7 +96,7 @@ def test_foreign_inputs_named_later_are_asked_without_training_again(run: Run, t
     assert weights.stat().st_mtime_ns == made
     np.savez(tmp_path / "third.npz", image=np.zeros((3, 8, 8, 1), np.uint8))
     text = TEXT.replace("foreign.npz", "third.npz")
-    with pytest.raises(FoldstillError, match="prepare them as the data were"):
+    with pytest.raises(FoldstillError, match="prepare them as the training data were"):
         distill_stage(start_run(ExperimentFile(text, tmp_path, "small"), tmp_path / "run", Work(1, "cpu")))
 
 

@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from foldstill.compare import noise_floor, scores
+from foldstill.compare.auroc import class_auroc
 from foldstill.compare.calibration import calibration_slope, reliability
-from foldstill.compare.metrics import METRICS, class_auroc, row_accuracy, row_class_kl
+from foldstill.compare.metrics import METRICS, ROW_LOSSES, scores_of
+from foldstill.compare.predictions import Predictions
+from foldstill.compare.row_losses import row_accuracy, row_class_kl
 from foldstill.errors import FoldstillError
+from foldstill.testing import check_metric
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def test_the_row_scores_are_ten_lines_of_numpy(soft):
     expected = {"kl": kl, "log_loss": loss, "brier": brier, "accuracy": right, "entropy_excess": loss - claimed}
     for name, total in expected.items():
         assert ours[name] == pytest.approx(total / len(target), abs=1e-12), name
-    assert list(ours) == list(METRICS)
+    assert list(ours) == [metric.name for metric in METRICS]
 
 
 def test_on_hard_labels_auroc_is_that_of_scikit_learn(rng):
@@ -165,3 +169,69 @@ def test_what_is_no_prediction_is_refused(target, proba, message):
 def test_target_and_prediction_cannot_be_swapped_by_position(soft):
     with pytest.raises(TypeError, match="positional"):
         scores(*soft)
+
+
+LOOSE = {"calibrated_kl": 0.01, "ece": 0.02, "class_ece": 0.02, "aurc": 0.01}
+"""Metrics that split rows by position or sort them into bins: rows that move change them a little."""
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_keeps_the_contract(metric):
+    check_metric(metric(), tolerance=LOOSE.get(metric.name, 1e-9))
+
+
+class HitRate:
+    """A metric of a user."""
+
+    name, title, better = "hits", "hit rate", "high"
+    summary = "share of rows whose predicted class is the first of those with the most votes"
+
+    def score(self, predictions):
+        top_N = predictions.target_NC.argmax(axis=1)
+        return predictions.mean((predictions.proba_NC.argmax(axis=1) == top_N).astype(float))
+
+
+def changed(**members):
+    return type("Changed", (HitRate,), members)()
+
+
+def test_a_metric_that_a_user_writes_keeps_the_contract():
+    check_metric(HitRate())
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (changed(title=""), "needs a title"),
+        (changed(better="most"), "better must be one of"),
+        (changed(better="low"), "a perfect prediction must score best"),
+        (changed(score=lambda self, p: float(p.proba_NC[0, 0])), "perfect prediction|order of rows"),
+        (changed(score=lambda self, p: float((p.kl_N < 0.1).mean())), "a weight of 2 must count like a repeated row"),
+        (changed(score=lambda self, p: None), "must be a finite number, got None"),
+        (changed(score=lambda self, p: -float("inf") if p.kl_N.max() > 10 else -p.mean(p.kl_N)), "got -inf for"),
+    ],
+)
+def test_a_metric_that_breaks_the_contract_is_told_how(metric, message):
+    with pytest.raises(AssertionError, match=message):
+        check_metric(metric)
+
+
+def test_scores_of_some_rows_take_over_what_was_computed_for_all(soft):
+    target, proba = soft
+    predictions = Predictions.checked(target=target, proba=proba, weight=np.arange(300) % 2)
+    before = scores_of(predictions)
+    part = predictions.take(np.arange(300) % 3 == 0)
+    np.testing.assert_array_equal(part.__dict__["kl_N"], predictions.kl_N[::3])
+    assert scores_of(part) == pytest.approx(
+        scores(target=target[::3], proba=proba[::3], weight=(np.arange(300) % 2)[::3])
+    )
+    assert before["kl"] == predictions.mean(predictions.kl_N)
+
+
+def test_row_losses_are_metrics_whose_score_is_the_mean_of_their_rows(soft):
+    target, proba = soft
+    predictions = Predictions.checked(target=target, proba=proba)
+    for loss in ROW_LOSSES:
+        assert loss in METRICS
+        assert loss.unit.endswith("per row")
+        assert loss().score(predictions) == pytest.approx(loss().rows(predictions).mean())

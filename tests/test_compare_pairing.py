@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldstill.compare import Arm, Comparison, compare, paired_intervals
+from foldstill.compare import Arm, Comparison, IntervalSettings, compare, paired_intervals
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import scores
 from foldstill.compare.table import students_table
 from foldstill.cost import Cost
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence, row_kl, softmax
-from foldstill.errors import CompareError, FoldstillError
+from foldstill.errors import CompareError, CostError, FoldstillError
 from foldstill.oof.table import ScoreTable
 
 
@@ -47,7 +47,7 @@ def arms(table):
 @pytest.fixture(scope="module")
 def comparison(table, arms):
     labels, members = table
-    return compare(arms, labels, rows="oof cross-fitted", members=members, resamples=200)
+    return compare(arms, labels, rows="oof cross-fitted", members=members, intervals=IntervalSettings(resamples=200))
 
 
 def test_every_arm_is_scored_on_the_same_rows_and_paired_with_the_average(table, arms, comparison):
@@ -68,7 +68,7 @@ def test_every_arm_is_scored_on_the_same_rows_and_paired_with_the_average(table,
 def test_any_two_arms_can_be_paired_later_in_all_rows_and_in_a_stratum(table, comparison):
     labels, _ = table
     difference = (comparison.row_kl_NA[:, 2] - comparison.row_kl_NA[:, 0])[:, None]
-    assert comparison.pair("convex", "v") == paired_intervals(difference, labels.groups, resamples=200)[0]
+    assert comparison.pair("convex", "v") == paired_intervals(difference, labels.groups)[0]
     at = labels.stratum_N == ">=10"
     assert comparison.pair("convex", "v", stratum=">=10") == paired_intervals(difference[at], labels.groups[at])[0]
     assert comparison.pair("convex", "average").estimate == pytest.approx(comparison["convex"].difference.estimate)
@@ -90,9 +90,11 @@ def test_share_of_groups_improved_and_design_effect_are_those_of_a_loop(table, c
 
 def test_effective_groups_are_fewer_when_sizes_differ(table, arms):
     labels, _ = table
-    assert compare(arms, labels, resamples=20).effective_groups == pytest.approx(40)
+    assert compare(arms, labels, intervals=IntervalSettings(resamples=20)).effective_groups == pytest.approx(40)
     one_large = replace(labels, groups=np.where(np.arange(240) < 120, "0", labels.groups))
-    assert compare(arms, one_large, resamples=20).effective_groups == pytest.approx(240**2 / (120**2 + 20 * 36))
+    assert compare(arms, one_large, intervals=IntervalSettings(resamples=20)).effective_groups == pytest.approx(
+        240**2 / (120**2 + 20 * 36)
+    )
 
 
 def test_each_stratum_is_scored_on_its_own_rows(table, arms, comparison):
@@ -117,7 +119,7 @@ def test_a_floor_above_what_was_reached_is_not_believed(table, arms):
     # Totals understated fivefold: unanimous rows look like single votes.
     understated = Labels.from_shares(labels.target_NC, np.maximum(labels.total_N / 5, 1), groups=labels.groups)
     sharp = [replace(a, proba_NC=0.98 * labels.target_NC + 0.02 / 3) for a in arms[:1]] + arms[1:]
-    found = compare(sharp, replace(understated, classes=labels.classes), resamples=20)
+    found = compare(sharp, replace(understated, classes=labels.classes), intervals=IntervalSettings(resamples=20))
     assert found.floor is None
     assert found["v"].reducible is None
 
@@ -125,13 +127,17 @@ def test_a_floor_above_what_was_reached_is_not_believed(table, arms):
 def test_weights_of_rows_reach_every_mean(table, arms):
     labels, _ = table
     weight = np.arange(240) % 2
-    weighted = compare(arms, labels, weight_N=weight, resamples=50)
+    weighted = compare(arms, labels, weight_N=weight, intervals=IntervalSettings(resamples=50))
     half = compare(
-        [replace(a, proba_NC=a.proba_NC[1::2]) for a in arms], labels.take(np.arange(1, 240, 2)), resamples=50
+        [replace(a, proba_NC=a.proba_NC[1::2]) for a in arms],
+        labels.take(np.arange(1, 240, 2)),
+        intervals=IntervalSettings(resamples=50),
     )
     assert weighted["convex"].scores == pytest.approx(half["convex"].scores)
     assert weighted["convex"].difference.low == pytest.approx(half["convex"].difference.low)
-    carried = compare(arms, replace(labels, sample_weight_N=weight.astype(float)), resamples=50)
+    carried = compare(
+        arms, replace(labels, sample_weight_N=weight.astype(float)), intervals=IntervalSettings(resamples=50)
+    )
     assert carried["convex"].difference == weighted["convex"].difference
 
 
@@ -179,7 +185,7 @@ def test_overconfidence_that_a_temperature_cures_costs_an_arm_no_members(table):
     average = members.proba_NMC.mean(axis=1)
     sure = average**3 / (average**3).sum(axis=1, keepdims=True)
     arms = [Arm("average", "average", average), Arm("sure", "combination", sure)]
-    comparison = compare(arms, labels, members=members, resamples=20)
+    comparison = compare(arms, labels, members=members, intervals=IntervalSettings(resamples=20))
     assert comparison["sure"].kl > comparison["average"].kl + 0.1
     assert comparison["sure"].worth == pytest.approx(5, abs=0.01)
 
@@ -219,7 +225,9 @@ def test_files_of_two_comparisons_are_not_mixed(table, arms, comparison, tmp_pat
     labels, _ = table
     comparison.write(tmp_path)
     json_of_first = (tmp_path / "comparison.json").read_text()
-    compare([*arms[1:], arms[0]], labels, weight_N=labels.total_N, resamples=20).write(tmp_path)
+    compare([*arms[1:], arms[0]], labels, weight_N=labels.total_N, intervals=IntervalSettings(resamples=20)).write(
+        tmp_path
+    )
     (tmp_path / "comparison.json").write_text(json_of_first)
     with pytest.raises(CompareError, match="two runs"):
         Comparison.read(tmp_path)
@@ -234,9 +242,14 @@ def test_a_student_is_paired_with_the_one_without_a_teacher(table, arms):
     labels, members = table
     proba = members.proba_NMC.astype(np.float64)
     students = [Arm("s", "student", proba[:, 0]), Arm("s0", "student_without_teacher", proba[:, 3])]
-    assert "its teacher is worth" in compare([*arms, *students], labels, resamples=20).verdict
+    assert (
+        "its teacher is worth" in compare([*arms, *students], labels, intervals=IntervalSettings(resamples=20)).verdict
+    )
     swapped = [replace(students[0], proba_NC=proba[:, 3]), replace(students[1], proba_NC=proba[:, 0])]
-    assert "distillation does not help here" in compare([*arms, *swapped], labels, resamples=20).verdict
+    assert (
+        "distillation does not help here"
+        in compare([*arms, *swapped], labels, intervals=IntervalSettings(resamples=20)).verdict
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +272,7 @@ def test_logits_and_unknown_kinds_and_negative_costs_are_refused_where_they_are_
         Arm("m", "member", np.array([[2.0, -1.0]]))
     with pytest.raises(CompareError, match="kind must be one of"):
         Arm("m", "modell", np.array([[0.5, 0.5]]))
-    with pytest.raises(CompareError, match="cost macs"):
+    with pytest.raises(CostError, match="cost macs"):
         Cost(macs=-1)
 
 
@@ -268,7 +281,7 @@ def test_scores_of_several_seeds_are_means_over_them(table, arms):
     first, *further = (members.proba_NMC[:, m] / members.proba_NMC[:, m].sum(1, keepdims=True) for m in (1, 2, 3))
     student = Arm("student", "student", first, further_seeds=tuple(further))
     alone = [Arm(f"seed {s}", "ablation", proba) for s, proba in enumerate(student.by_seed)]
-    comparison = compare([arms[1], student, *alone], labels, resamples=200)
+    comparison = compare([arms[1], student, *alone], labels, intervals=IntervalSettings(resamples=200))
     scored, each = comparison["student"], [comparison[arm.name] for arm in alone]
     assert scored.kl_by_seed == pytest.approx([one.kl for one in each])
     assert scored.kl == pytest.approx(np.mean(scored.kl_by_seed))
@@ -297,7 +310,7 @@ def test_each_student_is_paired_with_its_own_twin_without_a_teacher(table, arms)
         Arm("longer without teacher", "ablation", y),
         Arm("softer", "ablation", y),
     ]
-    comparison = compare([arms[1], *students], labels, resamples=200)
+    comparison = compare([arms[1], *students], labels, intervals=IntervalSettings(resamples=200))
     gains = comparison.teacher_gains()
     assert set(gains) == {"student", "longer", "softer"}
     assert gains["student"] == comparison.pair("student", "student without teacher")
@@ -306,11 +319,11 @@ def test_each_student_is_paired_with_its_own_twin_without_a_teacher(table, arms)
     assert comparison.twin("student without teacher") is None
     assert comparison.seeds_improved("student") == ""
     two = [replace(s, further_seeds=(y,)) for s in students[:2]]
-    by_seed = compare([arms[1], *two], labels, resamples=200)
+    by_seed = compare([arms[1], *two], labels, intervals=IntervalSettings(resamples=200))
     helped = np.less(by_seed["student"].kl_by_seed, by_seed["student without teacher"].kl_by_seed).sum()
     assert by_seed.seeds_improved("student") == f"{helped} of 2"
     shown = students_table(comparison)
     assert shown is not None
     assert shown.row_count == 3
-    assert students_table(compare([arms[1], *students[:2]], labels, resamples=200)) is None
-    assert compare([arms[1], arms[0]], labels, resamples=200).teacher_gains() == {}
+    assert students_table(compare([arms[1], *students[:2]], labels, intervals=IntervalSettings(resamples=200))) is None
+    assert compare([arms[1], arms[0]], labels, intervals=IntervalSettings(resamples=200)).teacher_gains() == {}

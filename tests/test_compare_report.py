@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from foldstill.compare import Arm, arms_table, compare, write_report
+from foldstill.compare import Arm, IntervalSettings, arms_table, compare, write_report
 from foldstill.compare.plots import arms_plot
 from foldstill.cost import Cost
 from foldstill.data.labels import Labels
@@ -35,7 +35,7 @@ def comparison():
         Arm("student", "student", proba[:, 0], cost=Cost(parameters=1000, macs=10**6, latency_1_ms=1.0)),
         Arm("hopeless", "ablation", np.full((240, 3), 1e-6) + (1 - 3e-6) * np.eye(3)[0]),
     ]
-    return compare(arms, labels, rows="oof cross-fitted", members=members, resamples=100)
+    return compare(arms, labels, rows="oof cross-fitted", members=members, intervals=IntervalSettings(resamples=100))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_report_is_well_formed_and_every_anchor_has_its_place(html):
 
 def test_the_first_screen_holds_the_answer_and_the_rows_it_rests_on(html, comparison):
     page = Reader(html)
-    text = " ".join(" ".join(page.words[: page.words.index("All arms")]).split())
+    text = " ".join(" ".join(page.words[: page.words.index("All candidates")]).split())
     assert comparison.verdict.replace("  ", " ") in text
     assert "out-of-fold, cross-fitted" in text
     assert [tag for tag, _ in page.tags].index("h1") < [tag for tag, _ in page.tags].index("figure")
@@ -168,9 +168,9 @@ def test_a_comparison_of_two_arms_without_members_still_makes_a_report(tmp_path)
     votes = np.eye(2)[rng.integers(2, size=30)]
     labels = Labels.from_votes(votes, classes=["no", "yes"])
     arms = [Arm("average", "average", rng.dirichlet([1, 1], 30)), Arm("x", "combination", rng.dirichlet([1, 1], 30))]
-    write_report(compare(arms, labels, resamples=20), tmp_path / "r.html")
+    write_report(compare(arms, labels, intervals=IntervalSettings(resamples=20)), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
-    assert "cannot be told from these votes" in text
+    assert "cannot be estimated from these votes" in text
     assert "locked test" in text
 
 
@@ -179,10 +179,14 @@ def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
     proba = rng.dirichlet([1, 1], 30)
     labels = Labels.from_votes(np.eye(2)[rng.integers(2, size=30)], stratum=["one"] * 3 + ["rest"] * 27)
     labels = replace(labels, groups=np.r_[["g"] * 3, labels.groups[3:]])
-    found = compare([Arm("average", "average", proba), Arm("x", "member", proba[::-1])], labels, resamples=20)
+    found = compare(
+        [Arm("average", "average", proba), Arm("x", "member", proba[::-1])],
+        labels,
+        intervals=IntervalSettings(resamples=20),
+    )
     assert found["x"].strata[0].difference is None
     write_report(found, tmp_path / "strata.html")
-    alone = compare([Arm("average", "average", proba)], labels, resamples=20)
+    alone = compare([Arm("average", "average", proba)], labels, intervals=IntervalSettings(resamples=20))
     write_report(alone, tmp_path / "alone.html")
     assert "No combination was compared" in (tmp_path / "alone.html").read_text()
 
@@ -212,7 +216,7 @@ def test_every_cell_of_the_students_table_stands_under_its_heading(tmp_path):
         Arm("student", "student", second, further_seeds=(third,), teacher="average"),
         Arm("student without teacher", "student_without_teacher", third, further_seeds=(fourth,)),
     ]
-    compared = compare(arms, labels, resamples=50)
+    compared = compare(arms, labels, intervals=IntervalSettings(resamples=50))
     write_report(compared, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     table = page[page.index('<h2 id="students">') :]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foldstill.compare import Interval
-from foldstill.compare.comparison import ArmScore
+from foldstill.compare.results import ArmScore
 from foldstill.compare.verdict import answer, holm, verdict
 from foldstill.cost import Cost
 

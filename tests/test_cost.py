@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from foldstill.cost import Cost
-from foldstill.cost.measure import count_macs, measure_cost, measure_latency, total_cost
-from foldstill.errors import DistillError
+from foldstill.cost import Cost, total_cost
+from foldstill.cost.measure import count_macs, measure_cost, measure_latency
+from foldstill.errors import CostError
 from foldstill.machine import processor
 
 
@@ -36,7 +36,7 @@ def test_cost_counts_parameters_and_bytes_and_leaves_the_process_as_it_was():
 
 
 def test_cost_is_of_one_row():
-    with pytest.raises(DistillError, match="one row"):
+    with pytest.raises(CostError, match="one row"):
         measure_cost(tiny(), torch.zeros(2, 3, 8, 8))
 
 
@@ -46,7 +46,7 @@ def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine(
     assert len(calls) == 8
     assert 0 <= latency.p50_ms <= latency.p95_ms
     assert latency.processor == processor() != ""
-    with pytest.raises(DistillError, match="2 repeats or more"):
+    with pytest.raises(CostError, match="2 repeats or more"):
         measure_latency("eager", lambda: None, 1, threads=1, repeats=1)
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from foldstill.compare.bootstrap import Interval
+from foldstill.compare import Interval
 from foldstill.cost import Cost
 from foldstill.cost.measure import Latency
-from foldstill.distill.card import Card, Score
+from foldstill.distill.card import Card, CardEntry
 from foldstill.errors import DistillError
 
 FACTS = {
@@ -21,7 +21,7 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
     interval = Interval(0.31, 0.25, 0.37, level=0.95, method="bootstrap_t", n_groups=12, p=0.01)
     card = Card(
         **FACTS,
-        scores=[Score("KL to the votes", 0.31, interval), Score("accuracy", 0.9)],
+        scores=[CardEntry("KL to the votes", 0.31, interval), CardEntry("accuracy", 0.9)],
         cost=Cost(
             parameters=2_500_000,
             macs=121_000_000,
@@ -37,7 +37,7 @@ def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(t
     )
     card.write(tmp_path / "card.md")
     text = (tmp_path / "card.md").read_text()
-    assert "| KL to the votes | 0.3100 [0.2500, 0.3700] (95% interval over 12 groups) |" in text
+    assert "| KL to the votes | 0.3100 [0.2500, 0.3700] (95 % confidence interval over 12 groups) |" in text
     assert "| accuracy | 0.9000 |" in text
     assert "| parameters | 2,500,000 |" in text
     assert "bytes of weights" not in text

@@ -5,7 +5,7 @@ import pytest
 
 from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.quantise import quantise
-from foldstill.distill.shipment import ship
+from foldstill.distill.shipment import ExportRows, ship
 from foldstill.errors import DistillError
 from made_up import noise_pictures
 
@@ -58,10 +58,10 @@ def test_a_precision_that_costs_too_much_is_refused_and_leaves_no_file(exported,
 
 
 def test_rows_that_are_reported_on_decide_nothing(finished, images, target, tmp_path):
-    shipped = ship(finished, tmp_path / "a", images, target, taught=TAUGHT, held_out=LOCKED, precisions=("int8",))
+    shipped = ship(finished, tmp_path / "a", ExportRows(images, target, TAUGHT, LOCKED), precisions=("int8",))
     pixels, votes = images.copy(), target.copy()
     pixels[LOCKED], votes[LOCKED] = 255 - pixels[LOCKED], np.eye(3)[np.zeros(len(LOCKED), int)]
-    other = ship(finished, tmp_path / "b", pixels, votes, taught=TAUGHT, held_out=LOCKED, precisions=("int8",))
+    other = ship(finished, tmp_path / "b", ExportRows(pixels, votes, TAUGHT, LOCKED), precisions=("int8",))
     (one,), (two,) = shipped.quantised, other.quantised
     assert (one.kl_before, one.kl_after) == (two.kl_before, two.kl_after)
     np.testing.assert_array_equal(predict_onnx(one.path, images), predict_onnx(two.path, images))
@@ -70,12 +70,12 @@ def test_rows_that_are_reported_on_decide_nothing(finished, images, target, tmp_
 
 
 def test_a_shipment_names_every_file_and_every_refusal(finished, images, target, tmp_path, monkeypatch):
-    rows = {"taught": TAUGHT, "held_out": LOCKED}
-    whole = ship(finished, tmp_path / "a", images, target, **rows)
-    assert list(whole.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
-    assert [q.precision for q in whole.quantised] == ["fp16", "int8"]
-    assert [(line.what, line.rows) for line in whole.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
+    rows = ExportRows(images, target, TAUGHT, LOCKED)
+    shipped = ship(finished, tmp_path / "a", rows)
+    assert list(shipped.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
+    assert [q.precision for q in shipped.quantised] == ["fp16", "int8"]
+    assert [(line.name, line.rows) for line in shipped.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
     monkeypatch.setattr("foldstill.distill.quantise.ALLOWED_RISE", -1.0)
-    refused = ship(finished, tmp_path / "b", images, target, precisions=("int8",), **rows)
+    refused = ship(finished, tmp_path / "b", rows, precisions=("int8",))
     assert "refused" in refused.files["student.int8.onnx"]
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["student.onnx"]

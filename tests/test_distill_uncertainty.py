@@ -64,7 +64,7 @@ def test_a_head_is_read_back_as_it_was(rng, tmp_path):
 
 def test_too_few_members_have_no_spread_to_keep(rng):
     mean, members = spread(rng, np.full(20, 10.0), m=3)
-    with pytest.raises(DistillError, match="needs 4 of them"):
+    with pytest.raises(DistillError, match="needs the scores of 4 members"):
         fit_precision(rng.normal(size=(20, 2)), mean, members)
 
 

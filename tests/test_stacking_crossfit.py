@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.compare.bootstrap import paired_intervals
+from foldstill.compare import paired_intervals
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.stacking import crossfit, crossfit_all, fit, fit_all

@@ -33,5 +33,9 @@ class CompareError(FoldstillError):
     """Arms that cannot be compared."""
 
 
+class CostError(FoldstillError):
+    """A cost that cannot be counted or measured."""
+
+
 class ExperimentError(FoldstillError):
     """An experiment file or a run folder that does not fit."""

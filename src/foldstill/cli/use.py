@@ -10,7 +10,7 @@ from foldstill.cli.arguments import Device, On, Out, Target
 from foldstill.cli.terminal import console
 
 
-class Precision(StrEnum):
+class OnnxPrecision(StrEnum):
     FP16 = "fp16"
     INT8 = "int8"
 
@@ -51,7 +51,7 @@ def export(
     target: Target,
     out: Out = None,
     precision: Annotated[
-        list[Precision] | None, typer.Option(help="Smaller files beside float32: fp16, int8; both when not given.")
+        list[OnnxPrecision] | None, typer.Option(help="Smaller files beside float32: fp16, int8; both when not given.")
     ] = None,
     program: Annotated[bool, typer.Option("--program", help="Also a torch.export file.")] = False,
 ) -> None:
@@ -60,7 +60,7 @@ def export(
     from foldstill.pipeline import open_run
 
     opened = open_run(target, out)
-    shipment = export_stage(opened, tuple(p.value for p in precision or Precision), program=program)
+    shipment = export_stage(opened, tuple(p.value for p in precision or OnnxPrecision), program=program)
     screen = console()
     for name, what in shipment.files.items():
         screen.print(f"{opened.dir.student / name}: {what}", markup=False)

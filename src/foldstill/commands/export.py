@@ -1,32 +1,28 @@
-"""The student as files that run elsewhere, each checked on real rows, with a card that says what it is."""
+"""Export a run's student: files that run elsewhere, each checked on real rows, and a model card."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from foldstill.compare.comparison import ArmScore, Fidelity
+from foldstill.compare import Comparison
+from foldstill.compare.results import ArmScore, Fidelity
 from foldstill.cost import Cost
-from foldstill.distill import load_student
-from foldstill.distill.card import Card, Score
+from foldstill.distill import StudentSettings, load_student
+from foldstill.distill.card import Card, CardEntry
 from foldstill.distill.export import export_program
-from foldstill.distill.quantise import Precision
-from foldstill.distill.shipment import Shipment, ship
+from foldstill.distill.quantise import OnnxPrecision
+from foldstill.distill.shipment import ExportRows, Shipment, ship
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 from foldstill.pipeline.run import Run
 
 
-def _fidelity(followed: Fidelity) -> list[Score]:
-    return [
-        Score(f"KL from its teacher, {followed.teacher}", followed.kl),
-        Score("share of rows for which it names its teacher's class", followed.agreement),
-    ]
+def export_stage(
+    run: Run, precisions: Sequence[OnnxPrecision] = ("fp16", "int8"), *, program: bool = False
+) -> Shipment:
+    """Write student.onnx, the smaller precisions that keep its KL, and card.md into the student's folder.
 
-
-def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *, program: bool = False) -> Shipment:
-    """Write student.onnx, its smaller precisions that keep their KL, and card.md into the student's folder.
-
-    A smaller precision is scaled and decided on training rows, and reported on the locked test rows. `program` also writes
-    a torch.export file.
+    A smaller precision is calibrated and decided on training rows, and reported on the locked test rows. `program` also
+    writes a torch.export file.
     """
     settings, folder = run.experiment.student, run.dir.student
     if settings is None:
@@ -36,56 +32,73 @@ def export_stage(run: Run, precisions: Sequence[Precision] = ("fp16", "int8"), *
     student = load_student(folder)
     comparison = run.comparison
     view, labels = run.dataset.view(student.view), run.dataset.labels
-    test, taught = run.plan.test_rows, run.plan.oof_rows
     shipment = ship(
         student,
         folder,
-        view,
-        labels.target_NC,
-        taught=taught,
-        held_out=test,
+        ExportRows(view, labels.target_NC, taught=run.plan.oof_rows, held_out=run.plan.test_rows),
         precisions=precisions,
         about={"experiment": run.experiment.name, "plan": run.plan.digest},
     )
     files = dict(shipment.files)
     if program:
-        export_program(student.network, view[test[:2]], folder / "student.pt2")
+        export_program(student.network, view[run.plan.test_rows[:2]], folder / "student.pt2")
         files["student.pt2"] = "torch.export program, float32"
-    arm = comparison[settings.name]
-    assert arm.difference is not None, "the student is never the baseline"
-    gain = comparison.teacher_gain(settings.name)
+    shipment = replace(shipment, files=files)
+    _card(run, settings, comparison, shipment).write(run.dir.card)
+    return shipment
+
+
+def _card(run: Run, settings: StudentSettings, comparison: Comparison, shipment: Shipment) -> Card:
+    arm, labels, taught = comparison[settings.name], run.dataset.labels, run.plan.oof_rows
     votes = labels.total_N[taught]
-    Card(
+    return Card(
         name=f"{run.experiment.name}: {settings.name}",
         network=settings.network,
         classes=labels.classes,
-        view=student.view,
+        view=settings.view,
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
-        data=f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes a row on average "
-        f"({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}.",
-        scored_on=f"{len(test)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration saw",
-        scores=[
-            *_kl(arm),
-            Score("KL minus that of the plain average", arm.difference.estimate, arm.difference),
-            *([Score("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
-            *(_fidelity(arm.fidelity) if arm.fidelity else []),
-            Score("accuracy", float(arm.scores["accuracy"] or 0.0)),
-            Score("calibration error of the top class", float(arm.scores["ece"] or 0.0)),
-        ],
-        cost=arm.cost or Cost(**read_json(folder / "cost.json")),
+        data=(
+            f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes per row on "
+            f"average ({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}."
+        ),
+        scored_on=(
+            f"{len(run.plan.test_rows)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration "
+            "used"
+        ),
+        scores=_entries(comparison, arm),
+        cost=arm.cost or Cost(**read_json(run.dir.student / "cost.json")),
         latencies=shipment.latencies,
-        files=files,
+        files=shipment.files,
         remarks=[arm.note] if arm.note else (),
-    ).write(run.dir.card)
-    return replace(shipment, files=files)
+    )
 
 
-def _kl(arm: ArmScore) -> list[Score]:
-    """Of several seeds their mean, their spread, and that of the one whose weights are shipped."""
-    if not arm.kl_by_seed:
-        return [Score("KL divergence", arm.kl)]
+def _entries(comparison: Comparison, arm: ArmScore) -> list[CardEntry]:
+    difference, gain = arm.difference, comparison.teacher_gain(arm.name)
+    assert difference is not None, "the student is never the baseline"
     return [
-        Score(f"KL divergence, mean of {len(arm.kl_by_seed)} seeds, as are all scores here", arm.kl),
-        Score("KL divergence, standard deviation over seeds", arm.kl_deviation or 0.0),
-        Score("KL divergence of the first seed, which the files hold", arm.kl_by_seed[0]),
+        *_kl(arm),
+        CardEntry("KL minus that of the plain average", difference.estimate, difference),
+        *([CardEntry("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
+        *(_fidelity(arm.fidelity) if arm.fidelity else []),
+        CardEntry("accuracy", float(arm.scores["accuracy"] or 0.0)),
+        CardEntry("calibration error of the predicted class", float(arm.scores["ece"] or 0.0)),
+    ]
+
+
+def _kl(arm: ArmScore) -> list[CardEntry]:
+    """The KL; with several seeds their mean, their standard deviation, and the KL of the seed that is exported."""
+    if not arm.kl_by_seed:
+        return [CardEntry("KL divergence", arm.kl)]
+    return [
+        CardEntry(f"KL divergence, mean of {len(arm.kl_by_seed)} seeds, as are all scores here", arm.kl),
+        CardEntry("KL divergence, standard deviation over seeds", arm.kl_deviation or 0.0),
+        CardEntry("KL divergence of the first seed, which the files hold", arm.kl_by_seed[0]),
+    ]
+
+
+def _fidelity(fidelity: Fidelity) -> list[CardEntry]:
+    return [
+        CardEntry(f"KL from its teacher, {fidelity.teacher}", fidelity.kl),
+        CardEntry("share of rows for which it predicts the same class as its teacher", fidelity.agreement),
     ]

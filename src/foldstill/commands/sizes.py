@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldstill.base_models.joined import resolve
-from foldstill.compare.arms import percent_of, with_unit
-from foldstill.cost import Cost
-from foldstill.cost.measure import total_cost
+from foldstill.cost import Cost, percent_of, total_cost, with_unit
 from foldstill.data.dataset import Dataset
 from foldstill.distill.sizes import size_of, student_sizes
 from foldstill.pipeline.experiment import Experiment

@@ -1,9 +1,9 @@
-"""Is it better than plain averaging, and how sure is that? Metrics, paired intervals, arms, the report; no torch."""
+"""Is a combination better than plain averaging, and how sure is that? Metrics, intervals, verdict, report; no torch."""
 
 from foldstill.compare.arms import Arm
-from foldstill.compare.bootstrap import Interval, paired_intervals
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.floor import noise_floor
+from foldstill.compare.intervals import Interval, IntervalSettings, paired_intervals
 from foldstill.compare.metrics import scores
 from foldstill.compare.pairing import compare
 from foldstill.compare.report import write_report
@@ -13,6 +13,7 @@ __all__ = [
     "Arm",
     "Comparison",
     "Interval",
+    "IntervalSettings",
     "arms_table",
     "compare",
     "noise_floor",

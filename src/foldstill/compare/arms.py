@@ -1,7 +1,4 @@
-"""One line of the comparison: what is compared, and what it costs to run.
-
-N rows, C classes, M members.
-"""
+"""An arm: one line of the comparison, with what it costs to run. N rows, C classes, M members."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -16,25 +13,44 @@ from foldstill.errors import CompareError
 Kind = Literal["member", "average", "combination", "student", "student_without_teacher", "ablation"]
 
 
-def with_unit(value: float | None) -> str:
-    """A large count as a person reads it: 28.0 M; a dash where it was not measured."""
-    if value is None:
-        return "–"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
-
-
-def percent_of(own: float, whole: float) -> str:
-    """A share as a person reads it: 6.4 %, 0.052 %, 118 %."""
-    share = 100 * own / whole
-    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
-
-
 @dataclass(frozen=True)
 class Arm:
-    """A prediction of every row with its name and kind; `proba_NC` sums to one in each row."""
+    """One candidate of a comparison: its name, its kind and its prediction of every row.
+
+    Parameters
+    ----------
+    name : str
+        Unique name in the comparison.
+    kind : {"member", "average", "combination", "student", "student_without_teacher", "ablation"}
+        What the arm is.
+    proba_NC : array of shape (N, C)
+        Predicted probabilities; each row sums to one.
+    cost : Cost, optional
+        What one prediction costs.
+    note : str, optional
+        One sentence for the report.
+    weight_M : array of shape (M,), optional
+        Weight per member, where the arm is a weighting of members.
+    chosen : str, optional
+        What an arm that chooses among others (such as auto) chose.
+    teacher : str, optional
+        Name of the arm whose predictions a student was trained on.
+    further_seeds : tuple of arrays of shape (N, C), optional
+        Predictions of the same rows by the same thing trained from other seeds. Every score is then the mean over seeds.
+
+    Raises
+    ------
+    DataError
+        For logits, and for rows that do not sum to one.
+    CompareError
+        For an empty name, an unknown kind, or arrays whose shapes differ between seeds.
+
+    Examples
+    --------
+    >>> arm = Arm("average", "average", np.array([[0.7, 0.3], [0.2, 0.8]]))
+    >>> print(arm.name, len(arm.by_seed))
+    average 1
+    """
 
     name: str
     kind: Kind
@@ -42,25 +58,23 @@ class Arm:
     cost: Cost | None = None
     note: str = ""
     weight_M: NDArray[np.float64] | None = None
-    """Weight of each member, where the arm is a weighting of members."""
     chosen: str | None = None
-    """What an arm that chooses (auto) chose."""
     teacher: str | None = None
-    """The arm that taught it."""
     further_seeds: tuple[NDArray[Any], ...] = ()
-    """The same rows by the same thing trained from other seeds; every score is then the mean over all of them."""
 
     @property
     def by_seed(self) -> tuple[NDArray[Any], ...]:
+        """The prediction of each seed, (N, C)."""
         return (self.proba_NC, *self.further_seeds)
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise CompareError("an arm needs a name")
+            raise CompareError("an arm needs a name, got an empty one: name the arm")
         if self.kind not in get_args(Kind):
             raise CompareError(f"arm {self.name!r}: kind must be one of {list(get_args(Kind))}, got {self.kind!r}")
         for proba_NC in self.by_seed:
             if check_rows(proba_NC, f"arm {self.name!r}").ndim != 2 or proba_NC.shape != self.proba_NC.shape:
                 raise CompareError(
-                    f"arm {self.name!r} must be (rows, classes), the same for every seed, got {proba_NC.shape}"
+                    f"arm {self.name!r}: predictions must be of shape (rows, classes), the same for every seed, got "
+                    f"{proba_NC.shape} beside {self.proba_NC.shape}"
                 )

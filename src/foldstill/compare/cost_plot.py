@@ -1,102 +1,108 @@
 """Score against cost: members, ensembles and students in one picture, with its numbers."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import COLOURS, Figure, drawing, numbers, short
-from foldstill.compare.plots import KIND_COLOURS_SAID, WIDTH, colour
+from foldstill.compare.plots import KIND_COLOURS, WIDTH, colour
+from foldstill.compare.results import ArmScore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PANELS = {
+    "macs": "multiply-accumulates per row",
+    "latency_1_ms": "milliseconds for one row",
+    "parameters": "parameters",
+}
+"""Fields of a cost that get a panel each, with its label."""
+
+_COLUMNS = {
+    "parameters": "parameters",
+    "macs": "MACs",
+    "latency_1_ms": "ms, one row",
+    "latency_1_p95_ms": "95th percentile",
+    "latency_batch_ms": "ms, one batch",
+    "latency_batch_p95_ms": "95th percentile of batches",
+    "batch": "batch",
+    "threads": "threads",
+    "processor": "processor",
+    "bytes": "bytes of weights",
+    "activation_bytes": "bytes computed for one row",
+}
+"""Columns of the numbers."""
+
+_Priced = tuple[ArmScore, float]
+"""An arm with its cost on the panel's scale."""
 
 
 def cost_plot(comparison: Comparison) -> Figure | None:
-    """KL against what a prediction costs; the line joins arms that nothing cheaper beats."""
-    titles = {
-        "macs": "multiply-accumulates a row",
-        "latency_1_ms": "milliseconds for one row",
-        "parameters": "parameters",
-    }
+    """KL against what a prediction costs; the line joins arms that nothing cheaper beats. None where too few have a cost."""
     priced = {
-        what: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, what))]
-        for what in titles
+        field: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, field))]
+        for field in _PANELS
     }
-    panels = [what for what, points in priced.items() if len(points) > 1]
+    panels = [field for field, points in priced.items() if len(points) > 1]
     if not panels:
         return None
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
-
     with drawing("cost", WIDTH, 3.3, columns=len(panels), sharey=True) as page:
-        for axes, what in zip(page.axes, panels, strict=True):
-            points = sorted(priced[what], key=lambda point: (point[1], point[0].kl))
-            front, best = [], np.inf
-            for arm, value in points:
-                # Ablations of the student cost what it costs, and must not hide it.
-                on_top = arm.kind == "student" or arm.name == comparison.baseline
-                axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm), zorder=4 if on_top else 2)
-                if arm.kl < best:
-                    front.append((arm, value))
-                    best = arm.kl
-            axes.plot(
-                [v for _, v in front],
-                [a.kl for a, _ in front],
-                color=COLOURS["muted"],
-                linewidth=1,
-                drawstyle="steps-post",
-                zorder=1,
-            )
-            middle = np.sqrt(points[0][1] * points[-1][1])
-            front_names = [arm.name for arm, _ in front]
-            named = [
-                (arm, value)
-                for arm, value in points
-                if arm.name in front_names or arm.kind == "student" or arm.name == comparison.baseline
-            ]
-            for place, (arm, value) in enumerate(named):
-                left = value > middle
-                axes.annotate(
-                    short(arm.name, 24),
-                    (value, arm.kl),
-                    # Neighbours on two lines, so that names that meet do not lie on each other.
-                    xytext=(-7 if left else 7, -10 - 9 * (place % 2)),
-                    textcoords="offset points",
-                    fontsize=8,
-                    color=COLOURS["ink"],
-                    ha="right" if left else "left",
-                )
-            axes.set(xscale="log", xlabel=titles[what])
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-            axes.xaxis.set_major_formatter(
-                StrMethodFormatter("{x:g}") if what == "latency_1_ms" else EngFormatter(sep="")
-            )
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.margins(x=0.18, y=0.15)
+        for axes, field in zip(page.axes, panels, strict=True):
+            points = sorted(priced[field], key=lambda point: (point[1], point[0].kl))
+            _draw_points(axes, points, comparison.baseline)
+            _scale(axes, field)
         page.axes[0].set_ylabel("KL")
     rows = [
-        (
-            a.name,
-            a.kl,
-            c.parameters,
-            c.macs,
-            c.latency_1_ms,
-            c.latency_1_p95_ms,
-            c.latency_batch_ms,
-            c.latency_batch_p95_ms,
-            c.batch,
-            c.threads,
-            c.processor,
-            c.bytes,
-            c.activation_bytes,
-        )
-        for a in comparison.arms
-        if (c := a.cost)
+        (arm.name, arm.kl, *(getattr(arm.cost, field) for field in _COLUMNS)) for arm in comparison.arms if arm.cost
     ]
-    header = (
-        "arm", "KL", "parameters", "MACs", "ms, one row", "95th percentile", "ms, one batch", "95th percentile of batches",
-        "batch", "threads", "processor", "bytes of weights", "bytes computed for one row",
-    )  # fmt: skip
     return Figure(
         "cost",
         "Score against cost",
-        "Lower and further left is better. The line joins the arms that nothing cheaper beats; they are named, as are the "
-        f"{comparison.baseline} and the student. {KIND_COLOURS_SAID}",
+        "Lower and further left is better. The line joins the arms that nothing cheaper beats; these are named, and so are "
+        f"the {comparison.baseline} and the student. {KIND_COLOURS}",
         page.svg,
-        **numbers(header, rows),
+        **numbers(("arm", "KL", *_COLUMNS.values()), rows),
     )
+
+
+def _draw_points(axes: "Axes", points: Sequence[_Priced], baseline: str) -> None:
+    """The arms from cheap to costly, the line that joins the best of them, and the names of those that matter."""
+
+    def key(arm: ArmScore) -> bool:
+        return arm.kind == "student" or arm.name == baseline
+
+    front: list[_Priced] = []
+    for arm, value in points:
+        # Ablations of the student cost what it costs, and must not hide it.
+        axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm), zorder=4 if key(arm) else 2)
+        if not front or arm.kl < front[-1][0].kl:
+            front.append((arm, value))
+    x, y = [value for _, value in front], [arm.kl for arm, _ in front]
+    axes.plot(x, y, color=COLOURS["muted"], linewidth=1, drawstyle="steps-post", zorder=1)
+    middle = np.sqrt(points[0][1] * points[-1][1])
+    front_names = [arm.name for arm, _ in front]
+    named = [(arm, value) for arm, value in points if arm.name in front_names or key(arm)]
+    for i, (arm, value) in enumerate(named):
+        left = value > middle
+        axes.annotate(
+            short(arm.name, 24),
+            (value, arm.kl),
+            # Neighbours on two lines, so that names that meet do not overlap.
+            xytext=(-7 if left else 7, -10 - 9 * (i % 2)),
+            textcoords="offset points",
+            fontsize=8,
+            color=COLOURS["ink"],
+            ha="right" if left else "left",
+        )
+
+
+def _scale(axes: "Axes", field: str) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set(xscale="log", xlabel=_PANELS[field])
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if field == "latency_1_ms" else EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.18, y=0.15)

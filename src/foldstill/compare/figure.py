@@ -1,4 +1,4 @@
-"""A figure that is text: an SVG whose colours follow the page, with the numbers it was drawn from."""
+"""A figure as text: an SVG whose colours follow the page, with the numbers it was drawn from."""
 
 import base64
 import csv
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# Each colour is drawn in its light value; a page that sets the property shows its own, a saved file keeps this one.
+# Figures are drawn in these light colours; a page may override each by a CSS property, a saved file keeps them.
 COLOURS = {
     "card": "#ffffff",
     "ink": "#1f2328",
@@ -29,7 +29,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """An SVG with what it shows in words and in numbers."""
+    """An SVG with its title, its caption and its numbers."""
 
     key: str
     title: str
@@ -40,7 +40,7 @@ class Figure:
 
     @property
     def inline(self) -> str:
-        """The SVG for a page: no XML head, named for screen readers."""
+        """The SVG for a page: without the XML header, with a label for screen readers."""
         body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", self.svg[self.svg.index("<svg") :])
         label = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
         return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
@@ -62,7 +62,7 @@ class Figure:
 
 @dataclass
 class Drawing:
-    """A canvas being drawn on; `svg` is set when the block ends."""
+    """A canvas to draw on; `svg` is set when the block ends."""
 
     canvas: "Canvas"
     axes: "list[Axes]"
@@ -73,14 +73,14 @@ class Drawing:
 def drawing(
     key: str, width: float, height: float, *, rows: int = 1, columns: int = 1, **subplots: Any
 ) -> Iterator[Drawing]:
-    """Axes in the report's style, sizes in inches; no window system and no global state of matplotlib is touched."""
+    """Axes in the report's style, sizes in inches; needs no display and changes no global state of matplotlib."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
     ink, muted, grid = COLOURS["ink"], COLOURS["muted"], COLOURS["grid"]
     style = {
         "svg.fonttype": "none",
-        # Names inside the SVG must differ between figures of a page and be the same in every run.
+        # Ids inside the SVG must differ between the figures of a page and be the same in every run.
         "svg.hashsalt": key,
         "font.size": 9.5,
         "axes.titlesize": 9.5,
@@ -114,8 +114,8 @@ def drawing(
 
 
 def _themed(svg: str, key: str) -> str:
-    """Colours become properties with the drawn colour as their default; text takes the reader's own sans-serif."""
-    # Several figures share a page, and matplotlib numbers the parts of each from one.
+    """Turn colours into CSS properties with the drawn colour as default, and the font into the reader's sans-serif."""
+    # matplotlib numbers the parts of each figure from one, and several figures share a page.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
@@ -130,12 +130,12 @@ def grid_shape(n: int, columns: int) -> tuple[int, int]:
 
 
 def short(name: str, letters: int = 32) -> str:
-    """A name that leaves room for the figure; tables show it whole."""
+    """The name, shortened to leave room for the figure; tables show the full name."""
     return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def numbers(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Header and rows as a figure holds them; floats to six digits, nothing where there is no value."""
+    """Header and rows as a figure holds them; floats to six digits, empty where there is no value."""
 
     def rounded(value: Any) -> Any:
         if value is None or value != value:  # NaN

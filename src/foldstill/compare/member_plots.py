@@ -1,4 +1,4 @@
-"""Figures of the members: weights, likeness, number, training; each with its numbers. M members."""
+"""Figures of the members: weights, similarity, number, training; each with its numbers. M members."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbe
 from foldstill.compare.plots import WIDTH, colour, key_arms
 
 Records = Sequence[Mapping[str, Any]]
-"""A plain table: one mapping of column to value a line."""
+"""A plain table: one mapping of column to value per line."""
 
 
 def weights_plot(weights: Records) -> Figure | None:
-    """Member weights of each arm that has them; records hold arm, member, weight and may hold low and high."""
+    """Member weights of the arms that have them; records hold arm, member, weight, and may hold low and high."""
     names = list(dict.fromkeys(str(r["arm"]) for r in weights))[:3]
     if not names:
         return None
@@ -24,9 +24,9 @@ def weights_plot(weights: Records) -> Figure | None:
         for axes, name, part in zip(page.axes, names, parts, strict=True):
             y = np.arange(len(part))
             axes.barh(y, [r["weight"] for r in part], height=0.62, color=COLOURS["blue"])
-            for place, r in enumerate(part):
+            for i, r in enumerate(part):
                 if r.get("low") is not None and r.get("high") is not None:
-                    axes.plot([r["low"], r["high"]], [place, place], color=COLOURS["ink"], linewidth=1.4)
+                    axes.plot([r["low"], r["high"]], [i, i], color=COLOURS["ink"], linewidth=1.4)
             axes.set_yticks(y, [short(str(r["member"])) for r in part], fontsize=8)
             axes.set_ylim(tallest - 0.4, -0.6)
             axes.tick_params(length=0)
@@ -37,15 +37,15 @@ def weights_plot(weights: Records) -> Figure | None:
     return Figure(
         "weights",
         "Weights of the members",
-        "Lines, where drawn, are bootstrap intervals over groups. Members that say the same share a weight between them, "
-        "so that a small weight is no proof of a poor member.",
+        "Lines, where drawn, are bootstrap intervals over groups. Members with similar predictions share weight, so a small "
+        "weight does not show that a member is poor.",
         page.svg,
         **numbers(("arm", "member", "weight", "low", "high"), table),
     )
 
 
 def correlation_plot(comparison: Comparison) -> Figure | None:
-    """How alike the members' errors are, similar members side by side."""
+    """Correlation of the members' errors, similar members side by side."""
     m = len(comparison.members)
     if m < 3:
         return None
@@ -74,9 +74,9 @@ def correlation_plot(comparison: Comparison) -> Figure | None:
             axes.spines[side].set_visible(False)
     return Figure(
         "correlation",
-        "How alike the members err",
+        "Similarity of the members' errors",
         f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the order "
-        "of the lines. Members in one block are near-copies: one of them may do.",
+        "of the lines. Members in one block make nearly the same errors, so one of them may be enough.",
         page.svg,
         **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
     )
@@ -115,23 +115,23 @@ def size_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "size",
         "How many members the ensemble needs",
-        "Random subsets choose nothing. The dashed line adds the best member first, in the order of these very rows: it "
-        "bounds what pruning can keep and promises nothing; the combiner `pruned` is judged on rows that it did not choose on.",
+        "The band shows random subsets. The dashed line adds the best members first, ranked on the same rows, so it is "
+        "optimistic; the combiner `pruned` is scored on rows that it did not choose on.",
         page.svg,
         **numbers(("members", "mean KL", "low", "high", "best first", "mean calibrated KL"), rows),
     )
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Rising positions of labels, pushed up where two would touch."""
-    placed: list[float] = []
+    """Rising positions of labels, moved up where two would overlap."""
+    positions: list[float] = []
     for value in values:
-        placed.append(max(value, placed[-1] + gap) if placed else value)
-    return placed
+        positions.append(max(value, positions[-1] + gap) if positions else value)
+    return positions
 
 
 def curves_plot(curves: Records) -> Figure | None:
-    """Training loss and held-out KL by epoch; records hold member, fold, epoch, loss, kl."""
+    """Training loss and held-out KL per epoch; records hold member, fold, epoch, loss, kl."""
     members = list(dict.fromkeys(str(r["member"]) for r in curves))[:12]
     if not members:
         return None
@@ -153,7 +153,7 @@ def curves_plot(curves: Records) -> Figure | None:
     return Figure(
         "curves",
         "Learning curves",
-        "Grey: training loss. Blue, where training may stop early: KL on the inner split that decides. One line a fold.",
+        "Grey: training loss. Blue, where training may stop early: KL on the inner split that decides. One line per fold.",
         page.svg,
         **numbers(("member", "fold", "epoch", "training loss", "KL on the inner split"), table),
     )

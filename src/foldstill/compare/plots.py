@@ -1,13 +1,14 @@
-"""Figures of the arms: differences, strata, calibration, classes; each with its numbers. A arms, C classes."""
+"""Figures of the arms: differences, strata, calibration, classes; each with its numbers."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from foldstill.compare.bootstrap import Interval
-from foldstill.compare.comparison import ArmScore, Comparison
+from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers, short
+from foldstill.compare.intervals import Interval
+from foldstill.compare.results import ArmScore, StratumScore
 
 KIND_COLOUR = {
     "member": "muted",
@@ -17,7 +18,7 @@ KIND_COLOUR = {
     "student_without_teacher": "orange",
     "ablation": "purple",
 }
-KIND_COLOURS_SAID = "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
+KIND_COLOURS = "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
 _SERIES = ("ink", "blue", "orange", "green", "purple", "sky")
 WIDTH = 9.0
 """Inches of every figure."""
@@ -27,8 +28,12 @@ def colour(arm: ArmScore) -> str:
     return COLOURS[KIND_COLOUR[arm.kind]]
 
 
+def _plain(baseline: str) -> str:
+    return "plain average" if baseline == "average" else baseline
+
+
 def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
-    """The baseline, the best combination, the student and the best member come first; then others by score."""
+    """The baseline, the best combination, the student and the best member first, then the others by score."""
     by_kl = sorted(comparison.arms, key=lambda arm: arm.kl)
     wanted = [comparison[comparison.baseline]]
     for kinds in (("combination", "average"), ("student",), ("student_without_teacher",), ("member",)):
@@ -38,13 +43,13 @@ def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
 
 
 def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
-    """Differences with intervals, one line an arm; a filled mark excludes zero, where asked after correction."""
-    near = max(
+    """Differences with intervals, one line per arm; a filled point excludes zero, after correction where `corrected`."""
+    largest = max(
         (max(abs(i.low), abs(i.high)) for arm, i in lines if arm.kind in ("combination", "average")),
         default=max(max(abs(i.low), abs(i.high)) for _, i in lines),
     )
-    # One hopeless arm must not press all others against zero.
-    edge = 5 * near if near > 0 else 1.0
+    # One very bad arm must not squeeze all others into a point at zero.
+    edge = 5 * largest if largest > 0 else 1.0
     axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     for y, (arm, interval) in enumerate(lines):
         shade = colour(arm)
@@ -68,7 +73,7 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
         )
         for end, cut, mark in ((-edge, interval.low < -edge, "<"), (edge, interval.high > edge, ">")):
             if cut:
-                # An interval that goes on beyond the picture says so.
+                # An arrow shows that an interval continues beyond the edge.
                 axes.plot(end, y, mark, markersize=6, color=shade, clip_on=False)
         filled = interval.significant and (not corrected or (arm.holm_p or 0.0) < 1 - interval.level)
         axes.plot(
@@ -83,7 +88,7 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
 
 
 def arms_plot(comparison: Comparison) -> Figure:
-    """Every arm's KL minus the baseline's, best on top."""
+    """KL of every arm minus that of the baseline, best on top."""
     lines = sorted(
         ((arm, arm.difference) for arm in comparison.arms if arm.difference is not None),
         key=lambda line: line[1].estimate,
@@ -117,31 +122,36 @@ def arms_plot(comparison: Comparison) -> Figure:
     ]
     header = (
         "arm", "KL", "difference", "low", "high", "corrected p", "groups improved", "design effect",
-        "of the reducible", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low", "percentile high",
+        "share of reducible KL", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low", "percentile high",
     )  # fmt: skip
     return Figure(
         "arms",
-        f"Difference from the {base.name}, with {100 * comparison.level:g} % intervals over groups",
-        "Points are differences in mean KL, bars their paired intervals over whole groups. A filled point excludes zero "
-        "also after Holm's correction over all arms. The number at the right is the arm's KL. "
-        + KIND_COLOURS_SAID
-        + (f" {len(lines) - len(drawn)} weaker members are in the numbers only." if len(drawn) < len(lines) else ""),
+        f"Each candidate compared with the {_plain(base.name)}, with {100 * comparison.level:g} % confidence intervals",
+        "Points are differences in mean KL, bars their confidence intervals over groups. A filled point excludes zero, also "
+        "after Holm's correction for the number of candidates. The number at the right is the KL. "
+        + KIND_COLOURS
+        + (
+            f" {len(lines) - len(drawn)} weaker members are listed in the numbers only."
+            if len(drawn) < len(lines)
+            else ""
+        ),
         page.svg,
         **numbers(header, rows),
     )
 
 
 def strata_plot(comparison: Comparison) -> Figure | None:
-    """Differences in each stratum; None with fewer than two strata, or with no difference in any."""
+    """Differences per stratum; None with fewer than two strata, or when no stratum has a difference."""
     arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
     strata = [s for s in comparison.strata if any(_in(arm, s.name).difference is not None for arm in arms)]
     if len(comparison.strata) < 2 or not strata:
         return None
     arms.sort(key=lambda arm: arm.kl)
     with drawing("strata", WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
-        for place, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
+        for i, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
             parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
-            _forest(axes, [(arm, i) for arm, i in parts if i is not None], labels=place == 0, corrected=False)
+            lines = [(arm, interval) for arm, interval in parts if interval is not None]
+            _forest(axes, lines, labels=i == 0, corrected=False)
             axes.set_title(f"{short(stratum.name, 14)} ({stratum.n_rows:,} rows)")
             axes.locator_params(axis="x", nbins=5)
         page.canvas.supxlabel(f"KL minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
@@ -149,28 +159,28 @@ def strata_plot(comparison: Comparison) -> Figure | None:
     for stratum in comparison.strata:
         for arm in comparison.arms:
             part = _in(arm, stratum.name)
-            i = part.difference
-            span = (None, None, None) if i is None else (i.estimate, i.low, i.high)
+            d = part.difference
+            span = (None, None, None) if d is None else (d.estimate, d.low, d.high)
             rows.append(
                 (stratum.name, stratum.n_rows, stratum.n_groups, stratum.floor, arm.name, part.scores["kl"], *span)
             )
     header = ("stratum", "rows", "groups", "vote-noise floor", "arm", "KL", "difference", "low", "high")
     return Figure(
         "strata",
-        "Difference in each stratum of the rows",
-        "The same differences within each stratum (by number of votes, unless strata were given), on its own scale. A "
-        "filled point excludes zero in that stratum alone.",
+        "Differences per stratum of the rows",
+        "The same differences within each stratum (by number of votes, unless strata were given), each on its own scale. A "
+        "filled point excludes zero in that stratum.",
         page.svg,
         **numbers(header, rows),
     )
 
 
-def _in(arm: ArmScore, stratum: str) -> Any:
+def _in(arm: ArmScore, stratum: str) -> StratumScore:
     return next(part for part in arm.strata if part.stratum == stratum)
 
 
 def reliability_plot(comparison: Comparison) -> Figure:
-    """Predicted probability of the top class against its vote share."""
+    """Probability of the predicted class against its vote share."""
     arms = key_arms(comparison, 4)
     rows, columns = grid_shape(len(arms), 4)
     with drawing("reliability", WIDTH, 3.0 * rows, rows=rows, columns=columns, sharex=True, sharey=True) as page:
@@ -186,13 +196,13 @@ def reliability_plot(comparison: Comparison) -> Figure:
             )
             axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axes.set_title(f"{short(arm.name, 24)}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
-        page.canvas.supxlabel("predicted probability of the top class", color=COLOURS["muted"], fontsize=9.5)
+        page.canvas.supxlabel("probability of the predicted class", color=COLOURS["muted"], fontsize=9.5)
         page.axes[0].set_ylabel("vote share")
     table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.arms for b in arm.reliability]
     return Figure(
         "reliability",
         "Calibration of the predicted class",
-        "15 bins of equal mass. Points below the dashed line promise more than the votes keep.",
+        "15 bins of equal mass. Below the dashed line the prediction is overconfident: vote shares are lower than predicted.",
         page.svg,
         **numbers(("arm", "predicted", "vote share", "share of rows"), table),
     )
@@ -206,11 +216,11 @@ def class_plot(comparison: Comparison) -> Figure:
     order = np.argsort(-base)[:20]
     with drawing("classes", WIDTH, 1.2 + 0.34 * len(order)) as page:
         [axes] = page.axes
-        for place, arm in enumerate(arms):
-            offset = (place - (len(arms) - 1) / 2) * 0.11
+        for i, arm in enumerate(arms):
+            offset = (i - (len(arms) - 1) / 2) * 0.11
             axes.plot(
                 np.asarray(arm.class_kl_C)[order], np.arange(len(order)) + offset, "o", markersize=5.5,
-                color=COLOURS[_SERIES[place]], label=short(arm.name),
+                color=COLOURS[_SERIES[i]], label=short(arm.name),
             )  # fmt: skip
         axes.set_yticks(range(len(order)), [short(classes[c]) for c in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
@@ -222,7 +232,7 @@ def class_plot(comparison: Comparison) -> Figure:
     return Figure(
         "classes",
         "What each class adds to the KL",
-        "Parts are never negative and sum to the arm's KL."
+        "Parts are never negative, and their sum is the KL."
         + (f" The 20 largest of {len(classes)} classes are drawn." if len(classes) > 20 else ""),
         page.svg,
         **numbers(("arm", *classes), table),

@@ -1,4 +1,4 @@
-"""One HTML file that answers "should I stack?" in its first screen and holds everything the answer rests on."""
+"""One HTML file that answers "should I stack?" on its first screen and holds everything the answer rests on."""
 
 import re
 from collections.abc import Mapping
@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldstill.compare import member_plots, plots
-from foldstill.compare.arms import with_unit
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.cost_plot import cost_plot
 from foldstill.compare.figure import Figure
 from foldstill.compare.member_plots import Records
-from foldstill.compare.metrics import METRICS
+from foldstill.compare.metrics import METRICS, badness
 from foldstill.compare.verdict import answer
+from foldstill.cost import with_unit
 from foldstill.files import write_text
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 _HEADLINE = {
@@ -28,27 +29,29 @@ _ROWS = {
     "test": "Locked test rows: no member, combiner or student was fitted, chosen or calibrated on their groups.",
     "oof cross-fitted": (
         "Cross-fitted out-of-fold rows: every combination was fitted without the groups it is scored on. They are nearly "
-        "clean, not wholly, because members of other folds saw these labels. A locked test split is the stronger proof."
+        "clean, not entirely, because the members of other folds have seen these labels. A locked test split gives "
+        "stronger evidence."
     ),
 }
 
 _COMBINATIONS = {
-    "average": "The plain average of the members' probabilities: what everything else is measured against.",
+    "average": "The plain average of the members' probabilities: what everything else is compared with.",
     "geometric": "The average of the logarithms of the members' probabilities.",
-    "recalibrated": "The plain average with a temperature and a bias a class, fitted to the votes.",
+    "recalibrated": "The plain average with a temperature and a bias per class, fitted to the votes.",
     "best_member": "The one member with the lowest KL on the rows it is chosen on.",
-    "convex": "A weighted average: weights of 0 or more that sum to one, with the least KL.",
+    "convex": "A weighted average with the lowest KL: weights are 0 or more and sum to one.",
     "greedy": "A weighted average: the member that helps most is added, again and again.",
-    "pruned": "The plain average of few members, added while the KL falls.",
-    "log_pool": "A weighted geometric average: a power for each member and a bias a class.",
-    "mlp": "A small network on the least, largest, mean and median score of each class and their spread, added to an average.",
+    "pruned": "The plain average of a few members, added while the KL falls.",
+    "log_pool": "A weighted geometric average: one power per member and one bias per class.",
+    "mlp": "A small network on the minimum, maximum, mean, median and spread of the scores per class, added to an average.",
     "lightgbm": "Boosted trees on the same statistics, added to an average.",
-    "auto": "Chosen among the others by cross-fitting; the plain average unless the gain is sure.",
+    "auto": "Chosen among the others by cross-fitting; the plain average unless the gain is significant.",
     "super": "A weighted average of other combinations, its weights fitted to their cross-fitted scores.",
 }
-"""What the combinations that go by their usual names are."""
+"""What the combinations with their usual names are."""
 
 
+# Its documentation is longer than its code.
 def write_report(
     comparison: Comparison,
     path: Path | str,
@@ -59,45 +62,39 @@ def write_report(
     context: Mapping[str, Any] | None = None,
     validated: Comparison | None = None,
 ) -> None:
-    """The comparison as one self-contained HTML file: no script, font or picture is fetched from anywhere.
+    """Write a comparison as one self-contained HTML file, which loads no script, font or picture from the network.
 
-    `curves` are records of member, fold, epoch, loss, kl; `weights` of arm, member, weight and perhaps low, high (without
-    them the arms' own weights are shown); `audit` of check, verdict, evidence, cure; `context` names and values for the
-    provenance table (versions, digests, what was fitted where); `validated` is the comparison of cross-validated students.
+    Parameters
+    ----------
+    comparison : Comparison
+        What the report shows.
+    path : str or Path
+        The file to write.
+    curves : sequence of mappings, optional
+        Training histories, as records of member, fold, epoch, loss, kl.
+    weights : sequence of mappings, optional
+        Member weights, as records of arm, member, weight and perhaps low, high; the arms' own weights by default.
+    audit : sequence of mappings, optional
+        Findings of the audit, as records of check, verdict, evidence, cure.
+    context : mapping, optional
+        Names and values of the provenance table, such as versions and digests.
+    validated : Comparison, optional
+        Comparison of cross-validated students.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from foldstill.compare import Arm, compare
+    >>> from foldstill.data import Labels
+    >>> truth = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    >>> labels = Labels.from_votes(np.rint(9 * truth) + 1)
+    >>> arms = [Arm("average", "average", 0.5 * truth + 0.5 / 3), Arm("sharper", "combination", 0.7 * truth + 0.1)]
+    >>> folder = getfixture("tmp_path")
+    >>> write_report(compare(arms, labels), folder / "report.html")
+    >>> print((folder / "report.html").read_text(encoding="utf-8").count("<figure"))
+    3
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("foldstill.compare", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {
-        "code": _code,
-        "number": _number,
-        "signed": _signed,
-        "percent": _percent,
-        "count": with_unit,
-        "p": _p_value,
-    }
-    sections: list[tuple[str, str, list[Figure | None]]] = [
-        ("strata", "By stratum", [plots.strata_plot(comparison)]),
-        ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
-        (
-            "members",
-            "Members",
-            [
-                member_plots.weights_plot(_own_weights(comparison) if weights is None else weights),
-                member_plots.size_plot(comparison),
-                member_plots.correlation_plot(comparison),
-            ],
-        ),
-        ("curves", "Training", [member_plots.curves_plot(curves or ())]),
-        ("cost", "Cost", [cost_plot(comparison)]),
-    ]
-    html = pages.get_template("report.html.j2").render(
+    html = _environment().get_template("report.html.j2").render(
         c=comparison,
         base=comparison[comparison.baseline],
         headline=_HEADLINE[answer(comparison.arms, level=comparison.level)],
@@ -110,17 +107,56 @@ def write_report(
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,
-        sections=[
-            (key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)
-        ],
+        sections=_sections(comparison, _own_weights(comparison) if weights is None else weights, curves or ()),
         audit=list(audit or ()),
         context=dict(context or {}),
-    )
+    )  # fmt: skip
     write_text(Path(path), html)
 
 
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("foldstill.compare", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "code": _code,
+        "number": _number,
+        "signed": _signed,
+        "percent": _percent,
+        "count": with_unit,
+        "p": _p_value,
+    }
+    return environment
+
+
+def _sections(comparison: Comparison, weights: Records, curves: Records) -> list[tuple[str, str, list[Figure]]]:
+    """Key, heading and figures of every section that has a figure."""
+    sections: list[tuple[str, str, list[Figure | None]]] = [
+        ("strata", "By stratum", [plots.strata_plot(comparison)]),
+        ("calibration", "Calibration and classes", [plots.reliability_plot(comparison), plots.class_plot(comparison)]),
+        (
+            "members",
+            "Members",
+            [
+                member_plots.weights_plot(weights),
+                member_plots.size_plot(comparison),
+                member_plots.correlation_plot(comparison),
+            ],
+        ),
+        ("curves", "Training", [member_plots.curves_plot(curves)]),
+        ("cost", "Cost", [cost_plot(comparison)]),
+    ]
+    return [(key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)]
+
+
 def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
-    """Records of the weights that arms carry themselves, best arm first; equal weights have nothing to show."""
+    """Records of the weights that the arms carry, best arm first; equal weights are left out."""
     return [
         {
             "arm": arm.name,
@@ -134,18 +170,17 @@ def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _best(comparison: Comparison) -> dict[str, float]:
-    """The best value of each score that has a better side."""
+    """The best value per metric."""
     best = {}
-    for key, metric in METRICS.items():
-        values = [float(v) for arm in comparison.arms if (v := arm.scores[key]) is not None]
+    for metric in METRICS:
+        values = [float(value) for arm in comparison.arms if (value := arm.scores[metric.name]) is not None]
         if values:
-            aim = {"low": lambda v: v, "high": lambda v: -v, "one": lambda v: abs(v - 1), "zero": abs}[metric.better]
-            best[key] = min(values, key=aim)
+            best[metric.name] = min(values, key=lambda value: badness(metric.better, value))
     return best
 
 
 def _code(text: str) -> "Markup":
-    """Text as HTML; what stands between backticks is code."""
+    """Text as HTML; text between backticks is code."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))

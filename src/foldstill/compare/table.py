@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal of 80 columns: long names wrap, numbers never do."""
+"""The comparison as tables for a terminal of 80 columns: long names wrap, numbers do not."""
 
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 def arms_table(comparison: Comparison) -> "Table":
-    """Every arm, best first; `*` marks a difference that excludes zero after correction. Other scores are in the report."""
+    """All arms, best first; `*` marks a difference that excludes zero after correction. The report has the other scores."""
     from rich.table import Table
 
     shown = comparison.ranked()
     others, weaker = len(comparison.arms) - 1, len(comparison.arms) - len(shown)
-    mark = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
-    mark += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
+    caption = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
+    caption += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
     by_seed = any(arm.kl_by_seed for arm in shown)
-    mark += "\n± is the standard deviation over seeds; their scores are means" if by_seed else ""
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=mark, caption_justify="left")
+    caption += "\n± is the standard deviation over seeds; scores are means over seeds" if by_seed else ""
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
     table.add_column("arm", max_width=28)
     spread = ["±"] if by_seed else []
     for title in ("KL", *spread, "difference", f"{100 * comparison.level:g} % interval", "", "accuracy"):
@@ -40,9 +40,9 @@ def arms_table(comparison: Comparison) -> "Table":
 
 
 def strata_table(comparison: Comparison) -> "Table | None":
-    """For each stratum the average and the best combination of its rows; None where there is one stratum.
+    """The average and the best combination per stratum; None where there is one stratum.
 
-    The best of a stratum is picked on the rows it is shown for, so its interval is a little too kind.
+    The best combination of a stratum is chosen on the rows it is shown for, so its interval is slightly optimistic.
     """
     from rich.table import Table
 
@@ -53,21 +53,21 @@ def strata_table(comparison: Comparison) -> "Table | None":
         name = title in ("stratum", "best\ncombination")
         table.add_column(title, justify="left" if name else "right", no_wrap=not name)
     combined = [arm for arm in comparison.arms if arm.kind in ("average", "combination") and arm.difference]
-    for place, stratum in enumerate(comparison.strata):
-        average = comparison[comparison.baseline].strata[place].scores["kl"]
+    for s, stratum in enumerate(comparison.strata):
+        average = comparison[comparison.baseline].strata[s].scores["kl"]
         row = [stratum.name, str(stratum.n_rows), f"{average:.4f}"]
         if combined:
-            best = min(combined, key=lambda arm: float(arm.strata[place].scores["kl"] or 0.0))
-            there = best.strata[place]
-            row += [best.name, f"{there.scores['kl']:.4f}"]
-            d = there.difference
+            best = min(combined, key=lambda arm: float(arm.strata[s].scores["kl"] or 0.0))
+            best_score = best.strata[s]
+            row += [best.name, f"{best_score.scores['kl']:.4f}"]
+            d = best_score.difference
             row += ["", "one group"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
         table.add_row(*row)
     return table
 
 
 def students_table(comparison: Comparison) -> "Table | None":
-    """Every student minus the same student without a teacher; None where the verdict tells of the only one."""
+    """Every student minus the same student without a teacher; None for a single student, which the verdict covers."""
     from rich.table import Table
 
     gains = comparison.teacher_gains()

@@ -1,17 +1,17 @@
-"""The answer in one sentence, as a pure function of the numbers."""
+"""The verdict in sentences, as a pure function of the numbers."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from foldstill.compare.arms import percent_of
-from foldstill.compare.bootstrap import Interval
-from foldstill.compare.comparison import ArmScore
+from foldstill.compare.intervals import Interval
+from foldstill.compare.results import ArmScore
+from foldstill.cost import percent_of
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for the number of comparisons by Holm's step-down rule (Holm, 1979).
+    """Correct p-values for the number of comparisons by Holm's step-down rule (Holm, 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -27,13 +27,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(
     arms: Sequence[ArmScore], *, baseline: str, teacher_gain: Interval | None = None, level: float = 0.95
 ) -> str:
-    """Which combination is best, whether it beats the baseline, by how much, and what the student keeps.
+    """Say which combination is best, whether it beats the baseline and by how much, and how the student compares.
 
-    A gain counts when the interval excludes zero and the p-value does so after Holm's correction over all arms.
+    A gain counts when its interval excludes zero and its p-value is below 1 - level after Holm's correction over all arms.
     `teacher_gain` is the student's KL minus that of the same student without a teacher.
     """
     student = next((arm for arm in arms if arm.kind == "student"), None)
-    # A comparison of students alone has nothing to say of stacking.
+    # A comparison of students alone says nothing about stacking.
     parts = [_combinations(arms, baseline, level), *_single(arms)] if _combined(arms) or student is None else []
     if student is not None:
         parts.append(_student(student, arms, baseline, teacher_gain))
@@ -41,7 +41,7 @@ def verdict(
 
 
 def answer(arms: Sequence[ArmScore], *, level: float = 0.95) -> Literal["yes", "unsure", "no"]:
-    """Whether any combination beats the baseline: surely, before Holm's correction only, or not."""
+    """Whether any combination beats the baseline: after Holm's correction, only before it, or not at all."""
     if _proved(arms, level):
         return "yes"
     return "unsure" if any(d.high < 0 for d in _combined(arms).values()) else "no"
@@ -54,7 +54,7 @@ def _combined(arms: Sequence[ArmScore]) -> dict[str, Interval]:
 
 
 def _proved(arms: Sequence[ArmScore], level: float) -> list[str]:
-    """The combinations that surely beat the baseline, best first."""
+    """The combinations that beat the baseline after Holm's correction, best first."""
     corrected = {arm.name: arm.holm_p for arm in arms}
     return [name for name, d in _combined(arms).items() if d.high < 0 and (corrected[name] or 0.0) < 1 - level]
 
@@ -81,7 +81,7 @@ def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
 
 
 def _single(arms: Sequence[ArmScore]) -> list[str]:
-    """A word on the best single member where it, chosen off these rows, does better than every combination."""
+    """A sentence on the best single member, chosen on other rows, where it does better than every combination."""
     single = next((arm for arm in arms if arm.kind == "member" and arm.chosen is not None), None)
     if single is None or single.kl >= min(arm.kl for arm in arms if arm.kind in ("average", "combination")):
         return []
@@ -110,19 +110,19 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
 
 
 def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
-    """Shares of the baseline's work and time; of its parameters where neither is known."""
-    whole = next(arm for arm in arms if arm.name == baseline).cost
+    """Shares of the baseline's MACs and latency; of its parameters where neither was measured."""
+    baseline_cost = next(arm for arm in arms if arm.name == baseline).cost
     shares = {}
-    for what, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
-        own, all_of_it = getattr(student.cost, what, None), getattr(whole, what, None)
-        if own is not None and all_of_it:
-            shares[name] = f"{percent_of(own, all_of_it)} of its {name}"
-    told = [share for name, share in shares.items() if name != "parameters"] or list(shares.values())
-    return f" at {' and '.join(told)}" if told else ""
+    for field, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
+        own, total = getattr(student.cost, field, None), getattr(baseline_cost, field, None)
+        if own is not None and total:
+            shares[name] = f"{percent_of(own, total)} of its {name}"
+    shown = [share for name, share in shares.items() if name != "parameters"] or list(shares.values())
+    return f" at {' and '.join(shown)}" if shown else ""
 
 
 def _size(interval: Interval) -> str:
-    """Of a difference whose sign the sentence says."""
+    """A difference without its sign, which the sentence states."""
     ends = sorted((abs(interval.low), abs(interval.high)))
     return f"{abs(interval.estimate):.4f} KL ({100 * interval.level:g} % interval {ends[0]:.4f} to {ends[1]:.4f})"
 

@@ -1,4 +1,4 @@
-"""How much memory tensors take at one time: counted where operations make them, and where they are freed."""
+"""Peak memory of tensors, counted from the operation that creates each to the moment it is freed."""
 
 import weakref
 from collections.abc import Iterable
@@ -10,38 +10,38 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside the block every new tensor counts until it is freed; `peak` is the most bytes there were at once."""
+    """Inside the block, count every new tensor until it is freed; `peak` is the largest number of bytes at one time."""
 
-    def __init__(self, apart: Iterable[Tensor]) -> None:
-        """Memory of the tensors `apart`, and of views of them, is not counted."""
+    def __init__(self, ignored: Iterable[Tensor]) -> None:
+        """Memory of the tensors `ignored`, and of views of them, is not counted."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._known = {_key(tensor) for tensor in apart}
-        self._now = 0
+        self._seen = {_storage_key(tensor) for tensor in ignored}
+        self._current = 0
         self.peak: int = 0
 
     def count(self, tensor: Tensor) -> None:
         """Count the tensor's memory, once."""
-        storage, key = tensor.untyped_storage(), _key(tensor)
-        if key in self._known:
+        storage, key = tensor.untyped_storage(), _storage_key(tensor)
+        if key in self._seen:
             return
-        self._known.add(key)
-        self._now += storage.nbytes()
-        self.peak = max(self.peak, self._now)
-        # The wrapper in Python lives as long as the memory itself, so its end is that of the last tensor on it.
+        self._seen.add(key)
+        self._current += storage.nbytes()
+        self.peak = max(self.peak, self._current)
+        # The Python wrapper lives as long as the memory itself: it is freed with the last tensor that uses it.
         weakref.finalize(storage, self._freed, key, storage.nbytes())
 
     def _freed(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self._now -= size
+        self._seen.discard(key)
+        self._current -= size
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = operation(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
+        result = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self.count(leaf)
-        return made
+        return result
 
 
-def _key(tensor: Tensor) -> int:
+def _storage_key(tensor: Tensor) -> int:
     key: int = tensor.untyped_storage()._cdata
     return key

@@ -1,14 +1,15 @@
-"""What a prediction costs: parameters, multiply-accumulates, memory, and latency with the machine it was measured on."""
+"""Measure what a network costs: parameters, multiply-accumulates and memory are counted, latency is timed on this machine."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foldstill.cost import Cost
-from foldstill.errors import DistillError
+from foldstill.cost.cost import Cost
+from foldstill.errors import CostError
 from foldstill.machine import processor
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one call of `what` on `rows` rows: median and 95th percentile, and where they were measured."""
+    """Milliseconds of one call on `rows` rows, median and 95th percentile, and the machine they were measured on."""
 
-    what: str
+    name: str
+    """What was called."""
     rows: int
     p50_ms: float
     p95_ms: float
@@ -27,64 +29,55 @@ class Latency:
     processor: str
 
 
-def measure_latency(what: str, call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
-    """Wall-clock latency of `call`, which must predict `rows` rows on `threads` threads; three calls warm up."""
+def measure_latency(name: str, call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
+    """Measure the wall-clock latency of `call`, which predicts `rows` rows on `threads` threads, after three warm-up calls."""
     if repeats < 2:
-        raise DistillError(f"latency needs 2 repeats or more, got {repeats}: 30 give a stable median")
+        raise CostError(f"latency needs 2 repeats or more, got {repeats}: 30 give a stable median")
     for _ in range(3):
         call()
-    taken_ms = []
+    elapsed_ms = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
-        taken_ms.append((time.perf_counter() - start) * 1e3)
-    p50, p95 = np.percentile(taken_ms, [50, 95])
-    return Latency(what, rows, float(p50), float(p95), threads, processor())
+        elapsed_ms.append((time.perf_counter() - start) * 1e3)
+    p50, p95 = np.percentile(elapsed_ms, [50, 95])
+    return Latency(name, rows, float(p50), float(p95), threads, processor())
 
 
 def count_macs(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> int:
-    """Multiply-accumulates of convolutions and matrix products for one row, `example` being (1, ...), or one a view."""
+    """Count the multiply-accumulates of convolutions and matrix products for one row, `example`: (1, ...), one per view."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    was = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with _evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(example)
-    network.train(was)
     # Torch counts a multiply-accumulate as two operations.
     return int(counter.get_total_flops()) // 2
 
 
 def count_activations(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> int:
-    """Most bytes that the row and what is computed from it take at one time in eager mode, weights not counted.
+    """Count the peak number of bytes of a row and of what is computed from it in eager mode, weights not counted.
 
-    Every tensor that an operation makes counts from then until it is freed; what a kernel takes for itself does not.
+    Every tensor counts from the operation that creates it until it is freed. Memory inside a kernel is not counted.
     """
     import torch
 
     from foldstill.cost.live_memory import LiveMemory
 
-    was = network.training
-    network.eval()
     weights = [*network.parameters(), *network.buffers()]
-    views = example if isinstance(example, tuple) else (example,)
-    with torch.no_grad(), LiveMemory(weights) as memory:
-        for view in views:
+    with _evaluating(network), torch.no_grad(), LiveMemory(ignored=weights) as memory:
+        for view in _views(example):
             memory.count(view)
         network(example)
-    network.train(was)
     peak: int = memory.peak
     return peak
 
 
 def count_cost(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> Cost:
-    """All of a network's cost that needs no clock; `example` is one row (1, ...), or one a view."""
-    views = example if isinstance(example, tuple) else (example,)
-    if any(view.shape[0] != 1 for view in views):
-        raise DistillError(
-            f"cost is of one row: give an example of shape (1, ...), got {[tuple(view.shape) for view in views]}"
-        )
+    """Count the parts of a network's cost that need no clock; `example` is one row, (1, ...), one tensor per view."""
+    shapes = [tuple(view.shape) for view in _views(example)]
+    if any(shape[0] != 1 for shape in shapes):
+        raise CostError(f"cost is counted for one row: pass an example of shape (1, ...) per view, got {shapes}")
     return Cost(
         parameters=sum(p.numel() for p in network.parameters()),
         macs=count_macs(network, example),
@@ -101,68 +94,70 @@ def measure_cost(
     threads: int = 1,
     repeats: int = 30,
 ) -> Cost:
-    """Cost of a network in eager mode on the CPU; `example` is one row (1, ...), or one a view.
+    """Measure the cost of a network in eager mode on the CPU.
 
-    The number of threads is torch's of the whole process while it measures, and is put back afterwards.
+    Torch's number of threads is set for the whole process while it measures, and restored afterwards.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network on the CPU.
+    example : Tensor or tuple of Tensor
+        One row, of shape (1, ...), one tensor per view.
+    batch : int, default 32
+        Number of rows per batch for the second latency.
+    threads : int, default 1
+        Number of threads.
+    repeats : int, default 30
+        Number of timed calls for one row; a quarter of them for a batch.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    CostError
+        When the example has more than one row, or the network is not on the CPU.
     """
     import torch
 
     counted = count_cost(network, example)
-    away = {str(t.device) for t in [*network.parameters(), *network.buffers()]} - {"cpu"}
-    if away:
-        raise DistillError(f"latency is measured on the CPU, the network lies on {sorted(away)}: move a copy there")
-    views = example if isinstance(example, tuple) else (example,)
-    rows = tuple(view.expand(batch, *view.shape[1:]).contiguous() for view in views)
-    many = rows if isinstance(example, tuple) else rows[0]
-    was, before = network.training, torch.get_num_threads()
-    network.eval()
+    other_devices = {str(t.device) for t in [*network.parameters(), *network.buffers()]} - {"cpu"}
+    if other_devices:
+        raise CostError(f"latency is measured on the CPU, the network is on {sorted(other_devices)}: move a copy there")
+    expanded = tuple(view.expand(batch, *view.shape[1:]).contiguous() for view in _views(example))
+    rows = expanded if isinstance(example, tuple) else expanded[0]
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode():
+        with _evaluating(network), torch.inference_mode():
             one = measure_latency("eager", lambda: network(example), 1, threads=threads, repeats=repeats)
-            whole = measure_latency(
-                "eager", lambda: network(many), batch, threads=threads, repeats=max(2, repeats // 4)
-            )
+            many = measure_latency("eager", lambda: network(rows), batch, threads=threads, repeats=max(2, repeats // 4))
     finally:
-        torch.set_num_threads(before)
-        network.train(was)
+        torch.set_num_threads(threads_before)
     return replace(
         counted,
         latency_1_ms=one.p50_ms,
         latency_1_p95_ms=one.p95_ms,
-        latency_batch_ms=whole.p50_ms,
-        latency_batch_p95_ms=whole.p95_ms,
+        latency_batch_ms=many.p50_ms,
+        latency_batch_p95_ms=many.p95_ms,
         batch=batch,
         threads=threads,
         processor=one.processor,
     )
 
 
-def total_cost(costs: Iterable[Cost]) -> Cost:
-    """The cost of running all of these on every row, one after the other; None where one was not measured.
+@contextmanager
+def _evaluating(network: "nn.Module") -> Iterator[None]:
+    """The network in evaluation mode, and back in its own mode afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
-    Medians add up well enough; 95th percentiles do not, since not all of them are late at once.
-    """
-    parts = list(costs)
 
-    def values(name: str) -> list[Any]:
-        return [getattr(c, name) for c in parts]
-
-    def total(name: str) -> Any:
-        return None if not parts or None in values(name) else sum(values(name))
-
-    def common(name: str) -> Any:
-        return values(name)[0] if len(set(values(name))) == 1 else None
-
-    batch = common("batch")
-    return Cost(
-        parameters=total("parameters"),
-        macs=total("macs"),
-        latency_1_ms=total("latency_1_ms"),
-        latency_batch_ms=None if batch is None else total("latency_batch_ms"),
-        batch=batch,
-        threads=common("threads"),
-        processor=common("processor"),
-        bytes=total("bytes"),
-        activation_bytes=None if total("activation_bytes") is None else max(values("activation_bytes")),
-    )
+def _views(example: "Tensor | tuple[Tensor, ...]") -> "tuple[Tensor, ...]":
+    return example if isinstance(example, tuple) else (example,)

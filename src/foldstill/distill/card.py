@@ -1,10 +1,10 @@
-"""The model card: one page of markdown that travels with a student, and says where it may not be trusted."""
+"""The model card: one page of markdown about a student, with its scores, its cost and its limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foldstill.compare.bootstrap import Interval
+from foldstill.compare import Interval
 from foldstill.cost import Cost
 from foldstill.cost.measure import Latency
 from foldstill.errors import DistillError
@@ -12,23 +12,67 @@ from foldstill.files import write_text
 
 
 @dataclass(frozen=True)
-class Score:
-    """One figure of the card: what it is, its value, and its interval where one was computed."""
+class CardEntry:
+    """One line of the card's table of scores: a label, a value, and its confidence interval where there is one."""
 
-    what: str
+    label: str
     value: float
     interval: Interval | None = None
 
     def __str__(self) -> str:
         if self.interval is None:
             return f"{self.value:.4f}"
-        level = f"{self.interval.level:.0%} interval over {self.interval.n_groups} groups"
+        level = f"{100 * self.interval.level:g} % confidence interval over {self.interval.n_groups} groups"
         return f"{self.value:.4f} [{self.interval.low:.4f}, {self.interval.high:.4f}] ({level})"
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a reader must know before using a student. Only what is given is printed; nothing is made up."""
+    """The facts of a model card; what is not given is left out.
+
+    Parameters
+    ----------
+    name : str
+        Heading of the card.
+    network : str
+        Name of the network.
+    classes : sequence of str
+        Class names.
+    view : str
+        Name of the view the student reads.
+    teacher : str
+        What the student was trained on besides the votes.
+    data : str
+        The training data: source, number of rows, votes per row.
+    scored_on : str
+        The rows the scores rest on, and whether anything was fitted or chosen on them.
+    scores : sequence of CardEntry
+        At least one score.
+    cost : Cost
+        What one prediction costs.
+    latencies : sequence of Latency, optional
+        Latency of the exported files.
+    files : mapping of str to str, optional
+        File name to a description; a refused precision has its reason here.
+    remarks : sequence of str, optional
+        Sentences below the scores, without a full stop.
+    limits : sequence of str, optional
+        Where the student must not be used.
+
+    Raises
+    ------
+    DistillError
+        Without a score.
+
+    Examples
+    --------
+    >>> card = Card(
+    ...     name="student", network="mobilenetv4_conv_small", classes=("seizure", "other"), view="eeg", teacher="auto",
+    ...     data="120 rows.", scored_on="30 locked test rows", scores=[CardEntry("accuracy", 0.9)], cost=Cost(macs=121_000_000),
+    ... )
+    >>> print(card.markdown().splitlines()[14])
+    | accuracy | 0.9000 |
+    """
 
     name: str
     network: str
@@ -36,27 +80,24 @@ class Card:
     view: str
     teacher: str
     data: str
-    """What it was trained on: source, rows, votes a row."""
     scored_on: str
-    """The rows the scores are of, and whether anything was fitted or chosen on them."""
-    scores: Sequence[Score]
+    scores: Sequence[CardEntry]
     cost: Cost
     latencies: Sequence[Latency] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    """File name to what is in it, refused precisions included with their reason."""
     remarks: Sequence[str] = ()
-    """Sentences below the scores, such as what its uncertainty is worth."""
     limits: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.scores:
-            raise DistillError("a model card needs at least one score with the rows it is of: score the student first")
+            raise DistillError("a model card needs at least one score, got none: score the student first")
 
     def markdown(self) -> str:
+        """The card as markdown."""
         lines = [
             f"# {self.name}",
             "",
-            f"A {self.network} that reads the view `{self.view}` and gives one probability for each of "
+            f"A {self.network} that reads the view `{self.view}` and predicts one probability per class for "
             f"{len(self.classes)} classes: {', '.join(self.classes)}. Its teacher: {self.teacher}.",
             "",
             "## Data",
@@ -69,7 +110,7 @@ class Card:
             "",
             "| score | value |",
             "| --- | --- |",
-            *(f"| {s.what} | {s} |" for s in self.scores),
+            *(f"| {entry.label} | {entry} |" for entry in self.scores),
             "",
             *(line for remark in self.remarks for line in (f"{remark[0].upper()}{remark[1:]}.", "")),
             "## Cost",
@@ -77,40 +118,41 @@ class Card:
             *_cost_lines(self.cost, self.latencies),
         ]
         if self.files:
-            lines += ["", "## Files", "", *(f"- `{name}`: {what}" for name, what in self.files.items())]
+            lines += ["", "## Files", "", *(f"- `{name}`: {description}" for name, description in self.files.items())]
         limits = [*self.limits, *_ALWAYS]
         return "\n".join([*lines, "", "## Limits", "", *(f"- {limit}" for limit in limits), ""])
 
     def write(self, path: Path) -> None:
+        """Write the card to a file."""
         write_text(path, self.markdown())
 
 
 _ALWAYS = (
-    "Probabilities follow the annotators of the training data, their habits and their errors included.",
-    "Inputs must be made as in training; inputs of another device, site or preparation are not covered by the scores.",
+    "Probabilities reproduce the annotators of the training data, including their habits and errors.",
+    "Inputs must be prepared as in training; the scores do not cover inputs from another device, site or preparation.",
 )
 
 
 def _cost_lines(cost: Cost, latencies: Sequence[Latency]) -> list[str]:
-    known = [
+    counted = [
         ("parameters", cost.parameters, "{:,}"),
-        ("multiply-accumulates a row", cost.macs, "{:,}"),
+        ("multiply-accumulates per row", cost.macs, "{:,}"),
         ("bytes of weights", cost.bytes, "{:,}"),
-        ("bytes computed for one row, the most at one time", cost.activation_bytes, "{:,}"),
+        ("peak bytes of what is computed for one row", cost.activation_bytes, "{:,}"),
     ]
     lines = ["| cost | |", "| --- | --- |"]
-    lines += [f"| {what} | {form.format(value)} |" for what, value, form in known if value is not None]
+    lines += [f"| {label} | {form.format(value)} |" for label, value, form in counted if value is not None]
     for each in [*_eager(cost), *latencies]:
         threads = "1 thread" if each.threads == 1 else f"{each.threads} threads"
         lines.append(
-            f"| {each.what}, {each.rows} row{'s'[: each.rows > 1]}, ms, median / 95th percentile "
+            f"| {each.name}, {each.rows} row{'s'[: each.rows > 1]}, ms, median / 95th percentile "
             f"({threads} of {each.processor}) | {each.p50_ms:.2f} / {each.p95_ms:.2f} |"
         )
     return lines
 
 
 def _eager(cost: Cost) -> list[Latency]:
-    """What was measured of the network itself, in the form of what was measured of its files."""
+    """The latency of the network itself, in the form of the latencies of its files."""
     threads, processor = cost.threads, cost.processor
     if threads is None or processor is None:
         return []

@@ -1,6 +1,6 @@
-"""A student as one file that runs elsewhere, checked on real rows: ONNX in float32, or a torch.export program.
+"""Export a student as one file and check it on real rows: ONNX in float32, or a torch.export program.
 
-Scaling, resizing and softmax are inside the file, so that it takes rows of a view exactly as they lie in the data set.
+Scaling, resizing and softmax are inside the file: it takes rows of a view exactly as they are stored in the data set.
 N rows, C classes.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 PARITY = 1e-3
-"""Largest difference of a probability between the file and the network it was made from."""
+"""Largest allowed difference of a probability between the file and the network it was made from."""
 INPUT, OUTPUT = "raw_rows", "proba"
 
 
 def serving(network: "nn.Module") -> "nn.Module":
-    """A network over rows as they lie (images channels-last) that gives probabilities instead of logits."""
+    """A module that takes rows as they are stored (images channels-last) and gives probabilities instead of logits."""
     import torch
 
     class Serving(torch.nn.Module):
@@ -50,27 +50,66 @@ def export_onnx(
     view: str = "image",
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a network as ONNX in float32 with a free number of rows, and compare it with the network on `rows_N`.
+    """Write a network as ONNX in float32 with any number of rows, and compare it with the network on `rows_N`.
 
-    `network` takes (B, channels, ...) raw values and gives logits; `rows_N` (at least two, 64 are plenty) are real
-    rows of the view. `about` (JSON values) joins the metadata beside classes, view, shape and dtype. Raises
-    DistillError, and leaves no file, when a probability differs by more than 1e-3.
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes raw values (B, channels, ...) and gives logits (B, C).
+    rows_N : array of shape (N, ...)
+        Real rows of the view, at least 2; 64 are enough.
+    path : Path
+        The file to write.
+    classes : sequence of str
+        Class names, in the order of the logits.
+    view : str, default "image"
+        Name of the view.
+    about : mapping, optional
+        JSON values that are added to the metadata beside classes, view, shape and dtype.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    DistillError
+        When torch cannot export the network, or a probability differs by more than 1e-3; no file is left then.
     """
     import onnx
-    import torch
 
     if len(rows_N) < 2:
-        raise DistillError(f"an export is checked on real rows, got {len(rows_N)}: give 2 or more, 64 are plenty")
-    was = network.training
-    served = serving(network.cpu().eval())
-    example = torch.from_numpy(np.array(rows_N[:2]))
+        raise DistillError(f"an export is checked on 2 real rows or more, got {len(rows_N)}: pass more, 64 are enough")
+    training = network.training
+    try:
+        program, wanted_NC = _traced(serving(network.cpu().eval()), rows_N)
+    finally:
+        network.train(training)
+    with atomic_write(path) as part:
+        program.save(part)
+        write_model(onnx.load(part), part, _metadata(network, rows_N, classes, view) | dict(about or {}))
+        difference = float(np.abs(OnnxStudent(part).predict(rows_N) - wanted_NC).max())
+        # Written so that NaN is refused as well.
+        if not difference <= PARITY:
+            raise DistillError(
+                f"the ONNX file differs from the network by {difference:.2g} in a probability, allowed is {PARITY:g}: "
+                "choose another student, or export with torch.export"
+            )
+    return path
+
+
+def _traced(served: "nn.Module", rows_N: NDArray[Any]) -> tuple[Any, NDArray[np.float32]]:
+    """The module as an ONNX program, and its own probabilities of the rows."""
+    import torch
+
     try:
         with warnings.catch_warnings():
-            # The exporter speaks of its own internals, nothing a user could change.
+            # The exporter warns about its own internals, which a user cannot change.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 served,
-                (example,),
+                (torch.from_numpy(np.array(rows_N[:2])),),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("rows")},),
                 input_names=[INPUT],
@@ -78,41 +117,38 @@ def export_onnx(
                 verbose=False,
             )
             with torch.inference_mode():
-                wanted = served(torch.from_numpy(np.array(rows_N))).numpy()
+                proba_NC: NDArray[np.float32] = served(torch.from_numpy(np.array(rows_N))).numpy()
     except Exception as error:
-        told = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise DistillError(
-            f"this network cannot be exported to ONNX by torch {torch.__version__} ({told}): "
-            "choose another student, or a newer torch"
+            f"torch {torch.__version__} cannot export this network to ONNX ({reason}): choose another student, or a "
+            "newer torch"
         ) from error
-    finally:
-        network.train(was)
-    said = {
+    assert program is not None
+    return program, proba_NC
+
+
+def _metadata(network: "nn.Module", rows_N: NDArray[Any], classes: Sequence[str], view: str) -> dict[str, Any]:
+    """What a reader of the file must know, with the preprocessing constants inside it."""
+    import torch
+
+    metadata: dict[str, Any] = {
         "classes": list(classes),
         "view": view,
         "row_shape": list(rows_N.shape[1:]),
         "dtype": rows_N.dtype.name,
         "precision": "fp32",
         "torch": torch.__version__,
-        **_scaling(network),
-        **(about or {}),
     }
-    assert program is not None
-    with atomic_write(path) as part:
-        program.save(part)
-        write_model(onnx.load(part), part, said)
-        got = OnnxStudent(part).predict(rows_N)
-        apart = float(np.abs(got - wanted).max())
-        if not apart <= PARITY:
-            raise DistillError(
-                f"the ONNX file differs from the network by {apart:.2g} in a probability, allowed is {PARITY:g}: "
-                "choose another student, or export with torch.export"
-            )
-    return path
+    layer = getattr(network, "input", None)
+    if layer is None:
+        return metadata
+    resize = None if layer.resize is None else list(layer.resize)
+    return metadata | {"mean": layer.mean.tolist(), "std": layer.std.tolist(), "resize": resize}
 
 
 def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Path:
-    """Write a network as a torch.export program (.pt2), rows in and probabilities out as in the ONNX file."""
+    """Write a network as a torch.export program (.pt2) with the inputs and outputs of the ONNX file."""
     import torch
 
     served = serving(network.cpu().eval())
@@ -125,17 +161,9 @@ def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Pa
 
 
 def write_model(model: Any, path: Path, about: Mapping[str, Any]) -> None:
+    """Write an ONNX model with `about` as its metadata."""
     import onnx
 
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about, sort_keys=True))
     onnx.save(model, path)
-
-
-def _scaling(network: "nn.Module") -> dict[str, Any]:
-    """The preprocessing constants inside the file, for readers of its metadata."""
-    layer = getattr(network, "input", None)
-    if layer is None:
-        return {}
-    resize = None if layer.resize is None else list(layer.resize)
-    return {"mean": layer.mean.tolist(), "std": layer.std.tolist(), "resize": resize}

@@ -1,4 +1,4 @@
-"""An exported student: it takes rows of a view as they lie in the data set and gives probabilities. Needs no torch.
+"""An exported student: rows of a view as they are stored in the data set in, probabilities out. Needs no torch.
 
 N rows, C classes.
 """
@@ -19,13 +19,34 @@ METADATA_KEY = "foldstill"
 
 @dataclass(frozen=True)
 class OnnxStudent:
-    """An ONNX file made by `export_onnx`, open for prediction on `threads` threads of a CPU."""
+    """An exported student, an ONNX file that predicts on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        File written by `foldstill export` or `Student.export`.
+    threads : int, default 1
+        Number of CPU threads.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from foldstill.distill.export import export_onnx
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 2))
+    >>> signals = np.random.default_rng(0).normal(size=(8, 2, 10)).astype(np.float32)
+    >>> path = getfixture("tmp_path") / "student.onnx"
+    >>> student = OnnxStudent(export_onnx(network, signals, path, classes=("quiet", "seizure"), view="eeg"))
+    >>> print(student.classes, student.predict(signals).shape, predict_onnx(path, signals[:3]).shape)
+    ('quiet', 'seizure') (8, 2) (3, 2)
+    """
 
     path: Path
     threads: int = 1
 
     @cached_property
     def session(self) -> Any:
+        """The open ONNX Runtime session."""
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
@@ -39,32 +60,48 @@ class OnnxStudent:
         try:
             return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise DistillError(f"{self.path} is not an ONNX file this ONNX Runtime reads: {error}") from error
+            raise DistillError(f"{self.path} is not an ONNX file that this ONNX Runtime can read: {error}") from error
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the file says of itself: classes, view, shape and dtype of a row, precision, preprocessing constants."""
-        said = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if said is None:
-            raise DistillError(f"{self.path} was not made by foldstill: it does not name its classes and its input")
-        about: dict[str, Any] = json.loads(said)
+        """Metadata of the file: classes, view, shape and dtype of a row, precision, preprocessing constants."""
+        metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if metadata is None:
+            raise DistillError(
+                f"{self.path} was not written by foldstill: its metadata do not name classes and input; export the student again"
+            )
+        about: dict[str, Any] = json.loads(metadata)
         return about
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
         return tuple(self.about["classes"])
 
     def predict(self, rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
-        """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""
+        """Predict probabilities, (N, C).
+
+        Parameters
+        ----------
+        rows_N : array of shape (N, H, W, channels) or (N, channels, T)
+            Images or signals as they were stored in training, not scaled.
+        batch : int, default 256
+            Number of rows per batch.
+
+        Raises
+        ------
+        DistillError
+            For rows of another shape or type than in training.
+        """
         shape, dtype = tuple(self.about["row_shape"]), np.dtype(self.about["dtype"])
         if rows_N.shape[1:] != shape:
             raise DistillError(
-                f"{self.path.name} wants rows of shape {shape}, got {rows_N.shape[1:]}: give the view as it lies"
+                f"{self.path.name} wants rows of shape {shape}, got {rows_N.shape[1:]}: pass the view as in training"
             )
         if rows_N.dtype != dtype and not np.can_cast(rows_N.dtype, dtype, "same_kind"):
             raise DistillError(
-                f"{self.path.name} wants {dtype} as in training, got {rows_N.dtype}: the scaling inside the file "
-                "depends on it"
+                f"{self.path.name} wants {dtype} as in training, got {rows_N.dtype}: pass unscaled rows, since the "
+                "scaling is inside the file"
             )
         name = self.session.get_inputs()[0].name
         parts = [
@@ -75,5 +112,31 @@ class OnnxStudent:
 
 
 def predict_onnx(path: Path, rows_N: NDArray[Any], *, batch: int = 256, threads: int = 1) -> NDArray[np.float32]:
-    """Probabilities (N, C) of an exported student for rows of its view; no torch is imported."""
+    """Predict with an exported student, without torch.
+
+    Parameters
+    ----------
+    path : Path
+        File written by `foldstill export` or `Student.export`.
+    rows_N : array of shape (N, H, W, channels) or (N, channels, T)
+        Images or signals as they were stored in training, not scaled.
+    batch : int, default 256
+        Number of rows per batch.
+    threads : int, default 1
+        Number of CPU threads.
+
+    Returns
+    -------
+    array of shape (N, C)
+        Probabilities, classes in the order of `OnnxStudent(path).classes`.
+
+    Raises
+    ------
+    DistillError
+        When the file is missing or not an exported student, and for rows of another shape or type than in training.
+
+    Examples
+    --------
+    See `OnnxStudent`.
+    """
     return OnnxStudent(path, threads).predict(rows_N, batch=batch)

@@ -1,6 +1,6 @@
-"""An exported student in fp16 or int8, refused where that costs more than one percent of KL.
+"""An exported student in fp16 or int8, refused where its KL rises by more than one percent.
 
-The rows that decide are rows the student was trained on, so that what is reported on locked rows decided nothing.
+The decision is made on rows that the student was trained on, so that the locked rows that are reported decide nothing.
 N rows, C classes.
 """
 
@@ -19,10 +19,11 @@ from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.errors import DistillError
 from foldstill.files import atomic_write
 
-Precision = Literal["fp16", "int8"]
+OnnxPrecision = Literal["fp16", "int8"]
+"""Number format of a smaller ONNX file."""
 
 ALLOWED_RISE = 0.01
-"""Largest relative rise of KL that a smaller precision may cost on the rows that decide."""
+"""Largest allowed relative rise of KL on the rows that decide."""
 CALIBRATION_ROWS, DECIDING_ROWS = 512, 2048
 _SEED = 0
 _HEAVY = ("Conv", "Gemm", "MatMul")
@@ -30,10 +31,10 @@ _HEAVY = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Quantised:
-    """A smaller file and what it costs: KL of the deciding rows before and after."""
+    """A smaller file, with the KL of the deciding rows before and after."""
 
     path: Path
-    precision: Precision
+    precision: OnnxPrecision
     bytes: int
     kl_before: float
     kl_after: float
@@ -46,29 +47,30 @@ class Quantised:
 
 
 def quantise(
-    source: Path, path: Path, precision: Precision, array: NDArray[Any], target_NC: Float, rows: NDArray[np.intp]
+    source: Path, path: Path, precision: OnnxPrecision, rows_N: NDArray[Any], target_NC: Float, taught: NDArray[np.intp]
 ) -> Quantised:
     """Write a float32 export in fp16 or static int8, and refuse it when it costs more than 1 % of KL.
 
-    `array` and `target_NC` are of a whole view, `rows` those the student was trained on. int8 is per channel, scaled on
-    up to 512 of them; up to 2,048 others decide. When they refuse, the first convolution and the classifier stay in
-    float. Raises DistillError with the figures, and leaves no file, when they still refuse.
+    `rows_N` and `target_NC` hold all rows of the view, `taught` the positions of those the student was trained on. int8
+    is per channel, calibrated on up to 512 of these; up to 2,048 others decide. When int8 costs too much, it is tried
+    again with the first convolution and the classifier in float. Raises DistillError with the figures, and leaves no
+    file, when that costs too much as well.
     """
-    if len(rows) < 4:
+    if len(taught) < 4:
         raise DistillError(
-            f"{precision} is scaled and judged on different training rows, got {len(rows)}: give 4 or more"
+            f"{precision} is calibrated and judged on different training rows, got {len(taught)}: give 4 or more"
         )
-    drawn = np.random.default_rng(_SEED).permutation(rows)
-    n_scaling = min(CALIBRATION_ROWS, len(rows) // 2)
-    calibration_N = array[np.sort(drawn[:n_scaling])]
-    deciding = np.sort(drawn[n_scaling:][:DECIDING_ROWS])
-    deciding_N = array[deciding]
+    shuffled = np.random.default_rng(_SEED).permutation(taught)
+    n_calibration = min(CALIBRATION_ROWS, len(taught) // 2)
+    calibration_N = rows_N[np.sort(shuffled[:n_calibration])]
+    deciding = np.sort(shuffled[n_calibration:][:DECIDING_ROWS])
+    deciding_N = rows_N[deciding]
 
     def kl_of(file: Path) -> float:
         return kl_divergence(target=target_NC[deciding], proba=OnnxStudent(file).predict(deciding_N))
 
     before, after = kl_of(source), float("inf")
-    # Without the ends is the usual second try: they hold few weights and lose most.
+    # Leaving out the ends is the usual second try: they hold few weights and lose most.
     attempts = ["", "first convolution and classifier kept in float"] if precision == "int8" else [""]
     with TemporaryDirectory() as scratch:
         trial = Path(scratch) / "trial.onnx"
@@ -84,7 +86,7 @@ def quantise(
                 return Quantised(path, precision, path.stat().st_size, before, after, note)
     raise DistillError(
         f"{precision} is refused: KL on {len(deciding)} training rows rises from {before:.4f} to {after:.4f} "
-        f"({after / before - 1:+.1%}, allowed is {ALLOWED_RISE:+.0%}): ship float32, or teach another network"
+        f"({after / before - 1:+.1%}, allowed is {ALLOWED_RISE:+.0%}): use float32, or train another network"
     )
 
 
@@ -94,16 +96,16 @@ def _write_int8(source: Path, path: Path, calibration_N: NDArray[Any], *, keep_e
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Rows(CalibrationDataReader):  # type: ignore[misc]
+    class CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = iter(np.array_split(calibration_N, max(1, len(calibration_N) // 64)))
+            self.batches = iter(np.array_split(calibration_N, max(1, len(calibration_N) // 64)))
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            rows = next(self.left, None)
+            rows = next(self.batches, None)
             return None if rows is None else {INPUT: np.ascontiguousarray(rows)}
 
     model = onnx.load(source)
-    # The exporter leaves shape records that no longer hold; quantising fails on them.
+    # The exporter leaves shape records that are out of date; quantisation fails on them.
     model.graph.ClearField("value_info")
     prepared = path.with_suffix(".prepared.onnx")
     onnx.save(model, prepared)
@@ -112,7 +114,7 @@ def _write_int8(source: Path, path: Path, calibration_N: NDArray[Any], *, keep_e
     quantize_static(
         prepared,
         path,
-        Rows(),
+        CalibrationBatches(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -124,7 +126,7 @@ def _write_int8(source: Path, path: Path, calibration_N: NDArray[Any], *, keep_e
 
 
 def _write_fp16(source: Path, path: Path) -> None:
-    """Weights and activations in float16, except the scaling of raw values, which float16 could not hold."""
+    """Weights and activations in float16, except the scaling of raw values, which is out of the range of float16."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -133,8 +135,8 @@ def _write_fp16(source: Path, path: Path) -> None:
     kinds = [n.op_type for n in model.graph.node]
     scaling = [n.name for n in model.graph.node[: next(i for i, kind in enumerate(kinds) if kind in _HEAVY)]]
     smaller = convert_float_to_float16(model, keep_io_types=True, node_block_list=scaling)
-    # The converter adds one and the same cast once a reader of a value; the second is no valid node.
-    once = {node.name: node for node in smaller.graph.node}
+    # The converter adds the same cast once per reader of a value; a second one with the same name is invalid.
+    by_name = {node.name: node for node in smaller.graph.node}
     del smaller.graph.node[:]
-    smaller.graph.node.extend(once.values())
+    smaller.graph.node.extend(by_name.values())
     write_model(smaller, path, {**OnnxStudent(source).about, "precision": "fp16"})

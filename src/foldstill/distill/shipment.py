@@ -1,4 +1,4 @@
-"""Everything a student is shipped as: its file in each precision that keeps its KL, what each costs, and how fast it is.
+"""Export a student in every precision that keeps its KL, and measure the size, KL and latency of each file.
 
 N rows, C classes.
 """
@@ -16,20 +16,44 @@ from foldstill.cost.measure import Latency, measure_latency
 from foldstill.data.simplex import Float, kl_divergence
 from foldstill.distill.export import PARITY
 from foldstill.distill.onnx_file import OnnxStudent
-from foldstill.distill.quantise import Precision, Quantised, quantise
+from foldstill.distill.quantise import OnnxPrecision, Quantised, quantise
 from foldstill.errors import DistillError
 
 if TYPE_CHECKING:
     from foldstill.distill.student import Student
 
 PARITY_ROWS = 64
+"""Number of rows on which the float32 file is compared with the network."""
+
+LATENCY_ROWS = (1, 32)
+"""Numbers of rows per call for which latency is measured."""
+
+
+@dataclass(frozen=True)
+class ExportRows:
+    """The rows an export is made and checked with."""
+
+    view_N: NDArray[Any]
+    """All rows of the student's view, as they are stored."""
+    target_NC: Float
+    """Vote shares of all rows."""
+    taught: NDArray[np.intp]
+    """Positions of the rows the student was trained on; they decide about smaller precisions."""
+    held_out: NDArray[np.intp]
+    """Positions of the rows that are reported on and decide nothing."""
+
+    def kl(self, path: Path) -> float:
+        """KL of an exported file on the held-out rows."""
+        proba_NC = OnnxStudent(path).predict(self.view_N[self.held_out])
+        return kl_divergence(target=self.target_NC[self.held_out], proba=proba_NC)
 
 
 @dataclass(frozen=True)
 class Shipment:
-    """What `ship` wrote: one line a file, refused precisions with their reason, and how fast the files are."""
+    """What `ship` wrote."""
 
     files: Mapping[str, str]
+    """File name to a description; a refused precision has its reason here."""
     quantised: tuple[Quantised, ...]
     latencies: tuple[Latency, ...]
 
@@ -37,50 +61,68 @@ class Shipment:
 def ship(
     student: "Student",
     folder: Path,
-    array: NDArray[Any],
-    target_NC: Float,
+    rows: ExportRows,
     *,
-    taught: NDArray[np.intp],
-    held_out: NDArray[np.intp],
-    precisions: Sequence[Precision] = ("fp16", "int8"),
+    precisions: Sequence[OnnxPrecision] = ("fp16", "int8"),
     threads: int = 1,
     about: Mapping[str, Any] | None = None,
 ) -> Shipment:
     """Write student.onnx and each smaller precision that keeps its KL, and measure each file on held-out rows.
 
-    `array` and `target_NC` are of a whole view; rows the student was `taught` scale and decide, `held_out` rows are only
-    reported on. A precision that is refused is a sentence in the result, not an error: the float32 file is there either
-    way.
+    A precision that is refused is a sentence in the result, not an error, because the float32 file is always written.
+
+    Parameters
+    ----------
+    student : Student
+        The trained student.
+    folder : Path
+        Where the files are written.
+    rows : ExportRows
+        Rows that decide about smaller precisions, and held-out rows.
+    precisions : sequence of {"fp16", "int8"}
+        Smaller precisions to try.
+    threads : int, default 1
+        Number of CPU threads for latency.
+    about : mapping, optional
+        JSON values that are added to the metadata of the files.
+
+    Returns
+    -------
+    Shipment
     """
-    held_out_N, held_out_NC = array[held_out], target_NC[held_out]
-    source = student.export(folder / "student.onnx", held_out_N[:PARITY_ROWS], about=about)
-    files = {
-        source.name: f"ONNX, float32, {_megabytes(source)}, within {PARITY:g} of the network on {len(held_out_N[:PARITY_ROWS])} rows"
-    }
-    whole_kl = kl_divergence(target=held_out_NC, proba=OnnxStudent(source).predict(held_out_N))
-    made = []
+    checked_N = rows.view_N[rows.held_out[:PARITY_ROWS]]
+    source = student.export(folder / "student.onnx", checked_N, about=about)
+    parity = f"within {PARITY:g} of the network on {len(checked_N)} rows"
+    files = {source.name: f"ONNX, float32, {_megabytes(source)}, {parity}"}
+    float_kl = rows.kl(source)
+    quantised = []
     for precision in precisions:
         path = folder / f"student.{precision}.onnx"
         try:
-            small = quantise(source, path, precision, array, target_NC, taught)
-        except DistillError as refused:
+            smaller = quantise(source, path, precision, rows.view_N, rows.target_NC, rows.taught)
+        except DistillError as refusal:
             path.unlink(missing_ok=True)
-            files[path.name] = f"not written: {refused}"
+            files[path.name] = f"not written: {refusal}"
             continue
-        made.append(small)
-        kl = kl_divergence(target=held_out_NC, proba=OnnxStudent(path).predict(held_out_N))
-        kept = f"; {small.note}" if small.note else ""
+        quantised.append(smaller)
+        kl = rows.kl(path)
         files[path.name] = (
-            f"ONNX, {precision}, {_megabytes(path)}, KL {kl:.4f} against {whole_kl:.4f} in float32 on {len(held_out_N)} held-out rows "
-            f"({kl / whole_kl - 1:+.2%}; {small.rise:+.2%} on the training rows that decided){kept}"
+            f"ONNX, {precision}, {_megabytes(path)}, KL {kl:.4f} against {float_kl:.4f} in float32 on "
+            f"{len(rows.held_out)} held-out rows ({kl / float_kl - 1:+.2%}; {smaller.rise:+.2%} on the training rows that "
+            f"decided){f'; {smaller.note}' if smaller.note else ''}"
         )
+    latencies = _latencies([source, *(each.path for each in quantised)], checked_N, threads)
+    return Shipment(files, tuple(quantised), tuple(latencies))
+
+
+def _latencies(paths: Sequence[Path], rows_N: NDArray[Any], threads: int) -> list[Latency]:
     latencies = []
-    for path in (source, *(q.path for q in made)):
+    for path in paths:
         runner = OnnxStudent(path, threads)
-        for rows in (1, 32):
-            few = np.resize(held_out_N, (rows, *held_out_N.shape[1:]))
-            latencies.append(measure_latency(path.name, partial(runner.predict, few), rows, threads=threads))
-    return Shipment(files, tuple(made), tuple(latencies))
+        for n in LATENCY_ROWS:
+            repeated_N = np.resize(rows_N, (n, *rows_N.shape[1:]))
+            latencies.append(measure_latency(path.name, partial(runner.predict, repeated_N), n, threads=threads))
+    return latencies
 
 
 def _megabytes(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""How far an ensemble's members disagree, kept by one student: a precision beside its mean, and scores for it.
+"""Uncertainty of a student: a precision head that predicts how far the members of the ensemble would disagree.
 
-The student's mean stays what it is; a linear layer on its features, fitted afterwards, says how precise a Dirichlet
-around that mean describes the members. After *Ensemble Distribution Distillation* (Malinin et al., 2020), with the mean
-held fixed. N rows, M members, C classes, F features.
+The student's predictions do not change. A linear layer on its features, fitted afterwards, predicts the precision of a
+Dirichlet around them that describes the members' predictions. After *Ensemble Distribution Distillation* (Malinin et al.,
+2020), with the mean held fixed. N rows, M members, C classes, F features.
 """
 
 from dataclasses import dataclass
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 MIN_MEMBERS = 4
 SMOOTHING = 1e-3
-"""Members' scores are mixed with this much of the uniform distribution: a Dirichlet has no mass on the edge."""
+"""Share of the uniform distribution mixed into the members' scores: a Dirichlet has no mass on the edge."""
 RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """In nats, (N,) each: total is that of the mean, data what remains when the truth is known, knowledge the rest."""
+    """Uncertainty per row in nats, (N,): total is the entropy of the mean, data the part that more knowledge cannot reduce."""
 
     total_N: NDArray[np.float64]
     data_N: NDArray[np.float64]
 
     @property
     def knowledge_N(self) -> NDArray[np.float64]:
-        """What more training data could take away; 0 when all members agree."""
+        """The part that more training data could reduce: total minus data; 0 when all members agree."""
         return np.maximum(self.total_N - self.data_N, 0.0)
 
 
 def of_members(proba_NMC: Float) -> Uncertainty:
-    """Of an ensemble: entropy of its mean, and the mean of its members' entropies."""
+    """Uncertainty of an ensemble: entropy of its mean, and mean of its members' entropies."""
     clipped = clip_rows(proba_NMC)
     return Uncertainty(_entropy(clipped.mean(axis=1)), _entropy(clipped).mean(axis=1))
 
 
 def of_dirichlet(mean_NC: Float, precision_N: Float) -> Uncertainty:
-    """Of a Dirichlet with this mean and precision (Malinin and Gales, 2018, eq. 15 and appendix)."""
+    """Uncertainty of a Dirichlet with this mean and precision (Malinin and Gales, 2018, eq. 15 and appendix)."""
     from scipy.special import digamma
 
     mean = clip_rows(mean_NC)
@@ -65,12 +65,13 @@ class PrecisionHead:
     n_classes: int
 
     def precision(self, features_NF: Float) -> NDArray[np.float64]:
-        """(N,), above the number of classes."""
+        """Precision per row, (N,), above the number of classes."""
         u_N = (features_NF - self.centre_F) / self.scale_F @ self.weight_F + self.bias
         precision: NDArray[np.float64] = self.n_classes + np.logaddexp(0.0, u_N)
         return precision
 
     def write(self, path: Path) -> None:
+        """Write the head as safetensors."""
         from safetensors.numpy import save_file
 
         last = np.asarray([self.bias, self.n_classes])
@@ -79,6 +80,7 @@ class PrecisionHead:
 
     @classmethod
     def read(cls, path: Path) -> "PrecisionHead":
+        """Read what `write` left; raises DistillError when there is no file."""
         from safetensors.numpy import load_file
 
         if not path.exists():
@@ -89,20 +91,19 @@ class PrecisionHead:
 
 
 def require_spread(members_NMC: Float) -> None:
-    """Raise DistillError for fewer than four members a row: their spread would be noise."""
+    """Raise DistillError for fewer than four members: their spread would be noise."""
     if members_NMC.ndim != 3 or members_NMC.shape[1] < MIN_MEMBERS:
         raise DistillError(
-            f"the spread of members needs {MIN_MEMBERS} of them a row or more, got scores of shape "
-            f"{members_NMC.shape}: "
-            "train more members or seeds, or leave the precision head out"
+            f"a precision head needs the scores of {MIN_MEMBERS} members or more, got scores of shape {members_NMC.shape}: "
+            "train more members or seeds, or set uncertainty = false"
         )
 
 
 def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> PrecisionHead:
-    """The head under which the members' held-out scores are likeliest, each row's Dirichlet having the mean given.
+    """Fit the head that makes the members' held-out scores most likely, with `mean_NC` as the mean of each Dirichlet.
 
-    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge, by L-BFGS. Raises
-    DistillError for fewer than four members a row: their spread would be noise.
+    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge penalty, by L-BFGS. Raises
+    DistillError for fewer than four members.
     """
     from scipy.optimize import minimize
     from scipy.special import digamma, gammaln
@@ -112,8 +113,8 @@ def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> Pre
     n_classes = members.shape[2]
     if len(features_NF) != len(members) or np.shape(mean_NC) != (len(members), n_classes):
         raise DistillError(
-            f"features {np.shape(features_NF)}, means {np.shape(mean_NC)} and scores {members.shape} must have the "
-            "same rows"
+            f"features, means and members' scores must have the same rows, got shapes {np.shape(features_NF)}, "
+            f"{np.shape(mean_NC)} and {members.shape}: align them by id"
         )
     mean = clip_rows(mean_NC)
     log_members = np.log((1 - SMOOTHING) * members + SMOOTHING / n_classes).mean(axis=1, dtype=np.float64)
@@ -132,17 +133,17 @@ def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> Pre
         gradient = np.concatenate([standard.T @ slope + 2 * RIDGE * theta[:-1], [slope.sum()]])
         return float(-rows.mean() + RIDGE * np.square(theta[:-1]).sum()), gradient
 
-    found = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return PrecisionHead(centre, scale, found.x[:-1], float(found.x[-1]), n_classes)
+    result = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return PrecisionHead(centre, scale, result.x[:-1], float(result.x[-1]), n_classes)
 
 
 def student_features(student: "Student", rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
-    """What the student's classifier sees, (N, F); raises MemberError for a network that has no one classifier."""
+    """The input of the student's classifier, (N, F); raises MemberError for a network without a single classifier."""
     import torch
 
     network = student.network.cpu().eval()
-    seen: list[NDArray[np.float32]] = []
-    hook = network.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy()))
+    features: list[NDArray[np.float32]] = []
+    hook = network.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].numpy()))
     try:
         with torch.inference_mode():
             for start in range(0, len(rows_N), batch):
@@ -150,25 +151,25 @@ def student_features(student: "Student", rows_N: NDArray[Any], *, batch: int = 2
                 network(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
     finally:
         hook.remove()
-    return np.concatenate(seen)
+    return np.concatenate(features)
 
 
 def keep_spread(student: "Student", rows_N: NDArray[Any], members_NMC: Float) -> PrecisionHead:
-    """A head for a student from rows it was trained on and the members' held-out scores of them (N, M, C)."""
+    """Fit a head for a student on rows it was trained on and the members' held-out scores of them, (N, M, C)."""
     return fit_precision(student_features(student, rows_N), student.predict(rows_N, device="cpu"), members_NMC)
 
 
 def student_uncertainty(student: "Student", head: PrecisionHead, rows_N: NDArray[Any]) -> Uncertainty:
-    """What the student and its head say of how sure the ensemble would be of these rows."""
+    """Uncertainty of the student with its head on these rows: an estimate of the ensemble's uncertainty."""
     return of_dirichlet(student.predict(rows_N, device="cpu"), head.precision(student_features(student, rows_N)))
 
 
-def ood_auroc(known_N: Float, foreign_N: Float) -> float:
-    """How often a foreign row is more uncertain than a known one; one half is chance."""
+def ood_auroc(familiar_N: Float, foreign_N: Float) -> float:
+    """How often the uncertainty of a foreign row is higher than that of a familiar one; one half is chance."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(np.concatenate([known_N, foreign_N]))
-    n, m = len(known_N), len(foreign_N)
+    ranks = rankdata(np.concatenate([familiar_N, foreign_N]))
+    n, m = len(familiar_N), len(foreign_N)
     return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
 
 

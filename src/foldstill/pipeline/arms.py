@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare import Arm
 from foldstill.compare.arms import Kind
-from foldstill.cost import Cost
-from foldstill.cost.measure import total_cost
+from foldstill.cost import Cost, total_cost
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.uncertainty import uncertainty_note

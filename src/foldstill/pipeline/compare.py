@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, Comparison, compare
-from foldstill.cost import Cost
-from foldstill.cost.measure import total_cost
+from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
 from foldstill.machine import versions

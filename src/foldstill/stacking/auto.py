@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.bootstrap import Interval, paired_intervals
+from foldstill.compare import Interval, IntervalSettings, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
@@ -135,9 +135,8 @@ class Auto(Settings):
             return []
         difference_NA = loss_NA[:, list(rungs)] - loss_NA[:, [base]]
         labels = table.labels
-        return paired_intervals(
-            difference_NA, labels.groups, weight_N=labels.sample_weight_N, level=self.level, seed=self.seed
-        )
+        settings = IntervalSettings(level=self.level, seed=self.seed)
+        return paired_intervals(difference_NA, labels.groups, weight_N=labels.sample_weight_N, settings=settings)
 
     def _sentence(
         self,

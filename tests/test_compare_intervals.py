@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foldstill.compare import paired_intervals
+from foldstill.compare import IntervalSettings, paired_intervals
 from foldstill.errors import CompareError
 
 
@@ -32,7 +32,10 @@ def test_the_percentile_interval_is_that_of_concatenated_rows_for_the_same_draws
     difference, groups = uneven
     weight = rng.uniform(0.5, 2, len(groups)) if weighted else np.ones(len(groups))
     ours = paired_intervals(
-        difference, groups, weight_N=weight if weighted else None, method="percentile", resamples=300, seed=5
+        difference,
+        groups,
+        weight_N=weight if weighted else None,
+        settings=IntervalSettings(method="percentile", resamples=300, seed=5),
     )
     low, high = np.quantile(resampled_by_rows(difference, groups, weight, 300, 5), [0.025, 0.975], axis=0)
     np.testing.assert_allclose([i.low for i in ours], low, rtol=0, atol=1e-12)
@@ -60,7 +63,9 @@ def test_bootstrap_t_is_that_of_concatenated_rows_for_the_same_draws(uneven):
         m, e, _ = jackknife(difference[np.concatenate(rows), 0], name)
         t.append((m - mean) / e)
     low, high = np.quantile(t, [0.025, 0.975])
-    [ours, *_] = paired_intervals(difference, groups, method="bootstrap_t", resamples=100, seed=2)
+    [ours, *_] = paired_intervals(
+        difference, groups, settings=IntervalSettings(method="bootstrap_t", resamples=100, seed=2)
+    )
     np.testing.assert_allclose([ours.low, ours.high], [mean - high * error, mean - low * error], atol=1e-10)
 
 
@@ -80,23 +85,27 @@ def test_the_default_interval_is_a_jackknife_over_groups_with_degrees_of_freedom
 def test_the_p_value_agrees_with_the_interval(uneven, method):
     difference, groups = uneven
     for shift in np.linspace(-0.3, 0.3, 13):
-        for interval in paired_intervals(difference + shift, groups, method=method, resamples=400):
+        for interval in paired_intervals(
+            difference + shift, groups, settings=IntervalSettings(method=method, resamples=400)
+        ):
             if abs(interval.p - 0.05) > 0.01:  # one draw more or less
                 assert interval.significant == (interval.p < 0.05)
 
 
 def test_arms_share_their_draws_so_that_an_arm_alone_has_the_same_interval(uneven):
     difference, groups = uneven
-    together = paired_intervals(difference, groups, method="bootstrap_t", resamples=50)
-    [alone] = paired_intervals(difference[:, 1:2], groups, method="bootstrap_t", resamples=50)
+    together = paired_intervals(difference, groups, settings=IntervalSettings(method="bootstrap_t", resamples=50))
+    [alone] = paired_intervals(
+        difference[:, 1:2], groups, settings=IntervalSettings(method="bootstrap_t", resamples=50)
+    )
     assert (alone.low, alone.high) == pytest.approx((together[1].low, together[1].high), abs=1e-12)
 
 
 def test_blocks_of_resamples_do_not_change_the_draws(uneven, monkeypatch):
     difference, groups = uneven
-    whole = paired_intervals(difference, groups, method="percentile", resamples=64)
+    whole = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
     monkeypatch.setattr("foldstill.compare.bootstrap._BLOCK_CELLS", 40 * 7)
-    in_blocks = paired_intervals(difference, groups, method="percentile", resamples=64)
+    in_blocks = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
     np.testing.assert_allclose([i.low for i in in_blocks], [i.low for i in whole], atol=1e-14)
 
 
@@ -111,7 +120,9 @@ def test_repeating_every_row_of_a_group_changes_nothing_but_independent_rows_wou
 
 @pytest.mark.parametrize("method", ["jackknife_t", "bootstrap_t", "percentile"])
 def test_identical_arms_differ_by_zero_and_surely_not(method):
-    [interval] = paired_intervals(np.zeros((20, 1)), np.arange(20) // 2, method=method, resamples=50)
+    [interval] = paired_intervals(
+        np.zeros((20, 1)), np.arange(20) // 2, settings=IntervalSettings(method=method, resamples=50)
+    )
     assert (interval.estimate, interval.low, interval.high, interval.p) == (0, 0, 0, 1)
     assert not interval.significant
 
@@ -121,7 +132,7 @@ def test_one_large_group_makes_the_interval_wide():
     groups = np.r_[np.zeros(1000, int), np.arange(1, 30)]
     difference = (0.1 + 0.1 * rng.standard_normal(30))[groups][:, None]
     [careful] = paired_intervals(difference, groups)
-    [drawn] = paired_intervals(difference, groups, method="percentile", resamples=500)
+    [drawn] = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=500))
     assert careful.high - careful.low > 2 * (drawn.high - drawn.low)
 
 
@@ -140,11 +151,22 @@ def test_groups_without_weight_do_not_count():
         ({"difference_NA": np.full((4, 1), np.nan)}, "finite"),
         ({"weight_N": [-1, 1, 1, 1]}, "weights"),
         ({"weight_N": [0, 0, 0, 0]}, "weights"),
-        ({"method": "bca"}, "method must be one of"),
-        ({"level": 95}, "level must be between"),
     ],
 )
 def test_input_without_an_interval_is_refused_in_a_sentence(change, message):
     good = {"difference_NA": np.ones((4, 1)), "groups": np.arange(4)}
     with pytest.raises(CompareError, match=message):
         paired_intervals(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "bca"}, "method must be one of"),
+        ({"level": 95}, "level must be between"),
+        ({"resamples": 0}, "resamples must be 1 or more"),
+    ],
+)
+def test_interval_settings_that_make_no_interval_are_refused_where_they_are_made(settings, message):
+    with pytest.raises(CompareError, match=message):
+        IntervalSettings(**settings)

@@ -1,0 +1,78 @@
+"""The scores of one arm, without any other. N rows, C classes, S seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.compare.arms import Arm
+from foldstill.compare.calibration import top_reliability
+from foldstill.compare.metrics import scores_of
+from foldstill.compare.predictions import Predictions
+from foldstill.compare.results import ArmScore, Fidelity, Scores, StratumScore
+from foldstill.compare.row_losses import row_class_kl
+from foldstill.compare.rows import ComparedRows
+from foldstill.data.simplex import row_kl
+
+Floats = NDArray[np.float64]
+
+
+def normalised(proba_NC: NDArray[Any]) -> Floats:
+    """Rows that sum to one exactly: the rounding of float16 files would count as a negative KL."""
+    proba = np.clip(proba_NC, 0, None, dtype=np.float64)
+    normal: Floats = proba / proba.sum(axis=1, keepdims=True)
+    return normal
+
+
+def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None) -> tuple[ArmScore, Floats]:
+    """The arm's scores on all rows and per stratum, and its KL per row; both are means over its seeds."""
+    target_NC, weight_N = rows.labels.target_NC, rows.weight_N
+    by_seed = [Predictions(target_NC, normalised(proba_NC), weight_N) for proba_NC in arm.by_seed]
+    n_seeds = len(by_seed)
+    class_kl = [
+        np.average(row_class_kl(target=target_NC, proba=one.proba_NC), axis=0, weights=weight_N) for one in by_seed
+    ]
+    kl_N = np.stack([one.kl_N for one in by_seed]).mean(axis=0)
+    score = ArmScore(
+        name=arm.name,
+        kind=arm.kind,
+        scores=_mean_scores(by_seed),
+        class_kl_C=tuple(np.mean(class_kl, axis=0).tolist()),
+        strata=tuple(
+            StratumScore(name, _mean_scores([one.take(rows.of_stratum(name)) for one in by_seed]), None)
+            for name in rows.strata
+        ),
+        reliability=top_reliability(
+            target=np.tile(target_NC, (n_seeds, 1)),
+            proba=np.concatenate([one.proba_NC for one in by_seed]),
+            weight=np.tile(weight_N, n_seeds),
+        ),
+        kl_by_seed=tuple(float(kl_C.sum()) for kl_C in class_kl) if n_seeds > 1 else (),
+        cost=arm.cost,
+        note=arm.note,
+        chosen=arm.chosen,
+        weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
+        fidelity=None if teacher is None else _fidelity(by_seed, teacher, weight_N),
+    )
+    return score, kl_N
+
+
+def _mean_scores(by_seed: Sequence[Predictions]) -> Scores:
+    """Every score as the mean over seeds: what one training gives on average."""
+    first, *others = (scores_of(predictions) for predictions in by_seed)
+    return {
+        name: None if value is None else float(np.mean([value, *(other[name] for other in others)]))
+        for name, value in first.items()
+    }
+
+
+def _fidelity(by_seed: Sequence[Predictions], teacher: Arm, weight_N: Floats) -> Fidelity:
+    """How closely an arm follows its teacher, where the teacher is compared as well."""
+    wanted_NC = normalised(teacher.proba_NC)
+    wanted_class_N = wanted_NC.argmax(axis=1)
+    kl_N = np.mean([row_kl(target=wanted_NC, proba=one.proba_NC) for one in by_seed], axis=0)
+    same_N = np.mean([one.proba_NC.argmax(axis=1) == wanted_class_N for one in by_seed], axis=0)
+    return Fidelity(
+        teacher.name, float(np.average(kl_N, weights=weight_N)), float(np.average(same_N, weights=weight_N))
+    )

@@ -1,0 +1,47 @@
+"""KL of every arm minus the KL of the baseline, per row. N rows, A arms, G groups."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.compare.intervals import Interval, IntervalSettings, group_sums, paired_intervals
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Loss per row of every arm minus that of the arm at position `baseline`."""
+
+    difference_NA: Floats
+    baseline: int
+    group_N: NDArray[np.intp]
+    weight_N: Floats
+
+    def take(self, rows: NDArray[np.bool_]) -> "Differences":
+        """The differences of some of the rows."""
+        return Differences(self.difference_NA[rows], self.baseline, self.group_N[rows], self.weight_N[rows])
+
+    def intervals(self, settings: IntervalSettings) -> list[Interval | None]:
+        """One interval per arm; None for the baseline, and for every arm when the rows belong to one group."""
+        result: list[Interval | None] = [None] * self.difference_NA.shape[1]
+        others = [a for a in range(len(result)) if a != self.baseline]
+        if others and len(np.unique(self.group_N[self.weight_N > 0])) > 1:
+            intervals = paired_intervals(
+                self.difference_NA[:, others], self.group_N, weight_N=self.weight_N, settings=settings
+            )
+            for a, interval in zip(others, intervals, strict=True):
+                result[a] = interval
+        return result
+
+    def spread_over_groups(self, arm: int, estimate: float) -> tuple[float, float | None]:
+        """Share of groups in which the arm at this position is better, and the design effect of its mean difference."""
+        difference_N = self.difference_NA[:, arm]
+        columns = np.column_stack([difference_N, np.ones_like(self.weight_N)])
+        total_G, size_G = group_sums(columns, self.group_N, self.weight_N).T
+        mean_G = total_G[size_G > 0] / size_G[size_G > 0]
+        improved = float(np.mean((mean_G < 0) + 0.5 * (mean_G == 0)))
+        clustered = ((total_G - estimate * size_G) ** 2).sum()
+        independent = ((self.weight_N * (difference_N - estimate)) ** 2).sum()
+        return improved, float(clustered / independent) if independent > 0 else None

@@ -1,0 +1,213 @@
+"""Confidence intervals of paired differences over groups.
+
+Rows of one group, such as a patient, are not independent, so the unit is the group. N rows, G groups, A arms.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.compare.bootstrap import bootstrap
+from foldstill.compare.weights import row_weights
+from foldstill.errors import CompareError
+
+Method = Literal["jackknife_t", "percentile", "bootstrap_t"]
+
+Floats = NDArray[np.float64]
+
+_FREEDOM = 1.5
+"""Set by measured coverage in the populations of benchmarks/interval_coverage.py: 1 covers 96 to 97 %, 3 covers 91 to 95 %."""
+
+
+@dataclass(frozen=True)
+class IntervalSettings:
+    """How confidence intervals are computed.
+
+    Parameters
+    ----------
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    method : {"jackknife_t", "bootstrap_t", "percentile"}, default "jackknife_t"
+        "jackknife_t" leaves out one group at a time and uses Student's t distribution; its degrees of freedom follow from
+        how evenly the groups contribute to the error. "bootstrap_t" and "percentile" draw whole groups with replacement,
+        the same draws for every arm.
+    resamples : int, default 2000
+        Number of bootstrap draws.
+    seed : int, default 0
+        Seed of the bootstrap draws.
+
+    Examples
+    --------
+    >>> print(IntervalSettings(level=0.9))
+    IntervalSettings(level=0.9, method='jackknife_t', resamples=2000, seed=0)
+    """
+
+    level: float = 0.95
+    method: Method = "jackknife_t"
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise CompareError(f"method must be one of {list(get_args(Method))}, got {self.method!r}")
+        if not 0 < self.level < 1:
+            raise CompareError(f"level must be between 0 and 1, got {self.level}: 0.95 is usual")
+        if self.resamples < 1:
+            raise CompareError(f"resamples must be 1 or more, got {self.resamples}: 2000 is usual")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference with its confidence interval.
+
+    Parameters
+    ----------
+    estimate : float
+        The mean difference.
+    low, high : float
+        Ends of the interval.
+    level : float
+        Nominal coverage of the interval, such as 0.95.
+    method : str
+        How it was computed; see `IntervalSettings`.
+    n_groups : int
+        Number of groups it rests on.
+    p : float
+        Two-sided p-value; it is below 1 - level when the interval excludes zero.
+
+    Examples
+    --------
+    >>> interval = Interval(-0.02, -0.03, -0.01, level=0.95, method="jackknife_t", n_groups=40, p=0.001)
+    >>> print(interval.estimate, interval.significant)
+    -0.02 True
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    method: Method
+    n_groups: int
+    p: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def group_sums(values_NA: Floats, groups: NDArray[Any], weight_N: Floats) -> Floats:
+    """Weighted sum of every column over the rows of each group, (G, A), groups in rising order."""
+    names, group_N = np.unique(groups, return_inverse=True)
+    # Column by column: no second copy of a large table.
+    return np.stack([np.bincount(group_N, weight_N * value_N, len(names)) for value_N in values_NA.T], axis=1)
+
+
+def paired_intervals(
+    difference_NA: ArrayLike,
+    groups: NDArray[Any],
+    *,
+    weight_N: ArrayLike | None = None,
+    settings: IntervalSettings = IntervalSettings(),
+) -> list[Interval]:
+    """Compute one confidence interval per arm for the mean of differences per row, with groups as the units.
+
+    Parameters
+    ----------
+    difference_NA : array-like of shape (N, A)
+        Loss of each arm minus the loss of the baseline, per row.
+    groups : array of shape (N,)
+        Group per row: rows that belong together, such as those of one patient.
+    weight_N : array-like of shape (N,), optional
+        Weight per row; all ones by default.
+    settings : IntervalSettings, optional
+        Level and method; 95 % by the delete-one-group jackknife by default.
+
+    Returns
+    -------
+    list of Interval
+        One interval per column of `difference_NA`.
+
+    Raises
+    ------
+    CompareError
+        For shapes that differ, values that are not finite, or fewer than two groups.
+
+    Notes
+    -----
+    Measured coverage of nominal 95 % at 100 groups in four populations (benchmarks/interval_coverage.py): jackknife_t 95.0
+    to 96.6, bootstrap_t 91.5 to 94.9, percentile 90.1 to 94.6 %; at 20 groups 93.1 to 97.1, 89.7 to 96.0 and 86.7 to 93.8 %.
+
+    References
+    ----------
+    J. G. MacKinnon, M. O. Nielsen, M. D. Webb (2023), Cluster-robust inference: a guide to empirical practice, Journal of
+    Econometrics 232, section 3. B. Efron, R. Tibshirani (1993), An introduction to the bootstrap, section 12.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> difference_NA = 0.1 + 0.05 * rng.standard_normal((200, 1))
+    >>> [interval] = paired_intervals(difference_NA, np.arange(200) // 5)
+    >>> print(f"{interval.estimate:.3f}, {interval.low:.3f} to {interval.high:.3f}, {interval.n_groups} groups")
+    0.101, 0.093 to 0.109, 40 groups
+    """
+    difference = np.asarray(difference_NA, dtype=np.float64)
+    if difference.ndim != 2 or len(difference) != len(groups):
+        raise CompareError(
+            f"differences must be of shape (rows, arms) = ({len(groups)}, arms), one row per group label, got "
+            f"{difference.shape}"
+        )
+    if not np.isfinite(difference).all():
+        raise CompareError("differences must be finite, got NaN or infinity: score every row of every arm")
+    weight = row_weights(weight_N, len(difference))
+    top_GA = group_sums(difference, groups, weight)
+    bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]
+    top_GA, bottom_G = top_GA[bottom_G > 0], bottom_G[bottom_G > 0]
+    n_groups = len(bottom_G)
+    if n_groups < 2:
+        raise CompareError(f"an interval over groups needs two groups or more, got {n_groups}: use a finer group")
+    if settings.method == "jackknife_t":
+        ends = _jackknife_t(top_GA, bottom_G, settings.level)
+    else:
+        ends = bootstrap(
+            top_GA,
+            bottom_G,
+            studentised=settings.method == "bootstrap_t",
+            level=settings.level,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+    return [
+        Interval(float(estimate), float(low), float(high), settings.level, settings.method, n_groups, float(p))
+        for estimate, low, high, p in zip(*ends, strict=True)
+    ]
+
+
+def _jackknife_t(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Estimate, low, high and p per arm from leaving out one group at a time.
+
+    The standard error is the delete-one-group jackknife, CR3 in the cluster literature (MacKinnon, Nielsen & Webb, 2023,
+    Journal of Econometrics 232, section 3). Degrees of freedom are Satterthwaite's, (sum v)^2 / sum v^2 over the groups'
+    variances v, with each group's squared step c in place of v. That is too low by 3 when steps are normal, where the
+    mean of c^2 is 3 v^2, and by less when few large or odd groups carry the error; `_FREEDOM` lies between.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    estimate_A = top_GA.sum(axis=0) / bottom_G.sum()
+    # Leaving out group g moves the mean by -(s_g - mean n_g) / (total - n_g).
+    step_GA = (top_GA - estimate_A * bottom_G[:, None]) / (bottom_G.sum() - bottom_G)[:, None]
+    square_GA = step_GA**2
+    total_A, n_groups = square_GA.sum(axis=0), len(bottom_G)
+    error_A = np.sqrt(total_A * (n_groups - 1) / n_groups)
+    # Equal differences have no error; what is left is rounding.
+    error_A[error_A <= 1e-12 * np.abs(estimate_A)] = 0.0
+    spread_A = (square_GA**2).sum(axis=0)
+    counted_A = np.divide(_FREEDOM * total_A**2, spread_A, out=np.full_like(total_A, np.inf), where=spread_A > 0)
+    freedom_A = np.minimum(counted_A, n_groups - 1)
+    reach_A = stdtrit(freedom_A, (1 + level) / 2) * error_A
+    ratio_A = np.divide(np.abs(estimate_A), error_A, out=np.where(estimate_A == 0, 0.0, np.inf), where=error_A > 0)
+    p_A: Floats = 2 * stdtr(freedom_A, -ratio_A)
+    return estimate_A, estimate_A - reach_A, estimate_A + reach_A, p_A

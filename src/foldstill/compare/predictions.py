@@ -1,0 +1,107 @@
+"""What a metric is computed from: predictions of some rows, their vote shares, and values per row computed once.
+
+N rows, C classes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foldstill.compare.rejection import RejectionCurve, rejection_curve
+from foldstill.compare.row_losses import row_log_loss
+from foldstill.compare.weights import row_weights
+from foldstill.data.simplex import check_rows, row_kl
+from foldstill.errors import CompareError
+
+Floats = NDArray[np.float64]
+
+_PER_ROW = ("kl_N", "log_loss_N", "entropy_N")
+"""The cached values that a subset of the rows takes over."""
+
+_EQUAL = 1e-12
+"""Errors that differ by less are equal: there is nothing to rank."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted probabilities of N rows and the vote shares they are scored against.
+
+    What several metrics need per row is computed when it is first asked for, and kept. Make one with
+    `Predictions.checked`, which accepts any array-like.
+
+    Parameters
+    ----------
+    target_NC : array of shape (N, C)
+        Vote shares; each row sums to one.
+    proba_NC : array of shape (N, C)
+        Predicted probabilities; each row sums to one.
+    weight_N : array of shape (N,)
+        Weight per row, 0 or more.
+
+    Examples
+    --------
+    >>> predictions = Predictions.checked(target=[[1.0, 0.0], [0.5, 0.5]], proba=[[0.8, 0.2], [0.5, 0.5]])
+    >>> print(predictions.kl_N.round(3), round(predictions.mean(predictions.kl_N), 3))
+    [0.223 0.   ] 0.112
+    """
+
+    target_NC: Floats
+    proba_NC: Floats
+    weight_N: Floats
+
+    @classmethod
+    def checked(cls, *, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = None) -> "Predictions":
+        """Check the arrays and convert them to float64; all weights are one by default.
+
+        Raises
+        ------
+        DataError
+            For logits, counts, and values that are not finite.
+        CompareError
+            For shapes that differ, and for weights that are negative or all zero.
+        """
+        target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
+        if target_NC.shape != proba_NC.shape or target_NC.ndim != 2:
+            raise CompareError(
+                f"target and proba must both be of shape (rows, classes), got {target_NC.shape} and {proba_NC.shape}: "
+                "align them by id"
+            )
+        return cls(target_NC.astype(np.float64), proba_NC.astype(np.float64), row_weights(weight, len(target_NC)))
+
+    def __len__(self) -> int:
+        return len(self.target_NC)
+
+    @cached_property
+    def kl_N(self) -> Floats:
+        """KL(votes || prediction) per row, in nats."""
+        return row_kl(target=self.target_NC, proba=self.proba_NC)
+
+    @cached_property
+    def log_loss_N(self) -> Floats:
+        """Cross-entropy of the prediction to the vote shares per row, in nats."""
+        return row_log_loss(target=self.target_NC, proba=self.proba_NC)
+
+    @cached_property
+    def entropy_N(self) -> Floats:
+        """Entropy of the prediction per row, in nats."""
+        return row_log_loss(target=self.proba_NC, proba=self.proba_NC)
+
+    @cached_property
+    def rejection(self) -> RejectionCurve | None:
+        """KL of the rows that are kept as those of highest entropy are rejected; None when all rows have the same KL."""
+        if np.ptp(self.kl_N) < _EQUAL:
+            return None
+        return rejection_curve(self.kl_N.clip(0), self.entropy_N, weight_N=self.weight_N)
+
+    def mean(self, value_N: Floats) -> float:
+        """Weighted mean of one value per row."""
+        return float(np.average(value_N, weights=self.weight_N))
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Predictions":
+        """The predictions of some of the rows, with the values per row that were computed already."""
+        part = Predictions(self.target_NC[rows], self.proba_NC[rows], self.weight_N[rows])
+        # cached_property reads this dictionary.
+        part.__dict__.update({name: self.__dict__[name][rows] for name in _PER_ROW if name in self.__dict__})
+        return part

@@ -1,0 +1,46 @@
+"""One value per row from vote shares and predicted probabilities.
+
+N rows, C classes. `target` and `proba` are keyword only: swapped, most of these give a number that looks plausible.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.data.simplex import EPS
+
+Floats = NDArray[np.float64]
+
+
+def row_log_loss(*, target: Floats, proba: Floats) -> Floats:
+    """Cross-entropy -sum y log p per row, (N,), in nats; p is floored at EPS."""
+    loss: Floats = -(target * np.log(np.maximum(proba, EPS))).sum(axis=1)
+    return loss
+
+
+def row_brier(*, target: Floats, proba: Floats) -> Floats:
+    """Squared distance per row, summed over classes, (N,), between 0 and 2."""
+    brier: Floats = ((target - proba) ** 2).sum(axis=1)
+    return brier
+
+
+def row_accuracy(*, target: Floats, proba: Floats) -> Floats:
+    """1 where the predicted class has the most votes, else 0, (N,); ties give a fraction.
+
+    When k classes tie for the most votes, predicting one of them counts 1/k. When several classes tie for the highest
+    probability, each gets an equal share of the row. A perfect prediction of tied votes therefore scores 1/k, not 1.
+    """
+    voted, predicted = (a >= a.max(axis=1, keepdims=True) - 1e-9 for a in (target, proba))
+    right: Floats = (voted & predicted).sum(axis=1) / (voted.sum(axis=1) * predicted.sum(axis=1))
+    return right
+
+
+def row_class_kl(*, target: Floats, proba: Floats) -> Floats:
+    """What each class adds to a row's KL, (N, C): y log(y / p) - y + p, never negative.
+
+    The terms y log(y / p) alone can be negative. Adding p - y, which sums to zero over classes, makes every term the
+    Bregman divergence of its class; the sum over classes is still the KL.
+    """
+    p = np.maximum(proba, EPS)
+    ratio = np.log(np.where(target > 0, target, 1.0)) - np.log(p)
+    part: Floats = target * ratio - target + proba
+    return part
