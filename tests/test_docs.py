@@ -1,11 +1,89 @@
-"""Pages that are made from the code are as the code is."""
+"""The documents agree with the code: generated pages, links, commands and examples."""
 
+import re
 import runpy
+import tomllib
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+import numpy as np
+import pytest
+
+from foldstill.stacking.averages import Average
+from foldstill.stacking.recalibrate import Recalibrated
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of one language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_page_of_settings_is_as_the_code_is() -> None:
     made = runpy.run_path(str(DOCS / "make_settings.py"))
     assert (DOCS / "settings.md").read_text(encoding="utf-8") == made["page"](), "run: python docs/make_settings.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), f"{page.name} links to {target}, which does not exist"
+        if anchor and page.name != "settings.md":
+            assert anchor in anchors(linked), f"{page.name} links to {target}, which has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_documents_exists(page: Path) -> None:
+    from typer.main import get_command
+
+    from foldstill.cli.app import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = page.read_text(encoding="utf-8")
+    shell = "\n".join([*blocks(page, "sh"), *blocks(page, ""), *re.findall(r"`([^`\n]+)`", text)])
+    for name, second in re.findall(r"(?:^|&& )foldstill ([a-z][a-z-]*)(?: ([a-z]+))?", shell, re.MULTILINE):
+        assert name in commands, f"{page.name} names the command `foldstill {name}`"
+        if hasattr(commands[name], "commands"):
+            assert second in commands[name].commands, f"{page.name} names the command `foldstill {name} {second}`"
+
+
+def test_the_experiment_of_the_readme_is_valid() -> None:
+    from foldstill.pipeline.experiment_file import parse_experiment
+
+    (text,) = blocks(README, "toml")
+    experiment = parse_experiment(text, "README.md")
+    assert [member.name for member in experiment.member] == ["efficientnet"]
+    assert tomllib.loads(text)["student"] == {"network": "small"}
+
+
+def test_the_python_examples_of_the_readme_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On 60 rows of 30 patients and two quick combiners; test_stacking_contract.py fits all of them."""
+    monkeypatch.setattr("foldstill.pipeline.notebook.default_combiners", lambda: (Average(), Recalibrated()))
+    rng = np.random.default_rng(0)
+    monkeypatch.chdir(tmp_path)
+    truth_NC = rng.dirichlet(np.ones(3), 60)
+    patients = np.repeat(np.arange(30), 2)
+    scores_NMC = np.stack([0.7 * truth_NC + 0.3 * rng.dirichlet(np.ones(3), 60) for _ in range(2)], axis=1)
+    votes_NC = np.stack([rng.multinomial(5, row) for row in truth_NC])
+    folds = patients % 5
+    first, second = blocks(README, "python")
+    proba_a, proba_b = scores_NMC[:, 0], scores_NMC[:, 1]
+    y = votes_NC.argmax(axis=1)
+    exec(first, {"proba_a": proba_a, "proba_b": proba_b, "y": y, "patient": patients, "fold": folds})
+    assert "averaging" in capsys.readouterr().out
+    exec(second, {"scores_NMC": scores_NMC, "votes_NC": votes_NC, "patients": patients, "folds": folds})
+    assert "averaging" in capsys.readouterr().out
+    assert (tmp_path / "report.html").exists()
