@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.cli.terminal import spread
+from foldstill.cli.terminal import repeat_options
 from made_up import call
 
 
@@ -167,6 +167,6 @@ def test_doctor_names_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "CUDA" in told
 
 
-def test_an_option_that_takes_several_ends_at_the_next_option() -> None:
+def test_an_option_that_takes_several_values_ends_at_the_next_option() -> None:
     wanted = ["x", "--drop", "a", "--drop", "b", "--out", "c"]
-    assert spread(["x", "--drop", "a", "b", "--out", "c"], frozenset({"--drop"})) == wanted
+    assert repeat_options(["x", "--drop", "a", "b", "--out", "c"], frozenset({"--drop"})) == wanted

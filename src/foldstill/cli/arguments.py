@@ -1,10 +1,21 @@
 """Arguments and options that several commands take."""
 
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from foldstill.cli.terminal import bars
+from foldstill.workers import Work
+
+if TYPE_CHECKING:
+    from foldstill.pipeline import Run
 
 
 class Device(StrEnum):
@@ -13,15 +24,54 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-Target = Annotated[Path, typer.Argument(help="An experiment file, or the folder of a run.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> when not given.", show_default=False)]
+Target = Annotated[
+    Path, typer.Argument(help="Path of an experiment file, or of the folder of a run.", show_default=False)
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> when not given.", show_default=False)]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Change fields of the experiment, such as recipe.epochs=5."),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the experiment, such as recipe.epochs=5."),
 ]
 Jobs = Annotated[
-    int | None, typer.Option(help="Processes of one thread each on a CPU; all cores when not given.", min=1)
+    int | None,
+    typer.Option(help="Number of processes of one thread each on a CPU; one per core when not given.", min=1),
 ]
-On = Annotated[Device, typer.Option(help="Where networks run.")]
-Force = Annotated[bool, typer.Option("--force", help="Do finished stages again.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
+Force = Annotated[bool, typer.Option("--force", help="Repeat finished stages.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of a command that does stages of a run."""
+
+    target: Target
+    out: Out = None
+    change: Changes = None
+    jobs: Jobs = None
+    device: On = Device.AUTO
+    force: Force = False
+    quiet: Quiet = False
+
+    @contextmanager
+    def open(self) -> Iterator["Run"]:
+        """The run, with progress bars while the block works on it."""
+        from foldstill.pipeline import open_run
+
+        with bars(quiet=self.quiet) as report:
+            work = Work(self.jobs, self.device.value, self.force, report)
+            yield open_run(self.target, self.out, changes=self.change or (), work=work)
+
+
+def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., None]:
+    """The command with one option per field of `RunOptions`, which the function receives as one value."""
+
+    @wraps(command)
+    def function(**options: Any) -> None:
+        command(RunOptions(**options))
+
+    # typer reads arguments and options from the signature.
+    signature = inspect.signature(RunOptions)
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return function

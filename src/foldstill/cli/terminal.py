@@ -1,4 +1,4 @@
-"""What a person sees while foldstill works: progress bars, sentences, errors."""
+"""What a person sees while foldstill works: progress bars, messages, errors."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,32 +12,33 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> "Console":
+    """A console as wide as the terminal, or 120 columns wide in a log or a pipe, where 80 would cut the comparison."""
     from rich.console import Console
 
-    found = Console(stderr=stderr, soft_wrap=True, highlight=False)
-    # A log or a pipe has no width of its own; 80 columns would cut the table of arms.
-    return found if found.is_terminal else Console(stderr=stderr, soft_wrap=True, highlight=False, width=120)
+    terminal = Console(stderr=stderr, soft_wrap=True, highlight=False)
+    return terminal if terminal.is_terminal else Console(stderr=stderr, soft_wrap=True, highlight=False, width=120)
 
 
 @contextmanager
 def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
-    """A place for progress bars, one a name, drawn on stderr while the block runs.
+    """Progress bars, one per task, drawn on stderr while the block runs; gives the function that updates them.
 
-    Without a terminal (a log, a pipe) each bar is one line when it is full, so that logs stay short.
+    Without a terminal (a log, a pipe) a task is one line when it is done, so that logs stay short.
     """
     if quiet:
         yield silent
         return
-    out = console(stderr=True)
-    if not out.is_terminal:
-        full: set[str] = set()
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        done: set[str] = set()
 
-        def line(at: Progress) -> None:
-            if at.done >= at.total and at.task not in full:
-                full.add(at.task)
-                print(f"{at.task}: done{', ' + at.note if at.note else ''}", file=sys.stderr, flush=True)
+        def print_line(progress: Progress) -> None:
+            if progress.done >= progress.total and progress.task not in done:
+                done.add(progress.task)
+                note = f", {progress.note}" if progress.note else ""
+                print(f"{progress.task}: done{note}", file=sys.stderr, flush=True)
 
-        yield line
+        yield print_line
         return
     from rich import progress as rich_progress
 
@@ -47,28 +48,32 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeElapsedColumn(),
         rich_progress.TextColumn("{task.fields[note]}", style="dim"),
-        console=out,
-    ) as bars_shown:
-        tasks: dict[str, Any] = {}
+        console=screen,
+    ) as drawn:
+        bar_of: dict[str, Any] = {}
 
-        def draw(at: Progress) -> None:
-            if at.task not in tasks:
-                tasks[at.task] = bars_shown.add_task(at.task, total=at.total, note=at.note)
-            bars_shown.update(tasks[at.task], completed=at.done, total=at.total, note=at.note)
+        def draw(progress: Progress) -> None:
+            if progress.task not in bar_of:
+                bar_of[progress.task] = drawn.add_task(progress.task, total=progress.total, note=progress.note)
+            drawn.update(bar_of[progress.task], completed=progress.done, total=progress.total, note=progress.note)
 
         yield draw
 
 
-def spread(arguments: Sequence[str], options: frozenset[str]) -> list[str]:
-    """`--drop a b` as `--drop a --drop b` for the options named, up to the next option: what a shell's pattern needs."""
-    out: list[str] = []
-    open_option, taken = "", 0
+def repeat_options(arguments: Sequence[str], options: frozenset[str]) -> list[str]:
+    """`--drop a b` as `--drop a --drop b` for the named options, so that a pattern of the shell can follow an option.
+
+    >>> repeat_options(["--drop", "a", "b", "--out", "c"], frozenset({"--drop"}))
+    ['--drop', 'a', '--drop', 'b', '--out', 'c']
+    """
+    repeated: list[str] = []
+    option, n_values = "", 0
     for argument in arguments:
         if argument.startswith("-"):
-            open_option, taken = (argument if argument in options else ""), 0
-        elif open_option:
-            taken += 1
-            if taken > 1:
-                out.append(open_option)
-        out.append(argument)
-    return out
+            option, n_values = (argument if argument in options else ""), 0
+        elif option:
+            n_values += 1
+            if n_values > 1:
+                repeated.append(option)
+        repeated.append(argument)
+    return repeated

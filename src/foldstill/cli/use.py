@@ -1,4 +1,4 @@
-"""The commands that use what a run made: new scores combined, new inputs scored, the student as files of its own."""
+"""The commands that use a finished run: apply, predict, export."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +16,11 @@ class OnnxPrecision(StrEnum):
 
 
 def apply(
-    combination: Annotated[Path, typer.Argument(help="A fitted combination: RUN/NAME, for example hms-stack/auto.")],
-    table: Annotated[Path, typer.Argument(help="Scores of the same members (.parquet).")],
-    out: Annotated[Path, typer.Option(help="The scores to write (.parquet).")] = Path("scores.parquet"),
+    combination: Annotated[Path, typer.Argument(help="A fitted combination as RUN/NAME, for example hms-stack/auto.")],
+    table: Annotated[Path, typer.Argument(help="Path of scores of the same members (.parquet).")],
+    out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet).")] = Path("scores.parquet"),
 ) -> None:
-    """Combine the scores of a new table with a combination that was fitted before."""
+    """Combine the scores of new rows with a combination that was fitted before."""
     from foldstill.pipeline import apply_combination
 
     scores = apply_combination(combination, table, out)
@@ -29,14 +29,22 @@ def apply(
 
 def predict(
     target: Annotated[
-        Path, typer.Option("--run", help="The folder of a run, or its experiment file.", show_default=False)
+        Path, typer.Option("--run", help="Path of the folder of a run, or of its experiment file.", show_default=False)
     ],
-    data: Annotated[Path, typer.Option(help="New rows in the form of the experiment's data.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The scores to write (.parquet or .csv).")] = Path("predictions.parquet"),
-    arm: Annotated[str, typer.Option(help="A member, a combination, student, or student-without-teacher.")] = "auto",
-    onnx: Annotated[Path | None, typer.Option(help="An exported student instead; needs no torch.")] = None,
+    data: Annotated[
+        Path, typer.Option(help="Path of new inputs in the format of the experiment's data.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet or .csv).")] = Path(
+        "predictions.parquet"
+    ),
+    arm: Annotated[
+        str, typer.Option(help="Name of a member or combination, student, or student-without-teacher.")
+    ] = "auto",
+    onnx: Annotated[
+        Path | None, typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.")
+    ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="A sample_submission.csv to follow; --out submission.csv takes that of --data.")
+        Path | None, typer.Option(help="Path of a sample_submission.csv; with --out submission.csv the one in --data.")
     ] = None,
     device: On = Device.AUTO,
 ) -> None:
@@ -51,17 +59,18 @@ def export(
     target: Target,
     out: Out = None,
     precision: Annotated[
-        list[OnnxPrecision] | None, typer.Option(help="Smaller files beside float32: fp16, int8; both when not given.")
+        list[OnnxPrecision] | None,
+        typer.Option(help="Smaller files to write besides float32: fp16, int8; both when not given."),
     ] = None,
-    program: Annotated[bool, typer.Option("--program", help="Also a torch.export file.")] = False,
+    program: Annotated[bool, typer.Option("--program", help="Write a torch.export file as well.")] = False,
 ) -> None:
-    """Write a run's student as ONNX, checked on its locked rows, with a model card. `predict --onnx` runs the files."""
+    """Write the student of a run as ONNX files with a model card; `predict --onnx` runs the files."""
     from foldstill.commands.export import export_stage
     from foldstill.pipeline import open_run
 
     opened = open_run(target, out)
     shipment = export_stage(opened, tuple(p.value for p in precision or OnnxPrecision), program=program)
     screen = console()
-    for name, what in shipment.files.items():
-        screen.print(f"{opened.dir.student / name}: {what}", markup=False)
+    for name, description in shipment.files.items():
+        screen.print(f"{opened.dir.student / name}: {description}", markup=False)
     screen.print(f"Card: {opened.dir.card}", markup=False)

@@ -1,1 +1,1 @@
-"""What else the command line does beside the stages of a run: demo, predict, export, tune, sizes, HMS files."""
+"""What the command line does besides the stages of a run: demo, predict, export, tune, sizes, doctor, HMS files."""

@@ -1,4 +1,4 @@
-"""The demo: a synthetic HMS written as the competition's files, prepared, and taken through every stage of a run."""
+"""The demo: synthetic EEG in the files of the HMS competition, prepared, and taken through every stage of a run."""
 
 from importlib import resources
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from foldstill.commands.hms import synthesise
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
+from foldstill.files import write_text
 from foldstill.hms.source import HmsData
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.opening import start_run
@@ -15,26 +16,35 @@ from foldstill.workers import Progress, Work
 
 PATIENTS = 84
 TEST_PATIENTS = 4
-"""Of these patients nobody has the votes: `foldstill predict` makes a submission of them."""
+"""Number of patients without votes, for whom `foldstill predict` makes a submission."""
 RECORDINGS = 6
 
 
 def demo_text() -> str:
-    """The demo's experiment file: embedded, commented, and what `foldstill init` writes to start from."""
+    """The experiment file of the demo, with comments; `foldstill init` writes it as a template."""
     return resources.files("foldstill.commands").joinpath("demo.toml").read_text(encoding="utf-8")
 
 
-def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work = Work()) -> tuple[Comparison, Run]:
-    """Everything from no data to a comparison, in `out`: what is finished is kept.
+def write_template(path: Path) -> None:
+    """Write an experiment file to start from; raises ExperimentError when the file exists."""
+    if path.exists():
+        raise ExperimentError(f"{path} exists already: name another file, or remove it")
+    write_text(path, demo_text())
 
-    `text` is the experiment, the embedded one when empty; its data are HMS files, which are made up where there are none.
+
+def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work = Work()) -> tuple[Comparison, Run]:
+    """Generate the data where there are none, run every stage in `out`, and compare; finished work is kept.
+
+    `text` is the experiment file, the demo's own when empty; its data must be HMS files.
     """
     text = text or demo_text()
     file = ExperimentFile(text, out, "the demo")
     experiment = file.experiment
     data = experiment.data
     if not isinstance(data, HmsData):
-        raise ExperimentError(f'the demo makes data of kind "hms", got {data.kind!r}: use `foldstill run`')
+        raise ExperimentError(
+            f'the demo generates data of kind "hms", got {data.kind!r}: use `foldstill run` for other data'
+        )
     run = start_run(file, out, work)
     if not (out / data.folder / "train.csv").exists():
         synthesise(

@@ -1,0 +1,113 @@
+"""The commands that do stages of a run: run, train, stack, distill, compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foldstill.cli.arguments import Changes, Force, Jobs, Out, Quiet, RunOptions, takes_run_options
+from foldstill.cli.terminal import bars, console
+from foldstill.workers import Work
+
+if TYPE_CHECKING:
+    from foldstill.compare import Comparison
+    from foldstill.pipeline import Run
+
+
+@takes_run_options
+def run(options: RunOptions) -> None:
+    """Do every stage of an experiment: train, build the OOF table, stack, distill, compare. Finished stages are kept."""
+    from foldstill.pipeline import run_all
+
+    with options.open() as opened:
+        _show_sizes(opened)
+        comparison = run_all(opened)
+    show_comparison(opened, comparison)
+
+
+@takes_run_options
+def train(options: RunOptions) -> None:
+    """Train every member on every fold. An interrupted training continues where it stopped."""
+    from foldstill.pipeline import train_stage
+
+    with options.open() as opened:
+        train_stage(opened)
+    console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {opened.dir.root}")
+
+
+def stack(
+    target: Annotated[
+        Path,
+        typer.Argument(help="Path of an OOF table (.parquet), of an experiment file, or of the folder of a run."),
+    ],
+    out: Out = None,
+    combiner: Annotated[
+        list[str] | None, typer.Option(help="Names of the combiners to fit; all when not given.")
+    ] = None,
+    strata: Annotated[list[str] | None, typer.Option(help="Keep only rows of these strata of an OOF table.")] = None,
+    change: Changes = None,
+    jobs: Jobs = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cross-fit every combiner, then fit each to all rows."""
+    from foldstill.pipeline import open_for_stacking, stack_stage
+
+    with bars(quiet=quiet) as report:
+        work = Work(jobs, force=force, report=report)
+        opened = open_for_stacking(target, out, strata=strata or (), changes=change or (), work=work)
+        explanation = stack_stage(opened, combiner or ())
+    screen = console()
+    screen.print(explanation, markup=False)
+    screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
+
+
+@takes_run_options
+def distill(options: RunOptions) -> None:
+    """Train the student on held-out predictions of its teacher, and a twin on votes only with the same budget."""
+    from foldstill.pipeline import distill_stage
+
+    with options.open() as opened:
+        _show_sizes(opened)
+        distill_stage(opened)
+    console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {opened.dir.root}")
+
+
+def compare(
+    target: Annotated[Path, typer.Argument(help="Path of the folder of a run, or of its experiment file.")],
+    out: Out = None,
+) -> None:
+    """Compare members, combinations and students with the plain average: a table, a verdict and report.html."""
+    from foldstill.pipeline import compare_stage, find_run
+
+    opened = find_run(target, out)
+    show_comparison(opened, compare_stage(opened))
+
+
+def _show_sizes(opened: "Run") -> None:
+    """The cost of the students, before anything is trained."""
+    from foldstill.commands.sizes import chosen_sizes
+
+    if (sizes := chosen_sizes(opened)) is not None:
+        for name in sizes.students:
+            console().print(sizes.line(name), markup=False)
+
+
+def show_comparison(opened: "Run", comparison: "Comparison") -> None:
+    """Print the tables and verdicts of a run."""
+    from foldstill.compare import Comparison
+    from foldstill.compare.table import arms_table, strata_table, students_table
+
+    screen = console()
+    screen.print(arms_table(comparison))
+    for table in (strata_table(comparison), students_table(comparison)):
+        if table is not None:
+            screen.print()
+            screen.print(table)
+    screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False, soft_wrap=False)
+    if comparison.rows == "test" and opened.dir.cross_validation.exists():
+        validated = Comparison.read(opened.dir.cross_validation)
+        screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
+        screen.print(arms_table(validated))
+        screen.print(f"\n{validated.verdict}\n", markup=False)
+    screen.print(f"Report: {opened.dir.report}", markup=False)

@@ -1,0 +1,83 @@
+"""The commands before a run: demo, init, sizes, tune, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foldstill.cli.arguments import Changes, Device, Jobs, On, Quiet, Target
+from foldstill.cli.stages import show_comparison
+from foldstill.cli.terminal import bars, console
+from foldstill.workers import Work
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; half a gigabyte of synthetic EEG is written there.")
+    ] = Path("runs/demo"),
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Generate synthetic EEG in the format of the HMS competition and run every stage on it: a few minutes on two cores."""
+    from foldstill.commands.demo import run_demo
+
+    with bars(quiet=quiet) as report:
+        comparison, run = run_demo(out, work=Work(jobs, report=report))
+    show_comparison(run, comparison)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Path of the file to write.")] = Path("experiment.toml"),
+) -> None:
+    """Write an experiment file to start from, with a comment on every common setting."""
+    from foldstill.commands.demo import write_template
+
+    write_template(path)
+    console().print(
+        f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}", markup=False
+    )
+
+
+def sizes(target: Target, change: Changes = None) -> None:
+    """List parameters and MACs of the named student sizes and of the experiment's own, before any training."""
+    from foldstill.commands.sizes import list_sizes
+
+    console().print(list_sizes(target, change or ()).table())
+
+
+def tune(
+    path: Annotated[Path, typer.Argument(help="Path of an experiment file with a [tune] table.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the trials; runs/<name>-tune when not given.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Path of the experiment file to write; FILE-tuned.toml when not given.")
+    ] = None,
+    change: Changes = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Total number of trials; as the file says when not given.", min=1)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
+    device: On = Device.AUTO,
+    quiet: Quiet = False,
+) -> None:
+    """Search better settings of one member on a few folds. Continues where it stopped; several processes may share it."""
+    from foldstill.commands.tune import tune as search
+
+    with bars(quiet=quiet) as report:
+        best = search(path, folder, out, change or (), trials=trials, work=Work(jobs, device.value, report=report))
+    screen = console()
+    for field, value in best.values.items():
+        screen.print(f"{field} = {value}", markup=False)
+    screen.print(
+        f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. This value is a little too low, because "
+        f"the same rows chose the trial; the locked test rows are not affected.\nNext: foldstill run {best.path}",
+        markup=False,
+    )
+
+
+def doctor() -> None:
+    """Show what this machine has, what foldstill will use of it, and what is missing."""
+    from foldstill.commands.doctor import machine_table
+
+    console().print(machine_table())
