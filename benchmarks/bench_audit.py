@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 
 from foldstill.oof.audit import audit
+from foldstill.oof.audit_check import AuditInput
 from foldstill.oof.audit_leaks import noise_slopes
 from synthetic_tables import Kind, synthetic
 
@@ -28,7 +29,7 @@ def main(seeds: int = 20, rows: int = 2000) -> None:
             report = audit(made.table, test=made.holdout, test_labels=made.holdout_labels)
             findings.update(f"{f.id} {f.verdict}" for f in report.flagged)
             findings.update(["refused without a holdout"] if report_alone.failed_hard else [])
-            slopes = noise_slopes(made.table)
+            slopes = noise_slopes(AuditInput(made.table))
             medians.append(float(np.median(slopes.ratio_M)))
             lowest.append(float(slopes.alone_M.min()))
             leaked = kind in ("one_leak", "all_leak")

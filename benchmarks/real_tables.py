@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from foldstill.compare import Interval, paired_intervals
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import row_kl
-from foldstill.oof import ImportSettings, OOFTable, import_scores, oof_table
+from foldstill.oof import ImportSettings, OOFTable, import_scores, oof_table, smooth_labels
+from foldstill.oof.arrays import with_folds
 from foldstill.oof.audit import audit
 from foldstill.stacking import Combiner, crossfit_all, fit
 from foldstill.stacking.auto import Auto
@@ -74,7 +75,9 @@ def sleep(folder: Path, jobs: int) -> Iterator[Result]:
         models_NM = file["models"].astype(np.int64)
     scored = (models_NM >= 0).all(axis=1)
     for seed in range(3):
-        table = oof_table(models_NM[scored], labels=labels.take(scored), members=names, smoothing=0.9, seed=seed)
+        taken = labels.take(scored)
+        table = oof_table(smooth_labels(models_NM[scored], len(labels.classes), 0.9), labels=taken, members=names)
+        table = with_folds(table.scores, taken, None, seed=seed)
         yield cross_fitted(f"sleep, fold seed {seed}", table, jobs=jobs)
     same = [
         f"{a} = {b}" for i, a in enumerate(names) for j, b in enumerate(names[:i]) if _equal(models_NM[scored], i, j)

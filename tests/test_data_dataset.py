@@ -14,7 +14,7 @@ def test_arrays_in_memory_make_a_data_set():
     images, signals = np.zeros((3, 4, 4, 1), np.uint8), np.zeros((3, 2, 10), np.float32)
     dataset = Dataset(_labels(), {"image": images, "signal": signals})
     assert dataset.view("image") is images
-    with pytest.raises(DataError, match=r"no view 'raw', there is \['image', 'signal'\]"):
+    with pytest.raises(DataError, match=r"no view 'raw', the dataset has \['image', 'signal'\]"):
         dataset.view("raw")
 
 

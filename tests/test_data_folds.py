@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foldstill.data.folds import TEST, FoldPlan, make_plan
+from foldstill.data.folds import TEST, FoldPlan, make_plan, torn_groups
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, FoldError
 
@@ -64,6 +64,12 @@ def test_a_group_in_a_fold_and_the_test_split_is_refused(labels):
     fold_N[np.flatnonzero(labels.groups == labels.groups[0])[0]] = TEST
     with pytest.raises(FoldError, match=r"test"):
         FoldPlan(labels.ids, labels.groups, fold_N)
+
+
+def test_groups_in_several_folds_are_listed_once_each():
+    groups, fold_N = np.array(list("cabbac")), np.array([0, 1, 1, 0, TEST, 0])
+    assert torn_groups(groups, fold_N).tolist() == ["a", "b"]
+    assert torn_groups(groups, np.zeros(6, int)).tolist() == []
 
 
 def test_too_few_groups_say_how_many_are_needed():

@@ -132,7 +132,7 @@ def test_many_votes_add_ever_less_weight_in_each_scheme_as_published():
 
 @pytest.mark.parametrize("weight", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])
 def test_sample_weights_that_weigh_nothing_are_refused(weight):
-    with pytest.raises(DataError, match=r"sample weights must be one number a row"):
+    with pytest.raises(DataError, match=r"sample weights must be one finite number per row"):
         Labels.from_votes([[1, 0], [0, 1]], sample_weight=weight)
 
 
@@ -170,7 +170,7 @@ def test_same_rows_matches_by_id_and_names_what_is_missing():
     assert got[match_ids("m", wanted, got)].tolist() == ["a", "b", "c"]
     with pytest.raises(DataError, match=r"m lacks 1 of 3 rows; first ids: .'b'"):
         match_ids("m", wanted, np.array(["a", "c"]))
-    with pytest.raises(DataError, match=r"m has 1 rows more than the labels"):
+    with pytest.raises(DataError, match=r"m has 1 more rows than the labels"):
         match_ids("m", wanted, np.array(["a", "b", "c", "d"]))
     with pytest.raises(DataError, match=r"lacks 3 of 3"):
         match_ids("m", wanted, np.array([], dtype=np.str_))

@@ -89,7 +89,7 @@ def test_content_as_group_joins_copies_and_keeps_a_given_group_whole(root):
         ),
         ({"path": "d.npz", "votes": "votes"}, "names no input"),
         ({"path": "", "images": "images", "votes": "votes"}, "path is empty"),
-        ({"path": "d.npz", "images": "images", "votes": "votes", "total": 3.0}, "total goes with data.shares"),
+        ({"path": "d.npz", "images": "images", "votes": "votes", "total": 3.0}, "data: total goes with shares only"),
         ({"path": "d.npz", "images": "images", "votes": "votes", "group": ("a", "b")}, "give one key"),
     ],
 )

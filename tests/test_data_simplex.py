@@ -38,7 +38,7 @@ def test_a_probability_of_zero_is_floored_once():
         ([[2.0, -1.0]], "look like logits"),
         ([[0.5, 0.4]], "rows must sum to 1, 1 of 1 do not"),
         ([[np.nan, 1.0]], "row 0 holds NaN"),
-        ([3.0, 4.0], "must be at least 2-D"),
+        ([3.0, 4.0], "must be at least two-dimensional"),
         ([[3, 1]], "look like logits or counts"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.files import atomic_write
+from foldstill.files import atomic_write, csv_text, write_csv
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -39,3 +39,14 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before_and_nothing_else
         write()
     assert kept.read_text() == "before"
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_csv_keeps_every_digit_and_type_and_ends_lines_alike(tmp_path: Path) -> None:
+    records = [{"name": "a, b", "n": 1, "x": 0.1 + 0.2, "y": None}, {"name": 'q"', "n": 2, "x": 1e-9, "y": True}]
+    expected = 'name,n,x,y\n"a, b",1,0.30000000000000004,\n"q""",2,1e-09,True\n'
+    assert csv_text(records) == expected
+    assert csv_text({key: [record[key] for record in records] for key in records[0]}) == expected
+    write_csv(tmp_path / "new" / "t.csv", records)
+    assert (tmp_path / "new" / "t.csv").read_bytes() == expected.encode()
+    assert csv_text({"p": np.array([1 / 3], np.float32)}, float_format="%.9g") == "p\n0.333333343\n"
+    assert csv_text({"file": [], "digest": []}) == "file,digest\n"

@@ -5,7 +5,7 @@ import pytest
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
 from foldstill.errors import FoldError, OOFError
-from foldstill.oof.arrays import oof_table
+from foldstill.oof.arrays import as_proba, oof_table, smooth_labels, with_folds
 
 N = 30
 
@@ -24,12 +24,22 @@ def pred(rng) -> np.ndarray:
 
 def test_an_array_with_votes_groups_and_folds_is_a_table(pred, rng):
     votes, groups = rng.integers(1, 5, (N, 3)), np.arange(N) // 3
-    table = oof_table(pred, votes=votes, groups=groups, folds=groups % 3, members=["m", "n"], families=["f", "f"])
+    table = oof_table(pred, votes=votes, groups=groups, folds=groups % 3, members=["m", "n"])
+    table = table.with_families(["f", "f"])
     assert table.proba_NMC == pytest.approx(pred, abs=1e-6)
     assert table.folds == [0, 1, 2]
     assert not table.folds_assigned
     assert table.scores.families == ("f", "f")
     assert table.labels.votes_NC.tolist() == votes.tolist()
+
+
+def test_labels_may_be_one_class_per_row_or_votes(pred, labels):
+    hard = labels.votes_NC.argmax(axis=1)
+    table = oof_table(pred, hard, groups=labels.groups, classes=labels.classes)
+    assert table.labels.votes_NC.tolist() == np.eye(3)[hard].tolist()
+    counts = oof_table(pred, labels.votes_NC, groups=labels.groups)
+    assert counts.labels.votes_NC.tolist() == labels.votes_NC.tolist()
+    assert counts.classes == ("c0", "c1", "c2")
 
 
 def test_a_table_without_folds_gets_group_folds_and_says_so(pred, labels):
@@ -39,11 +49,11 @@ def test_a_table_without_folds_gets_group_folds_and_says_so(pred, labels):
     for group in np.unique(labels.groups):
         assert len(set(table.fold_N[labels.groups == group].tolist())) == 1
     assert table.fold_N.tolist() == oof_table(pred, labels=labels).fold_N.tolist()
-    assert table.fold_N.tolist() != oof_table(pred, labels=labels, seed=1).fold_N.tolist()
+    assert table.fold_N.tolist() != with_folds(table.scores, labels, None, seed=1).fold_N.tolist()
 
 
 def test_folds_that_tear_a_group_are_refused(pred, labels):
-    with pytest.raises(FoldError, match=r"a group must stay in one place"):
+    with pytest.raises(FoldError, match=r"a group must stay in one fold"):
         oof_table(pred, labels=labels, folds=np.arange(N) % 3)
 
 
@@ -86,7 +96,7 @@ def test_autogluon_frames_are_matched_by_class_and_id(labels, pred, rng):
     frame = pd.DataFrame(pred[:, 0], columns=list("abc"), index=labels.ids)
     table = oof_table({"gbm": frame.iloc[order][["c", "a", "b"]]}, labels=labels)
     assert table.proba_NMC[:, 0] == pytest.approx(pred[:, 0], abs=1e-6)
-    with pytest.raises(OOFError, match=r"member 'gbm' has the classes \['a', 'b', 'z'\]"):
+    with pytest.raises(OOFError, match=r"member 'gbm' have the classes \['a', 'b', 'z'\]"):
         oof_table({"gbm": frame.rename(columns={"c": "z"})}, labels=labels)
 
 
@@ -101,26 +111,26 @@ def test_logits_are_softmaxed_when_said_so_and_refused_when_not(labels, rng):
 def test_members_that_only_name_a_class_need_a_stated_smoothing(labels, rng, one_hot):
     named = rng.integers(0, 3, (N, 2))
     pred = np.eye(3, dtype=int)[named] if one_hot else named
-    table = oof_table(pred, labels=labels, smoothing=0.9)
+    table = oof_table(smooth_labels(named, 3, 0.9), labels=labels)
     assert (table.proba_NMC.argmax(axis=2) == named).all()
     assert table.proba_NMC.max() == pytest.approx(0.9)
     assert table.proba_NMC.min() == pytest.approx(0.05)
-    assert oof_table({"m": named[:, 0]}, labels=labels, smoothing=0.9).proba_NMC[:, 0].tolist() == (
+    assert oof_table({"m": smooth_labels(named[:, 0], 3, 0.9)}, labels=labels).proba_NMC[:, 0].tolist() == (
         table.proba_NMC[:, 0].tolist()
     )
-    with pytest.raises(OOFError, match=r"only name a class.*state it with smoothing, for example 0.9"):
+    with pytest.raises(OOFError, match=r"only name a class.*state it, with smooth_labels\(scores, n_classes, 0.9\)"):
         oof_table(pred, labels=labels)
     with pytest.raises(OOFError, match=r"smoothing must be between 1/3 and 1"):
-        oof_table(pred, labels=labels, smoothing=1.0)
+        smooth_labels(named, 3, 1.0)
 
 
 def test_smoothing_of_probabilities_would_do_nothing_and_is_refused(labels, pred):
     with pytest.raises(OOFError, match=r"smoothing would have no effect"):
-        oof_table(pred, labels=labels, smoothing=0.9)
+        as_proba(pred, "scores", 3, smoothing=0.9)
 
 
 def test_independent_findings_are_refused_in_one_sentence(labels, rng):
-    with pytest.raises(OOFError, match=r"rows must sum to 1.*\(multi-label\), import one two-class table a finding"):
+    with pytest.raises(OOFError, match=r"rows must sum to 1.*\(multi-label\), import one two-class table per finding"):
         oof_table(rng.random((N, 2, 3)) * 0.3, labels=labels)
 
 
@@ -137,7 +147,7 @@ def test_independent_findings_are_refused_in_one_sentence(labels, rng):
         (lambda p: p.astype(str), "must be numbers"),
         (lambda p: (p * 10).astype(int), "whole numbers but not one-hot"),
         (lambda p: {}, "at least one member"),
-        (lambda p: {"m": p[:-1, 0]}, r"member 'm' must be \(rows, classes\) = \(30, 3\), got \(29, 3\)"),
+        (lambda p: {"m": p[:-1, 0]}, r"scores of member 'm' must be \(rows, classes\) = \(30, 3\), got \(29, 3\)"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(labels, pred, change, said):
@@ -148,12 +158,14 @@ def test_predictions_that_do_not_fit_are_refused(labels, pred, change, said):
 def test_rows_are_described_once(labels, pred):
     with pytest.raises(OOFError, match=r"needs labels"):
         oof_table(pred)
-    with pytest.raises(OOFError, match=r"give labels alone"):
+    with pytest.raises(OOFError, match=r"without groups and classes"):
         oof_table(pred, labels=labels, groups=labels.groups)
+    with pytest.raises(OOFError, match=r"labels and votes both describe the rows"):
+        oof_table(pred, labels=labels, votes=labels.votes_NC)
     with pytest.raises(OOFError, match=r"named by the mapping"):
         oof_table({"m": pred[:, 0]}, labels=labels, members=["n"])
 
 
-def test_classes_named_out_of_range_are_refused(labels):
+def test_classes_named_out_of_range_are_refused():
     with pytest.raises(OOFError, match=r"must name classes 0..2, got 0 to 3"):
-        oof_table(np.array([[0], [3]] * 15), labels=labels, smoothing=0.9)
+        smooth_labels(np.array([[0], [3]] * 15), 3, 0.9)

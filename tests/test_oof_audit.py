@@ -7,11 +7,16 @@ import pytest
 
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
+from foldstill.errors import OOFError
 from foldstill.oof.arrays import oof_table
 from foldstill.oof.audit import audit
+from foldstill.oof.audit_check import AuditInput, finding
+from foldstill.oof.checks import CHECKS
+from foldstill.oof.findings import Finding
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import import_scores
 from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.testing import check_audit
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from synthetic_tables import Synthetic, synthetic
@@ -31,9 +36,9 @@ def _with_scores(table: OOFTable, proba_NMC: np.ndarray) -> OOFTable:
 def test_a_member_of_our_own_that_learnt_nothing_is_a_warning(clean):
     proba = clean.table.proba_NMC.copy()
     proba[:, 4] = np.random.default_rng(0).permutation(proba[:, 4])
-    finding = audit(replace(_with_scores(clean.table, proba), plan_digest="made-here"))["A3"]
-    assert finding.verdict == "warn"
-    assert "train them longer" in finding.cure
+    alignment = audit(replace(_with_scores(clean.table, proba), plan_digest="made-here"))["A3"]
+    assert alignment.verdict == "warn"
+    assert "train them longer" in alignment.cure
 
 
 @pytest.mark.parametrize("kind", ["homog", "hetero"])
@@ -279,3 +284,33 @@ def test_cifar10h_and_a_ct_head_are_not_refused(real):
     report = audit(import_scores(sorted(folder.glob("*96x256x256.parquet")), settings))
     assert not report.failed_hard
     assert report["A10"].verdict == "warn"
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_every_check_keeps_the_contract(check):
+    check_audit(check)
+
+
+class EnoughMembers:
+    """A check that a user could write."""
+
+    id = "U1"
+    title = "enough members"
+    severity = "hard"
+    summary = "Looks for tables of fewer than 20 members."
+
+    def check(self, inputs: AuditInput) -> Finding:
+        n = len(inputs.table.members)
+        return finding(
+            self, "fail" if n < 20 else "pass", f"The table has {n} members.", "train more" if n < 20 else ""
+        )
+
+
+def test_users_may_add_a_check_of_their_own(clean):
+    check_audit(EnoughMembers)
+    report = audit(clean.table, checks=(*CHECKS, EnoughMembers))
+    assert [f.id for f in report.findings][-2:] == ["A12", "U1"]
+    assert report["U1"] in report.hard_failures
+    assert [f.id for f in audit(clean.table, checks=(EnoughMembers,)).findings] == ["U1"]
+    with pytest.raises(OOFError, match=r"checks must have different ids, got \['U1'\] more than once"):
+        audit(clean.table, checks=(EnoughMembers, EnoughMembers))

@@ -22,7 +22,7 @@ def test_members_are_picked_in_order_and_dropped_by_pattern(rng):
     assert picked.families == ("tree", "cnn")
     assert (picked.proba_NMC[:, 1] == scores.proba_NMC[:, 0]).all()
     assert scores.drop(["cnn_*"]).members == ("gbm",)
-    with pytest.raises(OOFError, match=r"no member fits 'rnn"):
+    with pytest.raises(OOFError, match=r"no member matches 'rnn"):
         scores.drop(["rnn*"])
     with pytest.raises(OOFError, match=r"has no member \['rnn'\]"):
         scores.select(["rnn"])
@@ -30,7 +30,7 @@ def test_members_are_picked_in_order_and_dropped_by_pattern(rng):
 
 def test_families_default_to_one_a_member(rng):
     assert ScoreTable(IDS, ("m", "n"), ("x", "y"), _proba(rng, 3, 2)).families == ("m", "n")
-    with pytest.raises(OOFError, match=r"one family a member"):
+    with pytest.raises(OOFError, match=r"one family per member"):
         ScoreTable(IDS, ("m", "n"), ("x", "y"), _proba(rng, 3, 2), ("only",))
 
 
@@ -70,7 +70,7 @@ def test_align_brings_scores_into_the_labels_order(rng):
     ("classes", "fold", "said"),
     [
         (("y", "x"), [0, 1, 0], "same, in the same order"),
-        (("x", "y"), [0, 1], "folds must be one a row"),
+        (("x", "y"), [0, 1], "folds must be one per row"),
         (("x", "y"), [0, 1, -1], "holds no test rows"),
     ],
 )

@@ -35,7 +35,6 @@ def test_a_group_drawn_twice_counts_as_its_rows_twice(table):
     repeated = oof_table(
         table.proba_NMC[rows],
         votes=table.labels.votes_NC[rows],
-        ids=np.arange(len(rows)),
         groups=table.labels.groups[rows],
     )
     weighted = replace(table, labels=replace(table.labels, sample_weight_N=count.astype(float)))

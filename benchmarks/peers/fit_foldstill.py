@@ -36,9 +36,8 @@ def combine(problem: Problem, arm: Combiner) -> Fit:
 
 def table(problem: Problem) -> OOFTable:
     families = [f"family{m // 5}" for m in range(len(problem.proba_MNC))]
-    return oof_table(
-        problem.proba_MNC.transpose(1, 0, 2), votes=problem.votes_NC, groups=problem.group_N, families=families
-    )
+    scores_NMC = problem.proba_MNC.transpose(1, 0, 2)
+    return oof_table(scores_NMC, votes=problem.votes_NC, groups=problem.group_N).with_families(families)
 
 
 if __name__ == "__main__":

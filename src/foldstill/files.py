@@ -3,12 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any] | np.ndarray[Any, Any]] | Sequence[Mapping[str, Any]]"
 
 
 @contextmanager
@@ -44,6 +49,35 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, table: "Table", *, float_format: str | None = None) -> None:
+    """Write a table as CSV: UTF-8, commas, one header line; see `csv_text`."""
+    with atomic_write(path) as part:
+        part.write_text(csv_text(table, float_format=float_format), encoding="utf-8", newline="")
+
+
+def csv_text(table: "Table", *, float_format: str | None = None) -> str:
+    """A table as CSV: a pandas frame, column name -> values, or one mapping per line. None and NaN are empty.
+
+    `float_format` such as "%.9g" rounds floats; without it they keep all their digits.
+
+    >>> csv_text([{"epoch": 1, "loss": 0.5, "kl": None}, {"epoch": 2, "loss": 0.25, "kl": 0.1}])
+    'epoch,loss,kl\\n1,0.5,\\n2,0.25,0.1\\n'
+    """
+    import pandas as pd
+
+    if isinstance(table, pd.DataFrame):
+        frame = table
+    elif isinstance(table, Mapping):
+        # As objects, integers beside a None stay integers.
+        frame = pd.DataFrame(
+            {name: v if isinstance(v, np.ndarray) else pd.Series(list(v), dtype=object) for name, v in table.items()}
+        )
+    else:
+        frame = pd.DataFrame(list(table), dtype=object)
+    text: str = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    return text
 
 
 def digest(*parts: Any) -> str:

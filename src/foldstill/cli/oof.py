@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Changes, Out, Target
 from foldstill.cli.terminal import console
 
@@ -20,66 +21,42 @@ class ExportFormat(StrEnum):
 
 @oof_app.command("build")
 def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
-    """Collect the held-out predictions of a run's trained members into one table."""
+    """Collect the held-out predictions of the trained members of a run in one table."""
     from foldstill.pipeline import oof_stage, open_run
 
     opened = open_run(target, out, changes=change or ())
     table, test = oof_stage(opened)
-    told = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
-    console().print(told + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
+    message = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
+    console().print(message + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
 
 
 @oof_app.command("import")
 def oof_import(
-    paths: Annotated[
-        list[Path], typer.Argument(help="One .npz, one wide .parquet/.csv, or one .csv/.parquet a member.")
-    ],
+    context: typer.Context,
+    paths: options.Predictions,
     out: Annotated[Path, typer.Option(help="The table to write (.parquet).")] = Path("oof.parquet"),
-    labels: Annotated[
-        Path | None, typer.Option(help="A .csv/.parquet with ids and votes, shares or a class a row.")
-    ] = None,
-    folds: Annotated[Path | None, typer.Option(help="A .csv/.parquet with the fold of each id or group.")] = None,
-    drop_members: Annotated[
-        list[str] | None, typer.Option(help="Leave out members by name or pattern; takes several.")
-    ] = None,
-    classes: Annotated[list[str] | None, typer.Option(help="The classes in their order; takes several.")] = None,
-    id: Annotated[str, typer.Option(help="Key or column of the ids.")] = "",
-    group: Annotated[str, typer.Option(help="Key or column of what may not be split between folds.")] = "",
-    fold: Annotated[str, typer.Option(help="Key or column of the fold each row was held out in.")] = "",
-    stratum: Annotated[str, typer.Option(help="Key or column that names a row's stratum.")] = "",
-    pred: Annotated[str, typer.Option(help="Key of the predictions in an .npz.")] = "",
-    scores: Annotated[str, typer.Option(help="How score columns are named, such as '{class}_prediction'.")] = "",
-    votes: Annotated[str, typer.Option(help="Key of vote counts, or their columns, such as '{class}_vote'.")] = "",
-    shares: Annotated[str, typer.Option(help="Key of vote shares, or how their columns are named.")] = "",
-    total: Annotated[str, typer.Option(help="Key or column of the number of votes behind the shares.")] = "",
-    label: Annotated[str, typer.Option(help="Key or column of hard labels.")] = "",
-    sample_weight: Annotated[str, typer.Option(help="Key or column of what a row counts.")] = "",
-    space: Annotated[str, typer.Option(help="What the scores are: proba or logit.")] = "proba",
-    smoothing: Annotated[float | None, typer.Option(help="Probability of the class a hard-label member names.")] = None,
+    labels: options.LabelsFile = None,
+    folds: options.FoldsFile = None,
+    drop_members: options.DropMembers = None,
+    classes: options.Classes = None,
+    id: options.Id = "",
+    group: options.Group = "",
+    fold: options.Fold = "",
+    stratum: options.Stratum = "",
+    pred: options.Pred = "",
+    scores: options.Scores = "",
+    votes: options.Votes = "",
+    shares: options.Shares = "",
+    total: options.Total = "",
+    label: options.Label = "",
+    sample_weight: options.SampleWeight = "",
+    space: options.ScoreSpace = "proba",
+    smoothing: options.Smoothing = None,
 ) -> None:
-    """Bring predictions made elsewhere into one checked table. What is not named is guessed by its usual name."""
-    from foldstill.oof import ImportSettings, audit, import_scores, write_table
+    """Import predictions made elsewhere as one checked table. Usual names of columns are recognised."""
+    from foldstill.oof import audit, import_scores, write_table
 
-    settings = ImportSettings(
-        labels=str(labels or ""),
-        folds=str(folds or ""),
-        drop_members=tuple(drop_members or ()),
-        classes=tuple(classes or ()),
-        id=id,
-        group=group,
-        fold=fold,
-        stratum=stratum,
-        pred=pred,
-        scores=scores,
-        votes=votes,
-        shares=shares,
-        total=total,
-        label=label,
-        sample_weight=sample_weight,
-        space=space,  # type: ignore[arg-type]  # checked by the settings, with the cure
-        smoothing=smoothing,
-    )
-    table = import_scores(paths, settings)
+    table = import_scores(paths, options.import_settings(context.params))
     write_table(table, out)
     screen = console()
     screen.print(
@@ -95,10 +72,10 @@ def oof_import(
 @oof_app.command("audit")
 def oof_audit(
     table: Annotated[Path, typer.Argument(help="An OOF table.")],
-    test: Annotated[Path | None, typer.Option(help="Scores of locked test rows, with labels.")] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also the checks that refit combiners.")] = False,
+    test: Annotated[Path | None, typer.Option(help="Scores of locked test rows, with their labels.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also run the checks that refit combiners.")] = False,
 ) -> None:
-    """Look for leaks, misaligned members and duplicates. Exit code 3 when a hard check fails."""
+    """Check a table for leaks, misaligned members and duplicates. The exit code is 3 when a hard check fails."""
     from foldstill.pipeline import audit_table
 
     report = audit_table(table, test, deep=deep)
@@ -110,8 +87,8 @@ def oof_audit(
 @oof_app.command("export")
 def oof_export(
     table: Annotated[Path, typer.Argument(help="An OOF table.")],
-    out: Annotated[Path, typer.Argument(help="A file, or a folder for one file a member.")],
-    form: Annotated[ExportFormat, typer.Option("--format", help="Which form.")] = ExportFormat.NPZ,
+    out: Annotated[Path, typer.Argument(help="The file to write; for csv a folder, which gets one file per member.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="The form to write.")] = ExportFormat.NPZ,
 ) -> None:
     """Write a table in a form that other tools read."""
     from foldstill.oof import export_table, read_table

@@ -1,4 +1,4 @@
-"""Labels, fold plans and data sets: what every other stage starts from. Imports no torch."""
+"""Labels, fold plans and datasets, with which every other stage starts. Imports no torch."""
 
 from foldstill.data.dataset import Dataset, content_groups
 from foldstill.data.digits import DigitsData

@@ -1,4 +1,4 @@
-"""Inputs and labels of the same rows, under the views' names that members ask for."""
+"""Inputs and labels of the same samples; each input has the name of a view."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,30 +17,48 @@ from foldstill.files import digest
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labels and, per view, one array whose first axis is the rows of the labels.
+    """Labels and one array per view, all of the same samples.
 
-    A view is images (N, H, W, channels) as uint8 or float, or signals (N, channels, T) as float or integer. Arrays
-    may be memory maps. Images stay channels-last in memory: the engine reads them as they lie.
+    Parameters
+    ----------
+    labels : Labels
+        Votes, ids and groups of N samples.
+    views : mapping of str to array
+        Name of a view to images (N, H, W, channels), uint8 or float, or signals (N, channels, T), float or integer. Arrays may
+        be memory maps.
+    units_N : array of str, shape (N,), optional
+        Name of the unit, such as a recording, of which each row is one of several windows. None by default: each row is its
+        own unit.
+
+    Raises
+    ------
+    DataError
+        If there is no view, or a view has other rows than the labels or is neither images nor signals.
+
+    Examples
+    --------
+    >>> import numpy as np, foldstill as fs
+    >>> labels = fs.Labels.from_hard([0, 1, 1], classes=["cat", "dog"])
+    >>> fs.Dataset(labels, {"image": np.zeros((3, 32, 32, 3), np.uint8)}).view("image").shape
+    (3, 32, 32, 3)
     """
 
     labels: Labels
     views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     units_N: Strings | None = None
-    """What each row is one of several windows of, such as a recording; None where rows stand for themselves."""
 
     def __post_init__(self) -> None:
         if self.units_N is not None and len(self.units_N) != len(self.labels):
             raise DataError(f"units_N has {len(self.units_N)} rows, the labels {len(self.labels)}: align them")
         if not self.views:
             raise DataError(
-                "a data set needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)"
+                "a dataset needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)"
             )
         for name, array in self.views.items():
             if array.ndim not in (3, 4):
                 raise DataError(
                     f"view {name!r} must be images (N, H, W, channels) or signals (N, channels, T), "
-                    f"got shape {array.shape}: "
-                    "add the channel axis"
+                    f"got shape {array.shape}: add the channel axis"
                 )
             if len(array) != len(self.labels):
                 raise DataError(f"view {name!r} has {len(array)} rows, the labels {len(self.labels)}: align them")
@@ -48,21 +66,21 @@ class Dataset:
                 raise DataError(f"view {name!r} must hold numbers, got {array.dtype}")
 
     def view(self, name: str) -> NDArray[Any]:
-        """The array of one view; raises DataError that lists what there is."""
+        """The array of one view; raises DataError that lists the views if there is none of this name."""
         if name not in self.views:
             raise DataError(
-                f"no view {name!r}, there is {sorted(self.views)}: name one of these in the member's `view`"
+                f"no view {name!r}, the dataset has {sorted(self.views)}: name one of these in the member's `view`"
             )
         return self.views[name]
 
     @cached_property
     def digest(self) -> str:
-        """Of labels and inputs: what is trained on this data carries it."""
+        """Digest of labels and inputs; everything that is trained on this data records it."""
         parts = [part for name in sorted(self.views) for part in (name, self.views[name])]
         return digest(self.labels.digest, *parts, *(() if self.units_N is None else (self.units_N,)))
 
     def grouped_by_content(self, view: str) -> "Dataset":
-        """With those groups merged that share a pixel-identical input of this view."""
+        """The dataset with groups merged that share a pixel-identical input of this view."""
         groups = content_groups(self.view(view), self.labels.groups)
         return replace(self, labels=replace(self.labels, groups=groups))
 
@@ -70,9 +88,9 @@ class Dataset:
 def one_of_each(
     units_N: NDArray[Any], rows: NDArray[np.intp], *, epoch: int | None = None, seed: int = 0
 ) -> NDArray[np.intp]:
-    """One row of each unit among `rows`: a random one, another in each epoch, or without an epoch always the middle one.
+    """One row of each unit among `rows`: a random row that changes with the epoch, or the middle row without an epoch.
 
-    Train with an epoch and validate without: a validation score that depends on a draw compares epochs by luck.
+    Train with an epoch and validate without one: otherwise chance decides which epoch looks best.
     """
     rows = np.asarray(rows)
     _, unit = np.unique(units_N[rows], return_inverse=True)
@@ -84,11 +102,11 @@ def one_of_each(
 
 
 CONTENT = "content"
-"""The group that makes pixel-identical inputs one."""
+"""The name of a group that puts pixel-identical inputs into one group."""
 
 
 def group_column(group: str | tuple[str, ...]) -> str:
-    """The key or column among `group` besides CONTENT, or nothing; raises DataError when there are several."""
+    """The key or column in a `group` setting without CONTENT, or ""; raises DataError when there are several."""
     names = [name for name in ((group,) if isinstance(group, str) else group) if name and name != CONTENT]
     if len(names) > 1:
         raise DataError(f"data.group names {names}: give one key or column, with or without {CONTENT!r}")
@@ -97,7 +115,7 @@ def group_column(group: str | tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows without labels, to be scored: ids and, per view, one array."""
+    """Samples without labels, to be predicted: ids and one array per view."""
 
     ids: Strings
     views: Mapping[str, NDArray[Any]]
@@ -116,14 +134,15 @@ class DataSource(Protocol):
 
 
 def content_of(array: NDArray[Any]) -> Strings:
-    """A name of each row's content (N,): the same for identical rows of one dtype, another for others."""
+    """A digest of the content of each row, (N,)."""
     return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
 
 
 def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
-    """`groups` with those merged that share a pixel-identical input: copies under other ids must not cross folds.
+    """Groups of the rows of `array` (N, ...), with groups merged that share a pixel-identical input.
 
-    `array` is (N, ...). A merged group has the name of its first row's group.
+    Copies of one input under different ids would otherwise be split between folds. A merged group takes the name of the group
+    of its first row.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -132,7 +151,7 @@ def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
     content = content_of(array)
     _, by_group = np.unique(groups, return_inverse=True)
     _, by_content = np.unique(content, return_inverse=True)
-    # Rows, groups and contents are nodes of one graph; what hangs together is one group.
+    # Rows, groups and contents are the nodes of one graph; each connected component is one group.
     rows = np.arange(n)
     source = np.concatenate([rows, rows])
     sink = np.concatenate([n + by_group, n + by_group.max() + 1 + by_content])

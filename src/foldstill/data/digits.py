@@ -1,8 +1,8 @@
-"""Light data without a file: scikit-learn's digits judged by simulated annotators. What the smoke test trains on."""
+"""A small dataset that needs no file: the digits of scikit-learn with the votes of simulated annotators."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +14,38 @@ from foldstill.errors import DataError
 from foldstill.settings import Settings
 
 ROWS = 1797
-"""How many digits scikit-learn carries."""
+"""Number of digits in scikit-learn."""
 
 MAX_VOTES = 28
-"""As in HMS, the largest number of experts behind a row."""
+"""Maximum number of votes per row, as in HMS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsData(Settings):
-    """Digits 0 to 9 as images (N, size, size, 1), 1 to 28 simulated votes a row, rows grouped by simulated writers."""
+    """Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row, grouped by simulated writers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> dataset = DigitsData(rows=100, size=16).load(Path())
+    >>> dataset.view("image").shape, len(set(dataset.labels.groups.tolist()))
+    ((100, 16, 16, 1), 8)
+    """
+
+    title: ClassVar[str] = "Digits"
+    summary: ClassVar[str] = "Takes the handwritten digits of scikit-learn and simulates annotators; needs no file."
 
     kind: Literal["digits"] = "digits"
     rows: int = ROWS
-    """How many of the 1,797 digits, drawn from the seed."""
+    """Number of digits, drawn at random from 1,797."""
     size: int = 32
-    """Height and width of an image, a multiple of 8: each pixel is repeated."""
+    """Height and width of the images, a multiple of 8. Pixels are repeated."""
     rows_per_group: float = 12.0
-    """Mean number of rows of a simulated writer; sizes are log-normal."""
+    """Mean number of rows per simulated writer. The numbers are log-normal."""
     disagreement: float = 1.0
-    """How torn annotators are between digits that look alike: 0 makes them agree, 1 gives an entropy of 0.7 nats."""
+    """How much annotators disagree about digits that look alike: 0 makes them agree, 1 gives an entropy of 0.7 nats."""
     seed: int = 0
-    """Of the rows drawn, the writers and the votes."""
+    """Seed for the choice of rows, the writers and the votes."""
 
     def __post_init__(self) -> None:
         if not 20 <= self.rows <= ROWS:
@@ -47,7 +58,7 @@ class DigitsData(Settings):
             raise DataError(f"data.disagreement must be between 0 and 1, got {self.disagreement}")
 
     def load(self, root: Path) -> Dataset:
-        """The data set, the same for the same settings; `root` is not used."""
+        """Make the dataset, always the same for the same settings; `root` is not used."""
         from sklearn.datasets import load_digits
 
         rng = np.random.default_rng(self.seed)
@@ -55,7 +66,7 @@ class DigitsData(Settings):
         opinion = _opinions(digits.data, digits.target, self.disagreement)
         rows = np.sort(rng.permutation(ROWS)[: self.rows])
         writer = _writers(rng, self.rows, self.rows_per_group)
-        # Half the rows are seen by few annotators, half by many: the two regimes of HMS.
+        # Half of the rows get few votes and half get many: the two regimes of HMS.
         few = rng.random(self.rows) < 0.5
         total = np.where(few, rng.integers(1, 8, self.rows), rng.integers(10, MAX_VOTES + 1, self.rows))
         votes = rng.multinomial(total, _by_writer(rng, opinion[rows], writer, self.disagreement))
@@ -71,21 +82,21 @@ class DigitsData(Settings):
         return Dataset(labels, {"image": images})
 
     def inputs(self, path: Path) -> Inputs:
-        """New images (N, size, size, 1), uint8, under the key `image` of an `.npz`."""
+        """New images (N, size, size, 1), uint8, from the key `image` of an `.npz`."""
         return NpzData(path=str(path), images="image", labels="-").inputs(path)
 
 
 def _opinions(pixels_NF: NDArray[np.float64], truth_N: NDArray[np.int64], disagreement: float) -> NDArray[np.float64]:
-    """What share of annotators sees which digit: the classes of an image's neighbours, nearer ones counting more.
+    """Share of annotators who see each digit: the classes of the nearest images, weighted by their distance.
 
-    A function of the pixels, so that a network can learn it and an ambiguous image stays ambiguous.
+    It is a function of the pixels, so that a network can learn it and an ambiguous image stays ambiguous.
     """
     square = (pixels_NF**2).sum(axis=1)
     distance = square[:, None] + square[None, :] - 2 * pixels_NF @ pixels_NF.T
     np.fill_diagonal(distance, np.inf)
     truth_NC = np.eye(10)[truth_N]
     nearest = distance.min(axis=1, keepdims=True)
-    # The nearest image of another digit is about 600 farther in squared distance than the nearest of the same.
+    # The nearest image of another digit is farther by about 600 in squared distance than the nearest of the same digit.
     share_NC = np.exp(-(distance - nearest) / 260.0) @ truth_NC
     share_NC /= share_NC.sum(axis=1, keepdims=True)
     opinion: NDArray[np.float64] = (1 - disagreement) * truth_NC + disagreement * share_NC
@@ -93,7 +104,7 @@ def _opinions(pixels_NF: NDArray[np.float64], truth_N: NDArray[np.int64], disagr
 
 
 def _writers(rng: np.random.Generator, n: int, mean_size: float) -> NDArray[np.int64]:
-    """The writer of each row: as many as fit, of log-normal weight, in no order; each has a row."""
+    """The writer of each row, in random order: every writer has at least one row, and numbers of rows are log-normal."""
     n_groups = max(1, min(n, round(n / mean_size)))
     weight = rng.lognormal(0.0, 0.6, n_groups)
     writer = np.concatenate([np.arange(n_groups), rng.choice(n_groups, n - n_groups, p=weight / weight.sum())])
@@ -103,7 +114,7 @@ def _writers(rng: np.random.Generator, n: int, mean_size: float) -> NDArray[np.i
 def _by_writer(
     rng: np.random.Generator, opinion_NC: NDArray[np.float64], writer_N: NDArray[np.int64], disagreement: float
 ) -> NDArray[np.float64]:
-    """`opinion_NC` tilted by the habit of each writer's annotators, which makes rows of a writer alike."""
+    """`opinion_NC` shifted by the habit of each writer's annotators, which makes the rows of a writer alike."""
     habit = rng.normal(0.0, 0.3 * disagreement, (writer_N.max() + 1, opinion_NC.shape[1]))
     tilted: NDArray[np.float64] = opinion_NC * np.exp(habit[writer_N])
     tilted /= tilted.sum(axis=1, keepdims=True)

@@ -1,81 +1,94 @@
-"""A data set of image files and a CSV or parquet file with one row an image: its name and its votes."""
+"""A dataset of image files, and a CSV or parquet file with one row per image: its file name and its votes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.columns import Columns, read_frame
+from foldstill.data.columns import read_columns
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
-from foldstill.data.labels import Labels
+from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.errors import DataError
 from foldstill.settings import Settings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""What counts as an image when a folder without a table is read."""
+"""Suffixes of the files that are read as images from a folder without a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderData(Settings):
-    """Where the images and their labels are; one of votes, shares or label is named."""
+    """A folder of images with a table of their labels. Name the columns of one of votes, shares or label.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.png", "b.png"):
+    ...         Image.new("RGB", (20, 10)).save(f"{folder}/{name}")
+    ...     _ = Path(folder, "votes.csv").write_text("file,cat,dog\\na.png,3,1\\nb.png,0,5\\n")
+    ...     dataset = FolderData(path=".", table="votes.csv", size=16, votes=("cat", "dog")).load(Path(folder))
+    >>> dataset.view("image").shape, dataset.labels.total_N.tolist()
+    ((2, 16, 16, 3), [4.0, 5.0])
+    """
+
+    title: ClassVar[str] = "Image folder"
+    summary: ClassVar[str] = "Reads image files from a folder and their labels from a CSV or parquet file."
 
     kind: Literal["folder"] = "folder"
     path: str
-    """The folder of images; a relative path starts at the experiment file's folder."""
+    """The folder of images. A relative path starts at the folder of the experiment file."""
     table: str
-    """CSV or parquet file with one row an image; a relative path starts at the experiment file's folder."""
+    """CSV or parquet file with one row per image. A relative path starts at the folder of the experiment file."""
     file: str = "file"
-    """Column of the file name below the folder."""
+    """Column of the file names, relative to the folder."""
     suffix: str = ""
-    """What file names in the column lack, such as `.png`."""
+    """Added to every file name in the column, such as `.png`."""
     size: int | tuple[int, int] = 224
-    """Height and width every image is brought to (bilinear): one number for a square, or (height, width)."""
+    """Size to which every image is scaled (bilinear): one number for a square, or (height, width)."""
     color: Literal["rgb", "gray"] = "rgb"
-    """Three channels or one."""
+    """Three channels (`rgb`) or one (`gray`)."""
     votes: tuple[str, ...] = ()
-    """Columns of vote counts, one a class; they name the classes."""
+    """Columns of vote counts, one per class. Their names are the names of the classes."""
     shares: tuple[str, ...] = ()
-    """Columns of vote shares, one a class; they name the classes."""
+    """Columns of vote shares, one per class. Their names are the names of the classes."""
     total: str | float = 1.0
-    """With shares: column of the number of votes behind each row, or one number for all rows."""
+    """With shares: column of the number of votes per row, or one number for all rows."""
     label: str = ""
-    """Column of hard labels: class index or name."""
+    """Column of hard labels: class indices or names."""
     classes: tuple[str, ...] = ()
-    """Class names, in order; those of the columns, or the different values of the label, when empty."""
+    """Class names, in order. When empty, the names of the columns, or the different values of the label."""
     id: str = ""
-    """Column of the ids; the file name when empty."""
+    """Column of the ids. The file names when empty."""
     group: str | tuple[str, ...] = ""
-    """Column of what must not be split between folds; `content` makes pixel-identical images one group; or both."""
+    """Column of what must not be split between folds. `content` puts pixel-identical images into one group. Both may be given."""
     stratum: str = ""
-    """Column of the stratum of each row; by number of votes when empty."""
+    """Column of the stratum of each row. By number of votes when empty."""
 
     def __post_init__(self) -> None:
         if not (self.path and self.table):
             raise DataError("data needs path (the folder of images) and table (the CSV of their votes): set both")
-        named = [name for name in ("votes", "shares", "label") if getattr(self, name)]
-        if len(named) != 1:
-            raise DataError(f"data must name one of votes, shares or label, got {named or 'none'}: keep one")
-        if self.total != 1.0 and not self.shares:
-            raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
+        require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
         if min(self._height_width) < 1:
             raise DataError(f"data.size must be positive, got {self.size}: use for example 224 or (128, 256)")
         group_column(self.group)
 
     def load(self, root: Path) -> Dataset:
-        """The data set, every image read once into one uint8 array; raises DataError naming files that are missing."""
-        table = read_frame(root / self.table)
+        """Load the dataset into one uint8 array; raises DataError naming the files that are missing."""
+        table = read_columns(root / self.table)
         files = [f"{name}{self.suffix}" for name in table.get(self.file, "file").tolist()]
-        labels = self._labels(table)
+        labels = self._label_columns.read(table)
         dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
         by_content = self.group == CONTENT or CONTENT in tuple(self.group)
         return dataset.grouped_by_content("image") if by_content else dataset
 
     def inputs(self, path: Path) -> Inputs:
-        """Every image file below another folder, in the order of their names, which are the ids."""
+        """Every image file in another folder and its subfolders, sorted by name. The names are the ids."""
         if not path.is_dir():
-            raise DataError(f"no folder of images at {path}: give a folder as data.path is one")
+            raise DataError(f"no folder of images at {path}: give a folder like the one in data.path")
         names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         if not names:
             raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
@@ -107,18 +120,15 @@ class FolderData(Settings):
                 ) from error
         return images
 
-    def _labels(self, table: Columns) -> Labels:
-        columns: dict[str, Any] = {"ids": table.get(self.id or self.file, "id")}
-        if group := group_column(self.group):
-            columns["groups"] = table.get(group, "group")
-        if self.stratum:
-            columns["stratum"] = table.get(self.stratum, "stratum")
-        if self.label:
-            return Labels.from_hard(table.get(self.label, "label"), classes=self.classes or None, **columns)
-        names = self.votes or self.shares
-        columns["classes"] = self.classes or names
-        values = np.stack([table.get(name, "votes") for name in names], axis=1)
-        if self.votes:
-            return Labels.from_votes(values, **columns)
-        total = table.get(self.total, "total") if isinstance(self.total, str) else self.total
-        return Labels.from_shares(values, total, **columns)
+    @property
+    def _label_columns(self) -> LabelColumns:
+        return LabelColumns(
+            votes=self.votes,
+            shares=self.shares,
+            total=self.total,
+            label=self.label,
+            classes=self.classes or self.votes or self.shares,
+            id=self.id or self.file,
+            group=group_column(self.group),
+            stratum=self.stratum,
+        )

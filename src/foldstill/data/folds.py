@@ -1,11 +1,11 @@
-"""Fold plans: which rows are held out together, and the locked test rows that no fit ever sees."""
+"""Fold plans: which samples are held out together, and the locked test rows that no fit ever sees."""
 
 import json
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,17 +17,43 @@ from foldstill.files import atomic_write, digest
 Strategy = Literal["grouped", "stratified_grouped"]
 
 TEST = -1
-"""The fold number of a locked test row."""
+"""Fold number of the locked test rows."""
 
 _TEST_GRAIN = 20
-"""The test share is met in steps of 1/20 of the groups."""
+"""The test split is made in steps of 1/20 of the groups."""
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Fold of every row; TEST marks locked test rows. Each other row is held out exactly once.
+    """The fold of every sample, or the locked test split that no fit ever sees.
 
-    Checked when made: a group is in one place, every fold 0..K-1 has rows.
+    Each sample outside the test split is held out exactly once. Make a plan with `make_plan`, or with `from_folds` from folds
+    made elsewhere.
+
+    Parameters
+    ----------
+    ids : array of str, shape (N,)
+        Names of the samples.
+    groups : array of str, shape (N,)
+        What must not be split between folds.
+    fold_N : array of int16, shape (N,)
+        Fold 0..K-1, or -1 for a locked test row.
+    seed : int, optional
+        Seed that made the plan; None for folds made elsewhere.
+    strategy : str, default "given"
+        How the plan was made.
+
+    Raises
+    ------
+    FoldError
+        If a group is in two folds, or in a fold and the test split, or the folds are not numbered 0..K-1 with K >= 2.
+
+    Examples
+    --------
+    >>> from foldstill.data import Labels
+    >>> labels = Labels.from_hard([0, 1, 0, 1], classes=["a", "b"], groups=["p", "p", "q", "r"])
+    >>> FoldPlan.from_folds(labels, [0, 0, 1, -1]).training(0).tolist()
+    [2]
     """
 
     ids: Strings
@@ -40,30 +66,32 @@ class FoldPlan:
         if not len(self.ids) == len(self.groups) == len(self.fold_N):
             raise FoldError(
                 f"ids ({len(self.ids)}), groups ({len(self.groups)}) and folds ({len(self.fold_N)}) must have "
-                "one value a row"
+                "one value per row"
             )
         present = np.unique(self.fold_N)
         held = present[present != TEST]
         if len(held) < 2 or not np.array_equal(held, np.arange(len(held))):
-            raise FoldError(f"folds must be numbered 0..K-1 with K >= 2 (test rows {TEST}), got {present.tolist()}")
-        order = np.argsort(self.groups, kind="stable")
-        group, fold = self.groups[order], self.fold_N[order]
-        torn = (group[1:] == group[:-1]) & (fold[1:] != fold[:-1])
-        if torn.any():
-            name = str(group[1:][torn][0])
-            places = sorted({("test" if f == TEST else f"fold {f}") for f in fold[group == name].tolist()})
             raise FoldError(
-                f"group {name!r} is in {' and '.join(places)}: a group must stay in one place; "
-                "make the folds by this group, or name the column that may not be split"
+                f"folds must be numbered 0..K-1 with K >= 2 (test rows {TEST}), got {present.tolist()}: "
+                "give two or more folds"
+            )
+        torn = torn_groups(self.groups, self.fold_N)
+        if len(torn):
+            folds = np.unique(self.fold_N[self.groups == torn[0]]).tolist()
+            names = sorted("the test split" if f == TEST else f"fold {f}" for f in folds)
+            raise FoldError(
+                f"group {str(torn[0])!r} is in {' and '.join(names)}: a group must stay in one fold; "
+                "make the folds by this group, or name the column that must not be split"
             )
 
     @classmethod
     def from_folds(cls, labels: Labels, fold_N: ArrayLike) -> "FoldPlan":
-        """A plan from folds made elsewhere: whole numbers, -1 for test rows; numbered anew from 0 in their order."""
+        """A plan from folds made elsewhere: whole numbers, -1 for test rows. Folds are renumbered from 0 in their order."""
         fold = np.asarray(fold_N)
         if fold.shape != (len(labels),) or fold.dtype.kind not in "iu":
             raise FoldError(
-                f"folds must be one whole number per row ({len(labels)}), got {fold.dtype} of shape {fold.shape}"
+                f"folds must be one whole number per row ({len(labels)}), got {fold.dtype} of shape {fold.shape}: "
+                "number the folds from 0, test rows -1"
             )
         names = np.unique(fold[fold != TEST])
         numbered = np.where(fold == TEST, TEST, np.searchsorted(names, fold)).astype(np.int16)
@@ -71,6 +99,7 @@ class FoldPlan:
 
     @cached_property
     def n_folds(self) -> int:
+        """Number of folds K."""
         return int(self.fold_N.max()) + 1
 
     @cached_property
@@ -80,23 +109,24 @@ class FoldPlan:
 
     @cached_property
     def oof_rows(self) -> NDArray[np.intp]:
-        """Index of the rows that are held out once: all but the test rows."""
+        """Index of the rows that are held out once: all rows but the test rows."""
         return np.flatnonzero(self.fold_N != TEST)
 
     def held_out(self, *folds: int) -> NDArray[np.intp]:
-        """Index of the rows of these folds, usually one."""
+        """Index of the rows of these folds, usually of one fold."""
         return np.flatnonzero(np.isin(self.fold_N, folds))
 
     def training(self, *folds: int) -> NDArray[np.intp]:
-        """Index of the rows that models which hold these folds out may see: neither of them nor of the test split."""
+        """Index of the rows that a model may see which holds these folds out: all others but the test rows."""
         return np.flatnonzero(~np.isin(self.fold_N, (*folds, TEST)))
 
     @cached_property
     def digest(self) -> str:
-        """Of ids, groups and folds; everything made from this plan carries it."""
+        """Digest of ids, groups and folds; everything made with this plan records it."""
         return digest(self.ids, self.groups, self.fold_N)
 
     def write(self, path: Path) -> None:
+        """Write the plan to a parquet file with columns id, group and fold."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -107,14 +137,14 @@ class FoldPlan:
 
     @classmethod
     def read(cls, path: Path) -> "FoldPlan":
-        """The plan in a parquet file with columns id, group, fold (-1 = test), from `write` or made elsewhere."""
+        """Read a plan from a parquet file with columns id, group and fold (-1 = test), from `write` or made elsewhere."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             table = pq.read_table(path, use_threads=False)
         except FileNotFoundError:
-            raise FoldError(f"no fold plan at {path}: run the stage that makes it, or give the path of yours") from None
+            raise FoldError(f"no fold plan at {path}: run the stage that makes it, or correct the path") from None
         except (pa.ArrowException, OSError) as error:
             raise FoldError(
                 f"{path} is not a parquet file with a fold plan ({error}): write columns id, group, fold"
@@ -124,12 +154,24 @@ class FoldPlan:
             raise FoldError(f"{path} lacks the columns {lacking}: a fold plan has id, group and fold (-1 = test)")
         meta = json.loads((table.schema.metadata or {}).get(b"foldstill", b"{}"))
         return cls(
-            ids=as_strings(table["id"].to_numpy(), "id"),
-            groups=as_strings(table["group"].to_numpy(), "group"),
+            ids=as_strings(table["id"].to_numpy(), f"id in {path}"),
+            groups=as_strings(table["group"].to_numpy(), f"group in {path}"),
             fold_N=table["fold"].to_numpy().astype(np.int16),
             seed=meta.get("seed"),
             strategy=meta.get("strategy", "given"),
         )
+
+
+def torn_groups(groups: Strings, fold_N: NDArray[Any]) -> Strings:
+    """Names of the groups that are in more than one fold, sorted. The one check for it in the package.
+
+    >>> torn_groups(np.array(["p", "q", "p"]), np.array([0, 1, 1])).tolist()
+    ['p']
+    """
+    order = np.argsort(groups, kind="stable")
+    group, fold = groups[order], fold_N[order]
+    torn: Strings = np.unique(group[1:][(group[1:] == group[:-1]) & (fold[1:] != fold[:-1])])
+    return torn
 
 
 def make_plan(
@@ -140,23 +182,48 @@ def make_plan(
     strategy: Strategy = "stratified_grouped",
     seed: int = 0,
 ) -> FoldPlan:
-    """A plan with a locked test split of about `test_share` of the rows and K folds of the rest, no group split.
+    """A plan with a locked test split and K folds of the other rows; no group is split.
 
-    "stratified_grouped" balances the vote shares of every class, "grouped" only the number of rows. The same labels and
-    seed give the same plan. Raises FoldError when there are too few groups, or when a training set would lack a class.
+    The same labels and seed give the same plan.
+
+    Parameters
+    ----------
+    labels : Labels
+        Votes and groups of the samples.
+    n_folds : int, default 5
+        Number of folds K.
+    test_share : float, default 0.15
+        Share of the rows in the locked test split, met approximately.
+    strategy : {"stratified_grouped", "grouped"}
+        Balance the vote shares of every class and the number of rows, or the number of rows only.
+    seed : int, default 0
+        Seed for the order of the groups.
+
+    Raises
+    ------
+    FoldError
+        If there are too few groups.
+    DataError
+        If the training rows of a fold have no vote for some class.
+
+    Examples
+    --------
+    >>> from foldstill.data import Labels
+    >>> plan = make_plan(Labels.from_hard([0, 1] * 50, classes=["a", "b"]))
+    >>> plan.n_folds, len(plan.test_rows)
+    (5, 15)
     """
     if not 0 <= test_share < 1:
         raise FoldError(f"test_share must be in [0, 1), got {test_share}: 0.15 locks 15 % of the rows away")
     if n_folds < 2:
-        raise FoldError(f"n_folds must be 2 or more, got {n_folds}")
-    # sum of the two: the test split takes whole slices of the groups as well
+        raise FoldError(f"n_folds must be 2 or more, got {n_folds}: 5 is usual")
+    # The test split takes whole slices of the groups as well.
     n_groups = len(np.unique(labels.groups))
     wanted = n_folds + (1 if test_share > 0 else 0)
     if n_groups < wanted:
         raise FoldError(
             f"{n_folds} folds{' and a test split' if test_share > 0 else ''} need at least {wanted} groups, "
-            f"got {n_groups}: "
-            "use fewer folds, or a finer group"
+            f"got {n_groups}: use fewer folds, or a finer group"
         )
     fold_N = np.full(len(labels), TEST, dtype=np.int16)
     rest = np.arange(len(labels))
@@ -176,24 +243,24 @@ def make_plan(
 
 
 def _slices(labels: Labels, k: int, strategy: Strategy, seed: int) -> NDArray[np.int16]:
-    """Slice 0..k-1 of each row, groups whole, even in rows and, when stratified, in the vote shares of every class.
+    """Slice 0..k-1 of each row; groups stay whole, and slices are even in rows and, when stratified, in votes per class.
 
-    Large groups first, each goes to the slice where it raises the sum of squares least. scikit-learn's
-    StratifiedGroupKFold sees hard labels only, and its seed has no effect unless groups tie.
+    Large groups come first; each goes to the slice where it raises the sum of squares least. scikit-learn's
+    StratifiedGroupKFold uses hard labels only, and its seed has no effect unless groups tie.
     """
     if strategy not in ("grouped", "stratified_grouped"):
-        raise FoldError(f"strategy must be grouped or stratified_grouped, got {strategy!r}")
+        raise FoldError(f"strategy must be grouped or stratified_grouped, got {strategy!r}: name one of the two")
     _, group_N = np.unique(labels.groups, return_inverse=True)
     size_G = np.bincount(group_N)
     share_GB = size_G[:, None] / len(labels)
     if strategy == "stratified_grouped":
         class_GC = np.stack([np.bincount(group_N, column) for column in labels.target_NC.T], axis=1)
         class_GC = class_GC[:, class_GC.sum(axis=0) > 0]
-        # Rows count as much as all classes together.
+        # The number of rows weighs as much as all classes together.
         share_GB = np.hstack([share_GB * np.sqrt(class_GC.shape[1]), class_GC / class_GC.sum(axis=0)])
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(size_G))
-    # By size up to a factor of two: exact order would leave nothing to the seed.
+    # Sorted by size up to a factor of two: an exact order would leave nothing to the seed.
     order = order[np.argsort(-np.log2(size_G[order]).astype(np.int64), kind="stable")]
     filled_KB = np.zeros((k, share_GB.shape[1]))
     slice_G = np.empty(len(size_G), dtype=np.int16)

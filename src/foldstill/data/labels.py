@@ -1,4 +1,4 @@
-"""Votes per row and what follows from them: targets, strata, row weights."""
+"""Votes per sample and what follows from them: targets, strata, sample weights. N samples (rows), C classes, A annotators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,14 +16,14 @@ Strings = NDArray[np.str_]
 RowWeight = Literal["none", "log1p", "clamp", "damped"]
 
 STRATUM_BOUNDS = (3, 10)
-"""Votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). The one place thresholds are named."""
+"""Numbers of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). Thresholds are named only here."""
 
 MANY_VOTES = STRATUM_BOUNDS[-1]
-"""From here on a row counts as one of many votes."""
+"""Rows with this many votes or more count as rows with many votes."""
 
 
 def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
-    """The stratum's name for each row, by its number of votes.
+    """Name of the stratum of each row, by its number of votes.
 
     >>> strata_by_votes([1, 3, 28]).tolist()
     ['1-2', '3-9', '>=10']
@@ -37,10 +37,14 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
 
 
 def as_strings(values: ArrayLike, name: str) -> Strings:
-    """Ids or groups as an array of strings, (N,)."""
+    """Ids, groups or strata as an array of strings (N,); `name` says in errors which column they are.
+
+    >>> as_strings([1.0, 2.0], "ids").tolist()
+    ['1', '2']
+    """
     array = np.asarray(values)
     if array.ndim != 1:
-        raise DataError(f"{name} must be 1-D, got shape {array.shape}: pass one value a row")
+        raise DataError(f"{name} must be one-dimensional, got shape {array.shape}: give one value per row")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise DataError(f"{name} holds NaN: every row needs a value")
@@ -48,7 +52,7 @@ def as_strings(values: ArrayLike, name: str) -> Strings:
             array = array.astype(np.int64)
     if array.dtype.kind == "O":
         entries: list[Any] = list(array)
-        # Most columns are all strings, which is quickly told; only others can miss values.
+        # Most columns hold strings only, which is quick to see; only other columns can miss values.
         if set(map(type, entries)) != {str} and any(entry is None or entry != entry for entry in entries):
             raise DataError(f"{name} holds missing values: every row needs a value")
     return array.astype(np.str_)
@@ -56,13 +60,38 @@ def as_strings(values: ArrayLike, name: str) -> Strings:
 
 @dataclass(frozen=True)
 class Labels:
-    """What annotators said of each row. N rows, C classes.
+    """Votes per sample, with ids, groups, strata and sample weights.
 
-    `votes_NC` are counts (fractions of a vote are allowed, as in shares times a total); a hard label is one vote.
-    `groups` name what must not be split between folds. `stratum_N` is by number of votes unless given.
-    `sample_weight_N` is how much a row counts for reasons other than its votes, ones unless given. `counted` is False
-    when only shares are known for sure, and the totals are a guess or a lower bound.
-    Make one with `from_votes`, `from_shares`, `from_annotators` or `from_hard`.
+    Make labels with `from_votes`, `from_shares`, `from_annotators` or `from_hard`.
+
+    Parameters
+    ----------
+    ids : array of str, shape (N,)
+        One different name per sample.
+    groups : array of str, shape (N,)
+        What must not be split between folds: patient, recording, user.
+    votes_NC : array of float, shape (N, C)
+        Number of votes per class; fractions are allowed. A hard label is one vote.
+    classes : tuple of str
+        Names of the classes, in the order of the columns of `votes_NC`.
+    stratum_N : array of str, shape (N,), optional
+        Stratum of each sample; by default its number of votes: 1-2, 3-9, >=10.
+    sample_weight_N : array of float, shape (N,), optional
+        Weight of a sample for reasons other than its votes; 1 by default.
+    counted : bool, default True
+        Whether the numbers of votes are true counts. False when only shares are known for sure.
+
+    Raises
+    ------
+    DataError
+        If shapes differ, an id repeats, a vote is negative or not finite, or a sample has no vote.
+
+    Examples
+    --------
+    >>> import foldstill as fs
+    >>> labels = fs.Labels.from_votes([[3, 1], [0, 5]], classes=["cat", "dog"])
+    >>> labels.target_NC.tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
     """
 
     ids: Strings
@@ -79,7 +108,7 @@ class Labels:
         if votes.ndim != 2 or votes.shape != (n, len(self.classes)):
             raise DataError(
                 f"votes must have shape (rows, classes) = ({n}, {len(self.classes)}), got {votes.shape}: "
-                "give one column a class and one row an id"
+                "give one column per class and one row per id"
             )
         if n == 0:
             raise DataError("labels need at least one row, got none: check the file or the filter that made them")
@@ -88,38 +117,37 @@ class Labels:
         if not all(self.classes):
             raise DataError(f"class names must not be empty, got {list(self.classes)}: name every class")
         if len(self.groups) != n:
-            raise DataError(f"groups must have one value a row ({n}), got {len(self.groups)}")
+            raise DataError(f"groups must have one value per row ({n}), got {len(self.groups)}")
         first, count = np.unique(self.ids, return_counts=True)
         if (count > 1).any():
             raise DataError(
                 f"ids must be unique, {int((count > 1).sum())} are not; first: {first[count > 1][:3].tolist()}: "
-                "make one id a row, for example from recording and offset"
+                "make one id per row, for example from recording and offset"
             )
         self._check_votes()
         if len(self.stratum_N) == 0:
             object.__setattr__(self, "stratum_N", strata_by_votes(self.total_N))
         if len(self.stratum_N) != n:
-            raise DataError(f"stratum must have one value a row ({n}), got {len(self.stratum_N)}")
+            raise DataError(f"stratum must have one value per row ({n}), got {len(self.stratum_N)}")
         if len(self.sample_weight_N) == 0:
             object.__setattr__(self, "sample_weight_N", np.ones(n))
         weight = self.sample_weight_N
         if weight.shape != (n,) or not np.isfinite(weight).all() or not (weight >= 0).all() or not weight.any():
             raise DataError(
-                f"sample weights must be one number a row ({n}), not negative and not all zero, "
-                f"got shape {weight.shape}: "
-                "leave them out for equal rows"
+                f"sample weights must be one finite number per row ({n}), not negative and not all zero, "
+                f"got shape {weight.shape}: leave them out to weigh all rows alike"
             )
 
     def _check_votes(self) -> None:
-        for wrong, what, cure in (
+        for wrong, problem, cure in (
             (~np.isfinite(self.votes_NC).all(axis=1), "NaN or infinite votes", "fill missing counts with 0"),
             ((self.votes_NC < 0).any(axis=1), "negative votes", "votes are counts; a missing vote is 0"),
             ((self.votes_NC == 0).all(axis=1), "no vote at all", "drop the rows, or pass them as rows without labels"),
         ):
             if wrong.any():
-                rows = self.ids[wrong]
+                ids = self.ids[wrong]
                 raise DataError(
-                    f"{len(rows)} of {len(self.ids)} rows have {what}; first ids: {rows[:3].tolist()}: {cure}"
+                    f"{len(ids)} of {len(self.ids)} rows have {problem}; first ids: {ids[:3].tolist()}: {cure}"
                 )
 
     @classmethod
@@ -134,7 +162,30 @@ class Labels:
         sample_weight: ArrayLike | None = None,
         counted: bool = True,
     ) -> "Labels":
-        """Labels from counts (N, C). Ids default to the row number, groups to the ids, classes to c0, c1, ..."""
+        """Labels from vote counts.
+
+        Parameters
+        ----------
+        votes_NC : array, shape (N, C)
+            Number of votes per class.
+        ids : array, shape (N,), optional
+            Names of the samples; the row numbers by default.
+        groups : array, shape (N,), optional
+            What must not be split between folds; each sample is its own group by default.
+        classes : sequence of str, optional
+            Names of the columns; c0, c1, ... by default.
+        stratum, sample_weight, counted
+            See `Labels`.
+
+        Returns
+        -------
+        Labels
+
+        Examples
+        --------
+        >>> Labels.from_votes([[3, 1], [0, 5]]).total_N.tolist()
+        [4.0, 5.0]
+        """
         votes = np.asarray(votes_NC, dtype=np.float64)
         if votes.ndim != 2:
             raise DataError(f"votes must have shape (rows, classes), got {votes.shape}: hard labels go to from_hard")
@@ -153,9 +204,22 @@ class Labels:
 
     @classmethod
     def from_shares(cls, shares_NC: ArrayLike, total_N: ArrayLike | float, **rest: Any) -> "Labels":
-        """Labels from vote shares (rows sum to 1) and the number of votes behind each row (or one number for all).
+        """Labels from vote shares and the number of votes behind each sample.
 
-        Pass `counted=True` when the totals are true counts and not a guess or a lower bound.
+        Parameters
+        ----------
+        shares_NC : array, shape (N, C)
+            Vote shares; rows sum to 1.
+        total_N : array, shape (N,), or float
+            Number of votes per sample, or one number for all samples.
+        **rest
+            As in `from_votes`. `counted` is False by default: pass True when the totals are true counts and not a guess or a
+            lower bound.
+
+        Examples
+        --------
+        >>> Labels.from_shares([[0.25, 0.75]], 4).votes_NC.tolist()
+        [[1.0, 3.0]]
         """
         shares = check_rows(shares_NC, "vote shares").astype(np.float64)
         total = np.broadcast_to(np.asarray(total_N, dtype=np.float64), (len(shares),))
@@ -166,11 +230,27 @@ class Labels:
 
     @classmethod
     def from_annotators(cls, choice_NA: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
-        """Labels from the class index each of A annotators chose; -1 or NaN is a vote that was not cast."""
+        """Labels from the class that each annotator chose.
+
+        Parameters
+        ----------
+        choice_NA : array, shape (N, A)
+            Index of the chosen class; -1 or NaN where the annotator did not vote.
+        classes : sequence of str, optional
+            Names of the classes; c0, c1, ... up to the largest index by default.
+        **rest
+            As in `from_votes`.
+
+        Examples
+        --------
+        >>> Labels.from_annotators([[0, 0, 1], [2, -1, -1]]).votes_NC.tolist()
+        [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        """
         choice = np.asarray(choice_NA)
         if choice.ndim != 2:
             raise DataError(
-                f"annotators must have shape (rows, annotators), got {choice.shape}: one class a row goes to from_hard"
+                f"annotators must have shape (rows, annotators), got {choice.shape}: "
+                "one class per row goes to from_hard"
             )
         cast = np.isfinite(choice) & (choice != -1) if choice.dtype.kind == "f" else choice != -1
         index = np.where(cast, choice, 0)
@@ -187,26 +267,39 @@ class Labels:
 
     @classmethod
     def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
-        """Labels from one class a row: an index below C, or a name out of `classes`. Each is one vote.
+        """Labels from one class per sample; each is one vote.
 
-        Without `classes` they are the different values of the labels, sorted.
+        Parameters
+        ----------
+        labels_N : array, shape (N,)
+            Class of each sample: an index below C, or a name out of `classes`.
+        classes : sequence of str, optional
+            Names of the classes, in order; the different values of the labels, sorted, by default.
+        **rest
+            As in `from_votes`.
+
+        Examples
+        --------
+        >>> labels = Labels.from_hard(["wake", "rem", "wake"])
+        >>> labels.classes, labels.votes_NC.sum(axis=0).tolist()
+        (('rem', 'wake'), [1.0, 2.0])
         """
         labels = np.asarray(labels_N)
         if labels.ndim != 1:
-            raise DataError(f"hard labels must be one class a row, got shape {labels.shape}: counts go to from_votes")
+            raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")
         if classes is None:
-            found, labels = np.unique(as_strings(labels, "labels"), return_inverse=True)
-            classes = found.tolist()
+            values, labels = np.unique(as_strings(labels, "labels"), return_inverse=True)
+            classes = values.tolist()
         names = [str(c) for c in classes]
         if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
             labels = labels.astype(np.int64)  # what a CSV reader makes of a column of integers
         if labels.dtype.kind not in "iu":
-            place = {name: i for i, name in enumerate(names)}
-            given = as_strings(labels, "labels").tolist()
-            unknown = sorted(set(given) - set(place))
+            index = {name: i for i, name in enumerate(names)}
+            by_name = as_strings(labels, "labels").tolist()
+            unknown = sorted(set(by_name) - set(index))
             if unknown:
                 raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
-            labels = np.asarray([place[name] for name in given], dtype=np.intp)
+            labels = np.asarray([index[name] for name in by_name], dtype=np.intp)
         if labels.size and not (labels.min() >= 0 and labels.max() < len(names)):
             raise DataError(
                 f"hard labels must be indices 0..{len(names) - 1}, got {labels.min()} to {labels.max()}: "
@@ -219,24 +312,24 @@ class Labels:
 
     @cached_property
     def total_N(self) -> NDArray[np.float64]:
-        """Votes a row."""
+        """Number of votes per row."""
         total: NDArray[np.float64] = self.votes_NC.sum(axis=1)
         return total
 
     @cached_property
     def target_NC(self) -> NDArray[np.float64]:
-        """Vote shares; rows sum to one."""
+        """Vote shares per row; they sum to 1."""
         share: NDArray[np.float64] = self.votes_NC / self.total_N[:, None]
         return share
 
     @cached_property
     def unanimous_N(self) -> NDArray[np.bool_]:
-        """Whether all votes of a row are for one class."""
+        """Whether all votes of the row are for one class."""
         one_class: NDArray[np.bool_] = (self.votes_NC > 0).sum(axis=1) == 1
         return one_class
 
     def weight_N(self, scheme: RowWeight = "none", maximum: float = 10.0) -> NDArray[np.float64]:
-        """Row weights of mean 1: all equal, or by the number of votes v, times the sample weight.
+        """Row weights with mean 1: the sample weights, times a function of the number of votes v.
 
         log1p: log(1 + v). clamp: v, but at most `maximum`. damped: v up to 10 and (10 + 2 log10 v) log10 v beyond, which
         goes on rising slowly (12.6 at 11 votes, 18.7 at 28) and was published for HMS with these constants.
@@ -256,11 +349,11 @@ class Labels:
 
     @cached_property
     def digest(self) -> str:
-        """Of ids, groups, votes, classes and strata: two tables with the same one are about the same rows."""
+        """Digest of ids, groups, votes, classes, strata and sample weights; equal labels have equal digests."""
         return digest(self.ids, self.groups, self.votes_NC, list(self.classes), self.stratum_N, self.sample_weight_N)
 
     def take(self, rows: NDArray[Any]) -> "Labels":
-        """The rows picked by an index or a mask, in that order."""
+        """The rows selected by an index or a mask, in that order."""
         return replace(
             self,
             ids=self.ids[rows],
@@ -271,7 +364,7 @@ class Labels:
         )
 
     def require_every_class(self, where: str) -> None:
-        """Raise DataError naming the classes no row of these labels was ever given a vote for."""
+        """Raise DataError if a class has no vote in these rows; `where` says in the message which rows they are."""
         missing = [c for c, total in zip(self.classes, self.votes_NC.sum(axis=0), strict=True) if total == 0]
         if missing:
             raise DataError(
@@ -280,19 +373,26 @@ class Labels:
             )
 
 
-def match_ids(what: str, wanted: Strings, got: Strings) -> NDArray[np.intp]:
-    """The index that brings rows `got` into the order of `wanted`; raises DataError when the sets of ids differ."""
-    order = np.argsort(got)
-    place = np.searchsorted(got, wanted, sorter=order)
-    found = order[np.minimum(place, len(got) - 1)] if len(got) else np.zeros(len(wanted), np.intp)
-    missing = wanted[got[found] != wanted] if len(got) else wanted
+def match_ids(name: str, wanted: Strings, received: Strings) -> NDArray[np.intp]:
+    """Index that brings rows with the ids `received` into the order of `wanted`.
+
+    Raises DataError when the two sets of ids differ; `name` says there whose ids were received.
+
+    >>> match_ids("the scores", np.array(["a", "b"]), np.array(["b", "a"])).tolist()
+    [1, 0]
+    """
+    order = np.argsort(received)
+    position = np.searchsorted(received, wanted, sorter=order)
+    index = order[np.minimum(position, len(received) - 1)] if len(received) else np.zeros(len(wanted), np.intp)
+    missing = wanted[received[index] != wanted] if len(received) else wanted
     if len(missing):
         raise DataError(
-            f"{what} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row"
+            f"{name} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row"
         )
-    if len(got) > len(wanted):
-        raise DataError(f"{what} has {len(got) - len(wanted)} rows more than the labels: drop rows that have no label")
-    return found
+    if len(received) > len(wanted):
+        extra = len(received) - len(wanted)
+        raise DataError(f"{name} has {extra} more rows than the labels: drop rows that have no label")
+    return index
 
 
 __all__ = [

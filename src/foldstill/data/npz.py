@@ -1,76 +1,87 @@
-"""A data set in one `.npz`: arrays of images or signals beside votes, shares or hard labels."""
+"""A dataset in one `.npz`: arrays of images or signals beside votes, shares or hard labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_npz
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.label_columns import LabelColumns, require_one_form
+from foldstill.data.labels import as_strings
 from foldstill.errors import DataError
 from foldstill.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class NpzData(Settings):
-    """Where the arrays of a data set are in an `.npz`; one of votes, shares, annotators or labels is named."""
+    """A dataset in one `.npz` file. Name the keys of its inputs and of one of votes, shares, annotators or labels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/d.npz", x=np.zeros((4, 8, 8, 3), np.uint8), y=[0, 1, 1, 0], patient=[1, 1, 2, 3])
+    ...     dataset = NpzData(path="d.npz", images="x", labels="y", group="patient").load(Path(folder))
+    >>> dataset.labels.votes_NC.sum(axis=0).tolist()
+    [2.0, 2.0]
+    """
+
+    title: ClassVar[str] = "NPZ file"
+    summary: ClassVar[str] = "Reads images or signals and their labels from one NumPy .npz file."
 
     kind: Literal["npz"] = "npz"
     path: str
-    """The file; a relative path starts at the experiment file's folder."""
+    """The file. A relative path starts at the folder of the experiment file."""
     images: str = ""
     """Key of images (N, H, W, channels) or (N, H, W), the view named `image`."""
     signals: str = ""
     """Key of signals (N, channels, T), the view named `signal`."""
     views: Mapping[str, str] = field(default_factory=dict)
-    """Further views: key of the array -> name of the view."""
+    """Further views: key of the array, then name of the view."""
     votes: str = ""
     """Key of vote counts (N, C)."""
     shares: str = ""
-    """Key of vote shares (N, C), rows summing to one."""
+    """Key of vote shares (N, C); rows sum to 1."""
     total: str | float = 1.0
-    """With shares: key of the number of votes behind each row, or one number for all rows."""
+    """With shares: key of the number of votes per row, or one number for all rows."""
     annotators: str = ""
-    """Key of the class each annotator chose (N, annotators); -1 or NaN where one did not vote."""
+    """Key of the class index that each annotator chose (N, annotators); -1 or NaN where an annotator did not vote."""
     labels: str = ""
-    """Key of hard labels (N,): class index or name."""
+    """Key of hard labels (N,): class indices or names."""
     classes: str | tuple[str, ...] = ""
     """Key of the class names, or the names themselves."""
     id: str = ""
-    """Key of the ids; the row number when empty."""
+    """Key of the ids. The row numbers when empty."""
     group: str | tuple[str, ...] = ""
-    """Key of what must not be split between folds; `content` makes pixel-identical inputs one group; or both."""
+    """Key of what must not be split between folds. `content` puts pixel-identical inputs into one group. Both may be given."""
     stratum: str = ""
-    """Key of the stratum of each row; by number of votes when empty."""
+    """Key of the stratum of each row. By number of votes when empty."""
 
     def __post_init__(self) -> None:
         if not self.path:
             raise DataError("data.path is empty: name the .npz file")
         if not (self.images or self.signals or self.views):
             raise DataError("data names no input: set images, signals or views to keys of the .npz")
-        named = [name for name in ("votes", "shares", "annotators", "labels") if getattr(self, name)]
-        if len(named) != 1:
-            raise DataError(
-                f"data must name one of votes, shares, annotators or labels, got {named or 'none'}: keep one"
-            )
-        if self.total != 1.0 and not self.shares:
-            raise DataError("data.total goes with data.shares only: counts and hard labels carry their own total")
+        forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "labels")}
+        require_one_form("data", forms, self.total)
         group_column(self.group)
 
     def load(self, root: Path) -> Dataset:
-        """The data set; raises DataError for a missing file or key, listing the keys there are."""
+        """Load the dataset; raises DataError for a missing file, or for a missing key with a list of the keys in the file."""
         arrays = read_npz(root / self.path)
         views = self._views(arrays)
-        dataset = Dataset(self._labels(arrays), views)
+        dataset = Dataset(self._label_columns.read(arrays), views)
         by_content = self.group == CONTENT or CONTENT in tuple(self.group)
         return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
 
     def inputs(self, path: Path) -> Inputs:
-        """New rows in another `.npz` with the same keys; ids are the row numbers when it has none."""
+        """New rows from another `.npz` with the same keys. The row numbers are the ids when it has none."""
         arrays = read_npz(path)
         views = self._views(arrays)
         n = len(next(iter(views.values())))
@@ -85,26 +96,19 @@ class NpzData(Settings):
             views["signal"] = arrays.get(self.signals, "signals")
         return views
 
-    def _labels(self, arrays: Columns) -> Labels:
-        columns: dict[str, Any] = {}
-        for name, key in (("ids", self.id), ("groups", group_column(self.group)), ("stratum", self.stratum)):
-            if key:
-                columns[name] = arrays.get(key, name)
-        classes = self._classes(arrays)
-        if self.votes:
-            return Labels.from_votes(arrays.get(self.votes, "votes"), classes=classes, **columns)
-        if self.shares:
-            total = arrays.get(self.total, "total") if isinstance(self.total, str) else self.total
-            return Labels.from_shares(arrays.get(self.shares, "shares"), total, classes=classes, **columns)
-        if self.annotators:
-            return Labels.from_annotators(arrays.get(self.annotators, "annotators"), classes=classes, **columns)
-        return Labels.from_hard(arrays.get(self.labels, "labels"), classes=classes, **columns)
-
-    def _classes(self, arrays: Columns) -> tuple[str, ...] | None:
-        if not self.classes:
-            return None
-        names = arrays.get(self.classes, "classes").tolist() if isinstance(self.classes, str) else self.classes
-        return tuple(str(name) for name in names)
+    @property
+    def _label_columns(self) -> LabelColumns:
+        return LabelColumns(
+            votes=self.votes,
+            shares=self.shares,
+            total=self.total,
+            annotators=self.annotators,
+            label=self.labels,
+            classes=self.classes,
+            id=self.id,
+            group=group_column(self.group),
+            stratum=self.stratum,
+        )
 
 
 def _channels_last(images: NDArray[Any], key: str) -> NDArray[Any]:

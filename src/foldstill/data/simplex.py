@@ -1,6 +1,6 @@
-"""Rows that sum to one: checks, the one clip everything shares, and KL divergence.
+"""Probabilities per row: checks, clipping, softmax and KL divergence.
 
-N rows, C classes. This is the lowest module of the package, so that fitting, auditing and scoring use one definition.
+N samples (rows), C classes. This is the lowest module of the package, so that fitting, auditing and scoring use one definition.
 """
 
 from typing import Any
@@ -13,19 +13,24 @@ from foldstill.errors import DataError
 Float = NDArray[np.floating[Any]]
 
 EPS = 1e-7
-"""The smallest probability any logarithm in foldstill sees, in fitting, in scoring and in export."""
+"""The smallest probability of which foldstill takes a logarithm, in fitting, in scoring and in export."""
 
 ROW_SUM_TOLERANCE = 1e-3
-"""How far a row's sum may be from one: float16 files and six-digit CSVs stay inside it, logits do not."""
+"""How far the sum of a row may be from 1: float16 files and six-digit CSVs stay inside it, logits do not."""
 
 
 def check_rows(proba: ArrayLike, name: str) -> Float:
-    """`proba` as floats of shape (..., C) whose rows are distributions; raises DataError that says what is wrong."""
+    """`proba` as floats of shape (..., C); raises DataError when a row is not a distribution.
+
+    `name` says in the message which array is wrong.
+    """
     array = np.asarray(proba)
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
     if array.ndim < 2:
-        raise DataError(f"{name} must be at least 2-D (rows, classes), got shape {array.shape}: add the missing axis")
+        raise DataError(
+            f"{name} must be at least two-dimensional (rows, classes), got shape {array.shape}: add the missing axis"
+        )
     # A product with ones sums short rows several times faster than a reduction, and NaN or infinity shows in it.
     total = array @ np.ones(array.shape[-1], dtype=np.result_type(array, np.float32))
     if not np.isfinite(total).all():
@@ -47,7 +52,7 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
 
 
 def clip_rows(proba: Float) -> NDArray[np.float64]:
-    """`proba` with every entry at least EPS and rows summing to one again, as float64; its logarithm is finite."""
+    """`proba` with every entry at least EPS and rows that sum to 1 again, as float64; its logarithm is finite."""
     clipped: NDArray[np.float64] = np.clip(proba, EPS, None, dtype=np.float64)
     clipped /= clipped.sum(axis=-1, keepdims=True)
     return clipped
@@ -62,10 +67,10 @@ def softmax(logits: Float) -> NDArray[np.float64]:
 
 
 def row_kl(*, target: Float, proba: Float) -> NDArray[np.float64]:
-    """KL(target || proba) of each row in nats, shape (..., ) without the class axis, unchecked.
+    """KL(target || proba) per row in nats, without checks; the result has the shape of `proba` without its last axis.
 
-    Sums y log(y / p) over entries with y > 0; p is floored at EPS inside the logarithm and nowhere else, so that a
-    perfect prediction scores exactly 0.
+    The sum of y log(y / p) over entries with y > 0. Only inside the logarithm is p at least EPS, so that a perfect
+    prediction scores exactly 0.
     """
     target = np.asarray(target, dtype=np.float64)
     ratio = np.log(np.where(target > 0, target, 1.0)) - np.log(np.maximum(proba, EPS, dtype=np.float64))
@@ -74,13 +79,37 @@ def row_kl(*, target: Float, proba: Float) -> NDArray[np.float64]:
 
 
 def kl_divergence(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = None) -> float:
-    """Mean KL(target || proba) over rows, in nats; 0 for a perfect prediction.
+    """Mean Kullback-Leibler divergence KL(target || proba) over samples, in nats.
 
-    Both arguments are (N, C) distributions and keyword only: the reversed call gives another number that looks
-    plausible, and logits are refused. `weight` (N,) makes it a weighted mean.
+    Both arguments are keyword only: in the wrong order they give another number that looks plausible.
 
-    >>> kl_divergence(target=[[0.5, 0.5]], proba=[[0.5, 0.5]])
-    0.0
+    Parameters
+    ----------
+    target : array, shape (N, C)
+        Vote shares; rows sum to 1.
+    proba : array, shape (N, C)
+        Predicted probabilities; rows sum to 1. Logits are refused.
+    weight : array, shape (N,), optional
+        Weight of each sample in the mean; equal by default.
+
+    Returns
+    -------
+    float
+        0 for a perfect prediction, larger for a worse one.
+
+    Raises
+    ------
+    DataError
+        If a row is not a distribution, or the shapes differ.
+
+    References
+    ----------
+    S. Kullback and R. A. Leibler, "On Information and Sufficiency", Annals of Mathematical Statistics 22 (1951).
+
+    Examples
+    --------
+    >>> round(kl_divergence(target=[[0.5, 0.5]], proba=[[0.9, 0.1]]), 4)
+    0.5108
     """
     target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
     if target_NC.shape != proba_NC.shape:

@@ -1,4 +1,4 @@
-"""What fewer annotators would have said: a few votes of each row, drawn from those it has."""
+"""Labels as fewer annotators would have given them: a few votes per row, drawn from the votes of the row."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,16 +11,15 @@ from foldstill.errors import DataError
 
 
 def thin_votes(labels: Labels, rows: NDArray[Any], votes: int, *, seed: int) -> Labels:
-    """The labels with at most `votes` votes in each of `rows` (an index), drawn without replacement; others as they are.
+    """Labels with at most `votes` votes in each of `rows` (an index), drawn without replacement; other rows are kept.
 
-    Votes are exchangeable, so this is what a data set with so few annotators a row would have held (multivariate
-    hypergeometric). Rows with no more votes than that keep all of theirs. Raises DataError when votes are not whole
-    counts.
+    Votes are exchangeable, so the result is distributed as in a dataset with that many annotators (multivariate
+    hypergeometric). Rows with fewer votes keep all of them. Raises DataError when votes are not whole counts.
     """
     counts_NC = labels.votes_NC[rows]
     if not labels.counted or (counts_NC != np.floor(counts_NC)).any():
         raise DataError(
-            "votes can only be thinned where they are whole counts, got shares or fractions of a vote: "
+            "thin_votes needs votes that are whole counts, got shares or fractions of a vote: "
             "give counts, or leave thin_votes out"
         )
     random = np.random.default_rng([seed, votes])

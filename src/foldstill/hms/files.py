@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.columns import data_frame
+from foldstill.data.columns import read_frame
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.decoding import decode_file
@@ -92,7 +92,7 @@ class HmsFolder:
         """train.csv or test.csv; raises DataError naming the columns it lacks, and the first line that is no number."""
         import pandas as pd
 
-        frame = data_frame(self.table)
+        frame = read_frame(self.table)
         columns = TRAIN_COLUMNS if self.split == "train" else TEST_COLUMNS
         if lacking := [c for c in columns if c not in frame.columns]:
             raise DataError(f"{self.table} lacks the columns {lacking}: it must be the competition's {self.table.name}")

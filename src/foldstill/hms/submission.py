@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foldstill.data.columns import data_frame
+from foldstill.data.columns import read_frame
 from foldstill.data.labels import as_strings, match_ids
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
@@ -22,7 +22,7 @@ def write_submission(
     """
     import pandas as pd
 
-    template = data_frame(sample)
+    template = read_frame(sample)
     columns = list(template.columns)
     if not columns or set(columns[1:]) != set(VOTE_COLUMNS):
         raise DataError(

@@ -1,7 +1,9 @@
-"""Score tables: the one value that everything before makes and everything after reads. Imports no torch."""
+"""Score tables: make, import, check, store and export the out-of-fold scores of several members. Imports no torch."""
 
-from foldstill.oof.arrays import oof_table
+from foldstill.oof.arrays import oof_table, smooth_labels
 from foldstill.oof.audit import audit
+from foldstill.oof.audit_check import AuditCheck, AuditInput, finding
+from foldstill.oof.checks import CHECKS
 from foldstill.oof.exports import export_table
 from foldstill.oof.findings import AuditReport, Finding
 from foldstill.oof.import_settings import ImportSettings
@@ -10,6 +12,9 @@ from foldstill.oof.store import read_labels, read_scores, read_table, write_scor
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 __all__ = [
+    "CHECKS",
+    "AuditCheck",
+    "AuditInput",
     "AuditReport",
     "Finding",
     "FoldScores",
@@ -18,11 +23,13 @@ __all__ = [
     "ScoreTable",
     "audit",
     "export_table",
+    "finding",
     "import_scores",
     "oof_table",
     "read_labels",
     "read_scores",
     "read_table",
+    "smooth_labels",
     "write_scores",
     "write_table",
 ]

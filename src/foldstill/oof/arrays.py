@@ -1,6 +1,6 @@
-"""A score table from arrays that are already in memory, whoever made them.
+"""A score table from arrays that are already in memory.
 
-N rows, M members, C classes.
+N samples (rows), M members, C classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,76 +21,117 @@ if TYPE_CHECKING:
 Space = Literal["proba", "logit"]
 
 ASSIGNED_FOLDS = 5
-"""Folds made for the cross-fit of combiners when a table comes without."""
+"""Number of folds made for the cross-fit of combiners when a table comes without folds."""
 
 
 def oof_table(
-    pred: ArrayLike | Mapping[str, Any],
+    scores: ArrayLike | Mapping[str, Any],
+    labels: Labels | ArrayLike | None = None,
     *,
-    labels: Labels | None = None,
     votes: ArrayLike | None = None,
-    ids: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-    classes: Sequence[str] | None = None,
     folds: ArrayLike | None = None,
     members: Sequence[str] | None = None,
-    families: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
     space: Space = "proba",
-    smoothing: float | None = None,
-    seed: int = 0,
 ) -> OOFTable:
-    """An OOF table from held-out predictions that are in memory.
+    """An OOF table from held-out predictions in memory.
 
-    `pred` is (N, M, C), or member -> (N, C) as `cross_val_predict(method="predict_proba")` and AutoGluon's
-    `predict_proba_oof` give them: a frame's columns are matched to the classes by name and its index to the ids.
-    Members that only name a class are whole numbers, (N, M) or member -> (N,), and need `smoothing`: the probability of
-    the named class. Rows are described by `labels`, or by `votes` (N, C) with `ids`, `groups` and `classes`. `folds`
-    (N,) says in which fold each row was held out; without it, group folds are made from `seed` for the cross-fit of
-    combiners, and the audit says that nothing proves the scores held out.
+    Parameters
+    ----------
+    scores : array, shape (N, M, C), or mapping of str to array, shape (N, C)
+        Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and AutoGluon's
+        `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name, and its index to the
+        ids. For members that only name a class, see `smooth_labels`.
+    labels : Labels or array, shape (N,) or (N, C)
+        Labels, one class per sample, or vote counts. Ids, strata and sample weights need a `Labels` value.
+    votes : array, shape (N, C)
+        Vote counts, in place of `labels`.
+    groups : array, shape (N,), optional
+        What must not be split between folds; each sample is its own group by default.
+    folds : array, shape (N,), optional
+        Fold in which each sample was held out. By default group folds are made to cross-fit combiners, and the audit warns that
+        nothing proves the scores held out.
+    members : sequence of str, optional
+        Names of the members of an array; m0, m1, ... by default.
+    classes : sequence of str, optional
+        Names of the classes, in the order of the last axis.
+    space : {"proba", "logit"}
+        Whether the scores are probabilities or logits.
 
-    >>> table = oof_table([[[0.9, 0.1]], [[0.2, 0.8]], [[0.3, 0.7]]], votes=[[3, 0], [1, 2], [0, 1]], folds=[0, 1, 0])
+    Returns
+    -------
+    OOFTable
+
+    Raises
+    ------
+    OOFError
+        If scores are not finite, not probabilities, or of other rows or classes than the labels.
+    DataError
+        If the labels contradict themselves.
+    FoldError
+        If a group is in two folds.
+
+    Examples
+    --------
+    >>> scores = [[[0.9, 0.1]], [[0.2, 0.8]], [[0.3, 0.7]]]
+    >>> table = oof_table(scores, votes=[[3, 0], [1, 2], [0, 1]], folds=[0, 1, 0])
     >>> table.proba_NMC.shape, table.members
     ((3, 1, 2), ('m0',))
     """
-    if labels is None:
-        if votes is None:
-            raise OOFError(
-                "a table needs labels: give votes (rows, classes), or labels made with Labels.from_hard and the like"
-            )
-        labels = Labels.from_votes(votes, ids=ids, groups=groups, classes=classes)
-    elif any(given is not None for given in (votes, ids, groups, classes)):
-        raise OOFError(
-            "labels hold votes, ids, groups and classes already: give labels alone, or the others without it"
-        )
-    if isinstance(pred, Mapping):
+    table_labels = _labels(labels, votes, groups, classes)
+    n_classes = len(table_labels.classes)
+    if isinstance(scores, Mapping):
         if members is not None:
-            raise OOFError("members are named by the mapping of predictions: leave members out")
-        if not pred:
-            raise OOFError("predictions of at least one member are needed, got none")
-        members = tuple(str(name) for name in pred)
+            raise OOFError(
+                f"members are named by the mapping of scores, got members = {list(members)} too: leave it out"
+            )
+        if not scores:
+            raise OOFError("scores of at least one member are needed, got an empty mapping: add a member")
+        names = tuple(str(name) for name in scores)
         proba = np.stack(
-            [_of_member(values, str(name), labels, space, smoothing) for name, values in pred.items()], axis=1
+            [_member_proba(values, str(name), table_labels, space) for name, values in scores.items()], axis=1
         )
     else:
-        raw = np.asarray(pred)
+        raw = np.asarray(scores)
         if raw.ndim == 2 and raw.dtype.kind in "iu":
-            proba = named_proba(raw, "predictions", len(labels.classes), smoothing)
-        elif raw.ndim == 3:
-            proba = as_proba(raw, "predictions", len(labels.classes), space, smoothing)
-        else:
+            raise OOFError(_ONLY_NAMES.format(name="scores"))
+        if raw.ndim != 3:
             raise OOFError(
-                f"predictions must be (rows, members, classes), got {raw.dtype} of shape {raw.shape}: "
-                "for one member add the axis, pred[:, None, :]"
+                f"scores must be (rows, members, classes), got {raw.dtype} of shape {raw.shape}: "
+                "for one member add the axis, scores[:, None, :]"
             )
-        members = tuple(f"m{i}" for i in range(proba.shape[1])) if members is None else tuple(str(m) for m in members)
-    scores = ScoreTable(labels.ids, tuple(members), labels.classes, proba, tuple(families))
-    return with_folds(scores, labels, folds, seed=seed)
+        proba = as_proba(raw, "scores", n_classes, space)
+        names = tuple(f"m{i}" for i in range(proba.shape[1])) if members is None else tuple(str(m) for m in members)
+    return with_folds(ScoreTable(table_labels.ids, names, table_labels.classes, proba), table_labels, folds)
+
+
+def _labels(
+    labels: Labels | ArrayLike | None,
+    votes: ArrayLike | None,
+    groups: ArrayLike | None,
+    classes: Sequence[str] | None,
+) -> Labels:
+    if labels is not None and votes is not None:
+        raise OOFError("labels and votes both describe the rows, got both: give one of them")
+    if isinstance(labels, Labels):
+        if groups is not None or classes is not None:
+            raise OOFError(
+                "a Labels value holds groups and classes already: give labels alone, without groups and classes"
+            )
+        return labels
+    values = votes if labels is None else labels
+    if values is None:
+        raise OOFError("a table needs labels: give votes (rows, classes), one class per row, or a Labels value")
+    if votes is None and np.ndim(values) == 1:
+        return Labels.from_hard(values, groups=groups, classes=classes)
+    return Labels.from_votes(values, groups=groups, classes=classes)
 
 
 def with_folds(
     scores: ScoreTable, labels: Labels, folds: ArrayLike | None, *, n_folds: int = ASSIGNED_FOLDS, seed: int = 0
 ) -> OOFTable:
-    """The table of these scores with the folds given, or with group folds made from `seed` when there are none."""
+    """The table of these scores with these folds; without folds, group folds are made from `seed`."""
     if folds is None:
         plan = make_plan(labels, n_folds=n_folds, test_share=0.0, strategy="grouped", seed=seed)
         return OOFTable(scores, labels, plan.fold_N, folds_assigned=True)
@@ -102,39 +143,45 @@ def with_folds(
     return OOFTable(scores, labels, FoldPlan.from_folds(labels, fold).fold_N)
 
 
-def as_proba(
-    raw: NDArray[Any], what: str, n_classes: int, space: Space = "proba", smoothing: float | None = None
-) -> NDArray[np.float32]:
-    """Predictions (..., C) as float32 probabilities that sum to one; `what` names them in errors.
+_ONLY_NAMES = (
+    "{name} only name a class, so the probability of that class is not known: state it, with "
+    "smooth_labels(scores, n_classes, 0.9) in Python or --smoothing 0.9 on the command line"
+)
 
-    Whole numbers are one-hot rows, which name a class and need `smoothing`.
+
+def as_proba(
+    raw: NDArray[Any], name: str, n_classes: int, space: Space = "proba", smoothing: float | None = None
+) -> NDArray[np.float32]:
+    """Predictions (..., C) as float32 probabilities that sum to 1; `name` says in errors whose they are.
+
+    Whole numbers are one-hot rows, which name a class and need `smoothing`, see `smooth_labels`.
     """
     if raw.dtype.kind not in "fiu":
-        raise OOFError(f"{what} must be numbers, got {raw.dtype}: give one probability a class")
+        raise OOFError(f"{name} must be numbers, got {raw.dtype}: give one probability per class")
     if raw.ndim < 2 or raw.shape[-1] != n_classes:
         raise OOFError(
-            f"{what} have shape {raw.shape}, wanted {n_classes} classes on the last axis: give a column a class"
+            f"{name} have shape {raw.shape}, wanted {n_classes} classes on the last axis: give one column per class"
         )
     if raw.dtype.kind in "iu" and space == "proba":
         if raw.size and (raw.min() < 0 or (raw.sum(axis=-1) != 1).any()):
             raise OOFError(
-                f"{what} are whole numbers but not one-hot rows: give probabilities, or the number of one class a row"
+                f"{name} are whole numbers but not one-hot rows: give probabilities, or the index of one class per row"
             )
-        return named_proba(raw.argmax(axis=-1), what, n_classes, smoothing)
+        return smoothed_proba(raw.argmax(axis=-1), name, n_classes, smoothing)
     if smoothing is not None:
-        raise OOFError(f"{what} are probabilities already ({raw.dtype}), smoothing would have no effect: leave it out")
+        raise OOFError(f"{name} are probabilities already ({raw.dtype}), smoothing would have no effect: leave it out")
     values = raw.astype(np.float64)
     broken: NDArray[np.bool_] = np.logical_not(np.isfinite(values).all(axis=-1))
     if broken.any():
         raise OOFError(
-            f"{what}: {_count(broken)} hold NaN or infinity, first at {_first(broken)}: "
+            f"{name}: {_count(broken)} hold NaN or infinity, first at {_first(broken)}: "
             "predict every row with every member, or drop the member"
         )
     if space == "logit":
         return softmax(values).astype(np.float32)
     if values.min() < -ROW_SUM_TOLERANCE or values.max() > 1 + ROW_SUM_TOLERANCE:
         raise OOFError(
-            f"{what} must be probabilities in [0, 1], got values from {values.min():.4g} to {values.max():.4g}: "
+            f"{name} must be probabilities in [0, 1], got values from {values.min():.4g} to {values.max():.4g}: "
             "if these are logits, say so with space='logit'"
         )
     values = np.maximum(values, 0.0)
@@ -143,58 +190,87 @@ def as_proba(
     if off.any():
         first = _first(off)
         raise OOFError(
-            f"{what}: rows must sum to 1, {_count(off)} do not; first at {first}, sum {total[first]:.6g}: "
-            "normalise them; "
-            "where every class is a yes or no of its own (multi-label), import one two-class table a finding"
+            f"{name}: rows must sum to 1, {_count(off)} do not; first at {first}, sum {total[first]:.6g}: "
+            "normalise them; where every class is a yes or no of its own (multi-label), "
+            "import one two-class table per finding"
         )
     proba: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
     return proba
 
 
-def named_proba(named: NDArray[Any], what: str, n_classes: int, smoothing: float | None) -> NDArray[np.float32]:
-    """Probabilities (..., C) of members that only name a class: `smoothing` for it, the rest shared by the others."""
+def smooth_labels(named: ArrayLike, n_classes: int, probability: float) -> NDArray[np.float32]:
+    """Probabilities of members that only name a class: `probability` for the named class, the rest shared by the others.
+
+    Parameters
+    ----------
+    named : array of int, any shape
+        Index of the named class, 0..C-1.
+    n_classes : int
+        Number of classes C.
+    probability : float
+        Probability of the named class, between 1/C and 1.
+
+    Returns
+    -------
+    array of float32, shape (..., C)
+
+    Raises
+    ------
+    OOFError
+        If the probability or an index is out of range.
+
+    Examples
+    --------
+    >>> print(smooth_labels([0, 2], 3, 0.8))
+    [[0.8 0.1 0.1]
+     [0.1 0.1 0.8]]
+    """
+    return smoothed_proba(np.asarray(named), "scores", n_classes, probability)
+
+
+def smoothed_proba(named: NDArray[Any], name: str, n_classes: int, smoothing: float | None) -> NDArray[np.float32]:
+    """As `smooth_labels`; `name` says in errors whose predictions they are, and `smoothing` None is an error."""
     if smoothing is None:
-        raise OOFError(
-            f"{what} only name a class, with what probability is not known: state it with smoothing, for example 0.9"
-        )
+        raise OOFError(_ONLY_NAMES.format(name=name))
     if not 1 / n_classes < smoothing < 1:
-        raise OOFError(f"smoothing must be between 1/{n_classes} and 1, the named class's probability, got {smoothing}")
+        raise OOFError(
+            f"smoothing must be between 1/{n_classes} and 1, got {smoothing}: it is the probability of the named class"
+        )
     if named.min() < 0 or named.max() >= n_classes:
         raise OOFError(
-            f"{what} must name classes 0..{n_classes - 1}, got {named.min()} to {named.max()}: number them from 0"
+            f"{name} must name classes 0..{n_classes - 1}, got {named.min()} to {named.max()}: number them from 0"
         )
     other = (1 - smoothing) / (n_classes - 1)
-    of_class_CC: NDArray[np.float32] = np.where(np.eye(n_classes, dtype=bool), smoothing, other).astype(np.float32)
-    proba: NDArray[np.float32] = of_class_CC[named]
+    row_CC: NDArray[np.float32] = np.where(np.eye(n_classes, dtype=bool), smoothing, other).astype(np.float32)
+    proba: NDArray[np.float32] = row_CC[named]
     return proba
 
 
-def _of_member(values: Any, name: str, labels: Labels, space: Space, smoothing: float | None) -> NDArray[np.float32]:
-    what = f"member {name!r}"
+def _member_proba(values: Any, member: str, labels: Labels, space: Space) -> NDArray[np.float32]:
+    name = f"scores of member {member!r}"
     if hasattr(values, "columns"):
-        values = _aligned(values, what, labels)
+        values = _aligned(values, name, labels)
     raw = np.asarray(values)
     n_classes = len(labels.classes)
     if raw.ndim == 1 and raw.dtype.kind in "iu":
-        proba = named_proba(raw, what, n_classes, smoothing)
-    else:
-        proba = as_proba(raw, what, n_classes, space, smoothing)
+        raise OOFError(_ONLY_NAMES.format(name=name))
+    proba = as_proba(raw, name, n_classes, space)
     if proba.shape != (len(labels), n_classes):
         raise OOFError(
-            f"{what} must be (rows, classes) = {(len(labels), n_classes)}, got {proba.shape}: score every row once"
+            f"{name} must be (rows, classes) = {(len(labels), n_classes)}, got {proba.shape}: score every row once"
         )
     return proba
 
 
-def _aligned(frame: "pd.DataFrame", what: str, labels: Labels) -> "pd.DataFrame":
+def _aligned(frame: "pd.DataFrame", name: str, labels: Labels) -> "pd.DataFrame":
     """The frame with its columns in the order of the classes and its rows in the order of the ids."""
     frame = frame.rename(columns=str)
     if set(frame.columns) != set(labels.classes):
         raise OOFError(
-            f"{what} has the classes {list(frame.columns)}, the labels {list(labels.classes)}: "
-            "name the columns as the classes"
+            f"{name} have the classes {list(frame.columns)}, the labels {list(labels.classes)}: "
+            "name the columns like the classes"
         )
-    rows = match_ids(what, labels.ids, as_strings(frame.index.to_numpy(), f"index of {what}"))
+    rows = match_ids(name, labels.ids, as_strings(frame.index.to_numpy(), f"index of the {name}"))
     return frame[list(labels.classes)].iloc[rows]
 
 

@@ -1,16 +1,15 @@
-"""Twelve looks for leaks, misaligned rows and duplicates in a score table, before any combiner is believed.
+"""Check a score table for leaks, misaligned rows and duplicates before any combiner is believed.
 
 The numbers behind each threshold are measured by `benchmarks/bench_audit.py` on tables with and without planted leaks.
 """
 
-import numpy as np
+from collections.abc import Sequence
 
-from foldstill.data.labels import Labels, match_ids
-from foldstill.oof.audit_combiner import Combine, fresh_labels, optimism, row_folds
-from foldstill.oof.audit_leaks import holdout_gap, vote_noise_floor, vote_noise_slope
-from foldstill.oof.audit_members import alignment, duplicates
-from foldstill.oof.audit_shift import folds_alike, spread_ratio
-from foldstill.oof.findings import AuditReport, Finding
+from foldstill.data.labels import Labels
+from foldstill.errors import OOFError
+from foldstill.oof.audit_check import AuditCheck, AuditInput, Combine
+from foldstill.oof.checks import CHECKS
+from foldstill.oof.findings import AuditReport
 from foldstill.oof.table import FoldScores, OOFTable
 
 
@@ -19,74 +18,51 @@ def audit(
     *,
     test: FoldScores | None = None,
     test_labels: Labels | None = None,
-    deep: bool = False,
     combine: Combine | None = None,
+    deep: bool = False,
+    checks: Sequence[type[AuditCheck]] = CHECKS,
 ) -> AuditReport:
-    """The findings A1 to A12 of a table.
+    """Check an OOF table for leaks, misaligned rows, duplicate members and shifted folds.
 
-    `test` are scores of groups that no fold model saw (A9; with `test_labels` A7). `combine(table, folds)` gives a
-    combiner's cross-fitted probabilities (N, C), fitted and applied to the same rows where `folds` is None: A8 and A11
-    need it, and A12 when `deep`.
+    Parameters
+    ----------
+    table : OOFTable
+        The table to check.
+    test : FoldScores, optional
+        Scores of groups that no fold model saw; check A9 needs them, and with `test_labels` check A7.
+    test_labels : Labels, optional
+        Labels of the rows of `test`, in any order.
+    combine : callable, optional
+        `combine(table, fold_N)` returns cross-fitted probabilities (N, C) of a combiner, or with `fold_N` None those of the
+        combination fitted and applied to the same rows. Checks A8 and A11 need it, and with `deep` check A12.
+    deep : bool, default False
+        Also run the check that refits the combiner on labels of other rows.
+    checks : sequence of AuditCheck classes
+        The checks to run; all of `foldstill.oof.CHECKS` by default. Add your own with `(*CHECKS, MyCheck)`.
+
+    Returns
+    -------
+    AuditReport
+        One finding per check.
+
+    Raises
+    ------
+    DataError
+        If `test_labels` holds other rows than `test`.
+    OOFError
+        If two checks have the same id.
+
+    Examples
+    --------
+    >>> import foldstill as fs
+    >>> table = fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], votes=[[3, 0], [1, 2]], folds=[0, 1])
+    >>> report = fs.audit(table)
+    >>> report["A1"].verdict, len(report.findings), report.failed_hard
+    ('pass', 12, False)
     """
-    if test is not None and test_labels is not None:
-        test_labels = test_labels.take(match_ids("the labels of the test rows", test.ids, test_labels.ids))
-    gap = holdout_gap(table, test, test_labels)
-    return AuditReport(
-        (
-            _groups(table),
-            _provenance(table),
-            alignment(table),
-            duplicates(table),
-            vote_noise_floor(table),
-            vote_noise_slope(table, held_out_agrees=gap.verdict == "pass"),
-            gap,
-            row_folds(table, combine),
-            spread_ratio(table, test),
-            folds_alike(table),
-            optimism(table, combine),
-            fresh_labels(table, combine, deep=deep),
-        )
-    )
-
-
-def _groups(table: OOFTable) -> Finding:
-    pairs = np.unique(np.stack([np.unique(table.labels.groups, return_inverse=True)[1], table.fold_N]), axis=1)
-    _, count = np.unique(pairs[0], return_counts=True)
-    torn = np.unique(table.labels.groups)[count > 1]
-    sizes = [int((table.fold_N == fold).sum()) for fold in table.folds]
-    if len(torn):
-        return Finding(
-            "A1",
-            "groups in one fold",
-            "fail",
-            f"{len(torn)} of {len(count)} groups are in several folds; first: {torn[:3].tolist()}.",
-            "name the group that the members' folds were made by, or train them again on folds made by this group",
-        )
-    return Finding(
-        "A1",
-        "groups in one fold",
-        "pass",
-        f"{len(table)} rows of {len(count)} groups, "
-        f"each in one of {len(sizes)} folds ({min(sizes)} to {max(sizes)} rows).",
-    )
-
-
-def _provenance(table: OOFTable) -> Finding:
-    name = "held-out provenance"
-    if table.plan_digest:
-        return Finding("A2", name, "pass", f"Members were trained on fold plan {table.plan_digest}.")
-    if table.folds_assigned:
-        return Finding(
-            "A2",
-            name,
-            "warn",
-            "The table came without folds; those in it were made for cross-fitting combiners only.",
-            "import the folds the members were trained with, or be sure that no member saw these rows",
-        )
-    return Finding(
-        "A2",
-        name,
-        "warn",
-        "Folds were imported: nothing proves that each row was scored by a model that had not seen its group.",
-        "check how the members were trained; A5 to A7 look for traces of leaks",
-    )
+    ids = [check.id for check in checks]
+    repeated = sorted({id for id in ids if ids.count(id) > 1})
+    if repeated:
+        raise OOFError(f"checks must have different ids, got {repeated} more than once: rename your check")
+    inputs = AuditInput(table, test, test_labels, combine, deep)
+    return AuditReport(tuple(check().check(inputs) for check in checks))

@@ -1,88 +1,104 @@
-"""A8, A11 and A12: checks that need a combiner, which the caller brings.
+"""A8, A11 and A12: checks that need a combiner, which the caller of `audit` passes.
 
-N rows, C classes.
+N samples (rows), C classes.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.data.simplex import row_kl
-from foldstill.oof.audit_leaks import clustered_mean
-from foldstill.oof.findings import Finding
-from foldstill.oof.table import OOFTable
-
-Combine = Callable[[OOFTable, NDArray[np.int16] | None], NDArray[Any]]
-"""Cross-fitted probabilities (N, C) of a combiner by the folds given; fitted and applied to all rows where None."""
+from foldstill.oof.audit_check import AuditInput, combined_kl, finding
+from foldstill.oof.audit_statistics import clustered_mean
+from foldstill.oof.findings import Finding, Severity
 
 NEEDS_COMBINER = "It needs a combiner, which `foldstill oof audit --deep` brings."
 
 
-def _kl(table: OOFTable, proba_NC: NDArray[Any]) -> NDArray[np.float64]:
-    return row_kl(target=table.labels.target_NC, proba=proba_NC)
+class RowFolds:
+    """A combiner that remembers groups looks better when rows of a group are split between fitting and scoring."""
+
+    id: ClassVar[str] = "A8"
+    title: ClassVar[str] = "row folds against group folds"
+    severity: ClassVar[Severity] = "soft"
+    summary: ClassVar[str] = "Compares a combiner cross-fitted by rows with the same combiner cross-fitted by groups."
+
+    def check(self, inputs: AuditInput) -> Finding:
+        table, combine = inputs.table, inputs.combine
+        if combine is None:
+            return finding(self, "not applicable", NEEDS_COMBINER)
+        by_group = inputs.cross_fitted_kl
+        fold_N = (np.random.default_rng(0).permutation(len(table)) % len(table.folds)).astype(np.int16)
+        each_row_a_group = replace(table, labels=replace(table.labels, groups=table.labels.ids))
+        by_row = combined_kl(table, combine(each_row_a_group, fold_N))
+        gap = by_group - by_row
+        evidence = (
+            f"The cross-fitted KL divergence is {by_row:.4f} by rows and {by_group:.4f} by groups: rows promise a gain of "
+            f"{gap:.4f} that new groups do not give."
+        )
+        if gap <= 0.1 * by_group:
+            return finding(self, "pass", evidence)
+        return finding(self, "warn", evidence, "members remember groups: believe scores cross-fitted by group only")
 
 
-def row_folds(table: OOFTable, combine: Combine | None) -> Finding:
-    """How much better a combiner looks when rows of a group are split between fitting and scoring."""
-    name = "row folds against group folds"
-    if combine is None:
-        return Finding("A8", name, "not applicable", NEEDS_COMBINER)
-    by_group = float(_kl(table, combine(table, table.fold_N)).mean())
-    fold_N = (np.random.default_rng(0).permutation(len(table)) % len(table.folds)).astype(np.int16)
-    rows_apart = replace(table, labels=replace(table.labels, groups=table.labels.ids))
-    by_row = float(_kl(table, combine(rows_apart, fold_N)).mean())
-    gap = by_group - by_row
-    evidence = (
-        f"Cross-fitted KL {by_row:.4f} by rows, {by_group:.4f} by groups: a promise of {gap:.4f} that is not kept."
-    )
-    if gap <= 0.1 * by_group:
-        return Finding("A8", name, "pass", evidence)
-    return Finding("A8", name, "warn", evidence, "members remember groups: believe scores cross-fitted by group only")
+class Optimism:
+    """A combiner that overfits scores the rows it was fitted on much better than held-out rows."""
+
+    id: ClassVar[str] = "A11"
+    title: ClassVar[str] = "optimism of the fit"
+    severity: ClassVar[Severity] = "soft"
+    summary: ClassVar[str] = "Compares a combiner on the rows it was fitted on with the same combiner cross-fitted."
+
+    def check(self, inputs: AuditInput) -> Finding:
+        table, combine = inputs.table, inputs.combine
+        if combine is None:
+            return finding(self, "not applicable", NEEDS_COMBINER)
+        held_out = inputs.cross_fitted_kl
+        in_sample = combined_kl(table, combine(table, None))
+        share = (held_out - in_sample) / max(held_out, 1e-12)
+        evidence = (
+            f"The KL divergence is {in_sample:.4f} in-sample and {held_out:.4f} cross-fitted: {share:.1%} optimism."
+        )
+        if share <= 0.05:
+            return finding(self, "pass", evidence)
+        cure = "the combiner overfits: tie its weights by family, or use a simpler one"
+        return finding(self, "warn", evidence, cure)
 
 
-def optimism(table: OOFTable, combine: Combine | None) -> Finding:
-    """How much better a combiner scores the rows it was fitted to."""
-    name = "optimism of the fit"
-    if combine is None:
-        return Finding("A11", name, "not applicable", NEEDS_COMBINER)
-    held = float(_kl(table, combine(table, table.fold_N)).mean())
-    fitted = float(_kl(table, combine(table, None)).mean())
-    share = (held - fitted) / max(held, 1e-12)
-    evidence = f"KL {fitted:.4f} on the rows fitted to, {held:.4f} cross-fitted: {share:.1%} optimism."
-    if share <= 0.05:
-        return Finding("A11", name, "pass", evidence)
-    return Finding(
-        "A11", name, "warn", evidence, "the combiner overfits: tie its weights by family, or use a simpler one"
-    )
+class FreshLabels:
+    """A combiner must learn nothing from the labels of other rows: a gain over the base rate is then a leak."""
 
+    id: ClassVar[str] = "A12"
+    title: ClassVar[str] = "labels of other rows"
+    severity: ClassVar[Severity] = "soft"
+    summary: ClassVar[str] = "Cross-fits a combiner on permuted labels, from which nothing can be learned."
 
-def fresh_labels(table: OOFTable, combine: Combine | None, *, deep: bool) -> Finding:
-    """A combiner must learn nothing from labels dealt to other rows: what beats the base rate then is a leak."""
-    name = "labels of other rows"
-    if combine is None or not deep:
-        return Finding("A12", name, "not applicable", NEEDS_COMBINER)
-    order = np.random.default_rng(0).permutation(len(table))
-    labels = table.labels
-    dealt = replace(
-        labels,
-        votes_NC=labels.votes_NC[order],
-        stratum_N=labels.stratum_N[order],
-        sample_weight_N=labels.sample_weight_N[order],
-    )
-    canary = replace(table, labels=dealt)
-    base = np.empty_like(dealt.target_NC)
-    for fold in table.folds:
-        held = table.fold_N == fold
-        base[held] = dealt.target_NC[~held].mean(axis=0)
-    gain, error = clustered_mean(
-        (_kl(canary, base) - _kl(canary, combine(canary, table.fold_N)))[:, None], labels.groups
-    )
-    evidence = (
-        f"On labels dealt to other rows the combiner gains {gain[0]:.4f} over the base rate (error {error[0]:.4f})."
-    )
-    if gain[0] > 3 * error[0]:
-        return Finding("A12", name, "fail", evidence, "its cross-fit sees labels of the rows it scores: do not use it")
-    return Finding("A12", name, "pass", evidence)
+    def check(self, inputs: AuditInput) -> Finding:
+        table, combine = inputs.table, inputs.combine
+        if combine is None or not inputs.deep:
+            return finding(self, "not applicable", NEEDS_COMBINER)
+        order = np.random.default_rng(0).permutation(len(table))
+        labels = table.labels
+        permuted = replace(
+            labels,
+            votes_NC=labels.votes_NC[order],
+            stratum_N=labels.stratum_N[order],
+            sample_weight_N=labels.sample_weight_N[order],
+        )
+        base_rate_NC = np.empty_like(permuted.target_NC)
+        for fold in table.folds:
+            held = table.fold_N == fold
+            base_rate_NC[held] = permuted.target_NC[~held].mean(axis=0)
+        combined_NC = combine(replace(table, labels=permuted), table.fold_N)
+        target_NC = permuted.target_NC
+        gain_N = row_kl(target=target_NC, proba=base_rate_NC) - row_kl(target=target_NC, proba=combined_NC)
+        gain, error = clustered_mean(gain_N[:, None], labels.groups)
+        evidence = (
+            f"On the labels of other rows the combiner gains {gain[0]:.4f} over the base rate "
+            f"(standard error {error[0]:.4f})."
+        )
+        if gain[0] > 3 * error[0]:
+            cure = "its cross-fit sees labels of the rows it scores: do not use it"
+            return finding(self, "fail", evidence, cure)
+        return finding(self, "pass", evidence)

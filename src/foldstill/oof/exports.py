@@ -1,42 +1,56 @@
-"""A table in the forms that other tools read: one `.npz`, one CSV a member beside a CSV of labels, one wide CSV."""
+"""A table in the forms that other tools read: one `.npz`, one CSV per member beside a CSV of labels, or one wide CSV."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.errors import OOFError
-from foldstill.files import atomic_write
+from foldstill.files import atomic_write, write_csv
+from foldstill.oof.store import escaped, score_column, votes_column
 from foldstill.oof.table import OOFTable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ExportForm = Literal["npz", "csv", "wide-csv"]
 
+FLOAT_FORMAT = "%.9g"
+"""Nine digits give back a float32 bit by bit."""
 
-def export_table(table: OOFTable, out: Path, form: ExportForm = "npz") -> None:
-    """Write the table to the file `out`, or for "csv" into the folder `out`: labels.csv and members/<member>.csv.
 
-    What is written is read back by `import_scores` without any setting.
+def export_table(table: OOFTable, out: str | Path, form: ExportForm = "npz") -> None:
+    """Write a table in a form that other tools read; `import_scores` reads it back without any setting.
+
+    Parameters
+    ----------
+    table : OOFTable
+    out : str or Path
+        The file to write, or for "csv" a folder, which gets labels.csv and members/<member>.csv.
+    form : {"npz", "csv", "wide-csv"}
+
+    Raises
+    ------
+    OOFError
+        If the name of the file does not fit the form, or the name of a member cannot name a file.
     """
+    out = Path(out)
     if form == "npz":
-        _npz(table, out)
+        _write_npz(table, out)
     elif form == "csv":
-        _csv_a_member(table, out)
+        _write_csv_per_member(table, out)
     elif form == "wide-csv":
-        frame = _labels(table)
-        for m, member in enumerate(table.members):
-            for c, name in enumerate(table.classes):
-                frame[f"p__{member}__{name}"] = table.proba_NMC[:, m, c]
-        _csv(frame, out)
+        scores = {
+            score_column(member, class_name): table.proba_NMC[:, m, c]
+            for m, member in enumerate(table.members)
+            for c, class_name in enumerate(table.classes)
+        }
+        write_csv(out, _label_columns(table) | scores, float_format=FLOAT_FORMAT)
     else:
-        raise OOFError(f"a table is exported as npz, csv or wide-csv, got {form!r}")
+        raise OOFError(f"a table is exported as npz, csv or wide-csv, got {form!r}: name one of these")
 
 
-def _npz(table: OOFTable, out: Path) -> None:
+def _write_npz(table: OOFTable, out: Path) -> None:
     if out.suffix != ".npz":
-        raise OOFError(f"the file of an .npz export must be named so, got {out}: give a name that ends with .npz")
+        raise OOFError(f"the file of an npz export must end in .npz, got {out}: give a name that ends in .npz")
     labels = table.labels
     arrays: dict[str, Any] = {
         "pred": table.proba_NMC,
@@ -48,38 +62,33 @@ def _npz(table: OOFTable, out: Path) -> None:
         "members": np.asarray(table.members),
         "classes": np.asarray(table.classes),
     }
-    # As votes, totals that are a guess would come back as counts, which they are not.
+    # Written as votes, totals that are a guess would come back as counts, which they are not.
     arrays |= {"votes": labels.votes_NC} if labels.counted else {"shares": labels.target_NC, "total": labels.total_N}
     with atomic_write(out) as part:
         np.savez_compressed(part, **arrays)
 
 
-def _csv_a_member(table: OOFTable, out: Path) -> None:
-    import pandas as pd
-
-    taken = [member for member in table.members if "/" in member or "\\" in member]
-    if taken:
-        raise OOFError(f"members {taken[:3]} cannot name a file: rename them, or export as npz or wide-csv")
-    _csv(_labels(table), out / "labels.csv")
+def _write_csv_per_member(table: OOFTable, out: Path) -> None:
+    unusable = [member for member in table.members if "/" in member or "\\" in member]
+    if unusable:
+        raise OOFError(f"members {unusable[:3]} cannot name a file: rename them, or export as npz or wide-csv")
+    write_csv(out / "labels.csv", _label_columns(table), float_format=FLOAT_FORMAT)
     for m, member in enumerate(table.members):
-        frame = pd.DataFrame(table.proba_NMC[:, m], columns=list(table.classes))
-        frame.insert(0, "id", table.labels.ids)
-        _csv(frame, out / "members" / f"{member}.csv")
+        scores = {f"p:{escaped(name)}": table.proba_NMC[:, m, c] for c, name in enumerate(table.classes)}
+        columns = {"id": table.labels.ids} | scores
+        write_csv(out / "members" / f"{member}.csv", columns, float_format=FLOAT_FORMAT)
 
 
-def _labels(table: OOFTable) -> "pd.DataFrame":
-    import pandas as pd
-
+def _label_columns(table: OOFTable) -> dict[str, NDArray[Any]]:
     labels = table.labels
-    columns = {"id": labels.ids, "group": labels.groups, "fold": table.fold_N, "stratum": labels.stratum_N}
-    columns["sample_weight"] = labels.sample_weight_N
+    columns: dict[str, NDArray[Any]] = {
+        "id": labels.ids,
+        "group": labels.groups,
+        "fold": table.fold_N,
+        "stratum": labels.stratum_N,
+        "sample_weight": labels.sample_weight_N,
+    }
     if labels.counted:
-        return pd.DataFrame(columns | {f"votes__{c}": labels.votes_NC[:, i] for i, c in enumerate(table.classes)})
+        return columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(table.classes)}
     columns["total"] = labels.total_N
-    return pd.DataFrame(columns | {f"shares__{c}": labels.target_NC[:, i] for i, c in enumerate(table.classes)})
-
-
-def _csv(frame: "pd.DataFrame", path: Path) -> None:
-    with atomic_write(path) as part:
-        # Nine digits bring a float32 back bit by bit.
-        frame.to_csv(part, index=False, float_format="%.9g")
+    return columns | {f"shares:{escaped(c)}": labels.target_NC[:, i] for i, c in enumerate(table.classes)}

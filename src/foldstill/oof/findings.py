@@ -1,28 +1,44 @@
-"""What an audit says: one finding a check, with its evidence and its cure."""
+"""What an audit finds: one finding per check, with its evidence and its cure."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
 
-HARD = ("A1", "A3", "A5", "A6", "A7", "A10")
-"""Checks after whose failure no combiner's score can be trusted: cross-fitting does not rescue a leaked table."""
+Severity = Literal["hard", "soft"]
+"""After the failure of a hard check no score of a combiner can be trusted: cross-fitting does not repair a leaked table."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was looked at, what was found, and what to do when it is not a pass."""
+    """The result of one check of a score table.
+
+    Parameters
+    ----------
+    id : str
+        Short name of the check, such as "A1".
+    name : str
+        Title of the check for tables.
+    verdict : {"pass", "warn", "fail", "not applicable"}
+    evidence : str
+        What was measured, in one or two sentences.
+    cure : str
+        What to do after a warning or failure; empty otherwise.
+    severity : {"hard", "soft"}, default "soft"
+        Whether a failure means that no score of a combiner can be trusted.
+    """
 
     id: str
     name: str
     verdict: Verdict
     evidence: str
     cure: str = ""
+    severity: Severity = "soft"
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """All findings of one table, A1 to A12."""
+    """The findings of all checks of one table, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
@@ -35,21 +51,21 @@ class AuditReport:
 
     @property
     def hard_failures(self) -> tuple[Finding, ...]:
-        """The failed checks that make every score of a combiner worthless."""
-        return tuple(f for f in self.findings if f.verdict == "fail" and f.id in HARD)
+        """The failed hard checks."""
+        return tuple(f for f in self.findings if f.verdict == "fail" and f.severity == "hard")
 
     @property
     def failed_hard(self) -> bool:
-        """Whether `auto` must refuse the table."""
+        """Whether a hard check failed, so that the table must not be combined."""
         return bool(self.hard_failures)
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
-        """Findings to look at: warnings and failures."""
+        """The findings to look at: warnings and failures."""
         return tuple(f for f in self.findings if f.verdict in ("warn", "fail"))
 
     def table(self) -> str:
-        """One line a check, for a terminal or a file."""
+        """One line per check, for a terminal or a text file."""
         width = max(len(f.name) for f in self.findings)
         return "\n".join(
             f"{f.id:<4} {f.name:<{width}}  {f.verdict:<14}  {f.evidence}{f' Cure: {f.cure}' if f.cure else ''}"

@@ -1,4 +1,4 @@
-"""What an import needs to be told about files that others made."""
+"""Settings of an import: which columns of files made elsewhere hold what."""
 
 from dataclasses import dataclass
 
@@ -9,56 +9,67 @@ from foldstill.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings(Settings):
-    """Which keys of an `.npz`, or columns of a CSV or parquet file, hold what; an empty one is guessed by usual names."""
+    """Names of the keys of an `.npz`, or of the columns of a CSV or parquet file. Usual names are recognised where one is empty.
+
+    Examples
+    --------
+    >>> ImportSettings(group="patient", votes="{class}_vote", drop_members=("*_tta",)).n_folds
+    5
+    """
 
     labels: str = ""
-    """A CSV or parquet file with ids, votes and the like, when the predictions do not hold them."""
+    """A CSV or parquet file with ids and labels, when the files of predictions do not hold them."""
     folds: str = ""
-    """A CSV or parquet file with one row an id or a group and its fold, when neither of the others holds it."""
+    """A CSV or parquet file with one row per id or per group and its fold, when no other file holds the folds."""
     pred: str = ""
     """Key of the predictions (N, M, C)."""
     scores: str = ""
-    """How columns of scores are named in a member's file, such as `{class}_prediction`."""
+    """Pattern of the score columns in the file of a member, such as `{class}_prediction`."""
     votes: str = ""
-    """Key of vote counts (N, C), or how their columns are named, such as `{class}_vote`."""
+    """Key of vote counts (N, C), or pattern of their columns, such as `{class}_vote`."""
     shares: str = ""
-    """Key of vote shares (N, C), or how their columns are named."""
+    """Key of vote shares (N, C), or pattern of their columns."""
     total: str = ""
-    """Key or column of the number of votes behind a row's shares; one vote a row when there is none."""
+    """Key or column of the number of votes behind the shares of each row. One vote per row when there is none."""
     annotators: str = ""
-    """Key of the class index each annotator chose (N, annotators), -1 or NaN for no vote."""
+    """Key of the class index that each annotator chose (N, annotators); -1 or NaN for no vote."""
     label: str = ""
-    """Key or column of hard labels: class index or name."""
+    """Key or column of hard labels: class indices or names."""
     id: str = ""
-    """Key or column of the ids; the row number when there is none."""
+    """Key or column of the ids. The row numbers when there is none."""
     group: str = ""
-    """Key or column of what must not be split between folds; each row is a group of its own when there is none."""
+    """Key or column of what must not be split between folds. Each row is its own group when there is none."""
     fold: str = ""
-    """Key or column of the fold each row was held out in, or a pattern such as `fold*` of 0/1 columns, one a fold."""
+    """Key or column of the fold in which each row was held out, or a pattern such as `fold*` of 0/1 columns, one per fold."""
     stratum: str = ""
-    """Key or column of the stratum of each row; by number of votes when there is none."""
+    """Key or column of the stratum of each row. By number of votes when there is none."""
     sample_weight: str = ""
-    """Key or column of how much a row counts for reasons other than its votes."""
+    """Key or column of the weight of each row for reasons other than its votes."""
     members: str = ""
-    """Key of the members' names."""
+    """Key of the names of the members."""
     classes: tuple[str, ...] = ()
-    """The classes in their order; where files hold several heads, those of the head wanted."""
+    """Names of the classes, in order. Where files hold several heads, the classes of one head."""
     drop_members: tuple[str, ...] = ()
-    """Members to leave out, as shell patterns."""
+    """Members to leave out, as names or shell patterns."""
     space: Space = "proba"
     """Whether scores are probabilities or logits."""
     smoothing: float | None = None
-    """For members that only name a class: the probability of the named class."""
+    """For members that only name a class: probability of the named class."""
     n_folds: int = ASSIGNED_FOLDS
-    """Group folds made for the cross-fit of combiners when the files hold none."""
+    """Number of group folds that are made to cross-fit combiners when the files hold no folds."""
     seed: int = 0
-    """Of those folds."""
+    """Seed for those folds."""
 
     def __post_init__(self) -> None:
         named = [name for name in ("votes", "shares", "annotators", "label") if getattr(self, name)]
         if len(named) > 1:
             raise OOFError(f"labels are named by {named}: name one of votes, shares, annotators or label")
         if self.space not in ("proba", "logit"):
-            raise OOFError(f"space must be proba or logit, got {self.space!r}; class numbers need smoothing instead")
+            raise OOFError(
+                f"space must be proba or logit, got {self.space!r}: name one of the two; members that name a class need smoothing instead"
+            )
         if self.total and not (self.shares or not named):
-            raise OOFError("total goes with shares only: counts and hard labels carry their own total")
+            raise OOFError(
+                f"total goes with shares only, got total = {self.total!r} with {named[0]}: counts and hard labels carry their own "
+                "total; remove total"
+            )

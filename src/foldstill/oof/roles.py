@@ -1,6 +1,6 @@
-"""Which array or column of a file made elsewhere plays which role: named in the settings, or guessed by usual names.
+"""Which column of a file made elsewhere plays which role: named in the settings, or recognised by a usual name.
 
-N rows, C classes.
+N samples (rows), C classes.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.label_columns import LabelColumns
+from foldstill.data.labels import as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.store import escaped, unescaped
 
 USUAL: dict[str, tuple[str, ...]] = {
     "pred": ("pred", "preds", "predictions", "proba", "oof", "scores"),
@@ -28,11 +30,12 @@ USUAL: dict[str, tuple[str, ...]] = {
     "members": ("members", "member_names", "model_names"),
     "classes": ("classes", "class_names"),
 }
-"""Names tried in this order where the settings give none."""
+"""Names that are tried, in this order, for a role that the settings do not name."""
 
-VOTES = ("votes__{class}", "{class}_votes", "{class}_vote", "votes_{class}")
-SHARES = ("shares__{class}", "{class}_share", "target_{class}", "y__{class}")
+VOTES = ("votes:{class}", "votes__{class}", "{class}_votes", "{class}_vote", "votes_{class}")
+SHARES = ("shares:{class}", "shares__{class}", "{class}_share", "target_{class}", "y__{class}")
 SCORES = (
+    "p:{class}",
     "p__{class}",
     "{class}_prediction",
     "{class}_pred",
@@ -41,103 +44,112 @@ SCORES = (
     "proba_{class}",
     "p_{class}",
 )
-"""How columns of one kind are usually named, a class each; scores also plainly by the class, or as votes are."""
+"""How the columns of votes, shares and scores are usually named, one per class. Scores may also have the plain names of the
+classes, or the names of votes."""
 
 NAMED_CLASS = ("pred", "prediction", "predicted", "class")
 """Columns of members that only name a class."""
 
+_ESCAPED = (VOTES[0], SHARES[0], SCORES[0])
+"""The names that foldstill writes, see `foldstill.oof.store`."""
+
 _DIMENSIONS = {"votes": 2, "shares": 2, "label": 1}
 
 
-def find(source: Columns, settings: ImportSettings, role: str) -> NDArray[Any] | None:
-    """The array that plays a role: the one the settings name, else the first of a usual name, else None."""
+def role_column(file: Columns, settings: ImportSettings, role: str) -> str:
+    """Name of the column that plays a role: as the settings name it, else the first usual name, else ""."""
     named: str = "" if role == "classes" else getattr(settings, role)
     if named:
-        return source.get(named, role)
+        return named
     for name in USUAL[role]:
-        if name in source:
-            array = source.get(name, role)
-            if array.ndim == _DIMENSIONS.get(role, array.ndim):
-                return array
-    return None
+        if name in file:
+            n_dimensions = file.get(name, role).ndim
+            if n_dimensions == _DIMENSIONS.get(role, n_dimensions):
+                return name
+    return ""
 
 
-def matching(source: Columns, pattern: str) -> dict[str, str]:
-    """Class -> column for the columns that a pattern such as `{class}_vote` fits, in the file's order."""
+def role_values(file: Columns, settings: ImportSettings, role: str) -> NDArray[Any] | None:
+    """The column that plays a role as an array, or None when there is none."""
+    name = role_column(file, settings, role)
+    return file.get(name, role) if name else None
+
+
+def class_columns(file: Columns, pattern: str) -> dict[str, str]:
+    """Class -> column, for the columns that match a pattern such as `{class}_vote`, in the order of the file."""
     before, _, after = pattern.partition("{class}")
-    return {
+    columns = {
         name[len(before) : len(name) - len(after)]: name
-        for name in source.arrays
+        for name in file.arrays
         if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
     }
+    if pattern not in _ESCAPED:
+        return columns
+    return {unescaped(class_name): name for class_name, name in columns.items() if ":" not in class_name}
 
 
-def matrix(source: Columns, pattern: str, classes: Sequence[str], role: str) -> NDArray[Any]:
-    """The columns of a pattern as (N, C), in the order of `classes`."""
-    return np.stack([source.get(pattern.replace("{class}", name), role) for name in classes], axis=1)
+def column_names(pattern: str, classes: Sequence[str]) -> list[str]:
+    """The columns of these classes by a pattern."""
+    return [pattern.replace("{class}", escaped(name) if pattern in _ESCAPED else name) for name in classes]
 
 
-def vote_columns(source: Columns, settings: ImportSettings) -> tuple[str, str, dict[str, str]] | None:
-    """(role, pattern, class -> column) of votes or shares that a frame holds a column a class, under a usual name."""
+def vote_columns(file: Columns, settings: ImportSettings) -> tuple[str, str, dict[str, str]] | None:
+    """(votes or shares, pattern, class -> column) where a file has one column per class under a usual name."""
     for role, usual in (("votes", VOTES), ("shares", SHARES)):
         named: str = getattr(settings, role)
         for pattern in (named,) if "{class}" in named else usual:
-            columns = matching(source, pattern)
+            columns = class_columns(file, pattern)
             if len(columns) > 1:
                 return role, pattern, columns
     return None
 
 
-def labels_of(source: Columns, settings: ImportSettings, classes: tuple[str, ...], id_name: str = "") -> Labels:
-    """The labels in a file; raises OOFError naming what there is when it finds none."""
-    rest: dict[str, Any] = {"classes": classes or None}
-    for name, role in (("ids", "id"), ("groups", "group"), ("stratum", "stratum"), ("sample_weight", "sample_weight")):
-        values = source.get(id_name, "id") if role == "id" and id_name else find(source, settings, role)
-        if values is not None:
-            rest[name] = values
+def label_columns(file: Columns, settings: ImportSettings, classes: tuple[str, ...], id_name: str = "") -> LabelColumns:
+    """The columns of a file that hold its labels; raises OOFError listing the columns when there are none."""
+    others: dict[str, Any] = {role: role_column(file, settings, role) for role in ("group", "stratum", "sample_weight")}
+    others["id"] = id_name or role_column(file, settings, "id")
+    form, columns, class_names = _labels_form(file, settings, classes)
+    if form == "shares":
+        others["total"] = role_column(file, settings, "total") or 1.0
+    return LabelColumns(**(others | {form: columns, "classes": class_names}))
+
+
+def _labels_form(
+    file: Columns, settings: ImportSettings, classes: tuple[str, ...]
+) -> tuple[str, str | tuple[str, ...], tuple[str, ...]]:
+    """The form of the labels (votes, shares, annotators, label), their key or columns, and the names of the classes."""
     if settings.annotators:
-        return Labels.from_annotators(source.get(settings.annotators, "annotators"), **rest)
-    if "{class}" not in settings.votes + settings.shares:
-        if not settings.shares and not settings.label and (votes := find(source, settings, "votes")) is not None:
-            return Labels.from_votes(votes, **rest)
-        if not settings.label and (shares := find(source, settings, "shares")) is not None:
-            return Labels.from_shares(shares, _total(source, settings), **rest)
-    if not settings.label and (found := vote_columns(source, settings)):
-        role, pattern, columns = found
-        rest["classes"] = classes or tuple(columns)
-        values = matrix(source, pattern, rest["classes"], role)
-        return (
-            Labels.from_votes(values, **rest)
-            if role == "votes"
-            else Labels.from_shares(values, _total(source, settings), **rest)
-        )
-    if not settings.label and classes and all(name in source for name in classes):
-        # Plain columns named by the class: counts, one-hot labels, or shares when every row sums to one in fractions.
-        values = matrix(source, "{class}", classes, "votes")
-        if values.dtype.kind == "f" and (values % 1 != 0).any():
-            return Labels.from_shares(values, _total(source, settings), **rest)
-        return Labels.from_votes(values, **rest)
-    label = find(source, settings, "label")
-    if label is None:
-        raise OOFError(
-            f"{source.path} has no labels that foldstill finds, it has {list(source.arrays)[:12]}: "
-            "name the key or column with votes, shares, annotators or label, or a file of them with labels"
-        )
-    return Labels.from_hard(label, **rest)
+        return "annotators", settings.annotators, classes
+    if not settings.label:
+        if "{class}" not in settings.votes + settings.shares:
+            if not settings.shares and (votes := role_column(file, settings, "votes")):
+                return "votes", votes, classes
+            if shares := role_column(file, settings, "shares"):
+                return "shares", shares, classes
+        if by_class := vote_columns(file, settings):
+            form, pattern, columns = by_class
+            classes = classes or tuple(columns)
+            return form, tuple(column_names(pattern, classes)), classes
+        if classes and all(name in file for name in classes):
+            # Plain columns named like the classes: counts, one-hot labels, or shares where there are fractions.
+            values = file.matrix(classes, "votes")
+            fractions = values.dtype.kind == "f" and (values % 1 != 0).any()
+            return ("shares" if fractions else "votes"), classes, classes
+    if label := role_column(file, settings, "label"):
+        return "label", label, classes
+    raise OOFError(
+        f"{file.path} has no labels that foldstill recognises, it has {file.listing}: "
+        "name the key or column with votes, shares, annotators or label, or give a file of labels with labels"
+    )
 
 
-def _total(source: Columns, settings: ImportSettings) -> NDArray[Any] | float:
-    total = find(source, settings, "total")
-    return 1.0 if total is None else total
-
-
-def class_indices(values: NDArray[Any], classes: Sequence[str], what: str) -> NDArray[np.intp]:
-    """The index of each named class; whole numbers are indices already."""
+def class_indices(values: NDArray[Any], classes: Sequence[str], name: str) -> NDArray[np.intp]:
+    """The index of each named class; whole numbers are indices already. `name` says in errors whose they are."""
     if values.dtype.kind in "iu":
         return values.astype(np.intp)
-    place = {name: i for i, name in enumerate(classes)}
-    names = as_strings(values, what).tolist()
-    unknown = sorted(set(names) - set(place))
+    index = {class_name: i for i, class_name in enumerate(classes)}
+    names = as_strings(values, name).tolist()
+    unknown = sorted(set(names) - set(index))
     if unknown:
-        raise OOFError(f"{what} name classes {unknown[:3]} that are not among {list(classes)}: add them to classes")
-    return np.asarray([place[name] for name in names], dtype=np.intp)
+        raise OOFError(f"{name} names classes {unknown[:3]} that are not among {list(classes)}: add them to classes")
+    return np.asarray([index[class_name] for class_name in names], dtype=np.intp)

@@ -31,7 +31,7 @@ def votes_column(class_name: str) -> str:
     >>> votes_column("id")
     'votes:id'
     """
-    return f"votes:{_escaped(class_name)}"
+    return f"votes:{escaped(class_name)}"
 
 
 def score_column(member: str, class_name: str) -> str:
@@ -40,7 +40,7 @@ def score_column(member: str, class_name: str) -> str:
     >>> score_column("resnet", "a:b")
     'p:resnet:a%3Ab'
     """
-    return f"p:{_escaped(member)}:{_escaped(class_name)}"
+    return f"p:{escaped(member)}:{escaped(class_name)}"
 
 
 def split_score_column(column: str) -> tuple[str, str] | None:
@@ -55,7 +55,8 @@ def split_score_column(column: str) -> tuple[str, str] | None:
     return unescaped(names[0]), unescaped(names[1])
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """The name of a class or member as it is written inside a column name."""
     return name.replace("%", "%25").replace(":", "%3A")
 
 

@@ -1,6 +1,6 @@
-"""The value the whole project is about: what every member said of every row, by models that never saw the row's group.
+"""Tables of scores: for every sample and member, probabilities from models that never saw the sample's group.
 
-N rows, M members, C classes, K fold models.
+N samples (rows), M members, C classes, K fold models.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,36 @@ def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Probabilities of every member for every row: `proba_NMC`, float32, rows sum to one.
+    """Predicted probabilities of several members for the same samples.
 
-    `families` names what members have in common (architecture, recipe): weights can be tied within a family. It
-    defaults to one family a member.
+    Parameters
+    ----------
+    ids : array of str, shape (N,)
+        Names of the samples.
+    members : tuple of str
+        Names of the members, all different.
+    classes : tuple of str
+        Names of the classes, all different.
+    proba_NMC : array of float32, shape (N, M, C)
+        Probabilities; they sum to 1 over the classes.
+    families : tuple of str, optional
+        What members have in common, such as an architecture: combiners can tie weights within a family. One family per member
+        by default.
+
+    Raises
+    ------
+    OOFError
+        If shapes differ, or names repeat or are empty.
+    DataError
+        If a row is not a distribution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> proba = np.array([[[0.9, 0.1], [0.6, 0.4]]], np.float32)
+    >>> scores = ScoreTable(np.array(["a"]), ("cnn", "gbm"), ("cat", "dog"), proba)
+    >>> round(float(scores.select(["gbm"]).proba_NMC[0, 0, 0]), 2)
+    0.6
     """
 
     ids: Strings
@@ -54,17 +80,17 @@ class ScoreTable:
         if not self.families:
             object.__setattr__(self, "families", self.members)
         if len(self.families) != len(self.members):
-            raise OOFError(f"families must name one family a member ({len(self.members)}), got {len(self.families)}")
+            raise OOFError(f"families must name one family per member ({len(self.members)}), got {len(self.families)}")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: NDArray[Any]) -> "ScoreTable":
-        """The rows picked by an index or a mask."""
+        """The rows selected by an index or a mask."""
         return replace(self, ids=self.ids[rows], proba_NMC=self.proba_NMC[rows])
 
     def select(self, members: Sequence[str]) -> "ScoreTable":
-        """The named members, in that order; raises OOFError that lists what is missing."""
+        """The named members, in that order; raises OOFError that lists the members that are missing."""
         missing = [m for m in members if m not in self.members]
         if missing:
             raise OOFError(f"the table has no member {missing}, it has {list(self.members)}: name members of the table")
@@ -77,20 +103,45 @@ class ScoreTable:
         )
 
     def drop(self, patterns: Sequence[str]) -> "ScoreTable":
-        """Without the members whose name fits a shell pattern such as `*_tta`; a pattern that fits none is an error."""
+        """Without the members that match a shell pattern such as `*_tta`; raises OOFError when a pattern matches no member."""
         for pattern in patterns:
             if not any(fnmatchcase(m, pattern) for m in self.members):
-                raise OOFError(f"no member fits {pattern!r}, members are {list(self.members)}: correct the pattern")
+                raise OOFError(
+                    f"no member matches {pattern!r}, the table has {list(self.members)}: correct the pattern"
+                )
         return self.select([m for m in self.members if not any(fnmatchcase(m, p) for p in patterns)])
 
 
 @dataclass(frozen=True)
 class OOFTable:
-    """Held-out scores with the labels of the same rows and the fold each row was held out in.
+    """Held-out scores with the labels of the same samples, and the fold in which each sample was held out.
 
-    `fold_N` is 0..K-1, one fold a group; `plan_digest` ties the table to the plan that made it ("" when imported
-    without). `folds_assigned` marks folds that were made for cross-fitting combiners only: they say nothing of how the
-    members were trained.
+    Make one with `foldstill.oof_table` or `foldstill.import_scores`.
+
+    Parameters
+    ----------
+    scores : ScoreTable
+        Held-out probabilities.
+    labels : Labels
+        Votes of the same samples in the same order, with the same classes.
+    fold_N : array of int16, shape (N,)
+        Fold 0..K-1; no group is in two folds.
+    plan_digest : str
+        Digest of the fold plan with which the members were trained; empty for imported tables.
+    folds_assigned : bool, default False
+        Whether the folds were made only to cross-fit combiners. Such folds say nothing about how the members were trained.
+
+    Raises
+    ------
+    OOFError
+        If scores, labels and folds are not of the same samples and classes, or a test row is among them.
+
+    Examples
+    --------
+    >>> import foldstill as fs
+    >>> table = fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], votes=[[3, 0], [1, 2]], folds=[0, 1])
+    >>> table.folds, table.members, table.proba_NMC.shape
+    ([0, 1], ('m0',), (2, 1, 2))
     """
 
     scores: ScoreTable
@@ -103,19 +154,18 @@ class OOFTable:
         if self.labels.classes != self.scores.classes:
             raise OOFError(
                 f"classes of scores {list(self.scores.classes)} and labels {list(self.labels.classes)} must be "
-                "the same, "
-                "in the same order: reorder the columns of one"
+                "the same, in the same order: reorder the columns of one"
             )
         if not np.array_equal(self.labels.ids, self.scores.ids):
             raise OOFError("scores and labels must hold the same ids in the same order: align them with OOFTable.align")
         if self.fold_N.shape != (len(self.labels),):
-            raise OOFError(f"folds must be one a row ({len(self.labels)}), got shape {self.fold_N.shape}")
+            raise OOFError(f"folds must be one per row ({len(self.labels)}), got shape {self.fold_N.shape}")
         if (self.fold_N == TEST).any():
-            raise OOFError("an OOF table holds no test rows: keep them in a table of fold scores")
+            raise OOFError("an OOF table holds no test rows (fold -1): keep them in a table of fold scores")
 
     @classmethod
     def align(cls, scores: ScoreTable, labels: Labels, fold_N: NDArray[Any], plan_digest: str = "") -> "OOFTable":
-        """A table with the scores brought into the labels' order by id."""
+        """A table with the scores brought into the order of the labels by id."""
         return cls(
             scores.take(match_ids("the score table", labels.ids, scores.ids)),
             labels,
@@ -126,40 +176,75 @@ class OOFTable:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def with_families(self, families: Sequence[str]) -> "OOFTable":
+        """The table with other families, one per member."""
+        return replace(self, scores=replace(self.scores, families=tuple(families)))
+
     @property
     def proba_NMC(self) -> NDArray[np.float32]:
+        """The probabilities of the scores."""
         return self.scores.proba_NMC
 
     @property
     def members(self) -> tuple[str, ...]:
+        """Names of the members."""
         return self.scores.members
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
         return self.scores.classes
 
     @property
     def folds(self) -> list[int]:
-        """The fold numbers present, rising."""
+        """The fold numbers in the table, in ascending order."""
         return [int(f) for f in np.unique(self.fold_N)]
 
     def take(self, rows: NDArray[Any]) -> "OOFTable":
-        """The rows picked by an index or a mask."""
+        """The rows selected by an index or a mask."""
         return replace(self, scores=self.scores.take(rows), labels=self.labels.take(rows), fold_N=self.fold_N[rows])
 
     def select(self, members: Sequence[str]) -> "OOFTable":
+        """The table of the named members, in that order."""
         return replace(self, scores=self.scores.select(members))
 
     def drop(self, patterns: Sequence[str]) -> "OOFTable":
+        """The table without the members that match a shell pattern."""
         return replace(self, scores=self.scores.drop(patterns))
 
 
 @dataclass(frozen=True)
 class FoldScores:
-    """Scores of rows that no fold model saw, by all K fold models of every member: `proba_KNMC`, float32.
+    """Scores of samples that no fold model saw, by all K fold models of every member.
 
-    In training a row is seen by one fold model a member, here by K. A combination is therefore applied to each fold
-    model's scores and the K results are averaged (DESIGN: the plain average is the same either way).
+    An out-of-fold sample has a score of one fold model per member, such a sample has K. A combination is therefore applied to
+    the scores of each fold model and the K results are averaged. The plain average is the same either way.
+
+    Parameters
+    ----------
+    ids : array of str, shape (N,)
+        Names of the samples.
+    members, classes : tuple of str
+        Names, as in `ScoreTable`.
+    proba_KNMC : array of float32, shape (K, N, M, C)
+        Probabilities; they sum to 1 over the classes.
+    families : tuple of str, optional
+        As in `ScoreTable`.
+
+    Raises
+    ------
+    OOFError
+        If shapes differ, or names repeat or are empty.
+    DataError
+        If a row is not a distribution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> proba = np.array([[[[0.9, 0.1]]], [[[0.7, 0.3]]]], np.float32)
+    >>> scores = FoldScores(np.array(["a"]), ("cnn",), ("cat", "dog"), proba)
+    >>> scores.n_models, round(float(scores.mean().proba_NMC[0, 0, 0]), 2)
+    (2, 0.8)
     """
 
     ids: Strings
@@ -171,7 +256,8 @@ class FoldScores:
     def __post_init__(self) -> None:
         if self.proba_KNMC.ndim != 4:
             raise OOFError(
-                f"fold scores must have shape (fold models, rows, members, classes), got {self.proba_KNMC.shape}"
+                f"fold scores must have shape (fold models, rows, members, classes), got {self.proba_KNMC.shape}: "
+                "give one block of scores per fold model"
             )
         _check_scores(self.proba_KNMC, len(self.ids), self.members, self.classes)
         if not self.families:
@@ -182,10 +268,11 @@ class FoldScores:
 
     @property
     def n_models(self) -> int:
+        """Number of fold models K."""
         return int(self.proba_KNMC.shape[0])
 
     def fold_model(self, fold: int) -> ScoreTable:
-        """What the models of one fold said."""
+        """The scores by the models of one fold."""
         return ScoreTable(self.ids, self.members, self.classes, self.proba_KNMC[fold], self.families)
 
     def mean(self) -> ScoreTable:

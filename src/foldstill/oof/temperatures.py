@@ -1,6 +1,6 @@
-"""One temperature a member, fitted on held-out scores: what brings a score that is too sure back to the votes.
+"""One temperature per member, fitted on held-out scores, to calibrate members that are too confident.
 
-N rows, M members, C classes.
+N samples (rows), M members, C classes.
 """
 
 from typing import Any
@@ -15,9 +15,10 @@ TEMPERATURE_RANGE = (0.25, 8.0)
 
 
 def fit_temperature(proba_NC: Float, votes_NC: Float) -> float:
-    """The T in [0.25, 8] at which softmax(log p / T) makes the votes likeliest; above 1: the scores were too sure.
+    """The T in [0.25, 8] that maximises the likelihood of the votes under softmax(log p / T).
 
-    Minimises sum_i n_i CE(y_i, .) by bounded Brent in log T (temperature scaling: Guo et al., 2017, section 4.2).
+    Above 1 the scores were too confident. The minimum of sum_i n_i CE(y_i, .) is found by the bounded method of Brent in log T
+    (temperature scaling: Guo et al., 2017, section 4.2).
     """
     from scipy.optimize import minimize_scalar
 
@@ -31,7 +32,7 @@ def fit_temperature(proba_NC: Float, votes_NC: Float) -> float:
 
 
 def member_temperatures(table: OOFTable) -> NDArray[np.float64]:
-    """One temperature a member (M,), fitted on its held-out scores."""
+    """One temperature per member (M,), fitted on its held-out scores."""
     votes_NC = table.labels.votes_NC
     return np.asarray([fit_temperature(table.proba_NMC[:, m], votes_NC) for m in range(len(table.members))])
 

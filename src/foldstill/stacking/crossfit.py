@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
@@ -136,12 +137,10 @@ def resolve(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
         raise StackError(
             f"cross-fitting needs two or more folds, all rows are in fold {fold_N[0]}: pass folds=5 for fresh ones"
         )
-    order = np.argsort(table.labels.groups, kind="stable")
-    group, fold = table.labels.groups[order], fold_N[order]
-    torn = (group[1:] == group[:-1]) & (fold[1:] != fold[:-1])
-    if torn.any():
+    torn = torn_groups(table.labels.groups, fold_N)
+    if len(torn):
         raise StackError(
-            f"group {str(group[1:][torn][0])!r} is in more than one fold: cross-fitted scores would be too good; "
+            f"group {str(torn[0])!r} is in more than one fold: cross-fitted scores would be too good; "
             "pass folds=5 for fresh group folds"
         )
     return fold_N.astype(np.int16)

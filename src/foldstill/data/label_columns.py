@@ -1,0 +1,100 @@
+"""Which columns of a file hold labels, and the labels in them: the one reader for `.npz`, image folders and imports.
+
+N samples (rows), C classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foldstill.data.columns import Columns
+from foldstill.data.labels import Labels
+from foldstill.errors import DataError
+
+LABEL_FORMS = ("votes", "shares", "annotators", "label")
+"""The forms that labels come in; a file holds one of them."""
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The role that each column (or key of an `.npz`) plays; an empty name means that the file has no such column.
+
+    Exactly one of votes, shares, annotators and label is named.
+
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> file = Columns(Path("votes.csv"), {"cat": np.array([3, 0]), "dog": np.array([1, 5]), "owner": np.array([7, 8])})
+    >>> labels = LabelColumns(votes=("cat", "dog"), classes=("cat", "dog"), group="owner").read(file)
+    >>> labels.target_NC.tolist(), labels.groups.tolist()
+    ([[0.75, 0.25], [0.0, 1.0]], ['7', '8'])
+    """
+
+    votes: str | tuple[str, ...] = ""
+    """One key of vote counts (N, C), or one column per class."""
+    shares: str | tuple[str, ...] = ""
+    """One key of vote shares (N, C), or one column per class."""
+    total: str | float = 1.0
+    """With shares: column of the number of votes per row, or one number for all rows."""
+    annotators: str = ""
+    """Key of the class index that each annotator chose, (N, annotators)."""
+    label: str = ""
+    """Column of hard labels: class index or name."""
+    classes: str | tuple[str, ...] = ""
+    """Key of the class names, or the names themselves."""
+    id: str = ""
+    group: str = ""
+    stratum: str = ""
+    sample_weight: str = ""
+
+    def __post_init__(self) -> None:
+        require_one_form("the label columns", {form: getattr(self, form) for form in LABEL_FORMS}, self.total)
+
+    def read(self, file: Columns) -> Labels:
+        """The labels in the file; raises DataError naming the file and the column that is missing or wrong."""
+        others: dict[str, Any] = {
+            argument: file.get(column, role)
+            for argument, role, column in (
+                ("ids", "id", self.id),
+                ("groups", "group", self.group),
+                ("stratum", "stratum", self.stratum),
+                ("sample_weight", "sample_weight", self.sample_weight),
+            )
+            if column
+        }
+        others["classes"] = self._class_names(file)
+        form = next(form for form in LABEL_FORMS if getattr(self, form))
+        columns: str | tuple[str, ...] = getattr(self, form)
+        values = file.get(columns, form) if isinstance(columns, str) else file.matrix(columns, form)
+        total = file.get(self.total, "total") if isinstance(self.total, str) else self.total
+        try:
+            if form == "votes":
+                return Labels.from_votes(values, **others)
+            if form == "shares":
+                return Labels.from_shares(values, total, **others)
+            if form == "annotators":
+                return Labels.from_annotators(values, **others)
+            return Labels.from_hard(values, **others)
+        except DataError as error:
+            raise DataError(f"{file.path}: {error}") from error
+
+    def _class_names(self, file: Columns) -> tuple[str, ...] | None:
+        if not self.classes:
+            return None
+        names = file.get(self.classes, "classes").tolist() if isinstance(self.classes, str) else self.classes
+        return tuple(str(name) for name in names)
+
+
+def require_one_form(where: str, columns: Mapping[str, Any], total: str | float = 1.0) -> None:
+    """Raise DataError unless exactly one form of labels is named, and a total only with shares.
+
+    `columns` maps the name that the settings give to each form to what was set; `where` is what names them in the message.
+    """
+    named = [name for name, column in columns.items() if column]
+    if len(named) != 1:
+        *first, last = columns
+        raise DataError(f"{where} must name one of {', '.join(first)} or {last}, got {named or 'none'}: keep one")
+    if total != 1.0 and not columns.get("shares"):
+        raise DataError(
+            f"{where}: total goes with shares only, got total = {total!r} with {named[0]}: counts and hard labels carry "
+            "their own total; remove total"
+        )

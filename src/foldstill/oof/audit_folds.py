@@ -1,0 +1,64 @@
+"""A1 and A2: are groups whole, and is it known that each row was held out from the model that scored it?"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from foldstill.data.folds import torn_groups
+from foldstill.oof.audit_check import AuditInput, finding
+from foldstill.oof.findings import Finding, Severity
+
+
+class GroupsInOneFold:
+    """A group in two folds lets a member score rows of a group on which it was trained."""
+
+    id: ClassVar[str] = "A1"
+    title: ClassVar[str] = "groups in one fold"
+    severity: ClassVar[Severity] = "hard"
+    summary: ClassVar[str] = "Looks for groups that are split between folds."
+
+    def check(self, inputs: AuditInput) -> Finding:
+        table = inputs.table
+        torn = torn_groups(table.labels.groups, table.fold_N)
+        n_groups = len(np.unique(table.labels.groups))
+        sizes = [int((table.fold_N == fold).sum()) for fold in table.folds]
+        if len(torn):
+            return finding(
+                self,
+                "fail",
+                f"{len(torn)} of {n_groups} groups are in several folds; first: {torn[:3].tolist()}.",
+                "name the group that the members' folds were made by, or train them again on folds made by this group",
+            )
+        return finding(
+            self,
+            "pass",
+            f"{len(table)} rows of {n_groups} groups, "
+            f"each in one of {len(sizes)} folds ({min(sizes)} to {max(sizes)} rows).",
+        )
+
+
+class Provenance:
+    """Only folds of our own training loop prove that no member scored a row of a group it had seen."""
+
+    id: ClassVar[str] = "A2"
+    title: ClassVar[str] = "held-out provenance"
+    severity: ClassVar[Severity] = "soft"
+    summary: ClassVar[str] = "Asks whether the folds prove that each score was held out."
+
+    def check(self, inputs: AuditInput) -> Finding:
+        table = inputs.table
+        if table.plan_digest:
+            return finding(self, "pass", f"Members were trained on fold plan {table.plan_digest}.")
+        if table.folds_assigned:
+            return finding(
+                self,
+                "warn",
+                "The table came without folds; those in it were made for cross-fitting combiners only.",
+                "import the folds the members were trained with, or be sure that no member saw these rows",
+            )
+        return finding(
+            self,
+            "warn",
+            "Folds were imported: nothing proves that each row was scored by a model that had not seen its group.",
+            "check how the members were trained; A5 to A7 look for traces of leaks",
+        )
