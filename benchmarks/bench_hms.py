@@ -27,11 +27,11 @@ import pandas as pd
 from foldstill.data.wavelets import morlet_power
 from foldstill.hms.chains import chain_differences
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.hms.image import decode, encode
 from foldstill.hms.montage import CHAINS, EEG_CHANNELS, spectrogram_columns
 from foldstill.hms.prepare import prepare
 from foldstill.hms.record import Record
 from foldstill.hms.rows import label_rows
+from foldstill.hms.storage import decode, encode
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_panels import PanelStack

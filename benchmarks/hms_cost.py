@@ -24,11 +24,12 @@ from foldstill.base_models.specs import Trainable
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.hms.chains import ChainSpectrogram
-from foldstill.hms.image import View, stored_dtype
 from foldstill.hms.montage import CLASSES, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 from foldstill.hms.source import HmsData
+from foldstill.hms.storage import stored_dtype
 from foldstill.hms.synthetic import write_synthetic_hms
+from foldstill.hms.views import View
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_panels import PanelStack
 from foldstill.hms.views_raw import RawEeg
@@ -97,7 +98,7 @@ def spectra_ms_per_row(view: View) -> str:
 
 
 def bytes_per_row(view: View) -> int:
-    return prod(view.shape) * stored_dtype(view).itemsize
+    return prod(view.shape) * stored_dtype(view.bounds).itemsize
 
 
 def macs(member: Trainable, views: tuple[View, ...]) -> float:

@@ -91,7 +91,7 @@ def test_problems_of_files_fit_a_narrow_terminal_and_say_what_is_left_out(width:
     from foldstill.hms.files import Problem
     from foldstill.hms.prepare import Prepared
 
-    long = "train_eegs/2277392603.parquet[x] cannot be read: it is cut short or no parquet file; copy it again"
+    long = "train_eegs/2277392603.parquet[x] cannot be read: it is cut short or not a parquet file; copy it again"
     problems = (
         Problem("1000913311.parquet", "missing values", "0.42% of values, longest run 2000 of 10000"),
         Problem("2277392603.parquet", "shorter than its label offset", "recording 2277392603 has 48 s", fatal=True),
@@ -140,13 +140,13 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
     ("arguments", "told"),
     [
         (("prepare", "{file}", "--rows", "window"), "leave the options out"),
-        (("prepare", "{run}"), "needs no preparation"),
+        (("prepare", "{run}"), "need no preparation"),
         (("prepare", "{hms}", "--view", "mell"), "no view of kind 'mell'"),
         (("prepare", "{hms}", "--view", "raw_eeg", "--device", "cuda"), "would have no effect"),
         (("prepare", "nowhere"), "not an HMS folder"),
         (("show", "view", "{run}", "kaggle"), "no view 'kaggle'"),
         (("show", "view", "{hms}", "mel", "--sample", "7"), "no sample '7'"),
-        (("synth-hms", "{hms}"), "already holds an HMS"),
+        (("synth-hms", "{hms}"), "already holds HMS files"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

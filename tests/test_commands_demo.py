@@ -9,8 +9,8 @@ import pytest
 from foldstill.commands.demo import demo_text, run_demo
 from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError
+from foldstill.hms import HmsData
 from foldstill.pipeline.experiment_file import parse_experiment
-from foldstill.pipeline.sources import HmsData
 from foldstill.workers import Work
 
 # Ten of them have votes: the fewest here with which every training set has every class.

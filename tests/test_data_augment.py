@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from foldstill.data.augment import Gain, Noise, augment
+from foldstill.data.augment import AUGMENTATIONS, Gain, Noise, augment
 from foldstill.data.augmentation import RowMix
 from foldstill.data.erasing import ChannelDropout, Cutout, FrequencyMask, TimeMask
 from foldstill.data.mixing import CutMix, Mixup, Mosaic, SameClassCutMix
@@ -25,6 +25,13 @@ ANY_SHAPE = [
     Mosaic(),
 ]
 IMAGES_ONLY = [Shift(), Cutout(p=1.0), FrequencyMask(), CutMix(p=1.0)]
+
+
+def test_every_kind_of_augmentation_is_tested_here_and_tells_itself_apart():
+    assert {type(settings) for settings in ANY_SHAPE + IMAGES_ONLY} == set(AUGMENTATIONS)
+    for name in ("kind", "title", "summary"):
+        assert len({getattr(kind, name) for kind in AUGMENTATIONS}) == len(AUGMENTATIONS)
+    assert all(kind.example().kind == kind.kind for kind in AUGMENTATIONS)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from foldstill.base_models import EegMember, JoinedMember
 from foldstill.base_models.joined import resolve
 from foldstill.commands.demo import demo_text
-from foldstill.hms.source import HmsView
+from foldstill.hms import HmsData, SyntheticHmsData
+from foldstill.hms.views import HmsView
 from foldstill.pipeline.experiment_file import parse_experiment, read_experiment
-from foldstill.pipeline.sources import HmsData, SyntheticHmsData
 from foldstill.workers import Work
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))

@@ -17,8 +17,12 @@ from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
+from foldstill.workers import Progress, Work
 
 torch = pytest.importorskip("torch")
+
+TORCH_ON_CPU = Work(workers=1, device="cpu:0")
+"""Torch's name of the CPU; the device "cpu" means NumPy."""
 
 SPECTROGRAMS = (
     MelSpectrogram(n_mels=16, width=32),
@@ -96,14 +100,14 @@ def test_spectra_of_a_batch_of_tensors_are_those_of_each_array(
 
 
 def test_a_cache_that_torch_computed_is_the_one_numpy_makes(folder: Path, tmp_path: Path, by_numpy: Cache) -> None:
-    check_same_cache(prepare(folder, tmp_path, VIEWS, device="cpu").cache, by_numpy, "cpu")
+    check_same_cache(prepare(folder, tmp_path, VIEWS, work=TORCH_ON_CPU).cache, by_numpy, "cpu:0")
 
 
 def test_two_threads_that_read_for_a_device_make_the_same_bytes_as_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[prepare.__module__], "PART_ROWS", 2)
-    one, two = (prepare(folder, tmp_path / str(n), VIEWS, device="cpu", jobs=n).cache for n in (1, 2))
+    one, two = (prepare(folder, tmp_path / str(n), VIEWS, work=Work(n, "cpu:0")).cache for n in (1, 2))
     for view in VIEWS:
         assert sidecar(one, view.name) == sidecar(two, view.name)
 
@@ -114,14 +118,14 @@ def test_a_preparation_goes_on_on_another_device_and_says_so(
     monkeypatch.setattr(sys.modules[prepare.__module__], "PART_ROWS", 2)
     view = SPECTROGRAMS[0]
 
-    def stop(done: int, total: int) -> None:
-        if done >= 4:
+    def stop(progress: Progress) -> None:
+        if progress.done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(folder, tmp_path, (view,), device="cpu", on_progress=stop)
+        prepare(folder, tmp_path, (view,), work=Work(1, "cpu:0", report=stop))
     cache = prepare(folder, tmp_path, (view,)).cache
-    assert sidecar(cache, view.name)["computed_by"] == ["numpy", "torch on cpu"]
+    assert sidecar(cache, view.name)["computed_by"] == ["numpy", "torch on cpu:0"]
     made, wanted = (np.load(c.array_file(view.name)).astype(int) for c in (cache, by_numpy))
     assert np.abs(made - wanted).max() <= 1
 
@@ -147,4 +151,4 @@ def test_a_gpu_computes_the_same_spectra(view: ChainSpectrogram, rng: np.random.
 
 @pytest.mark.gpu
 def test_a_gpu_makes_the_cache_that_numpy_makes(folder: Path, tmp_path: Path, by_numpy: Cache) -> None:
-    check_same_cache(prepare(folder, tmp_path, VIEWS, device="cuda", jobs=2).cache, by_numpy, "cuda")
+    check_same_cache(prepare(folder, tmp_path, VIEWS, work=Work(2, "cuda")).cache, by_numpy, "cuda")

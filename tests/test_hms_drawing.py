@@ -5,8 +5,8 @@ import pytest
 from foldstill.errors import DataError
 from foldstill.hms.drawing import draw_eeg, draw_view, open_record
 from foldstill.hms.files import HmsFolder
-from foldstill.hms.source import HmsView
 from foldstill.hms.synthetic import write_synthetic_hms
+from foldstill.hms.views import HmsView
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_panels import PanelStack
 from foldstill.hms.views_raw import RawEeg

@@ -13,20 +13,22 @@ from foldstill.errors import DataError, FoldstillError
 from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.hms.image import decode
 from foldstill.hms.montage import EEG_CHANNELS, spectrogram_columns
 from foldstill.hms.prepare import prepare
 from foldstill.hms.record import Record
 from foldstill.hms.rows import label_rows
 from foldstill.hms.source import HmsData
+from foldstill.hms.storage import decode
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
 from foldstill.hms.views_wavelet import Denoised
+from foldstill.workers import Progress, Work
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.hms.prepare")
+FORCED = Work(workers=1, force=True)
 SMALL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)
 
@@ -55,7 +57,7 @@ def change_eeg(path: Path, **change) -> None:
 def test_prepared_views_are_the_views_of_each_row(made, tmp_path):
     data = HmsData(folder=str(made), cache="cache", views=(SMALL, POWER, RawEeg(bin_size=20)))
     steps = []
-    data.prepare(tmp_path, on_progress=lambda done, total: steps.append((done, total)))
+    data.prepare(tmp_path, Work(workers=1, report=lambda step: steps.append((step.done, step.total))))
     dataset = data.load(tmp_path)
     rows = label_rows(HmsFolder(made))
     assert dataset.labels.digest == rows.labels().digest
@@ -78,7 +80,7 @@ def test_prepared_views_are_the_views_of_each_row(made, tmp_path):
 
 
 def test_two_processes_make_the_same_bytes_as_one(made, tmp_path):
-    one, two = (prepare(made, tmp_path / str(jobs), (SMALL,), jobs=jobs).cache for jobs in (1, 2))
+    one, two = (prepare(made, tmp_path / str(jobs), (SMALL,), work=Work(workers=jobs)).cache for jobs in (1, 2))
     checksums = {json.loads(c.sidecar_file("mel").read_text())["checksum"] for c in (one, two)}
     assert len(checksums) == 1
 
@@ -89,20 +91,20 @@ def test_a_stopped_preparation_goes_on_where_it_was(made, tmp_path, monkeypatch)
 
     done_before = []
 
-    def stop(done, total):
-        done_before.append(done)
-        if done >= 4:
+    def stop(progress: Progress):
+        done_before.append(progress.done)
+        if progress.done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(made, tmp_path / "cache", (SMALL,), on_progress=stop)
+        prepare(made, tmp_path / "cache", (SMALL,), work=Work(workers=1, report=stop))
     with pytest.raises(DataError, match="no finished preparation"):
         Cache(tmp_path / "cache").rows()
     with (tmp_path / "cache" / "progress.jsonl").open("a") as journal:
         journal.write('{"rows": [0, 1')  # killed within a line
     made_rows = []
     make = prepare_module.make_part
-    monkeypatch.setattr(prepare_module, "make_part", lambda *args: made_rows.extend(args[3]) or make(*args))
+    monkeypatch.setattr(prepare_module, "make_part", lambda *args: made_rows.extend(args[2]) or make(*args))
     resumed = prepare(made, tmp_path / "cache", (SMALL,)).cache
     n = len(label_rows(HmsFolder(made)))
     assert len(made_rows) == n - done_before[-1]
@@ -131,7 +133,7 @@ def test_changed_settings_and_changed_files_are_named(folder, tmp_path):
     change_eeg(victim, O2=None)
     with pytest.raises(DataError, match=r"files was"):
         prepare(folder, out, (SMALL,))
-    prepare(folder, out, (SMALL,), force=True)
+    prepare(folder, out, (SMALL,), work=FORCED)
 
 
 def test_views_of_other_rows_never_share_a_cache(made, tmp_path):
@@ -139,7 +141,7 @@ def test_views_of_other_rows_never_share_a_cache(made, tmp_path):
     with pytest.raises(DataError, match=r"holds views of other rows \(mel\)"):
         prepare(made, tmp_path, (POWER,), rows="window")
     assert len(Cache(tmp_path).rows()[0]) == len(Cache(tmp_path).views((SMALL,))["mel"])
-    prepare(made, tmp_path, (POWER,), rows="window", force=True)
+    prepare(made, tmp_path, (POWER,), rows="window", work=FORCED)
     with pytest.raises(DataError, match="is not in"):
         Cache(tmp_path).views((SMALL,))
 
@@ -149,7 +151,7 @@ def test_a_missing_package_stops_it_and_is_no_problem_of_the_files(made, tmp_pat
 
     monkeypatch.setattr(wavelets, "find_spec", lambda name: None)
     with pytest.raises(FoldstillError, match=r"needs PyWavelets: pip install 'foldstill\[wavelets\]'"):
-        prepare(made, tmp_path, (Denoised(SMALL),))
+        prepare(made, tmp_path, (Denoised(of=SMALL),))
     assert not Cache(tmp_path).manifest_file.exists()
 
 
@@ -204,7 +206,7 @@ def test_columns_of_other_types_are_read_and_those_of_words_are_refused(folder):
     np.testing.assert_array_equal(rows["Cz"], 1)
     np.testing.assert_array_equal(rows["Pz"], np.where(whole % 7 == 0, np.nan, whole))
     change_eeg(path, O1=pa.array(["word"] * n))
-    with pytest.raises(DataError, match=r"parquet holds columns that are no numbers .*word"):
+    with pytest.raises(DataError, match=r"parquet has columns that do not hold numbers .*word"):
         read_eeg(path)
     pq.write_table(pa.table({c: pa.array([], pa.float32()) for c in EEG_CHANNELS}), path)
     assert [p.what for p in read_eeg(path).problems] == ["too short"]
@@ -232,10 +234,10 @@ def test_both_decoders_give_the_same_array_and_refuse_the_same_files(made, decod
     assert got.values.dtype == np.float32
     assert got.values.flags.c_contiguous
     assert decode(Path("s.parquet"), content, ["none"]).values.shape == (0, 9)
-    with pytest.raises(DataError, match=r"s\.parquet holds columns that are no numbers"):
+    with pytest.raises(DataError, match=r"s\.parquet has columns that do not hold numbers"):
         decode(Path("s.parquet"), content, ["odd"])
     for broken in (b"", content[:-20], content[100:]):
-        with pytest.raises(DataError, match=r"s\.parquet cannot be read .*cut short or no parquet file"):
+        with pytest.raises(DataError, match=r"s\.parquet cannot be read .*cut short or not a parquet file"):
             decode(Path("s.parquet"), broken, columns)
 
 
@@ -256,7 +258,7 @@ def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):
 
 
 def test_eeg_views_refuse_rows_that_name_no_recording(made, tmp_path):
-    with pytest.raises(DataError, match="name no one recording"):
+    with pytest.raises(DataError, match="gives samples of several recordings"):
         prepare(made, tmp_path, (SMALL,), rows="spectrogram")
     prepare(made, tmp_path, (POWER,), rows="spectrogram")
 
@@ -352,7 +354,7 @@ def test_a_view_that_was_damaged_after_it_was_written_is_found_and_can_be_made_a
     array.write_bytes(whole[:1000])
     with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy cannot be read .*: prepare the view again"):
         Cache(tmp_path).views((POWER,))
-    prepare(made, tmp_path, (POWER,), force=True)
+    prepare(made, tmp_path, (POWER,), work=FORCED)
     assert array.read_bytes() == whole
     array.unlink()  # removed with its sidecar left: made again
     prepare(made, tmp_path, (POWER,))

@@ -130,7 +130,7 @@ def test_rows_are_written_and_read_back(folder, tmp_path):
 
 def test_a_wrong_folder_names_everything_that_is_missing(tmp_path):
     (tmp_path / "train_eegs").mkdir()
-    with pytest.raises(DataError, match=r"lacks train\.csv, train_spectrograms: unpack"):
+    with pytest.raises(DataError, match=r"has no train\.csv, train_spectrograms: unpack"):
         HmsFolder(tmp_path)
     with pytest.raises(DataError, match=r"test\.csv, test_eegs, test_spectrograms"):
         HmsFolder(tmp_path, "test")
@@ -139,7 +139,7 @@ def test_a_wrong_folder_names_everything_that_is_missing(tmp_path):
 def test_a_table_without_its_columns_is_refused(folder):
     frame = pd.read_csv(folder.table).drop(columns=["patient_id", "lpd_vote"])
     frame.to_csv(folder.table, index=False)
-    with pytest.raises(DataError, match=r"lacks the columns \['patient_id', 'lpd_vote'\]"):
+    with pytest.raises(DataError, match=r"has no columns \['patient_id', 'lpd_vote'\]"):
         label_rows(folder)
 
 

@@ -75,7 +75,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_does_not(tmp_path):
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
     assert a != c
-    with pytest.raises(DataError, match="already holds an HMS"):
+    with pytest.raises(DataError, match="already holds HMS files"):
         write_synthetic_hms(tmp_path / "a", patients=2)
 
 

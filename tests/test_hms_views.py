@@ -5,14 +5,17 @@ import numpy as np
 import pytest
 
 from foldstill.errors import DataError
-from foldstill.hms.image import decode, encode, finish
-from foldstill.hms.montage import BINS_A_PANEL, CHAINS, EEG_CHANNELS, PANELS, spectrogram_columns
+from foldstill.hms.image import finish
+from foldstill.hms.montage import BINS_PER_PANEL, CHAINS, EEG_CHANNELS, PANELS, spectrogram_columns
 from foldstill.hms.record import Record
+from foldstill.hms.storage import decode, encode
+from foldstill.hms.views import VIEWS as KINDS
+from foldstill.hms.views import view_of_kind
 from foldstill.hms.views_kaggle import KaggleSpectrogram
-from foldstill.hms.views_panels import PanelStack, PanelStatistics
+from foldstill.hms.views_panels import PANEL_VIEWS, PanelStack, PanelStatistics
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
-from foldstill.hms.views_wavelet import Denoised, Scalogram
+from foldstill.hms.views_wavelet import EEG_VIEWS, Denoised, Scalogram
 
 PERCENTILES = ("p20", "p40", "p60", "p80")
 VIEWS = [
@@ -29,16 +32,31 @@ VIEWS = [
         log_high=7, trim_bins=2, gap=-4, height=96, width=224, interpolation="cubic", antialias=False, normalise="panel"
     ),
     KaggleSpectrogram(order=("LL", "LP", "RP", "RL"), seconds=100, layout="channels"),
-    PanelStatistics(KaggleSpectrogram()),
-    PanelStatistics(KaggleSpectrogram(), statistics=PERCENTILES, beside=True),
-    PanelStatistics(MelSpectrogram(), layout="channels"),
+    PanelStatistics(of=KaggleSpectrogram()),
+    PanelStatistics(of=KaggleSpectrogram(), statistics=PERCENTILES, beside=True),
+    PanelStatistics(of=MelSpectrogram(), layout="channels"),
     PanelStack(),
     Scalogram(),
     Scalogram(order=3, height=32, width=64, layout="stack", normalise="panel"),
-    PanelStack((KaggleSpectrogram(), Scalogram())),
+    PanelStack(of=(KaggleSpectrogram(), Scalogram())),
     Denoised(),
-    Denoised(ScipySpectrogram(crop="whole"), wavelet="haar", level=1, threshold="hard"),
+    Denoised(of=ScipySpectrogram(crop="whole"), wavelet="haar", level=1, threshold="hard"),
+    *(kind.example() for kind in KINDS),
 ]
+
+
+def test_kinds_titles_and_summaries_tell_views_apart():
+    for name in ("kind", "title", "summary"):
+        assert len({getattr(view, name) for view in KINDS}) == len(KINDS)
+    assert all(view.summary.endswith(".") for view in KINDS)
+    assert set(EEG_VIEWS) | set(PANEL_VIEWS) <= set(KINDS)
+    assert all("eeg" in view.example().needs for view in EEG_VIEWS)
+
+
+def test_a_view_is_found_by_its_kind():
+    assert view_of_kind("mel") == MelSpectrogram()
+    with pytest.raises(DataError, match=r"no view of kind 'panel_statistics' that needs no further settings"):
+        view_of_kind("panel_statistics")
 
 
 def walk(rng: np.random.Generator, seconds: int = 50) -> np.ndarray:
@@ -49,7 +67,7 @@ def walk(rng: np.random.Generator, seconds: int = 50) -> np.ndarray:
 
 @pytest.fixture
 def record(rng) -> Record:
-    power = np.exp(rng.normal(0, 2, (len(PANELS) * BINS_A_PANEL, 330))).astype(np.float32)
+    power = np.exp(rng.normal(0, 2, (len(PANELS) * BINS_PER_PANEL, 330))).astype(np.float32)
     return Record(walk(rng), power, spectrogram_offset_s=40)
 
 
@@ -215,10 +233,10 @@ def test_panels_are_ordered_as_asked(rng):
 def test_global_features_are_pixelwise_statistics_over_panels(record):
     of = KaggleSpectrogram()
     panels = of.panels(record)
-    made = PanelStatistics(of, layout="channels").make(record)
+    made = PanelStatistics(of=of, layout="channels").make(record)
     low, high = panels.min(axis=0), panels.max(axis=0)
     np.testing.assert_allclose(made, np.stack([low, high, panels.mean(axis=0), high - low], axis=-1), atol=1e-6)
-    beside = PanelStatistics(of, statistics=PERCENTILES, beside=True).make(record)[..., 0]
+    beside = PanelStatistics(of=of, statistics=PERCENTILES, beside=True).make(record)[..., 0]
     np.testing.assert_array_equal(beside[:, :300], of.make(record)[..., 0])
     np.testing.assert_allclose(beside[:100, 300:], np.percentile(panels, 20, axis=0), atol=1e-6)
 
@@ -263,9 +281,9 @@ def test_unbounded_views_are_stored_as_half_precision(rng):
         (lambda: KaggleSpectrogram(crop="whole"), "needs a width"),
         (lambda: KaggleSpectrogram(order=("LL", "XX")), "must name different panels"),
         (lambda: KaggleSpectrogram(gap=9), "log_low <= gap"),
-        (lambda: PanelStatistics(KaggleSpectrogram(), statistics=("median",)), "percentile such as p20"),
-        (lambda: PanelStatistics(KaggleSpectrogram(normalise="panel")), "would have no effect"),
-        (lambda: PanelStatistics(KaggleSpectrogram(), statistics=("p20",), beside=True), "needs 4 statistics"),
+        (lambda: PanelStatistics(of=KaggleSpectrogram(), statistics=("median",)), "percentile such as p20"),
+        (lambda: PanelStatistics(of=KaggleSpectrogram(normalise="panel")), "would have no effect"),
+        (lambda: PanelStatistics(of=KaggleSpectrogram(), statistics=("p20",), beside=True), "needs 4 statistics"),
         (lambda: PanelStack(of=()), "at least one view"),
         (lambda: Record(np.zeros((19, 100), np.float32)), r"must be \(20, time\)"),
         (lambda: MelSpectrogram().make(Record()), "needs an EEG"),

@@ -1,4 +1,4 @@
-"""The commands for HMS files. As in the rest of the command line, each imports what it needs when it runs."""
+"""The commands for HMS files; each imports what it needs when it runs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +10,10 @@ from foldstill.cli.arguments import Changes, Device
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
-show_app = typer.Typer(no_args_is_help=True, help="Draw what members see.")
+show_app = typer.Typer(no_args_is_help=True, help="Draw what members read.")
 
 HmsTarget = Annotated[
-    Path, typer.Argument(help="An experiment file with HMS data, or a folder in the competition's layout.")
+    Path, typer.Argument(help="An experiment file with HMS data, or a folder with the competition's files.")
 ]
 
 
@@ -28,22 +28,22 @@ class Rows(StrEnum):
 def prepare(
     target: HmsTarget,
     cache: Annotated[
-        Path | None, typer.Option(help="Of a folder: where prepared views are kept; hms-cache when not given.")
+        Path | None, typer.Option(help="For a folder: where prepared views are stored. [default: hms-cache]")
     ] = None,
     change: Changes = None,
-    view: Annotated[list[str] | None, typer.Option(help="Of a folder: kinds of views; takes several.")] = None,
-    rows: Annotated[Rows | None, typer.Option(help="Of a folder: what one sample is.")] = None,
+    view: Annotated[list[str] | None, typer.Option(help="For a folder: the kinds of views, one or more.")] = None,
+    rows: Annotated[Rows | None, typer.Option(help="For a folder: what one sample is.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes (threads beside a GPU); all cores when not given.", min=1)
+        int | None, typer.Option(help="Number of processes, or of threads beside a GPU. [default: one per core]", min=1)
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where spectrograms of the EEG are computed.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Device that computes the spectrograms of the EEG.")] = Device.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first problem of a file.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Make again what was made from other settings or files.")
+        bool, typer.Option("--force", help="Make views again that were made from other settings or files.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Read HMS files once and keep every view as one array. Goes on where it was interrupted."""
+    """Read HMS files once and store every view as one array. An interrupted preparation is resumed."""
     from foldstill.commands.hms import prepare_views, problems_table
 
     with bars(quiet=quiet) as report:
@@ -70,28 +70,31 @@ def prepare(
 
 def synth_hms(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
-    patients: Annotated[int, typer.Option(help="Patients, those of the test split included.", min=1)] = 60,
-    seed: Annotated[int, typer.Option(help="Everything derives from it.", min=0)] = 0,
-    recordings: Annotated[int, typer.Option(help="Recordings of a patient.", min=1)] = 4,
-    test_patients: Annotated[int, typer.Option(help="Patients of the test split.", min=0)] = 1,
+    patients: Annotated[int, typer.Option(help="Number of patients, including those of the test split.", min=1)] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
+    recordings: Annotated[int, typer.Option(help="Number of recordings per patient.", min=1)] = 4,
+    test_patients: Annotated[int, typer.Option(help="Number of patients in the test split.", min=0)] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Write a synthetic HMS: the competition's files and schema from a seed."""
-    from foldstill.commands.hms import synthesise
+    """Write synthetic HMS data: files in the format of the competition, generated from a seed."""
+    from foldstill.hms.synthetic import write_synthetic_hms
 
     with bars(quiet=quiet) as report:
-        synthesise(out, patients, seed, recordings=recordings, test_patients=test_patients, report=report)
-    console().print(f"{patients} patients are in {out}. Next: foldstill prepare {out}", markup=False)
+        write_synthetic_hms(out, patients, seed, recordings=recordings, test_patients=test_patients, report=report)
+    console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {out}", markup=False)
 
 
 @show_app.command("view")
 def show_view(
     target: HmsTarget,
     view: Annotated[
-        str, typer.Argument(help="A view's name in the file, its kind for a folder, or eeg: as an expert reads it.")
+        str,
+        typer.Argument(
+            help="Name of a view in the file, kind of a view for a folder, or eeg for the EEG as an expert reads it."
+        ),
     ],
-    sample: Annotated[str, typer.Option(help="A sample's id, or its recording's; the first when not given.")] = "",
-    out: Annotated[Path | None, typer.Option(help="The .png to write; VIEW.png when not given.")] = None,
+    sample: Annotated[str, typer.Option(help="Id of a sample or of its recording. [default: the first sample]")] = "",
+    out: Annotated[Path | None, typer.Option(help="The .png file to write. [default: VIEW.png]")] = None,
     change: Changes = None,
 ) -> None:
     """Draw one view of one sample into a PNG."""

@@ -3,21 +3,18 @@
 from importlib import resources
 from pathlib import Path
 
-from foldstill.commands.hms import synthesise
+from foldstill.commands.hms import demo_data, prepare_demo_data
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
 from foldstill.files import write_text
-from foldstill.hms.source import HmsData
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.opening import start_run
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stages import run_all
-from foldstill.workers import Progress, Work
+from foldstill.workers import Work
 
 PATIENTS = 84
-TEST_PATIENTS = 4
-"""Number of patients without votes, for whom `foldstill predict` makes a submission."""
-RECORDINGS = 6
+"""Number of synthetic patients, four of them without votes."""
 
 
 def demo_text() -> str:
@@ -39,23 +36,7 @@ def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work 
     """
     text = text or demo_text()
     file = ExperimentFile(text, out, "the demo")
-    experiment = file.experiment
-    data = experiment.data
-    if not isinstance(data, HmsData):
-        raise ExperimentError(
-            f'the demo generates data of kind "hms", got {data.kind!r}: use `foldstill run` for other data'
-        )
+    data = demo_data(file.experiment.data)
     run = start_run(file, out, work)
-    if not (out / data.folder / "train.csv").exists():
-        synthesise(
-            out / data.folder,
-            patients,
-            experiment.seed,
-            recordings=RECORDINGS,
-            test_patients=TEST_PATIENTS,
-            report=work.report,
-        )
-    data.prepare(
-        out, jobs=work.n_workers, on_progress=lambda done, total: work.report(Progress("prepare", done, total))
-    )
+    prepare_demo_data(data, out, patients, file.experiment.seed, work)
     return run_all(run), run

@@ -1,27 +1,32 @@
-"""HMS from the command line: files to cached views, a synthetic HMS, and drawings of what members see."""
+"""HMS from the command line: files to prepared views, and drawings of what members read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError
 from foldstill.hms.chains import ChainSpectrogram
 from foldstill.hms.part import LEFT_OUT
 from foldstill.hms.prepare import Prepared
 from foldstill.hms.rows import LabelRule
-from foldstill.hms.source import HmsData, HmsView
+from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.synthetic_source import SyntheticHmsData
+from foldstill.hms.views import View, view_of_kind
 from foldstill.pipeline.experiment_file import read_experiment
-from foldstill.workers import OnProgress, Progress, Work, silent
+from foldstill.workers import Work
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN_PROBLEMS = 20
+DEMO_RECORDINGS = 6
+DEMO_TEST_PATIENTS = 4
+"""The votes of these patients are not written: `foldstill predict` makes a submission for them."""
 
 
 def prepare_views(
@@ -34,16 +39,19 @@ def prepare_views(
     strict: bool = False,
     work: Work = Work(),
 ) -> Prepared:
-    """Make the views of an experiment's data, or of an HMS folder with the views named by kind, each with its defaults.
+    """Make the views of an experiment's data, or those of an HMS folder that are named by kind, with their defaults.
 
-    Spectrograms of the EEG are computed on the GPU where the device is one. Raises ExperimentError where the experiment's data is not in HMS files, or options contradict its [data] table.
+    A GPU computes the spectrograms of the EEG where the device is one. Raises ExperimentError where the experiment's data
+    are no HMS files, and where options contradict its [data] table.
     """
     if target.suffix == ".toml":
         data, root = read_experiment(target, changes).data, target.parent
         if not isinstance(data, HmsData):
-            raise ExperimentError(f'{target} has data of kind {data.kind!r}, which needs no preparation: "hms" does')
+            raise ExperimentError(
+                f'{target} has data of kind {data.kind!r}, which need no preparation: prepare data of kind "hms"'
+            )
         if cache is not None or rows is not None or views:
-            raise ExperimentError(f"cache, rows and views are said by [data] of {target}: leave the options out")
+            raise ExperimentError(f"[data] of {target} sets cache, rows and views: leave the options out")
     else:
         _refuse_changes(target, changes)
         root = Path()
@@ -53,39 +61,57 @@ def prepare_views(
             rows=rows or HmsData.rows,
             views=tuple(view_of_kind(kind) for kind in views) or HmsData.views,
         )
-    return data.prepare(
-        root,
-        jobs=work.n_workers,
-        strict=strict,
-        force=work.force,
-        device=_gpu(work.device, data.views),
-        on_progress=lambda done, total: work.report(Progress("prepare", done, total, f"{len(data.views)} views")),
-    )
+    return data.prepare(root, replace(work, device=_device(work.device, data.views)), strict=strict)
 
 
-def _gpu(device: str, views: tuple[HmsView, ...]) -> str | None:
-    """The GPU that is meant, none for a CPU; torch, which takes seconds to import, is not asked where a CPU does it all."""
-    some = any(isinstance(view, ChainSpectrogram) for view in views)
-    if device == "cpu" or (device == "auto" and not some):
-        return None
-    if not some:
+def _device(device: str, views: tuple[View, ...]) -> str:
+    """The device that computes the spectrograms of the EEG.
+
+    Torch takes seconds to import, so it is imported only where a GPU could compute a view.
+    """
+    spectrograms = any(isinstance(view, ChainSpectrogram) for view in views)
+    if device == "cpu" or (device == "auto" and not spectrograms):
+        return "cpu"
+    if not spectrograms:
         raise ExperimentError(
-            f"device {device!r} would have no effect: of the views ({', '.join(v.name for v in views)}) none is a "
+            f"device {device!r} would have no effect: none of the views ({', '.join(v.name for v in views)}) is a "
             "spectrogram that a GPU computes (mel, stft, scipy_spectrogram): leave the option out"
         )
     from foldstill.base_models.device import pick_device
 
-    picked = pick_device(device)
-    return None if picked == "cpu" else picked
+    return pick_device(device)
+
+
+def demo_data(data: DataSource) -> HmsData:
+    """The data of the demo; raises ExperimentError where they are no HMS files, which is what it generates."""
+    if not isinstance(data, HmsData):
+        raise ExperimentError(
+            f'the demo generates data of kind "hms", got {data.kind!r}: train on your own data with `foldstill run`'
+        )
+    return data
+
+
+def prepare_demo_data(data: HmsData, root: Path, patients: int, seed: int, work: Work) -> None:
+    """Generate synthetic HMS files where there are none, and prepare their views."""
+    if not (root / data.folder / "train.csv").exists():
+        write_synthetic_hms(
+            root / data.folder,
+            patients,
+            seed,
+            recordings=DEMO_RECORDINGS,
+            test_patients=DEMO_TEST_PATIENTS,
+            report=work.report,
+        )
+    data.prepare(root, replace(work, device="cpu"))
 
 
 def problems_table(prepared: Prepared) -> "Table":
-    """What was wrong with the files, the first ones; the rest stand in the cache's problems.csv."""
+    """The first problems of the files; all of them are in problems.csv of the cache."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Column, Table
 
-    # Three columns without frames: what went wrong has to fit beside the name of a file in 80 columns.
+    # Three columns without frames: the problem has to fit beside the name of a file in 80 columns.
     table = Table(
         "file", Column("what", max_width=16), Column("detail", overflow="fold"), box=SIMPLE_HEAD, pad_edge=False
     )
@@ -93,20 +119,6 @@ def problems_table(prepared: Prepared) -> "Table":
         lost = problem.fatal and problem.what != LEFT_OUT
         table.add_row(escape(problem.file), problem.what + f", {LEFT_OUT}" * lost, escape(problem.detail))
     return table
-
-
-def synthesise(
-    out: Path, patients: int, seed: int, *, recordings: int, test_patients: int, report: OnProgress = silent
-) -> None:
-    """Write a synthetic HMS in the competition's layout."""
-    write_synthetic_hms(
-        out,
-        patients,
-        seed,
-        recordings=recordings,
-        test_patients=test_patients,
-        on_progress=lambda done, total: report(Progress("patients", done, total)),
-    )
 
 
 def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str] = ()) -> None:
@@ -118,16 +130,16 @@ def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str]
     from foldstill.hms.drawing import draw_eeg, draw_view, open_record
     from foldstill.hms.files import HmsFolder
 
-    settings: HmsView | None
+    settings: View | None
     votes_C: NDArray[Any] | None
     if target.suffix == ".toml":
         root, data = target.parent, read_experiment(target, changes).data
         if not isinstance(data, HmsData | SyntheticHmsData):
-            raise ExperimentError(f"{target} has data of kind {data.kind!r}: views are drawn of HMS data")
-        known = {v.name: v for v in data.views}
-        if view != "eeg" and view not in known:
-            raise ExperimentError(f"{target} has no view {view!r}: name one of {[*known, 'eeg']}")
-        settings = known.get(view)
+            raise ExperimentError(f"{target} has data of kind {data.kind!r}: only views of HMS data can be drawn")
+        views = {v.name: v for v in data.views}
+        if view != "eeg" and view not in views:
+            raise ExperimentError(f"{target} has no view {view!r}: name one of {[*views, 'eeg']}")
+        settings = views.get(view)
     else:
         _refuse_changes(target, changes)
         root, data = Path(), HmsData(folder=str(target))
@@ -139,26 +151,11 @@ def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str]
         name, votes_C = str(row.ids_N[0]), None if row.votes_NC is None else row.votes_NC[0]
     title = f"{name}: {view}" + ("" if votes_C is None else f", votes {' '.join(f'{v:g}' for v in votes_C)}")
     if settings is None:
-        draw_eeg(record, out, title=f"{title}, 100 microvolts between lines")
+        draw_eeg(record, out, title=f"{title}, 100 microvolts between signals")
     else:
         draw_view(settings, record, out, title=title)
 
 
 def _refuse_changes(target: Path, changes: Sequence[str]) -> None:
     if changes:
-        raise ExperimentError(f"--set changes an experiment file, and {target} is none: give one")
-
-
-def view_of_kind(kind: str) -> HmsView:
-    """A view with its defaults, by its kind."""
-    kinds: dict[str, Callable[[], HmsView]] = {
-        each.kind: each
-        for each in get_args(get_args(HmsView)[0])
-        if all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(each))
-    }
-    if kind not in kinds:
-        raise ExperimentError(
-            f"no view of kind {kind!r} that needs no further settings: name one of {sorted(kinds)}, "
-            "or write an experiment file with [[data.views]]"
-        )
-    return kinds[kind]()
+        raise ExperimentError(f"--set changes an experiment file, got the folder {target}: name a .toml file")

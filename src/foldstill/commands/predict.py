@@ -14,8 +14,6 @@ from foldstill.data.dataset import Inputs
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
 from foldstill.files import atomic_write
-from foldstill.hms.source import HmsData
-from foldstill.hms.submission import write_submission
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.opening import open_run
@@ -37,27 +35,16 @@ def predict_inputs(
 
     `arm` is a member, a combination (applied to what each fold model says, then averaged) or a student; `onnx` is an
     exported student, which needs no torch. `out` is .parquet, or .csv with one column a class; with a sample `submission`
-    it is .csv in the sample's order and columns. A file named submission.csv takes the sample in the folder `data`.
+    it is .csv in the sample's order and columns. How a submission looks is decided by the run's kind of data.
     """
-    sample = data / "sample_submission.csv"
-    if submission is None and out.name == "submission.csv" and sample.exists():
-        submission = sample
     if out.suffix not in (".parquet", ".csv"):
         raise ExperimentError(f"predictions are written as .parquet or .csv, got {out.name}: name the file so")
-    if submission is not None and (out.suffix != ".csv" or not submission.is_file()):
-        raise ExperimentError(
-            f"a submission is a .csv in the form of a sample file, got {out.name} in the form of {submission}: "
-            "name the file so, and give the competition's sample_submission.csv"
-        )
     run = open_run(target, work=Work(device=device))
-    if submission is None and out.name == "submission.csv" and isinstance(run.experiment.data, HmsData):
-        raise ExperimentError(
-            f"a submission follows the competition's sample, and {sample} is not there: give one, or name the scores otherwise"
-        )
+    form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)
     scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
-    if submission is not None:
-        write_submission(scores.ids.tolist(), scores.proba_NMC[:, 0], submission, out, classes=scores.classes)
+    if form is not None:
+        form.write(scores.ids.tolist(), scores.proba_NMC[:, 0], scores.classes, out)
     elif out.suffix == ".parquet":
         write_scores(scores, out)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
 from foldstill.pipeline.overrides import with_values
-from foldstill.pipeline.sources import DataSettings, HmsData
+from foldstill.pipeline.sources import DataSettings
 from foldstill.workers import Progress, Work
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> No
             raise ExperimentError(
                 f"search of {each.field}: trials on other folds or seeds cannot be compared; leave it out"
             )
-        if isinstance(base.data, HmsData) and any(e.data != base.data for e in tried):
+        if base.data.needs_preparation and any(e.data != base.data for e in tried):
             raise ExperimentError(
-                f"search of {each.field}: views of HMS files are prepared once; give each setting a view of its own name "
+                f"search of {each.field}: these data are prepared once; give each setting a view of its own name "
                 "and search the member's `view`"
             )
         if all((e.member[index], e.data) == (base.member[index], base.data) for e in tried):
@@ -163,7 +163,7 @@ def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> No
 def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
     """A journal holds trials of one experiment only, because those of another cannot be compared."""
     assert base.tune is not None
-    parts = {
+    parts: dict[str, Any] = {
         "data": base.data,
         "folds": base.folds,
         "member": base.member[_member_index(base, base.tune)],

@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,18 +118,6 @@ class Inputs:
 
     ids: Strings
     views: Mapping[str, NDArray[Any]]
-
-
-class DataSource(Protocol):
-    """Settings that know how to load a data set: one per file format."""
-
-    def load(self, root: Path) -> Dataset:
-        """The data set; relative paths in the settings start at `root`."""
-        ...
-
-    def inputs(self, path: Path) -> Inputs:
-        """New rows in the same form, their labels neither needed nor read."""
-        ...
 
 
 def content_of(array: NDArray[Any]) -> Strings:

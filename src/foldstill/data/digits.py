@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.labels import Labels
 from foldstill.data.npz import NpzData
+from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import Self
 
 ROWS = 1797
 """Number of digits in scikit-learn."""
@@ -21,7 +24,7 @@ MAX_VOTES = 28
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitsData(Settings):
+class DigitsData(PlainSource):
     """Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row, grouped by simulated writers.
 
     Examples
@@ -56,6 +59,12 @@ class DigitsData(Settings):
             raise DataError(f"data.rows_per_group must be 1 or more, got {self.rows_per_group}")
         if not 0 <= self.disagreement <= 1:
             raise DataError(f"data.disagreement must be between 0 and 1, got {self.disagreement}")
+
+    @classmethod
+    def example(cls, folder: Path) -> "tuple[Self, Path]":
+        data = cls(rows=20, size=8)
+        np.savez(folder / "new.npz", image=data.load(folder).view("image"))
+        return data, folder / "new.npz"
 
     def load(self, root: Path) -> Dataset:
         """Make the dataset, always the same for the same settings; `root` is not used."""

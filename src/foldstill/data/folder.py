@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from foldstill.data.columns import read_columns
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
 from foldstill.data.label_columns import LabelColumns, require_one_form
+from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import Self
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of the files that are read as images from a folder without a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderData(Settings):
+class FolderData(PlainSource):
     """A folder of images with a table of their labels. Name the columns of one of votes, shares or label.
 
     Examples
@@ -75,6 +78,16 @@ class FolderData(Settings):
         if min(self._height_width) < 1:
             raise DataError(f"data.size must be positive, got {self.size}: use for example 224 or (128, 256)")
         group_column(self.group)
+
+    @classmethod
+    def example(cls, folder: Path) -> "tuple[Self, Path]":
+        from PIL import Image
+
+        (folder / "images").mkdir()
+        for shade in range(4):
+            Image.new("RGB", (8, 8), (60 * shade, 0, 0)).save(folder / "images" / f"{shade}.png")
+        (folder / "labels.csv").write_text("file,label\n0.png,a\n1.png,a\n2.png,b\n3.png,b\n", encoding="utf-8")
+        return cls(path="images", table="labels.csv", label="label", size=8), folder / "images"
 
     def load(self, root: Path) -> Dataset:
         """Load the dataset into one uint8 array; raises DataError naming the files that are missing."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from foldstill.data.columns import Columns, read_npz
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.labels import as_strings
+from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class NpzData(Settings):
+class NpzData(PlainSource):
     """A dataset in one `.npz` file. Name the keys of its inputs and of one of votes, shares, annotators or labels.
 
     Examples
@@ -71,6 +74,12 @@ class NpzData(Settings):
         forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "labels")}
         require_one_form("data", forms, self.total)
         group_column(self.group)
+
+    @classmethod
+    def example(cls, folder: Path) -> "tuple[Self, Path]":
+        images = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4, 1)
+        np.savez(folder / "data.npz", images=images, labels=np.array(["a", "b"] * 3), id=np.arange(6))
+        return cls(path="data.npz", images="images", labels="labels", id="id"), folder / "data.npz"
 
     def load(self, root: Path) -> Dataset:
         """Load the dataset; raises DataError for a missing file, or for a missing key with a list of the keys in the file."""

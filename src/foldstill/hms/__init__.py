@@ -1,17 +1,19 @@
-"""HMS: harmful brain activity in EEG, from the competition's files or made from a seed, to views that members read."""
+"""HMS: harmful brain activity in EEG, from the competition's files or from a seed, to views that members read."""
 
 from foldstill.hms.prepare import Prepared, prepare
-from foldstill.hms.source import HmsData, HmsView
-from foldstill.hms.submission import write_submission
+from foldstill.hms.source import HmsData
+from foldstill.hms.submission import HmsSubmission
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.synthetic_source import SyntheticHmsData
+from foldstill.hms.views import VIEWS, HmsView
 
 __all__ = [
+    "VIEWS",
     "HmsData",
+    "HmsSubmission",
     "HmsView",
     "Prepared",
     "SyntheticHmsData",
     "prepare",
-    "write_submission",
     "write_synthetic_hms",
 ]

@@ -1,8 +1,7 @@
-"""Prepared views on disk: one memory-mapped array a view, each with a sidecar that says what made it."""
+"""Prepared views on disk: one memory-mapped array per view, each with a sidecar that records what it was made from."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,13 @@ from numpy.typing import NDArray
 
 from foldstill.errors import DataError
 from foldstill.files import file_digest, read_json
-from foldstill.hms.image import View, stored_dtype
 from foldstill.hms.rows import LabelRows
+from foldstill.hms.storage import stored_dtype
+from foldstill.hms.views import View, settings_json
 from foldstill.manifest import changes
 
 FORMAT = 1
-"""Raised when a view's numbers change, so that old caches are refused."""
-
-
-def spec(view: View) -> dict[str, Any]:
-    """A view's settings as JSON holds them."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(view)))  # type: ignore[call-overload]
-    return plain
+"""Raised when the numbers of a view change, so that old caches are refused."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Cache:
 
     @property
     def journal_file(self) -> Path:
-        """Which parts of an unfinished preparation are done."""
+        """The finished parts of an unfinished preparation."""
         return self.folder / "progress.jsonl"
 
     def array_file(self, name: str) -> Path:
@@ -62,18 +56,20 @@ class Cache:
         """The array of an unfinished preparation."""
         return self.folder / f".{name}.part.npy"
 
-    def of_other_rows(self, table: str) -> list[str]:
-        """Names of the finished views whose rows are not those with this digest."""
-        return [n for n in self.finished() if read_json(self.sidecar_file(n))["made_from"]["table"] != table]
-
     def finished(self) -> list[str]:
-        """Names of the views that are whole: their sidecar is written last."""
+        """Names of the finished views; the sidecar is written last, so a view that has one is finished."""
         arrays = sorted(path.stem for path in self.folder.glob("[!.]*.npy"))
         return [name for name in arrays if self.sidecar_file(name).exists()]
 
-    def made(self, view: View, made_from: Mapping[str, Any]) -> bool:
-        """Whether the view is there, whole; raises DataError that names what differs where it was made from something
-        else, and where its array is not as it was written."""
+    def with_other_rows(self, table_digest: str) -> list[str]:
+        """Names of the finished views whose rows have another digest."""
+        return [n for n in self.finished() if read_json(self.sidecar_file(n))["made_from"]["table"] != table_digest]
+
+    def has(self, view: View, made_from: Mapping[str, Any]) -> bool:
+        """Whether the view is finished.
+
+        Raises DataError that names what differs if it was made from other inputs, and if its array is damaged.
+        """
         if view.name not in self.finished():
             return False
         sidecar = read_json(self.sidecar_file(view.name))
@@ -84,41 +80,44 @@ class Cache:
             )
         if (checksum := file_digest(self.array_file(view.name))) != sidecar["checksum"]:
             raise DataError(
-                f"{self.array_file(view.name)} must have the checksum {sidecar['checksum']} of its sidecar, got {checksum}: "
-                "it was damaged after it was written; force it to be made again"
+                f"{self.array_file(view.name)} must have the checksum {sidecar['checksum']} of its sidecar, got "
+                f"{checksum}: it was damaged after it was written; force it to be made again"
             )
         return True
 
     def rows(self) -> tuple[LabelRows, NDArray[np.bool_]]:
-        """The samples, and which of them could be read; raises DataError where nothing was prepared."""
+        """The samples, and which of them could be read; raises DataError where no preparation is finished."""
         if not self.manifest_file.exists():
             raise DataError(f"{self.folder} holds no finished preparation: run `foldstill prepare` for this data first")
-        readable = np.asarray(read_json(self.manifest_file)["unreadable_rows"], dtype=np.intp)
+        unreadable = np.asarray(read_json(self.manifest_file)["unreadable_rows"], dtype=np.intp)
         rows = LabelRows.read(self.rows_file)
-        mask = np.ones(len(rows), dtype=np.bool_)
-        mask[readable] = False
-        return rows, mask
+        readable_N = np.ones(len(rows), dtype=np.bool_)
+        readable_N[unreadable] = False
+        return rows, readable_N
 
     def views(self, views: Sequence[View]) -> dict[str, NDArray[Any]]:
-        """The arrays of the views, memory-mapped, by name; raises DataError for one that was prepared otherwise or not."""
-        arrays = {}
-        for view in views:
-            if not self.sidecar_file(view.name).exists():
-                raise DataError(f"view {view.name!r} is not in {self.folder}: run `foldstill prepare` with it")
-            if changed := changes(read_json(self.sidecar_file(view.name))["made_from"]["view"], spec(view)):
-                raise DataError(
-                    f"view {view.name!r} in {self.folder} has other settings: {'; '.join(changed)}: prepare it again, or "
-                    "give the view another name"
-                )
-            try:
-                array = np.load(self.array_file(view.name), mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    f"{self.array_file(view.name)} cannot be read ({error}): prepare the view again with force"
-                ) from error
-            if array.shape[1:] != view.shape or array.dtype != stored_dtype(view):
-                raise DataError(
-                    f"{self.array_file(view.name)} holds {array.dtype} {array.shape}: prepare the view again"
-                )
-            arrays[view.name] = array
-        return arrays
+        """The arrays of the views by name, memory-mapped.
+
+        Raises DataError for a view that is missing, damaged, or prepared with other settings.
+        """
+        return {view.name: self._array(view) for view in views}
+
+    def _array(self, view: View) -> NDArray[Any]:
+        file = self.array_file(view.name)
+        if not self.sidecar_file(view.name).exists():
+            raise DataError(f"view {view.name!r} is not in {self.folder}: run `foldstill prepare` with it")
+        if changed := changes(read_json(self.sidecar_file(view.name))["made_from"]["view"], settings_json(view)):
+            raise DataError(
+                f"view {view.name!r} in {self.folder} has other settings: {'; '.join(changed)}: prepare it again, or "
+                "give the view another name"
+            )
+        try:
+            array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({error}): prepare the view again with force") from error
+        if array.shape[1:] != view.shape or array.dtype != stored_dtype(view.bounds):
+            raise DataError(
+                f"{file} must hold {stored_dtype(view.bounds)} of shape {view.shape} per row, got {array.dtype} "
+                f"{array.shape[1:]}: prepare the view again with force"
+            )
+        return array

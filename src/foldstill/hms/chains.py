@@ -6,14 +6,16 @@ B records, E differences, T time, P panels (chains LL, LP, RP, RL), H x W image.
 from abc import abstractmethod
 from typing import ClassVar
 
+import numpy as np
+
 from foldstill.data.arrays import Array
 from foldstill.data.signals import Signal
-from foldstill.hms.image import PanelView, Source
-from foldstill.hms.montage import CHAIN_PAIRS, channel_index
+from foldstill.hms.image import FileKind, PanelView
+from foldstill.hms.montage import CHAIN_PAIRS, MIDLINE_PAIRS, channel_index
 from foldstill.hms.record import Record
 
-EEG: frozenset[Source] = frozenset({"eeg"})
-PAIRS_A_CHAIN = 4
+EEG: frozenset[FileKind] = frozenset({"eeg"})
+PAIRS_PER_CHAIN = 4
 _FIRST = channel_index(tuple(a for a, _ in CHAIN_PAIRS))
 _SECOND = channel_index(tuple(b for _, b in CHAIN_PAIRS))
 
@@ -24,17 +26,22 @@ def chain_differences(eeg_ET: Signal) -> Signal:
     return differences
 
 
-class ChainSpectrogram(PanelView):
-    """A panel of spectra for each chain: signals are cleaned record by record, spectra made of one record or of many.
+def midline_differences(eeg_ET: Signal) -> Signal:
+    """The differences Fz-Cz and Cz-Pz, (2, T)."""
+    return np.concatenate([eeg_ET[channel_index((a,))] - eeg_ET[channel_index((b,))] for a, b in MIDLINE_PAIRS])
 
-    One formula serves both: of a NumPy array it is computed by NumPy, of a tensor by torch on the tensor's device.
+
+class ChainSpectrogram(PanelView):
+    """One panel of spectra per chain: signals are cleaned record by record, spectra are computed for one record or many.
+
+    One formula serves both: NumPy computes it for NumPy arrays, torch for tensors, on the tensor's device.
     """
 
-    needs: ClassVar[frozenset[Source]] = EEG
+    needs: ClassVar[frozenset[FileKind]] = EEG
 
     @abstractmethod
     def signals(self, record: Record) -> Signal:
-        """The sixteen differences without what the recipe cleans away, (16, T); raises DataError where T is too short."""
+        """The sixteen differences after cleaning, (16, T); raises DataError where T is too short."""
 
     @abstractmethod
     def spectra(self, x_BET: Array) -> Array:

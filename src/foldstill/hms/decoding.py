@@ -1,4 +1,4 @@
-"""Bytes of a parquet file to an array. A spectrogram has 401 columns, and what is spent is spent on each of them."""
+"""Bytes of a parquet file to an array. A spectrogram has 401 columns, so the time per column decides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from foldstill.errors import DataError
 
 @dataclass(frozen=True)
 class Decoded:
-    """All column names of a file, and the values of those asked for that it has, (columns, rows) in the order asked."""
+    """All column names of a file, and the values of the requested columns that it has, (columns, rows) in that order."""
 
     names: tuple[str, ...]
     values: Signal
 
 
 def decode_file(path: Path, content: bytes, columns: Sequence[str]) -> Decoded:
-    """`columns` of the file `path`, whose bytes are given; a missing value is NaN.
+    """The values of `columns` in the parquet bytes `content`; a missing value is NaN. `path` only names the file in errors.
 
-    Raises DataError where the bytes are no parquet file or a column holds no numbers.
+    Raises DataError where the bytes are not a parquet file, or a column does not hold numbers.
     """
     # Polars decodes four hundred columns in half the time that pyarrow takes, and twenty no faster.
     wide = len(columns) > 100 and find_spec("polars") is not None
@@ -38,17 +38,17 @@ def _by_arrow(path: Path, content: bytes, columns: Sequence[str]) -> Decoded:
     except (pa.ArrowException, OSError) as error:
         raise _broken(path, error) from error
     names = tuple(table.column_names)
-    known = _known(names, columns)
-    table = table.select(known)
+    present = _present(names, columns)
+    table = table.select(present)
     try:
         if set(table.schema.types) - {pa.float32()}:
-            table = table.cast(pa.schema([(name, pa.float32()) for name in known]))
+            table = table.cast(pa.schema([(name, pa.float32()) for name in present]))
     except pa.ArrowException as error:
-        raise _worded(path, error) from error
+        raise _not_numbers(path, error) from error
     batches = table.combine_chunks().to_batches()
-    if not batches or not known:
-        return Decoded(names, np.empty((len(known), table.num_rows), np.float32))
-    # Column after column in memory, so that the transpose lies as it is read; one by one 400 columns take longer.
+    if not batches or not present:
+        return Decoded(names, np.empty((len(present), table.num_rows), np.float32))
+    # Column after column in memory, so that the transpose is contiguous; copying 400 columns one by one takes longer.
     return Decoded(names, batches[0].to_tensor(null_to_nan=True, row_major=False).to_numpy().T)
 
 
@@ -61,26 +61,26 @@ def _by_polars(path: Path, content: bytes, columns: Sequence[str]) -> Decoded:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _broken(path, error) from error
     names, height = tuple(frame.columns), frame.height
-    known = _known(names, columns)
-    frame = frame[known]
+    present = _present(names, columns)
+    frame = frame[present]
     try:
         if set(frame.dtypes) - {pl.Float32}:
             frame = frame.cast(pl.Float32)
         values = frame.to_numpy().T
     except pl.exceptions.PolarsError as error:
-        raise _worded(path, error) from error
-    return Decoded(names, values if known else np.empty((0, height), np.float32))
+        raise _not_numbers(path, error) from error
+    return Decoded(names, values if present else np.empty((0, height), np.float32))
 
 
-def _known(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    there = set(names)
-    return [c for c in columns if c in there]
+def _present(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    available = set(names)
+    return [c for c in columns if c in available]
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    told = " ".join(str(error).split())
-    return DataError(f"{path} cannot be read ({told}): it is cut short or no parquet file; copy it again")
+    reason = " ".join(str(error).split())
+    return DataError(f"{path} cannot be read ({reason}): it is cut short or not a parquet file; copy it again")
 
 
-def _worded(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} holds columns that are no numbers ({error}): copy it again")
+def _not_numbers(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} has columns that do not hold numbers ({error}): copy it again")

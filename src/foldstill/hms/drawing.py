@@ -1,4 +1,4 @@
-"""PNGs of one recording: any view as members see it, and the EEG as an expert reads it."""
+"""Pictures of one recording: any view as a member reads it, and the EEG as an expert reads it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,12 +8,13 @@ import numpy as np
 from foldstill.data.signals import Signal, band_pass, line_for_gaps
 from foldstill.errors import DataError
 from foldstill.files import atomic_write
-from foldstill.hms.chains import chain_differences
+from foldstill.hms.chains import chain_differences, midline_differences
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.hms.image import PanelView, View
+from foldstill.hms.image import PanelView
 from foldstill.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.hms.record import Record
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
+from foldstill.hms.views import View
 from foldstill.hms.views_wavelet import Denoised
 
 if TYPE_CHECKING:
@@ -24,17 +25,18 @@ SIGNAL_NAMES = (*(f"{a}-{b}" for a, b in (*CHAIN_PAIRS, *MIDLINE_PAIRS)), "EKG")
 
 
 def open_record(folder: HmsFolder, sample: str = "", *, rows: LabelRule = "unique_votes") -> tuple[Record, LabelRows]:
-    """The signals of one sample, by its id or its recording's (the first when none is named), and its row.
+    """The signals and the row of one sample; `sample` is its id or that of its recording, empty for the first sample.
 
-    Raises DataError that shows what ids look like.
+    Raises DataError with three ids as examples where there is no such sample.
     """
     table = label_rows(folder, rows)
-    found = np.flatnonzero((table.ids_N == sample) | (table.recordings_N == sample) | (sample == ""))
-    if not len(found):
+    matches = np.flatnonzero((table.ids_N == sample) | (table.recordings_N == sample) | (sample == ""))
+    if not len(matches):
         raise DataError(
-            f"no sample {sample!r} among {len(table)} of {folder.table}; ids are like {table.ids_N[:3].tolist()}"
+            f"no sample {sample!r} among the {len(table)} of {folder.table}; ids are like {table.ids_N[:3].tolist()}: "
+            "name one of its samples or recordings"
         )
-    row = table.take(found[:1])
+    row = table.take(matches[:1])
     recording, spectrogram = str(row.recordings_N[0]), str(row.spectrograms_N[0])
     record = Record(
         eeg_ET=read_eeg(folder.eeg(recording)).values if recording else None,
@@ -46,20 +48,21 @@ def open_record(folder: HmsFolder, sample: str = "", *, rows: LabelRule = "uniqu
 
 
 def draw_view(view: View, record: Record, out: Path, *, title: str = "") -> None:
-    """Draw what a member sees of a record: panels with low frequencies at the bottom, or signals one below the other."""
+    """Draw a view of a record: panels with low frequencies at the bottom, or signals one below the other."""
     from matplotlib.figure import Figure
 
-    made = view.make(record)
-    if made.ndim == 2:
+    values = view.make(record)
+    if values.ndim == 2:
         figure = Figure(figsize=(14, 9), layout="constrained")
         axes = figure.subplots()
-        _signals(axes, made, EEG_SECONDS, spacing=float(np.abs(made).max()) or 1.0)
+        _signals(axes, values, EEG_SECONDS, spacing=float(np.abs(values).max()) or 1.0)
     else:
-        panels = made.transpose(2, 0, 1)
+        panels = values.transpose(2, 0, 1)
         figure = Figure(figsize=(7 * (1 if len(panels) == 1 else 2), 9), layout="constrained")
         grid = figure.subplots(-(-len(panels) // 2), 1 if len(panels) == 1 else 2, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            shown = axes.imshow(_upright(view, panel), aspect="auto", vmin=made.min(), vmax=made.max(), cmap="viridis")
+            upright = _upright(view, panel)
+            shown = axes.imshow(upright, aspect="auto", vmin=values.min(), vmax=values.max(), cmap="viridis")
             axes.set_xlabel("column")
         figure.colorbar(shown, ax=grid)
     figure.suptitle(title or view.name)
@@ -67,25 +70,26 @@ def draw_view(view: View, record: Record, out: Path, *, title: str = "") -> None
 
 
 def draw_eeg(record: Record, out: Path, *, seconds: float = 10, title: str = "") -> None:
-    """Draw the middle of an EEG as experts read it: double banana, 0.5 to 70 Hz, 100 microvolts between lines."""
+    """Draw the middle of an EEG as experts read it: double banana, 0.5 to 70 Hz, 100 microvolts between the signals."""
     from matplotlib.figure import Figure
 
     eeg_ET = line_for_gaps(record.eeg_window())
-    midline = [eeg_ET[channel_index((a,))] - eeg_ET[channel_index((b,))] for a, b in MIDLINE_PAIRS]
     ekg = eeg_ET[channel_index(("EKG",))]
-    x_ET = np.concatenate([chain_differences(eeg_ET), *midline, ekg / max(float(ekg.std()) / 20, 1e-6)])
+    x_ET = np.concatenate(
+        [chain_differences(eeg_ET), midline_differences(eeg_ET), ekg / max(float(ekg.std()) / 20, 1e-6)]
+    )
     x_ET = band_pass(x_ET, 0.5, 70, order=2, sfreq_hz=SFREQ_HZ)
     half = round(seconds * SFREQ_HZ / 2)
     middle = x_ET.shape[1] // 2
     figure = Figure(figsize=(14, 9), layout="constrained")
     axes = figure.subplots()
     _signals(axes, x_ET[:, middle - half : middle + half], seconds, spacing=100)
-    figure.suptitle(title or "EEG, 100 microvolts between lines")
+    figure.suptitle(title or "EEG, 100 microvolts between signals")
     _save(figure, out)
 
 
 def _signals(axes: "Axes", x_ET: Signal, seconds: float, spacing: float) -> None:
-    # A gap after each chain, as on paper.
+    # A gap after each chain, as on printed EEGs.
     level = -spacing * (np.arange(len(x_ET)) + 0.5 * (np.arange(len(x_ET)) // 4))
     time = np.linspace(0, seconds, x_ET.shape[1], endpoint=False)
     axes.plot(time, (x_ET + level[:, None]).T, color="black", linewidth=0.5)
@@ -95,15 +99,15 @@ def _signals(axes: "Axes", x_ET: Signal, seconds: float, spacing: float) -> None
 
 
 def _upright(view: View, image: Signal) -> Signal:
-    """Low frequencies at the bottom of each panel, panels in their order from the top."""
-    view = view.of if isinstance(view, Denoised) else view
-    height = view.panels_shape[1] if isinstance(view, PanelView) else image.shape[0]
+    """The image with low frequencies at the bottom of each panel, and the panels in their order from the top."""
+    source = view.of if isinstance(view, Denoised) else view
+    height = source.panels_shape[1] if isinstance(source, PanelView) else image.shape[0]
     upright: Signal = image.reshape(-1, height, image.shape[1])[:, ::-1].reshape(image.shape)
     return upright
 
 
 def _save(figure: "Figure", out: Path) -> None:
     if out.suffix != ".png":
-        raise DataError(f"a view is drawn as .png, got {out.name}: name the file so")
+        raise DataError(f"a view is drawn as .png, got {out.name}: name a file that ends in .png")
     with atomic_write(out) as part:
         figure.savefig(part, dpi=80)

@@ -1,4 +1,4 @@
-"""The competition's folder: which files it must have, and EEGs and spectrograms as arrays with what is wrong in them."""
+"""The competition's folder: its files, and its EEGs and spectrograms as arrays with a list of their problems."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file; `fatal` where nothing of it could be read."""
+    """One problem of one file; a fatal problem means that no view can be made of the file."""
 
     file: str
     what: str
@@ -41,7 +41,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class SignalFile:
-    """What a file holds, (rows, time) with NaN where it is silent, and its problems; `digest` is of its bytes."""
+    """The values of a file, (rows, time) with NaN where one is missing, its problems, and the digest of its bytes."""
 
     values: Signal
     problems: tuple[Problem, ...]
@@ -50,7 +50,7 @@ class SignalFile:
 
 @dataclass(frozen=True)
 class HmsFolder:
-    """A folder in the layout of the competition. Raises DataError that names everything missing of a split."""
+    """A folder in the layout of the competition; raises DataError that names every missing file and folder of the split."""
 
     root: Path
     split: Split = "train"
@@ -62,8 +62,8 @@ class HmsFolder:
         missing = [path.name for path in wanted if not path.exists()]
         if missing:
             raise DataError(
-                f"{self.root} is not an HMS folder: it lacks {', '.join(missing)}: unpack the competition's files there, "
-                "or make some with `foldstill synth-hms`"
+                f"{self.root} is not an HMS folder: it has no {', '.join(missing)}: unpack the competition's files there, "
+                "or generate synthetic ones with `foldstill synth-hms`"
             )
 
     @property
@@ -89,27 +89,29 @@ class HmsFolder:
         return self.spectrograms / f"{spectrogram}.parquet"
 
     def frame(self) -> "pd.DataFrame":
-        """train.csv or test.csv; raises DataError naming the columns it lacks, and the first line that is no number."""
+        """train.csv or test.csv; raises DataError that names missing columns, or the first line without a number."""
         import pandas as pd
 
         frame = read_frame(self.table)
         columns = TRAIN_COLUMNS if self.split == "train" else TEST_COLUMNS
-        if lacking := [c for c in columns if c not in frame.columns]:
-            raise DataError(f"{self.table} lacks the columns {lacking}: it must be the competition's {self.table.name}")
+        if missing := [c for c in columns if c not in frame.columns]:
+            raise DataError(
+                f"{self.table} has no columns {missing}: give the competition's {self.table.name}, which has them"
+            )
         for column in columns:
             if column == "expert_consensus":
                 continue
             odd = np.flatnonzero(~np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)))
             if len(odd):
                 raise DataError(
-                    f"{self.table} must have a number in each row of {column}, got {str(frame[column].iloc[odd[0]])!r} in line "
-                    f"{odd[0] + 2} ({len(odd)} such rows): correct them"
+                    f"{self.table} must have a number in each row of {column}, got {str(frame[column].iloc[odd[0]])!r} in "
+                    f"line {odd[0] + 2} ({len(odd)} such rows): correct them"
                 )
         return frame
 
 
 def read_eeg(path: Path) -> SignalFile:
-    """An EEG as (20, T) in microvolts, channels in the montage's order; a channel that is missing is NaN.
+    """An EEG as (20, T) in microvolts, channels in the order of the montage; a missing channel is NaN.
 
     Raises DataError where the file is absent or cut short.
     """
@@ -118,7 +120,7 @@ def read_eeg(path: Path) -> SignalFile:
     if seconds < EEG_SECONDS:
         problems.append(Problem(path.name, "too short", f"{seconds:g} s, an EEG has at least {EEG_SECONDS} s"))
     elif values.shape[1] % SFREQ_HZ:
-        problems.append(Problem(path.name, "odd length", f"{values.shape[1]} samples are no whole seconds at 200 Hz"))
+        problems.append(Problem(path.name, "odd length", f"{values.shape[1]} samples are not full seconds at 200 Hz"))
     flat = [n for n, row in zip(EEG_CHANNELS, values, strict=True) if row.size and row.min() == row.max()]
     if flat:
         problems.append(Problem(path.name, "flat channels", " ".join(flat)))
@@ -126,7 +128,7 @@ def read_eeg(path: Path) -> SignalFile:
 
 
 def read_spectrogram(path: Path) -> SignalFile:
-    """A spectrogram as (400, S), one column each 2 s, panels LL, RL, LP, RP; a bin that is missing is NaN.
+    """A spectrogram as (400, S), one column per 2 s, panels LL, RL, LP, RP; a missing bin is NaN.
 
     Raises DataError where the file is absent or cut short.
     """
@@ -136,25 +138,25 @@ def read_spectrogram(path: Path) -> SignalFile:
 
 def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tuple[Signal, list[Problem], str]:
     try:
-        # Read whole and once: the same bytes are digested and decoded.
+        # Read once: the same bytes are digested and decoded.
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"no file {path}: complete the folder, or leave its rows out of the table") from None
+        raise DataError(f"no file {path}: complete the folder, or remove its rows from the table") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}): copy it again") from error
     decoded = decode_file(path, content, columns)
-    found, values = set(decoded.names), decoded.values
+    names, values = set(decoded.names), decoded.values
     problems = []
-    missing = [c for c in columns if c not in found]
-    unknown = sorted(found - {*columns, *extra})
+    missing = [c for c in columns if c not in names]
+    unknown = sorted(names - {*columns, *extra})
     if missing:
         problems.append(Problem(path.name, "missing columns", _list(missing), fatal=len(missing) == len(columns)))
     if unknown:
         problems.append(Problem(path.name, "unknown columns", _list(unknown)))
     problems += _gaps(path.name, values)
     if missing:
-        known, values = values, np.full((len(columns), values.shape[1]), np.nan, np.float32)
-        values[[c in found for c in columns]] = known
+        present, values = values, np.full((len(columns), values.shape[1]), np.nan, np.float32)
+        values[[c in names for c in columns]] = present
     return values, problems, hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -163,7 +165,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _gaps(name: str, values: NDArray[np.float32]) -> list[Problem]:
-    """Missing values: how many, and the longest run of columns (time) in which one is missing."""
+    """The problem of missing values: their share, and the longest run of columns (time) in which one is missing."""
     if not values.size or np.isfinite(values.sum(dtype=np.float64)):
         return []
     lost = ~np.isfinite(values)

@@ -1,69 +1,58 @@
-"""What views have in common: panels laid out as an image, normalised by themselves, stored in few bits.
+"""Views that are images: panels that are normalised and laid out as one image.
 
 P panels, H x W image.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.record import Record
+from foldstill.hms.storage import Bounds
 from foldstill.settings import Settings
 
 Layout = Literal["channels", "stack"]
 Normalise = Literal["none", "instance", "panel"]
-Source = Literal["eeg", "spectrogram"]
-Bounds = tuple[float, float] | None
-
+FileKind = Literal["eeg", "spectrogram"]
 
 INSTANCE_EPS = 1e-6
 PANEL_EPS = 1e-5
 
 
-class View(Protocol):
-    """Settings of one way to turn a record into a model input; `make` gives the same array for the same record."""
-
-    @property
-    def name(self) -> str:
-        """The name that members ask for."""
-        ...
-
-    @property
-    def needs(self) -> frozenset[Source]:
-        """Which files of a record it reads."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one input: (H, W, channels) of an image, (channels, T) of a signal."""
-        ...
-
-    @property
-    def bounds(self) -> Bounds:
-        """Lowest and highest value it can give; None where there are none, and it is then stored as float16."""
-        ...
-
-    def make(self, record: Record) -> Signal:
-        """The input of one record, float32 of `shape`, without NaN."""
-        ...
-
-
+@dataclass(frozen=True, kw_only=True)
 class PanelView(Settings, ABC):
-    """A view that is a set of panels: settings say which panels and how they lie, this makes the image, its shape and bounds."""
+    """A view that is a set of panels: a subclass makes the panels, this class makes them one image."""
 
-    name: str
-    layout: Layout
-    normalise: Normalise
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    layout: Layout = "channels"
+    """Whether each panel is a channel of the image, or all panels are stacked from top to bottom in one channel."""
+    normalise: Normalise = "none"
+    """What is brought to mean 0 and standard deviation 1: nothing, the whole image (instance), or each panel."""
 
     def __post_init__(self) -> None:
         if self.layout not in ("channels", "stack"):
             raise DataError(f"{self.where}.layout must be channels or stack, got {self.layout!r}")
         if self.normalise not in ("none", "instance", "panel"):
             raise DataError(f"{self.where}.normalise must be none, instance or panel, got {self.normalise!r}")
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The name that selects it in an experiment file."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name by which members ask for it."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[FileKind]:
+        """Which files of a record it reads."""
 
     @property
     @abstractmethod
@@ -81,7 +70,7 @@ class PanelView(Settings, ABC):
 
     @property
     def where(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return f"view {self.name}"
 
     @property
@@ -102,7 +91,7 @@ class PanelView(Settings, ABC):
 
 
 def finish(panels_PHW: Signal, layout: Layout, normalise: Normalise) -> Signal:
-    """Panels as one image (H, W, channels): a channel each, or stacked top to bottom in one channel.
+    """Panels as one image (H, W, channels): one channel per panel, or all panels stacked in one channel.
 
     "instance" subtracts the image's mean and divides by its standard deviation, "panel" does so in each panel.
     """
@@ -128,33 +117,6 @@ def check_log_range(where: str, low: float, high: float) -> None:
         raise DataError(f"{where}.log_low must be below log_high, got {low} and {high}")
 
 
-def stored_dtype(view: View) -> np.dtype[Any]:
-    """uint8 where a view's values are bounded, which keeps 1/255 of its range; float16 otherwise."""
-    return np.dtype(np.uint8 if view.bounds is not None else np.float16)
-
-
-def encode(values: Signal, bounds: Bounds) -> NDArray[Any]:
-    """Values as they are stored: 0..255 between `bounds`, or float16."""
-    if bounds is None:
-        return np.clip(values, -65504, 65504).astype(np.float16)
-    low, high = bounds
-    scaled = values * np.float32(255 / (high - low))
-    scaled += np.float32(0.5 - low * 255 / (high - low))
-    np.clip(scaled, 0, 255, out=scaled)
-    return scaled.astype(np.uint8)
-
-
-def decode(stored: NDArray[Any], bounds: Bounds, out: Signal | None = None) -> Signal:
-    """Stored values as float32, into `out` where given.
-
-    A reused buffer is several times faster than a fresh array, and a sample at a time, which stays in the cache, faster
-    than a batch.
-    """
-    if out is None:
-        out = np.empty(stored.shape, np.float32)
-    np.copyto(out, stored, casting="unsafe")
-    if bounds is not None:
-        low, high = bounds
-        out *= np.float32((high - low) / 255)
-        out += np.float32(low)
-    return out
+def check_band(where: str, low_hz: float, high_hz: float, limit_hz: float) -> None:
+    if not 0 < low_hz < high_hz < limit_hz:
+        raise DataError(f"{where} needs 0 < low_hz < high_hz < {limit_hz:g}, got {low_hz} and {high_hz}")

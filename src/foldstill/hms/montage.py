@@ -1,4 +1,4 @@
-"""Names fixed by the HMS files: electrodes, chains, spectrogram panels, classes. E electrodes."""
+"""Names that the HMS files fix: electrodes, chains, spectrogram panels, classes. E electrodes."""
 
 from itertools import pairwise
 
@@ -6,13 +6,13 @@ SFREQ_HZ = 200
 """Sampling rate of every EEG file."""
 
 EEG_SECONDS = 50
-"""Length of the EEG window that the experts saw around a label."""
+"""Length of the EEG that the experts saw around a label."""
 
 SPECTROGRAM_SECONDS = 600
-"""Length of the spectrogram window that the experts saw around a label."""
+"""Length of the spectrogram that the experts saw around a label."""
 
-SECONDS_A_COLUMN = 2
-"""Step in time of a spectrogram file."""
+SECONDS_PER_COLUMN = 2
+"""Time step of a spectrogram file."""
 
 EEG_CHANNELS = (
     *("Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1"),
@@ -20,7 +20,7 @@ EEG_CHANNELS = (
     *("Fp2", "F4", "C4", "P4", "F8", "T4", "T6", "O2"),
     "EKG",
 )
-"""Columns of an EEG file, in its order; microvolts."""
+"""Columns of an EEG file in their order, in microvolts."""
 
 CHAINS = {
     "LL": ("Fp1", "F7", "T3", "T5", "O1"),
@@ -36,12 +36,12 @@ CHAIN_PAIRS = tuple(pair for chain in CHAINS.values() for pair in pairwise(chain
 MIDLINE_PAIRS = (("Fz", "Cz"), ("Cz", "Pz"))
 
 PANELS = ("LL", "RL", "LP", "RP")
-"""Panels of a spectrogram file, in its order."""
+"""Panels of a spectrogram file in their order."""
 
-BINS_A_PANEL = 100
+BINS_PER_PANEL = 100
 
 CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
-"""What `expert_consensus` holds, in the order of the vote columns."""
+"""Values of `expert_consensus`, in the order of the vote columns."""
 
 VOTE_COLUMNS = tuple(f"{name.lower()}_vote" for name in CLASSES)
 
@@ -54,5 +54,5 @@ def channel_index(names: tuple[str, ...]) -> list[int]:
 def spectrogram_columns() -> tuple[str, ...]:
     """`LL_0.59` to `RP_19.92`: bins 3 to 102 of 1,024 at 200 Hz, panel by panel, named as the files name them."""
     # The files round half up (3.125 is 3.13), which Python's round does not.
-    hertz = [f"{(k * SFREQ_HZ * 1000 // 1024 + 5) // 10 / 100:g}" for k in range(3, 3 + BINS_A_PANEL)]
+    hertz = [f"{(k * SFREQ_HZ * 1000 // 1024 + 5) // 10 / 100:g}" for k in range(3, 3 + BINS_PER_PANEL)]
     return tuple(f"{panel}_{hz}" for panel in PANELS for hz in hertz)

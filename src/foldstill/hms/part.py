@@ -1,6 +1,6 @@
-"""One part of a preparation: its files are read once, its views made row by row, or of all its rows on a device."""
+"""One part of a preparation: its files are read once, and its views are made row by row, or for all rows on a device."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,32 @@ from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
 from foldstill.hms.chains import ChainSpectrogram
 from foldstill.hms.files import HmsFolder, Problem, SignalFile, read_eeg, read_spectrogram
-from foldstill.hms.image import View, encode
 from foldstill.hms.montage import EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 from foldstill.hms.rows import LabelRows
+from foldstill.hms.storage import encode
+from foldstill.hms.views import View
 
 LEFT_OUT = "left out"
-"""The problem of a sample that none of its files could be made into."""
+"""The problem of a sample of which no view could be made."""
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """What is the same for all parts: the files to read, the cache to write into, and the views to make."""
+
+    source: HmsFolder
+    cache: Cache
+    views: tuple[View, ...]
+    strict: bool
+    """Whether the first problem of a file is an error."""
+    device: str | None
+    """The torch device that computes the spectrograms of the EEG; None computes everything with NumPy."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows whose files no other part reads, what reading them showed, and what computed each of their views."""
+    """Rows whose files no other part reads, the problems of these files, and what computed each of their views."""
 
     rows: tuple[int, ...]
     problems: tuple[Problem, ...]
@@ -40,61 +54,37 @@ class Part:
         return cls(tuple(part["rows"]), problems, tuple(part["unreadable"]), part["digests"], part["computed_by"])
 
 
-def make_part(
-    source: HmsFolder,
-    cache: Cache,
-    table: LabelRows,
-    rows: tuple[int, ...],
-    views: Sequence[View],
-    strict: bool,
-    device: str | None,
-) -> Part:
-    """Make the views of some rows and write them into the unfinished arrays.
+def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
+    """Make the views of some rows and write them into the unfinished arrays; `table` holds these rows only.
 
-    Without a device NumPy makes a row at a time, which stays in a core's cache; on a device, torch makes the spectrograms
-    of the EEG of all rows at once.
+    Without a device NumPy makes one row at a time, which stays in the processor's cache. On a device torch computes the
+    spectrograms of the EEG of all rows at once.
     """
-    arrays = {v.name: np.load(cache.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in views}
-    needs = frozenset().union(*(view.needs for view in views))
-    files = _Files(source)
-    problems: dict[Problem, None] = {}
+    arrays = {v.name: np.load(task.cache.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in task.views}
+    on_device = () if task.device is None else tuple(v for v in task.views if isinstance(v, ChainSpectrogram))
+    signals: dict[str, dict[int, Signal]] = {view.name: {} for view in on_device}
+    reader = _Reader(task.source, task.views)
     unreadable = []
-    on_device = () if device is None else tuple(view for view in views if isinstance(view, ChainSpectrogram))
-    waiting: dict[str, dict[int, Signal]] = {view.name: {} for view in on_device}
     for i, row in enumerate(rows):
-        recording, spectrogram = str(table.recordings_N[i]), str(table.spectrograms_N[i])
         try:
-            eeg = files.eeg(recording) if "eeg" in needs else None
-            power = files.spectrogram(spectrogram) if "spectrogram" in needs else None
-            found = [p for file in (eeg, power) if file is not None for p in file.problems]
-            if eeg is not None:
-                found += _reach(recording, eeg, float(table.eeg_offset_N[i]))
-            problems |= dict.fromkeys(found)
-            if any(p.fatal for p in found):
-                raise DataError(next(f"{p.file}: {p.what}, {p.detail}" for p in found if p.fatal))
-            record = Record(
-                eeg_ET=None if eeg is None else eeg.values,
-                spectrogram_FS=None if power is None else power.values,
-                eeg_offset_s=float(table.eeg_offset_N[i]),
-                spectrogram_offset_s=float(table.spectrogram_offset_N[i]),
-            )
-            for view in views:
+            record = reader.record(table, i)
+            for view in task.views:
                 if view in on_device:
-                    waiting[view.name][row] = view.signals(record)
+                    signals[view.name][row] = view.signals(record)
                 else:
                     arrays[view.name][row] = encode(view.make(record), view.bounds)
         except DataError as error:
             unreadable.append(row)
-            problems |= {Problem(f"sample {table.ids_N[i]}", LEFT_OUT, str(error), fatal=True): None}
-        if strict and problems:
-            first = next(iter(problems))
+            reader.problems[Problem(f"sample {table.ids_N[i]}", LEFT_OUT, str(error), fatal=True)] = None
+        if task.strict and reader.problems:
+            first = next(iter(reader.problems))
             raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
-    if device is not None:
+    if task.device is not None:
         for each in on_device:
-            for row, panels in panels_on(device, each, waiting[each.name]):
+            for row, panels in panels_on(task.device, each, signals[each.name]):
                 arrays[each.name][row] = encode(each.image(panels), each.bounds)
-    computed_by = {view.name: f"torch on {device}" if view.name in waiting else "numpy" for view in views}
-    return Part(rows, tuple(problems), tuple(unreadable), files.digests, computed_by)
+    computed_by = {v.name: f"torch on {task.device}" if v.name in signals else "numpy" for v in task.views}
+    return Part(rows, tuple(reader.problems), tuple(unreadable), reader.digests, computed_by)
 
 
 def panels_on(device: str, view: ChainSpectrogram, signals: Mapping[int, Signal]) -> Iterator[tuple[int, Signal]]:
@@ -107,8 +97,8 @@ def panels_on(device: str, view: ChainSpectrogram, signals: Mapping[int, Signal]
         yield from zip(rows, view.spectra(x_BET).cpu().numpy(), strict=True)
 
 
-def _reach(recording: str, eeg: SignalFile, offset_s: float) -> list[Problem]:
-    """What a label's 50 s ask of a recording that is too short for them."""
+def _short_of_label(recording: str, eeg: SignalFile, offset_s: float) -> list[Problem]:
+    """The problem of a recording that ends before the 50 s of its label do; fatal where it ends before they begin."""
     seconds = eeg.values.shape[1] / SFREQ_HZ
     if seconds >= offset_s + EEG_SECONDS:
         return []
@@ -116,23 +106,40 @@ def _reach(recording: str, eeg: SignalFile, offset_s: float) -> list[Problem]:
     return [Problem(f"{recording}.parquet", "shorter than its label offset", detail, fatal=seconds <= offset_s)]
 
 
-class _Files:
-    """Reads a file once for all rows of a part."""
+class _Reader:
+    """Reads the records of one part, each file once, and collects the problems of the files."""
 
-    def __init__(self, source: HmsFolder) -> None:
+    def __init__(self, source: HmsFolder, views: tuple[View, ...]) -> None:
         self._source = source
-        self._held: dict[str, tuple[Path, SignalFile]] = {}
+        self._needs = frozenset().union(*(view.needs for view in views))
+        self._last: dict[str, tuple[Path, SignalFile]] = {}
+        self.problems: dict[Problem, None] = {}
         self.digests: dict[str, str] = {}
 
-    def eeg(self, recording: str) -> SignalFile:
-        return self._read("eeg", self._source.eeg(recording))
-
-    def spectrogram(self, spectrogram: str) -> SignalFile:
-        return self._read("spectrogram", self._source.spectrogram(spectrogram))
+    def record(self, table: LabelRows, i: int) -> Record:
+        """The record of row `i` of the table; raises DataError where a file cannot be used."""
+        recording, offset_s = str(table.recordings_N[i]), float(table.eeg_offset_N[i])
+        eeg = self._read("eeg", self._source.eeg(recording)) if "eeg" in self._needs else None
+        power = None
+        if "spectrogram" in self._needs:
+            power = self._read("spectrogram", self._source.spectrogram(str(table.spectrograms_N[i])))
+        problems = [p for file in (eeg, power) if file is not None for p in file.problems]
+        if eeg is not None:
+            problems += _short_of_label(recording, eeg, offset_s)
+        self.problems |= dict.fromkeys(problems)
+        for p in problems:
+            if p.fatal:
+                raise DataError(f"{p.file}: {p.what}, {p.detail}")
+        return Record(
+            eeg_ET=None if eeg is None else eeg.values,
+            spectrogram_FS=None if power is None else power.values,
+            eeg_offset_s=offset_s,
+            spectrogram_offset_s=float(table.spectrogram_offset_N[i]),
+        )
 
     def _read(self, kind: str, path: Path) -> SignalFile:
-        # Rows come sorted by file, so the last one of each kind is all that is ever asked for again.
-        if self._held.get(kind, (None,))[0] != path:
-            self._held[kind] = (path, read_eeg(path) if kind == "eeg" else read_spectrogram(path))
-            self.digests[f"{path.parent.name}/{path.name}"] = self._held[kind][1].digest
-        return self._held[kind][1]
+        # Rows come sorted by file, so only the last file of each kind is needed again.
+        if self._last.get(kind, (None,))[0] != path:
+            self._last[kind] = (path, read_eeg(path) if kind == "eeg" else read_spectrogram(path))
+            self.digests[f"{path.parent.name}/{path.name}"] = self._last[kind][1].digest
+        return self._last[kind][1]

@@ -1,4 +1,4 @@
-"""Prepare: every file read once, every view made once, into one array a view; parallel, and resumed where it was stopped.
+"""Prepare views: every file is read once and every view made once, into one array per view; parallel and resumable.
 
 N rows.
 """
@@ -6,9 +6,9 @@ N rows.
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,22 +16,21 @@ import numpy as np
 
 from foldstill.errors import DataError
 from foldstill.files import atomic_write, digest, file_digest, write_json
-from foldstill.hms.cache import FORMAT, Cache, spec
+from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
-from foldstill.hms.image import View, stored_dtype
-from foldstill.hms.part import Part, make_part
+from foldstill.hms.part import Part, PartTask, make_part
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
-
-Progress = Callable[[int, int], None]
-"""Called with rows done and rows in all."""
+from foldstill.hms.storage import stored_dtype
+from foldstill.hms.views import View, check_names, settings_json
+from foldstill.workers import Progress, Work
 
 PART_ROWS = 64
-"""Rows of one piece of work: a device computes as many at once, and a killed preparation loses at most this many a worker."""
+"""Rows per part: a device computes as many at once, and a killed preparation loses at most this many per worker."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a preparation gave: the cache, and what was wrong with the files."""
+    """The result of a preparation: the cache, the problems of the files, and the rows that could not be read."""
 
     cache: Cache
     problems: tuple[Problem, ...]
@@ -46,95 +45,147 @@ def prepare(
     *,
     rows: LabelRule = "unique_votes",
     split: Split = "train",
-    jobs: int = 1,
     strict: bool = False,
-    force: bool = False,
-    device: str | None = None,
-    on_progress: Progress | None = None,
+    work: Work = Work(workers=1),
 ) -> Prepared:
-    """Make the views of a folder's samples, as arrays in `out` that HmsData reads.
+    """Make the views of a folder's samples, as arrays in a cache that HmsData reads.
 
-    `jobs` processes of one thread each; where torch is to compute the spectrograms of the EEG on a `device`, `jobs` threads
-    that read for it. Both give the same but for rounding: stored values are at most one step of eight bits apart. What is finished and made from the same files stays; what was made from something
-    else is an error unless `force`. Problems of files are collected in problems.csv; `strict` makes the first one an error.
+    What is finished and made from the same files is kept, and an interrupted preparation is resumed. Problems of files are
+    collected in problems.csv of the cache.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder in the layout of the competition.
+    out : Path
+        The folder of the cache.
+    views : sequence of View
+        The views to make, with different names.
+    rows : str, default "unique_votes"
+        What one sample is, see LabelRule.
+    split : str, default "train"
+        Whether the rows of train.csv or of test.csv are prepared.
+    strict : bool, default False
+        Whether the first problem of a file is an error.
+    work : Work, default one process
+        Processes of one thread each. With the device "auto" or "cpu" NumPy computes everything and torch is not imported;
+        any other torch device computes the spectrograms of the EEG, and threads read for it. Both give the same values but
+        for rounding: stored values differ by at most one step of eight bits. `force` makes finished views again.
+
+    Returns
+    -------
+    Prepared
+        The cache and the problems of the files.
+
+    Raises
+    ------
+    DataError
+        Where the folder, its table or the views do not fit, or a view in the cache was made from other inputs.
     """
-    names = [view.name for view in views]
-    if not views or len(set(names)) < len(names):
-        raise DataError(f"views to prepare need different names, got {names}: set `name`")
+    check_names(views)
     source, cache = HmsFolder(folder, split), Cache(out)
     table = label_rows(source, rows)
-    needs = frozenset().union(*(view.needs for view in views))
-    if "eeg" in needs and (table.recordings_N == "").any():
+    if any("eeg" in view.needs for view in views) and (table.recordings_N == "").any():
         raise DataError(
-            f"rows = {rows!r} name no one recording, which EEG views need: use spectrogram views, or other rows"
+            f"rows = {rows!r} gives samples of several recordings, and views of the EEG need one: use views of spectrogram "
+            "files, or other rows"
         )
-    files = {"table": table.digest, "files": _sizes(source, table)}
-    made_from = {view.name: {"format": FORMAT, "rule": rows, "view": spec(view), **files} for view in views}
-    if force:
-        for name in {*names, *cache.of_other_rows(table.digest)}:
-            cache.sidecar_file(name).unlink(missing_ok=True)
-    elif others := cache.of_other_rows(table.digest):
-        raise DataError(
-            f"{out} holds views of other rows ({', '.join(others)}), and views of one cache are read together: "
-            "prepare into another folder, or force it to be made again"
-        )
-    todo = [view for view in views if not cache.made(view, made_from[view.name])]
-    problems, unreadable, digests = ({}, set(), {}) if force else _earlier(cache)
+    made_from = _made_from(views, source, table, rows)
+    _check_other_rows(cache, table, views, force=work.force)
+    todo = tuple(view for view in views if not cache.has(view, made_from[view.name]))
+    findings = _Findings() if work.force else _Findings.of(cache)
     if todo:
         out.mkdir(parents=True, exist_ok=True)
-        parts = _run(source, cache, table, todo, jobs, strict, device, [made_from[v.name] for v in todo], on_progress)
-        problems |= dict.fromkeys(p for part in parts for p in part.problems)
-        unreadable |= {row for part in parts for row in part.unreadable}
-        digests |= {name: value for part in parts for name, value in part.digests.items()}
-        computed_by = {v.name: sorted({part.computed_by[v.name] for part in parts}) for v in todo}
-        _finish(cache, table, todo, made_from, computed_by, problems, unreadable, digests)
-    return Prepared(cache, tuple(problems), len(table), tuple(sorted(unreadable)))
+        task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
+        parts = _make_parts(task, table, [made_from[view.name] for view in todo], work)
+        findings.add(parts)
+        _write_tables(cache, table, findings)
+        for view in todo:
+            computed_by = sorted({part.computed_by[view.name] for part in parts})
+            _finish_view(cache, view, len(table), made_from[view.name], computed_by)
+        _write_manifest(cache, rows, len(table), findings)
+    return Prepared(cache, tuple(findings.problems), len(table), tuple(sorted(findings.unreadable)))
 
 
-def _run(
-    source: HmsFolder,
-    cache: Cache,
-    table: LabelRows,
-    views: Sequence[View],
-    jobs: int,
-    strict: bool,
-    device: str | None,
-    made_from: list[dict[str, Any]],
-    on_progress: Progress | None,
-) -> list[Part]:
-    """Every part, those of an earlier, stopped preparation from its journal."""
+@dataclass
+class _Findings:
+    """Problems in the order in which they were found, rows that could not be read, and a digest per file."""
+
+    problems: dict[Problem, None] = field(default_factory=dict)
+    unreadable: set[int] = field(default_factory=set)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cache: Cache) -> "_Findings":
+        """What earlier preparations in the cache found."""
+        if not cache.manifest_file.exists():
+            return cls()
+        problems = [
+            Problem(r["file"], r["what"], r["detail"], r["fatal"] == "True") for r in _read_csv(cache.problems_file)
+        ]
+        _, readable_N = cache.rows()
+        digests = {r["file"]: r["digest"] for r in _read_csv(cache.sources_file)}
+        return cls(dict.fromkeys(problems), set(np.flatnonzero(~readable_N).tolist()), digests)
+
+    def add(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            self.problems |= dict.fromkeys(part.problems)
+            self.unreadable |= set(part.unreadable)
+            self.digests |= part.digests
+
+
+def _made_from(
+    views: Sequence[View], source: HmsFolder, table: LabelRows, rule: LabelRule
+) -> dict[str, dict[str, Any]]:
+    """What decides the content of each view: its settings, the rows, and the sizes of the files."""
+    files = {"table": table.digest, "files": _sizes_digest(source, table)}
+    return {view.name: {"format": FORMAT, "rule": rule, "view": settings_json(view), **files} for view in views}
+
+
+def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, force: bool) -> None:
+    """Refuse a cache with views of other rows; with `force`, drop them and the views that are made again."""
+    others = cache.with_other_rows(table.digest)
+    if force:
+        for name in {*others, *(view.name for view in views)}:
+            cache.sidecar_file(name).unlink(missing_ok=True)
+    elif others:
+        raise DataError(
+            f"{cache.folder} holds views of other rows ({', '.join(others)}), and all views of a cache have the same rows: "
+            "prepare into another folder, or force it to be made again"
+        )
+
+
+def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]], work: Work) -> list[Part]:
+    """All parts; those of an earlier, interrupted preparation come from its journal."""
     from joblib import Parallel, delayed
 
-    pieces = _pieces(table)
+    cache = task.cache
     done = _journal(cache, made_from)
     if not done:
-        for view in views:
-            # Created whole, so that a full disk shows now and not after an hour.
+        for view in task.views:
+            # Created at full size, so that a full disk shows now and not after an hour.
             shape = (len(table), *view.shape)
-            np.lib.format.open_memmap(cache.part_file(view.name), "w+", stored_dtype(view), shape).flush()
+            np.lib.format.open_memmap(cache.part_file(view.name), "w+", stored_dtype(view.bounds), shape).flush()
         cache.journal_file.write_text(json.dumps({"made_from": made_from}) + "\n", encoding="utf-8")
     finished = list(done.values())
-    count = sum(len(part.rows) for part in finished)
-    if on_progress is not None:
-        on_progress(count, len(table))
-    work = (
-        delayed(make_part)(source, cache, table.take(np.asarray(rows)), rows, views, strict, device)
-        for rows in pieces
-        if rows not in done
-    )
-    with _workers("sequential" if jobs == 1 else "loky" if device is None else "threading"):
-        for part in Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
+
+    def report() -> None:
+        count = sum(len(part.rows) for part in finished)
+        work.report(Progress("prepare", count, len(table), f"{len(task.views)} views"))
+
+    report()
+    jobs = (delayed(make_part)(task, table.take(np.asarray(rows)), rows) for rows in _pieces(table) if rows not in done)
+    with _one_thread_each("sequential" if work.n_workers == 1 else "loky" if task.device is None else "threading"):
+        for part in Parallel(n_jobs=work.n_workers, return_as="generator_unordered")(jobs):
             with cache.journal_file.open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(part.as_json()) + "\n")
             finished.append(part)
-            count += len(part.rows)
-            if on_progress is not None:
-                on_progress(count, len(table))
+            report()
     return finished
 
 
 @contextmanager
-def _workers(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
+def _one_thread_each(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
     """Workers of one thread each: processes, or threads of this process, which alone holds the device and all signals."""
     from joblib import parallel_config
     from threadpoolctl import threadpool_limits
@@ -145,20 +196,23 @@ def _workers(backend: Literal["sequential", "loky", "threading"]) -> Iterator[No
 
 
 def _pieces(table: LabelRows) -> list[tuple[int, ...]]:
-    """Rows in pieces of about PART_ROWS; the rows of one recording stay together, those of a spectrogram nearly always."""
+    """Rows in pieces of about PART_ROWS.
+
+    The rows of one recording stay in one piece, and nearly always those of one spectrogram.
+    """
     order = np.lexsort((table.recordings_N, table.spectrograms_N))
     recording = np.char.add(np.char.add(table.spectrograms_N, "/"), table.recordings_N)[order]
     begins = np.flatnonzero(np.concatenate([[True], recording[1:] != recording[:-1]]))
-    parts, start = [], 0
+    pieces, start = [], 0
     for end in [*begins[1:].tolist(), len(order)]:
         if end - start >= PART_ROWS or end == len(order):
-            parts.append(tuple(int(r) for r in order[start:end]))
+            pieces.append(tuple(int(r) for r in order[start:end]))
             start = end
-    return parts
+    return pieces
 
 
-def _sizes(source: HmsFolder, table: LabelRows) -> str:
-    """A digest of the sizes of all files that the rows name: cheap, and notices a file that was replaced or cut."""
+def _sizes_digest(source: HmsFolder, table: LabelRows) -> str:
+    """Digest of the sizes of all files that the rows name: cheap, and it changes when a file is replaced or cut."""
     entries = []
     for folder, names in ((source.eegs, table.recordings_N), (source.spectrograms, table.spectrograms_N)):
         wanted = {f"{name}.parquet" for name in names.tolist() if name}
@@ -168,71 +222,57 @@ def _sizes(source: HmsFolder, table: LabelRows) -> str:
 
 
 def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
-    """Finished parts of a stopped preparation of the same views from the same files, by their rows."""
+    """Finished parts of an interrupted preparation of the same views from the same files, by their rows."""
     try:
         lines = cache.journal_file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
-    whole_lines = []
+    entries = []
     for line in lines:
         try:
-            whole_lines.append(json.loads(line))
+            entries.append(json.loads(line))
         except json.JSONDecodeError:
             break  # the process was killed while it wrote this line
-    if not whole_lines or whole_lines[0].get("made_from") != json.loads(json.dumps(made_from)):
+    if not entries or entries[0].get("made_from") != json.loads(json.dumps(made_from)):
         return {}
-    parts = [Part.from_json(line) for line in whole_lines[1:]]
+    parts = [Part.from_json(entry) for entry in entries[1:]]
     return {part.rows: part for part in parts}
 
 
-def _earlier(cache: Cache) -> tuple[dict[Problem, None], set[int], dict[str, str]]:
-    """Problems, unreadable rows and digests that earlier preparations in the folder found."""
-    if not cache.manifest_file.exists():
-        return {}, set(), {}
-    problems = {
-        Problem(r["file"], r["what"], r["detail"], r["fatal"] == "True"): None for r in _read_csv(cache.problems_file)
-    }
-    _, readable_N = cache.rows()
-    digests = {r["file"]: r["digest"] for r in _read_csv(cache.sources_file)}
-    return problems, set(np.flatnonzero(~readable_N).tolist()), digests
+# Tables, then arrays, then sidecars, then the manifest: a file that exists is finished.
 
 
-def _finish(
-    cache: Cache,
-    table: LabelRows,
-    views: Sequence[View],
-    made_from: dict[str, dict[str, Any]],
-    computed_by: dict[str, list[str]],
-    problems: dict[Problem, None],
-    unreadable: set[int],
-    digests: dict[str, str],
-) -> None:
-    """Tables, then arrays, then sidecars, then the manifest: what exists is whole."""
+def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:
     table.write(cache.rows_file)
-    _write_csv(cache.problems_file, ("file", "what", "detail", "fatal"), [tuple(vars(p).values()) for p in problems])
-    _write_csv(cache.sources_file, ("file", "digest"), sorted(digests.items()))
-    for view in views:
-        cache.part_file(view.name).replace(cache.array_file(view.name))
-        sidecar = {
-            "made_from": made_from[view.name],
-            "computed_by": computed_by[view.name],
-            "shape": [len(table), *view.shape],
-            "dtype": stored_dtype(view).name,
-            "bounds": view.bounds,
-            "checksum": file_digest(cache.array_file(view.name)),
-        }
-        write_json(cache.sidecar_file(view.name), sidecar)
-    write_json(
-        cache.manifest_file,
-        {
-            "format": FORMAT,
-            "rule": made_from[views[0].name]["rule"],
-            "rows": len(table),
-            "unreadable_rows": sorted(unreadable),
-            "views": cache.finished(),
-            "sources": file_digest(cache.sources_file),
-        },
-    )
+    problems = [tuple(vars(p).values()) for p in findings.problems]
+    _write_csv(cache.problems_file, ("file", "what", "detail", "fatal"), problems)
+    _write_csv(cache.sources_file, ("file", "digest"), sorted(findings.digests.items()))
+
+
+def _finish_view(cache: Cache, view: View, n_rows: int, made_from: Mapping[str, Any], computed_by: list[str]) -> None:
+    array = cache.array_file(view.name)
+    cache.part_file(view.name).replace(array)
+    sidecar = {
+        "made_from": made_from,
+        "computed_by": computed_by,
+        "shape": [n_rows, *view.shape],
+        "dtype": stored_dtype(view.bounds).name,
+        "bounds": view.bounds,
+        "checksum": file_digest(array),
+    }
+    write_json(cache.sidecar_file(view.name), sidecar)
+
+
+def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, findings: _Findings) -> None:
+    manifest = {
+        "format": FORMAT,
+        "rule": rule,
+        "rows": n_rows,
+        "unreadable_rows": sorted(findings.unreadable),
+        "views": cache.finished(),
+        "sources": file_digest(cache.sources_file),
+    }
+    write_json(cache.manifest_file, manifest)
     cache.journal_file.unlink(missing_ok=True)
 
 

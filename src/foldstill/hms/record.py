@@ -1,4 +1,7 @@
-"""One label row's signals: what a view is made of. E electrodes, T samples at 200 Hz, F bins, S spectrogram columns."""
+"""The signals of one label row, of which views are made.
+
+E electrodes, T samples at 200 Hz, F bins, S spectrogram columns.
+"""
 
 from dataclasses import dataclass
 
@@ -8,11 +11,11 @@ from numpy.typing import NDArray
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.montage import (
-    BINS_A_PANEL,
+    BINS_PER_PANEL,
     EEG_CHANNELS,
     EEG_SECONDS,
     PANELS,
-    SECONDS_A_COLUMN,
+    SECONDS_PER_COLUMN,
     SFREQ_HZ,
     SPECTROGRAM_SECONDS,
 )
@@ -20,10 +23,10 @@ from foldstill.hms.montage import (
 
 @dataclass(frozen=True)
 class Record:
-    """A recording, a spectrogram, or both, and where in them the label's windows start.
+    """A recording, a spectrogram, or both, and where in them the windows of the label start.
 
-    `eeg_ET` is (20, T) in microvolts, `spectrogram_FS` (400, S), one column each 2 s, panels LL, RL, LP, RP.
-    Missing values are NaN. Windows that reach over an end are filled with NaN there.
+    `eeg_ET` is (20, T) in microvolts, `spectrogram_FS` (400, S) with one column per 2 s, panels LL, RL, LP, RP.
+    Missing values are NaN. The parts of a window that lie outside its file are NaN.
     """
 
     eeg_ET: Signal | None = None
@@ -32,20 +35,20 @@ class Record:
     spectrogram_offset_s: float = 0.0
 
     def __post_init__(self) -> None:
-        rows = {"eeg_ET": len(EEG_CHANNELS), "spectrogram_FS": len(PANELS) * BINS_A_PANEL}
+        rows = {"eeg_ET": len(EEG_CHANNELS), "spectrogram_FS": len(PANELS) * BINS_PER_PANEL}
         for name, wanted in rows.items():
             array: NDArray[np.float32] | None = getattr(self, name)
             if array is not None and (array.ndim != 2 or array.shape[0] != wanted):
                 raise DataError(f"{name} must be ({wanted}, time), got {array.shape}: put time last")
 
     def eeg(self) -> Signal:
-        """The whole recording; raises DataError where there is none."""
+        """The recording from start to end; raises DataError where there is none."""
         if self.eeg_ET is None:
-            raise DataError("this view needs an EEG and the record has none: pick rows that name one recording")
+            raise DataError("this view needs an EEG and the record has none: use rows that name one recording")
         return self.eeg_ET
 
     def spectrogram(self) -> Signal:
-        """The whole spectrogram; raises DataError where there is none."""
+        """The spectrogram from start to end; raises DataError where there is none."""
         if self.spectrogram_FS is None:
             raise DataError("this view needs a spectrogram and the record has none: give the spectrogram folder")
         return self.spectrogram_FS
@@ -58,7 +61,7 @@ class Record:
     def spectrogram_window(self, seconds: float = SPECTROGRAM_SECONDS) -> Signal:
         """The middle `seconds` of the label's 600 s, (400, seconds / 2)."""
         start = self.spectrogram_offset_s + (SPECTROGRAM_SECONDS - seconds) / 2
-        return window(self.spectrogram(), int(start // SECONDS_A_COLUMN), round(seconds / SECONDS_A_COLUMN))
+        return window(self.spectrogram(), int(start // SECONDS_PER_COLUMN), round(seconds / SECONDS_PER_COLUMN))
 
 
 def window(x: Signal, start: int, length: int) -> Signal:

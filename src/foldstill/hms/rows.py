@@ -1,4 +1,4 @@
-"""Which rows of train.csv are samples: the table has a row for each label, and labels of a recording overlap.
+"""Which rows of train.csv are samples: the table has one row per label, and labels of a recording overlap.
 
 N rows, C classes.
 """
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 LabelRule = Literal["unique_votes", "stationary", "recording", "spectrogram", "window"]
 """What one sample is.
 
-unique_votes: a recording with one vote vector, wherever it occurs. stationary: consecutive labels of a recording with equal
+unique_votes: all labels of a recording with the same votes. stationary: consecutive labels of a recording with the same
 votes. recording, spectrogram: all labels of one file, votes added up. window: each label by itself.
 """
 
 
 @dataclass(frozen=True)
 class LabelRows:
-    """Samples of an HMS folder: where their windows are, who was recorded, and the votes (None in a test split).
+    """Samples of an HMS folder: where their windows are, which patient was recorded, and the votes (None in a test split).
 
-    `recordings_N` is "" where a sample names no one recording (rule "spectrogram"). Offsets are in seconds.
+    `recordings_N` is "" where a sample combines several recordings (rule "spectrogram"). Offsets are in seconds.
     """
 
     ids_N: Strings
@@ -46,14 +46,14 @@ class LabelRows:
         return len(self.ids_N)
 
     def take(self, rows: NDArray[Any]) -> "LabelRows":
-        """The rows picked by an index or a mask."""
+        """The rows that an index or a mask selects."""
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in vars(self).items()}
         return LabelRows(**taken)
 
     def labels(self) -> Labels:
         """Votes with the patient as the group: no patient may be in two folds."""
         if self.votes_NC is None:
-            raise DataError("a test split has no votes: score it, but do not train on it")
+            raise DataError("a test split has no votes: predict it, but do not train on it")
         return Labels.from_votes(self.votes_NC, ids=self.ids_N, groups=self.patients_N, classes=CLASSES)
 
     @property
@@ -81,10 +81,10 @@ class LabelRows:
 
 
 def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows:
-    """The samples of a folder; in a test split each row of test.csv, whose windows begin at 0.
+    """The samples of a folder; in a test split every row of test.csv is one, and its windows begin at 0.
 
-    Raises DataError for a recording of two patients, which would be in two folds at once, and for votes that are none:
-    negative, or all zero in a row.
+    Raises DataError for a recording of two patients, which would be in two folds at once, and for votes that are negative
+    or all zero in a row.
     """
     frame = folder.frame()
     if folder.split == "test":
@@ -96,7 +96,8 @@ def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows
         torn = patients.index[patients > 1]
         if len(torn):
             raise DataError(
-                f"{len(torn)} values of {unit} have several patients; first: {[int(i) for i in torn[:3]]}: correct {folder.table}"
+                f"{len(torn)} values of {unit} have several patients; first: {[int(i) for i in torn[:3]]}: correct "
+                f"{folder.table}"
             )
     votes = list(VOTE_COLUMNS)
     frame = frame.sort_values(["eeg_id", "eeg_sub_id"], kind="stable")
@@ -120,12 +121,12 @@ def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows
         patients_N=_text(first["patient_id"]),
         recordings_N=_text(first["eeg_id"]) if rule != "spectrogram" else np.full(len(first), "", dtype="<U1"),
         spectrograms_N=_text(first["spectrogram_id"]),
-        # The middle of what was labelled alike: (min + max) / 2 of the windows' starts.
+        # The middle of the labels that are combined: (min + max) / 2 of the starts of their windows.
         eeg_offset_N=_middle(groups["eeg_label_offset_seconds"]),
         spectrogram_offset_N=_middle(groups["spectrogram_label_offset_seconds"]),
         votes_NC=votes_NC.to_numpy(dtype=np.float64),
     )
-    rows.labels()  # says what is wrong with votes and ids before an hour is spent on views
+    rows.labels()  # checks votes and ids before an hour is spent on views
     return rows
 
 

@@ -1,122 +1,118 @@
-"""HMS recordings as a data set of an experiment: the competition's files, prepared once."""
+"""HMS recordings as a data source: the competition's files, whose views are prepared once."""
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
-from foldstill.hms.prepare import Prepared, Progress, prepare
-from foldstill.hms.rows import LabelRows, LabelRule
+from foldstill.hms.prepare import Prepared, prepare
+from foldstill.hms.rows import LabelRule
+from foldstill.hms.submission import HmsSubmission, hms_submission
+from foldstill.hms.synthetic import write_synthetic_hms
+from foldstill.hms.views import HmsView, check_names
 from foldstill.hms.views_kaggle import KaggleSpectrogram
-from foldstill.hms.views_panels import PanelStack, PanelStatistics
 from foldstill.hms.views_raw import RawEeg
-from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
-from foldstill.hms.views_wavelet import Denoised, Scalogram
-from foldstill.settings import ByKind, Settings
+from foldstill.hms.views_spectra import MelSpectrogram
+from foldstill.settings import Settings
+from foldstill.workers import Work
 
-HmsView = Annotated[
-    KaggleSpectrogram
-    | MelSpectrogram
-    | StftSpectrogram
-    | ScipySpectrogram
-    | Scalogram
-    | RawEeg
-    | Denoised
-    | PanelStatistics
-    | PanelStack,
-    ByKind(),
-]
-"""Told apart by `kind`."""
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
 class HmsData(Settings):
-    """The competition's folder, what one sample is, and the views that members may ask for."""
+    """The files of the HMS competition, what one sample is, and the views that members can read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_synthetic_hms(Path(folder) / "hms", patients=3, recordings=1)
+    ...     data = HmsData(folder="hms", views=(MelSpectrogram(n_mels=16, width=32),))
+    ...     prepared = data.prepare(Path(folder))
+    ...     view = data.load(Path(folder)).view("mel")
+    >>> view.shape[1:], view.dtype.name
+    ((16, 32, 4), 'uint8')
+    """
+
+    title: ClassVar[str] = "HMS files"
+    summary: ClassVar[str] = "EEG recordings and spectrograms in the files of the HMS competition."
+    needs_preparation: ClassVar[bool] = True
 
     kind: Literal["hms"] = "hms"
     folder: str
-    """Where train.csv, train_eegs and train_spectrograms are; a relative path starts at the experiment file's folder."""
+    """Folder of train.csv, train_eegs and train_spectrograms; a relative path starts at the experiment file's folder."""
     cache: str = "hms-cache"
-    """Where the prepared views are kept."""
+    """Folder of the prepared views; a relative path starts at the experiment file's folder."""
     rows: LabelRule = "unique_votes"
     """What one sample is: unique_votes, stationary, recording, spectrogram or window."""
     views: tuple[HmsView, ...] = (KaggleSpectrogram(), MelSpectrogram())
-    """The views, each with its `kind` and a name that members ask for."""
+    """The views, each with its `kind` and with the `name` by which members ask for it."""
 
     def __post_init__(self) -> None:
         if not self.folder or not self.cache:
-            raise DataError("data needs folder (of train.csv and the signal files) and cache (for what is prepared)")
-        names = [view.name for view in self.views]
-        if not names or len(set(names)) < len(names):
-            raise DataError(f"data.views need different names, got {names}: set `name`")
+            raise DataError(
+                f"data.folder must name the folder of train.csv and data.cache that of the prepared views, got "
+                f"{self.folder!r} and {self.cache!r}"
+            )
+        check_names(self.views)
 
-    def prepare(
-        self,
-        root: Path,
-        *,
-        jobs: int = 1,
-        strict: bool = False,
-        force: bool = False,
-        device: str | None = None,
-        on_progress: Progress | None = None,
-    ) -> Prepared:
-        """Make what is missing of the views; relative paths start at `root`. Without a device, torch is not imported."""
-        return prepare(
-            root / self.folder,
-            root / self.cache,
-            self.views,
-            rows=self.rows,
-            jobs=jobs,
-            strict=strict,
-            force=force,
-            device=device,
-            on_progress=on_progress,
-        )
+    @classmethod
+    def example(cls, folder: Path) -> "tuple[Self, Path]":
+        write_synthetic_hms(folder / "hms", patients=3, recordings=1)
+        views = (KaggleSpectrogram.example(), RawEeg.example())
+        return cls(folder="hms", cache="cache", views=views), folder / "hms"
+
+    def prepare(self, root: Path, work: Work = Work(workers=1), *, strict: bool = False) -> Prepared:
+        """Make the views that are missing; relative paths start at `root`. See `foldstill.hms.prepare`."""
+        return prepare(root / self.folder, root / self.cache, self.views, rows=self.rows, strict=strict, work=work)
 
     def load(self, root: Path) -> Dataset:
-        """The prepared views and the labels of their rows, patients as groups.
+        """The prepared views and the labels of their rows, with patients as groups.
 
         Rows whose files could not be read are left out with a warning. Raises DataError where the views are not prepared.
         """
-        rows, views = read_prepared(Cache(root / self.cache), self.views)
+        cache = Cache(root / self.cache)
+        rows, readable_N = cache.rows()
+        views = cache.views(self.views)
         if rows.votes_NC is None:
-            raise DataError(f"{root / self.cache} holds a test split: give the cache of the training files")
+            raise DataError(
+                f"{cache.folder} holds a test split, which has no votes: name the cache of the training files"
+            )
+        if not readable_N.all():
+            warnings.warn(
+                f"{int((~readable_N).sum())} of {len(rows)} samples could not be read and are left out: see "
+                f"{cache.problems_file}",
+                stacklevel=2,
+            )
+            rows, views = rows.take(readable_N), {name: np.asarray(a[readable_N]) for name, a in views.items()}
         return Dataset(rows.labels(), views, rows.recordings_N if self.rows == "window" else None)
 
     def inputs(self, path: Path) -> Inputs:
         """The views of the test split of the folder at `path`, in the order of test.csv.
 
-        A submission needs every row, so a recording that cannot be read stays in, as a blank input, with a warning.
+        A submission needs every row, so a recording that cannot be read is kept as a blank input, with a warning.
         """
-        with TemporaryDirectory() as place:
-            prepared = prepare(path, Path(place), self.views, split="test")
+        with TemporaryDirectory() as folder:
+            prepared = prepare(path, Path(folder), self.views, split="test")
             rows, readable_N = prepared.cache.rows()
             views = {name: np.array(array) for name, array in prepared.cache.views(self.views).items()}
         if not readable_N.all():
-            lost = [p.detail for p in prepared.problems if p.fatal]
+            first = next(p.detail for p in prepared.problems if p.fatal)
             warnings.warn(
                 f"{int((~readable_N).sum())} of {len(rows)} recordings could not be read and are scored as blank; "
-                f"first: {lost[0]}",
+                f"first: {first}",
                 stacklevel=2,
             )
         return Inputs(rows.ids_N, views)
 
-
-def read_prepared(cache: Cache, views: tuple[HmsView, ...]) -> tuple[LabelRows, dict[str, NDArray[Any]]]:
-    """Readable rows of a cache and their views, memory-mapped where every row is readable."""
-    rows, readable_N = cache.rows()
-    arrays = cache.views(views)
-    if not readable_N.all():
-        warnings.warn(
-            f"{int((~readable_N).sum())} of {len(rows)} samples could not be read and are left out: see {cache.problems_file}",
-            stacklevel=3,
-        )
-        rows, arrays = rows.take(readable_N), {name: np.asarray(a[readable_N]) for name, a in arrays.items()}
-    return rows, arrays
+    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
+        """The competition's submission, for a sample file or for an output named submission.csv."""
+        return hms_submission(data, out, sample)

@@ -1,8 +1,8 @@
-"""EEG of an intensive care unit from a seed: a patient's background and artefacts, and the patterns that experts vote on.
+"""Synthetic EEG of an intensive care unit: background and artefacts of a patient, and the patterns that experts vote on.
 
 Patterns follow the American Clinical Neurophysiology Society's critical care terminology (Hirsch et al., 2021): rhythmic delta
-is 0.5 to 4 Hz without an interval between waves, periodic discharges are shorter than 0.5 s with one, seizures evolve in
-frequency, shape and place for at least 10 s. E electrodes (19, and the EKG last), T samples at 200 Hz.
+is 0.5 to 4 Hz without an interval between waves, periodic discharges are shorter than 0.5 s with an interval between them,
+seizures evolve in frequency, shape and location for at least 10 s. E electrodes (19, and the EKG last), T samples at 200 Hz.
 """
 
 from dataclasses import dataclass
@@ -39,15 +39,15 @@ _SCALP = {
     "O2": (0.31, -0.95),
 }
 ELECTRODES = EEG_CHANNELS[:-1]
-_PLACE = np.array([_SCALP[name] for name in ELECTRODES])
-"""Electrodes of the 10-20 system seen from above: x to the right ear, y to the nose."""
+_POSITION = np.array([_SCALP[name] for name in ELECTRODES])
+"""Positions of the electrodes of the 10-20 system seen from above: x towards the right ear, y towards the nose."""
 
 _FOCI = ("F7", "T3", "T5", "C3", "P3", "F3")
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What stays the same in all recordings of one patient: the random effects."""
+    """What is the same in all recordings of one patient: the random effects."""
 
     slope: float
     """Exponent of the 1/f background."""
@@ -55,25 +55,25 @@ class Patient:
     alpha_hz: float
     alpha_uv: float
     theta_uv: float
-    blinks_a_s: float
+    blinks_per_s: float
     muscle_uv: float
     line_uv: float
     heart_hz: float
     side: int
-    """-1 where the left hemisphere is diseased, 1 where the right is."""
+    """The diseased hemisphere: -1 is the left one, 1 the right one."""
     focus: str
-    """Electrode over the disease, named as if on the left."""
+    """The electrode over the diseased area, named as if it were on the left."""
     pattern_hz: float
-    """Typical rate of this patient's discharges or rhythms."""
+    """Typical rate of the discharges or rhythms of this patient."""
     contrast: float
-    """How far the patterns stand out of the background."""
+    """How far patterns stand out of the background."""
     share_by_class: tuple[float, ...]
-    """How often each class is this patient's, in the order of CLASSES."""
+    """Probability of each class in this patient, in the order of CLASSES."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """A pattern between two times; `sharpness` and `laterality` in [0, 1] lead from class to class without a step."""
+    """A pattern between two times; `sharpness` and `laterality` in [0, 1] change one class into another continuously."""
 
     pattern: Pattern
     start_s: float
@@ -93,7 +93,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         alpha_hz=rng.uniform(8, 11) if awake else rng.uniform(6.5, 8.5),
         alpha_uv=rng.uniform(10, 26) if awake else rng.uniform(0, 6),
         theta_uv=rng.uniform(2, 9),
-        blinks_a_s=rng.uniform(0.08, 0.3) if awake else rng.uniform(0, 0.04),
+        blinks_per_s=rng.uniform(0.08, 0.3) if awake else rng.uniform(0, 0.04),
         muscle_uv=rng.gamma(1.2, 5),
         line_uv=rng.gamma(1, 1.2),
         heart_hz=rng.uniform(0.95, 1.8),
@@ -106,7 +106,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
 
 
 def draw_episode(rng: np.random.Generator, patient: Patient, name: str, start_s: float, stop_s: float) -> Episode:
-    """An episode of class `name` over about that time; some are borderline, as real ones are."""
+    """An episode of class `name` between two times; some are borderline cases, as in real EEG."""
     amplitude = 75 * patient.contrast * rng.lognormal(0, 0.25)
     lateral = rng.beta(6, 1.2) if name.startswith("L") else rng.beta(1.2, 6)
     if name == "Other":
@@ -115,22 +115,22 @@ def draw_episode(rng: np.random.Generator, patient: Patient, name: str, start_s:
         lateral = float(rng.choice([rng.beta(6, 1.5), rng.beta(1.5, 6)]))
         return Episode("seizure", start_s, stop_s, rng.uniform(4.5, 8), 0.6, lateral, 1.3 * amplitude, rng.beta(5, 1.5))
     if name.endswith("PD"):
-        rate = _within(patient.pattern_hz * rng.lognormal(0, 0.15), 0.5, 2.5)
+        rate = _clamp(patient.pattern_hz * rng.lognormal(0, 0.15), 0.5, 2.5)
         return Episode("periodic", start_s, stop_s, rate, rng.beta(7, 1.3), lateral, 1.5 * amplitude, 0.0)
-    rate = _within(1.3 * patient.pattern_hz * rng.lognormal(0, 0.15), 1.0, 4.0)
+    rate = _clamp(1.3 * patient.pattern_hz * rng.lognormal(0, 0.15), 1.0, 4.0)
     return Episode("rhythmic", start_s, stop_s, rate, rng.beta(1.3, 7), lateral, amplitude, 0.0)
 
 
-def _within(value: float, low: float, high: float) -> float:
+def _clamp(value: float, low: float, high: float) -> float:
     return min(max(float(value), low), high)
 
 
 def simulate(
     rng: np.random.Generator, patient: Patient, seconds: float, episodes: tuple[Episode, ...], bad: tuple[int, ...] = ()
 ) -> Signal:
-    """The recording (20, T) in microvolts. `bad` electrodes have lost their contact: hum, drift and pops."""
+    """The recording (20, T) in microvolts; `bad` electrodes have lost their contact, which gives hum, drift and pops."""
     n = round(seconds * SFREQ_HZ)
-    # A generator each, so that a pattern changes neither the background nor the artefacts.
+    # One generator each, so that a pattern changes neither the background nor the artefacts.
     background, patterns, rng = rng.spawn(3)
     eeg = _background(background, patient, n)
     for episode in episodes:
@@ -148,30 +148,30 @@ def simulate(
     return np.concatenate([eeg, (heart + rng.standard_normal(n, dtype=np.float32))[None]])
 
 
-def field(place: tuple[float, float] | NDArray[np.float64], width: float) -> Signal:
-    """How strongly each electrode sees a source at a place: a Gaussian of the distance."""
-    distance = np.square(_PLACE - np.asarray(place)).sum(axis=1)
-    seen: Signal = np.exp(-distance / (2 * width**2)).astype(np.float32)
-    return seen
+def field(position: tuple[float, float] | NDArray[np.float64], width: float) -> Signal:
+    """Amplitude of a source at each electrode: a Gaussian of the distance from its position."""
+    distance = np.square(_POSITION - np.asarray(position)).sum(axis=1)
+    amplitude: Signal = np.exp(-distance / (2 * width**2)).astype(np.float32)
+    return amplitude
 
 
 @lru_cache(maxsize=1)
 def _volume_conduction() -> Signal:
-    """What neighbours share of their background: rows of unit norm."""
-    mixing = np.stack([field(place, 0.33) for place in _PLACE])
+    """Mixing of the background between neighbouring electrodes: rows of unit norm."""
+    mixing = np.stack([field(position, 0.33) for position in _POSITION])
     normed: Signal = (mixing / np.linalg.norm(mixing, axis=1, keepdims=True)).astype(np.float32)
     return normed
 
 
 def _noise(rng: np.random.Generator, rows: int, n: int, amplitude: NDArray[np.float64]) -> Signal:
-    """Noise of unit standard deviation whose amplitude spectrum has the given shape over `n_fft // 2 + 1` bins."""
+    """Noise of unit standard deviation whose amplitude spectrum is proportional to `amplitude`, one value per bin."""
     from scipy.fft import irfft
 
     size = len(amplitude)
     parts = rng.standard_normal((rows, 2 * size), dtype=np.float32).view(np.complex64)
     parts *= (amplitude / np.sqrt(2 * np.square(amplitude).sum()) * (size - 1) * 2 / np.sqrt(2)).astype(np.float32)
-    made: Signal = irfft(parts, axis=-1, overwrite_x=True)[:, :n]
-    return made
+    noise: Signal = irfft(parts, axis=-1, overwrite_x=True)[:, :n]
+    return noise
 
 
 def _frequencies(n: int) -> NDArray[np.float64]:
@@ -184,32 +184,32 @@ def _frequencies(n: int) -> NDArray[np.float64]:
 
 def _background(rng: np.random.Generator, patient: Patient, n: int) -> Signal:
     hz = _frequencies(n)
-    # 1/f above half a hertz, where an amplifier's high-pass ends it; little above 45 Hz but noise of the amplifier.
+    # 1/f above half a hertz, where an amplifier's high-pass filter ends it; above 45 Hz mostly noise of the amplifier.
     amplitude = np.maximum(hz, 0.5) ** (-patient.slope / 2) * (hz / 0.5) ** 2 / (1 + (hz / 0.5) ** 2) + 0.02 * (hz > 0)
     white = _noise(rng, len(ELECTRODES), n, amplitude)
     eeg: Signal = (np.float32(patient.background_uv) * _drift(rng, n, 0.15)) * (_volume_conduction() @ white)
     posterior, anterior = field((0, -0.9), 0.5), field((0, 0.2), 0.6)
-    left = (_PLACE[:, 0] < 0.05).astype(np.float32)
-    for centre, width, microvolt, place in (
+    left = (_POSITION[:, 0] < 0.05).astype(np.float32)
+    for centre, width, microvolt, extent in (
         (patient.alpha_hz, 0.5, patient.alpha_uv, posterior),
         (5.5, 0.9, patient.theta_uv, anterior),
     ):
         shape = np.exp(-np.square((hz - centre) / width) / 2)
         rhythm = np.float32(1.4 * microvolt) * _drift(rng, n, 0.5) * _noise(rng, 2, n, shape)
-        # The hemispheres share most of a rhythm, not all of it.
-        eeg += (place * left)[:, None] * rhythm[0]
-        eeg += (place * (1 - left))[:, None] * (0.8 * rhythm[0] + 0.6 * rhythm[1])
+        # The hemispheres share most of a rhythm, but not all of it.
+        eeg += (extent * left)[:, None] * rhythm[0]
+        eeg += (extent * (1 - left))[:, None] * (0.8 * rhythm[0] + 0.6 * rhythm[1])
     return eeg
 
 
 def _drift(rng: np.random.Generator, n: int, spread: float) -> Signal:
-    """A gain that wanders over half minutes, as vigilance does."""
+    """A gain that varies over half minutes, as vigilance does."""
     knots = np.arange(0, n + 60 * SFREQ_HZ, 30 * SFREQ_HZ)
     return np.interp(np.arange(n), knots, rng.lognormal(0, spread, len(knots))).astype(np.float32)
 
 
 def _add_movement(rng: np.random.Generator, eeg: Signal) -> None:
-    """Now and then the patient is moved: a second or two of large waves and noise everywhere."""
+    """Occasional movement of the patient: large waves and noise at all electrodes for a second or two."""
     n = eeg.shape[1]
     for _ in range(rng.poisson(n / SFREQ_HZ / 180)):
         at, length = int(rng.integers(0, n)), int(rng.uniform(0.7, 3) * SFREQ_HZ)
@@ -228,7 +228,7 @@ def _add_episode(rng: np.random.Generator, patient: Patient, episode: Episode, e
         return
     focal, wide = _fields(patient, episode)
     source, spread = _seizure(rng, episode, n) if episode.pattern == "seizure" else _train(rng, episode, n)
-    # It begins and ends within two seconds, not with a click.
+    # It begins and ends gradually over two seconds.
     ramp = np.minimum(1, np.minimum(np.arange(n), np.arange(n)[::-1]) / (2 * SFREQ_HZ)).astype(np.float32)
     source *= np.float32(episode.amplitude_uv) * ramp
     eeg[:, start:stop] += focal[:, None] * source
@@ -237,21 +237,21 @@ def _add_episode(rng: np.random.Generator, patient: Patient, episode: Episode, e
 
 
 def _fields(patient: Patient, episode: Episode) -> tuple[Signal, Signal]:
-    """Where a pattern is at first, and where it reaches 40 ms later: over one hemisphere, or frontally over both."""
+    """Where a pattern is at first, and where it spreads within 40 ms: over one hemisphere, or frontally over both."""
     x, y = _SCALP[patient.focus]
-    place = (x * -patient.side, y)
-    hemisphere = (_PLACE[:, 0] * patient.side > -0.05).astype(np.float32)
-    lateral = field(place, 0.42) * (0.15 + 0.85 * hemisphere)
+    focus = (x * -patient.side, y)
+    hemisphere = (_POSITION[:, 0] * patient.side > -0.05).astype(np.float32)
+    lateral = field(focus, 0.42) * (0.15 + 0.85 * hemisphere)
     general = 1.8 * field((0, 0.45), 0.6)
     near = episode.laterality * lateral + (1 - episode.laterality) * general
-    far = episode.laterality * 0.35 * field(place, 0.8) * hemisphere + (1 - episode.laterality) * 0.5 * field(
+    far = episode.laterality * 0.35 * field(focus, 0.8) * hemisphere + (1 - episode.laterality) * 0.5 * field(
         (0, -0.3), 0.6
     )
     return near.astype(np.float32), far.astype(np.float32)
 
 
 def _cycles(rng: np.random.Generator, rate_hz: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
-    """Phase in cycles at each sample, whose rate wanders slowly and whose cycles differ a little."""
+    """Phase in cycles at each sample; the rate varies slowly, and cycles differ a little."""
     n = len(rate_hz)
     knots = np.arange(0, n + SFREQ_HZ, SFREQ_HZ // 2)
     wander = np.interp(np.arange(n), knots, 1 + jitter * rng.standard_normal(len(knots)))
@@ -259,7 +259,7 @@ def _cycles(rng: np.random.Generator, rate_hz: NDArray[np.float64], jitter: floa
 
 
 def _train(rng: np.random.Generator, episode: Episode, n: int) -> tuple[Signal, Signal]:
-    """A rhythm of delta waves, or a train of sharp discharges with an interval between them, or what lies between."""
+    """A rhythm of delta waves, a train of sharp discharges with intervals, or a mixture of both."""
     cycle = _cycles(rng, np.full(n, episode.rate_hz), 0.10)
     index = cycle.astype(np.int64)
     strength = rng.lognormal(0, 0.18, int(index.max()) + 2).astype(np.float32)
@@ -277,7 +277,7 @@ def _train(rng: np.random.Generator, episode: Episode, n: int) -> tuple[Signal, 
 
 
 def _discharge(after_s: NDArray[np.float64]) -> Signal:
-    """A triphasic sharp wave, 0.4 s in all: small positive, large negative (70 ms), slow positive."""
+    """A triphasic sharp wave of 0.4 s: small positive, large negative (70 ms), slow positive."""
     wave = np.zeros(len(after_s))
     for height, centre, width in ((0.30, 0.06, 0.018), (-1.0, 0.12, 0.024), (0.45, 0.24, 0.06)):
         wave += height * np.exp(-np.square((after_s - centre) / width) / 2)
@@ -285,7 +285,7 @@ def _discharge(after_s: NDArray[np.float64]) -> Signal:
 
 
 def _seizure(rng: np.random.Generator, episode: Episode, n: int) -> tuple[Signal, Signal]:
-    """Fast and low at first; it slows, grows, sharpens to spike and wave, and spreads."""
+    """Fast and low at first, then slower, larger, sharper (spike and wave) and more widespread."""
     course = np.linspace(0, 1, n)
     change = episode.evolution
     rate = episode.rate_hz * (1 - change * course * (1 - 2.6 / episode.rate_hz))
@@ -307,12 +307,12 @@ def _add_eyes(rng: np.random.Generator, patient: Patient, eeg: Signal) -> None:
         np.float32
     )
     frontal = field((-0.31, 1.05), 0.33) + field((0.31, 1.05), 0.33)
-    for _ in range(rng.poisson(patient.blinks_a_s * n / SFREQ_HZ)):
+    for _ in range(rng.poisson(patient.blinks_per_s * n / SFREQ_HZ)):
         at = int(rng.integers(0, max(n - len(blink), 1)))
         part = eeg[:, at : at + len(blink)]
         part += (frontal * rng.uniform(60, 130))[:, None].astype(np.float32) * blink[: part.shape[1]]
     sideways = field((-0.9, 0.75), 0.3) - field((0.9, 0.75), 0.3)
-    for _ in range(rng.poisson(0.3 * patient.blinks_a_s * n / SFREQ_HZ)):
+    for _ in range(rng.poisson(0.3 * patient.blinks_per_s * n / SFREQ_HZ)):
         at, length = int(rng.integers(0, n)), int(rng.uniform(0.4, 2) * SFREQ_HZ)
         part = eeg[:, at : at + length]
         fade = np.exp(-np.arange(part.shape[1]) / SFREQ_HZ).astype(np.float32)
@@ -343,7 +343,7 @@ def _heart(rng: np.random.Generator, patient: Patient, n: int) -> Signal:
 
 
 def _pops(rng: np.random.Generator, n: int) -> Signal:
-    """Steps of an electrode that loses contact, each fading within a second."""
+    """Jumps of an electrode that loses contact, each fading within a second."""
     from scipy.signal import lfilter
 
     jumps = np.zeros(n)

@@ -1,24 +1,29 @@
-"""Synthetic HMS as a data set of an experiment, made in memory. N rows."""
+"""Synthetic HMS as a data source, generated in memory. N rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.labels import Labels
+from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
-from foldstill.hms.image import encode
 from foldstill.hms.montage import CLASSES
 from foldstill.hms.record import Record
-from foldstill.hms.source import HmsData, HmsView
-from foldstill.hms.synthetic import MARGIN_S, Session, sessions
+from foldstill.hms.source import HmsData
+from foldstill.hms.storage import encode
+from foldstill.hms.submission import HmsSubmission, hms_submission
+from foldstill.hms.synthetic import MARGIN_S, Session, sessions, write_synthetic_hms
+from foldstill.hms.views import HmsView, check_names
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
-from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import Self
 
 SMALL_VIEWS: tuple[HmsView, ...] = (
     MelSpectrogram(n_mels=32, width=64),
@@ -29,18 +34,28 @@ SMALL_VIEWS: tuple[HmsView, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticHmsData(Settings):
-    """EEG of made-up patients with votes of made-up experts; no file is read or written."""
+class SyntheticHmsData(PlainSource):
+    """EEG of synthetic patients with votes of synthetic experts, generated in memory; no file is read or written.
+
+    Examples
+    --------
+    >>> data = SyntheticHmsData(patients=2, recordings=1, views=(RawEeg(bin_size=40),))
+    >>> data.load(Path()).view("raw_eeg").shape
+    (2, 19, 250)
+    """
+
+    title: ClassVar[str] = "Synthetic HMS"
+    summary: ClassVar[str] = "Synthetic EEG with votes of synthetic experts, generated from a seed."
 
     kind: Literal["synthetic_hms"] = "synthetic_hms"
     patients: int = 100
-    """Patients; each is one group."""
+    """Number of patients; each patient is one group."""
     recordings: int = 6
-    """Recordings of a patient; each is a row for every vote vector it was given."""
+    """Number of recordings per patient; a recording gives one row per different vote vector."""
     seed: int = 0
-    """Everything derives from it."""
+    """Seed of all random numbers of the data."""
     views: tuple[HmsView, ...] = SMALL_VIEWS
-    """The views, each with its `kind` and a name that members ask for."""
+    """The views, each with its `kind` and with the `name` by which members ask for it."""
 
     def __post_init__(self) -> None:
         if self.patients < 1 or self.recordings < 1 or self.seed < 0:
@@ -48,12 +63,15 @@ class SyntheticHmsData(Settings):
                 f"data needs patients and recordings of 1 or more and a seed of 0 or more, "
                 f"got {self.patients}, {self.recordings} and {self.seed}"
             )
-        names = [view.name for view in self.views]
-        if not names or len(set(names)) < len(names):
-            raise DataError(f"data.views need different names, got {names}: set `name`")
+        check_names(self.views)
+
+    @classmethod
+    def example(cls, folder: Path) -> "tuple[Self, Path]":
+        write_synthetic_hms(folder / "hms", patients=2, recordings=1)
+        return cls(patients=2, recordings=1, views=(KaggleSpectrogram.example(), RawEeg.example())), folder / "hms"
 
     def load(self, root: Path) -> Dataset:
-        """The data set, deterministic; `root` is not used, because nothing lies on disk."""
+        """The data set, the same for the same settings; `root` is not used, because no file is read."""
         del root
         ids, groups, votes = [], [], []
         stored: dict[str, list[NDArray[Any]]] = {view.name: [] for view in self.views}
@@ -68,7 +86,10 @@ class SyntheticHmsData(Settings):
         return Dataset(labels, {name: np.stack(rows) for name, rows in stored.items()})
 
     def sample(self, name: str = "") -> tuple[str, Record, NDArray[np.int64]]:
-        """Id, signals and votes of one sample, the first when none is named; patients are made until it is found."""
+        """Id, signals and votes of the sample with this id, or of the first sample without a name.
+
+        Patients are generated until the sample is found.
+        """
         for session in sessions(self.patients, self.seed, recordings=self.recordings):
             for row_id, record, votes_C in _samples(session):
                 if name in ("", row_id):
@@ -79,9 +100,13 @@ class SyntheticHmsData(Settings):
         """The views of the test split of an HMS folder, real or synthetic."""
         return HmsData(folder=str(path), views=self.views).inputs(path)
 
+    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
+        """The competition's submission, for a sample file or for an output named submission.csv."""
+        return hms_submission(data, out, sample)
+
 
 def _samples(session: Session) -> list[tuple[str, Record, NDArray[np.int64]]]:
-    """One sample for each recording and vote vector, in the middle of the windows that were given it."""
+    """One sample per recording and vote vector, in the middle of the windows with these votes."""
     samples = []
     for recording in session.recordings:
         eeg = recording.cut(session.eeg_ET)

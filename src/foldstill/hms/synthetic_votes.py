@@ -1,4 +1,4 @@
-"""What experts say of synthetic EEG: an evidence for each class, and votes that scatter more than a multinomial.
+"""The votes of experts on synthetic EEG: the evidence for each class, and votes that vary more than a multinomial.
 
 C classes, in the order of CLASSES.
 """
@@ -16,42 +16,42 @@ JUDGED_SECONDS = 10
 """Experts judge the middle of what they see."""
 
 CONTEXT = 0.5
-"""How much the ten minutes around count beside the middle, as an exponent: 0 not at all, 1 as a prior."""
+"""Weight of the ten minutes around the judged middle, as an exponent: 0 is no weight, 1 makes them a prior."""
 
 
 @dataclass(frozen=True)
 class Regime:
-    """How many experts looked, and how much they agree: votes are Dirichlet-multinomial with this concentration."""
+    """How many experts vote and how much they agree: votes are Dirichlet-multinomial with this concentration."""
 
     totals: tuple[int, ...]
     concentration: float
 
 
 FEW = Regime((1, 1, 2, 3, 3, 3, 3, 3, 4, 5, 6, 7), 6.0)
-"""One crowd of few: its votes are often unanimous."""
+"""Few experts, whose votes are often unanimous."""
 
 MANY = Regime(tuple(range(10, 29)), 14.0)
-"""Ten experts or more: their votes show what is ambiguous."""
+"""Ten experts or more, whose votes show how ambiguous the EEG is."""
 
 
 def evidence(episodes: Sequence[Episode], background_uv: float, start_s: float) -> NDArray[np.float64]:
-    """The share each class would get of endless experts, for the 50 s that begin at `start_s`; sums to one.
+    """The vote share of each class among infinitely many experts, for the 50 s that begin at `start_s`; sums to one.
 
-    What is in the judged middle is weighed by what the ten minutes around it show, as evidence is by a prior: experts had the
-    spectrogram beside the EEG, and a doubtful ten seconds of a patient with discharges all the time are read as discharges.
+    The judged middle is weighted by what the ten minutes around it show, as a likelihood is by a prior. Experts saw the
+    spectrogram beside the EEG, and they read ten doubtful seconds of a patient with frequent discharges as discharges.
     """
     middle = start_s + EEG_SECONDS / 2
-    near, far = (_seen(episodes, background_uv, middle, s) for s in (JUDGED_SECONDS, SPECTROGRAM_SECONDS))
+    near, far = (_visible(episodes, background_uv, middle, s) for s in (JUDGED_SECONDS, SPECTROGRAM_SECONDS))
     values = near * far**CONTEXT
     normed: NDArray[np.float64] = values / values.sum()
     return normed
 
 
-def _seen(episodes: Sequence[Episode], background_uv: float, middle_s: float, seconds: float) -> NDArray[np.float64]:
-    """The share of each class in `seconds` around a time; none is impossible.
+def _visible(episodes: Sequence[Episode], background_uv: float, middle_s: float, seconds: float) -> NDArray[np.float64]:
+    """The share of each class in `seconds` around a time; every class has a share above zero.
 
-    A pattern counts for as long as it is there and as far as it stands out; its sharpness and laterality say which of the
-    four patterns it is; periodic discharges above 2.5 Hz are on the way to a seizure (ACNS 2021).
+    A pattern counts by its duration and by how far it stands out of the background. Its sharpness and laterality decide
+    which of the four patterns it is. Periodic discharges above 2.5 Hz are partly a seizure (ACNS 2021).
     """
     begin, end = middle_s - seconds / 2, middle_s + seconds / 2
     share = dict.fromkeys(CLASSES, 0.0)
@@ -78,7 +78,7 @@ def _seen(episodes: Sequence[Episode], background_uv: float, middle_s: float, se
 
 
 def draw_votes(rng: np.random.Generator, share_C: NDArray[np.float64], regime: Regime) -> NDArray[np.int64]:
-    """Votes (C,) of one panel of experts."""
+    """Votes (C,) of one group of experts."""
     total = int(rng.choice(regime.totals))
     opinion = rng.dirichlet(regime.concentration * share_C + 1e-3)
     return rng.multinomial(total, opinion)

@@ -1,53 +1,60 @@
-"""The view of the spectrogram files. P panels, H x W image."""
+"""The view of the competition's spectrogram files. P panels, H x W image."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from foldstill.data.signals import Interpolation, Signal, resize
 from foldstill.errors import DataError
-from foldstill.hms.image import Layout, Normalise, PanelView, Source, check_positive
-from foldstill.hms.montage import BINS_A_PANEL, PANELS, SECONDS_A_COLUMN, SPECTROGRAM_SECONDS
+from foldstill.hms.image import FileKind, Layout, PanelView, check_positive
+from foldstill.hms.montage import BINS_PER_PANEL, PANELS, SECONDS_PER_COLUMN, SPECTROGRAM_SECONDS
 from foldstill.hms.record import Record
 
+if TYPE_CHECKING:
+    from typing import Self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class KaggleSpectrogram(PanelView):
-    """The given spectrogram, ten minutes at the label or whole: clipped, log, gaps filled, resized if asked."""
+    """The competition's spectrogram file, the ten minutes of the label or all of it: clipped, log-scaled, gaps filled.
 
-    needs: ClassVar[frozenset[Source]] = frozenset({"spectrogram"})
+    Examples
+    --------
+    >>> KaggleSpectrogram(height=64, width=128).shape
+    (256, 128, 1)
+    """
+
+    title: ClassVar[str] = "Spectrogram file"
+    summary: ClassVar[str] = "The logarithm of the spectrogram that the competition provides."
+    needs: ClassVar[frozenset[FileKind]] = frozenset({"spectrogram"})
 
     kind: Literal["kaggle_spectrogram"] = "kaggle_spectrogram"
     name: str = "kaggle_spectrogram"
-    """What members ask for."""
     crop: Literal["label", "whole"] = "label"
-    """`seconds` around the label, or the whole file whatever its length, which needs a width."""
+    """Whether the view covers `seconds` around the label, or the whole file; files differ in length, so whole needs a width."""
     seconds: int = SPECTROGRAM_SECONDS
-    """Length of the crop, in the middle of the label's 600 s."""
+    """Length of the crop in seconds, in the middle of the label's 600 s."""
     order: tuple[Literal["LL", "RL", "LP", "RP"], ...] = ("LL", "RL", "LP", "RP")
-    """Panels, in the order they are stacked."""
+    """The panels, in the order in which they become channels or are stacked."""
     trim_bins: int = 0
-    """Bins dropped at the bottom and the top of each panel."""
+    """Number of frequency bins dropped at the bottom and at the top of each panel."""
     log_low: float = -4.0
-    """Natural logarithm of the lowest power kept."""
+    """Natural logarithm of the lowest power; lower values are clipped."""
     log_high: float = 8.0
-    """Natural logarithm of the highest power kept."""
+    """Natural logarithm of the highest power; higher values are clipped."""
     gap: float = 0.0
-    """Log value that a missing pixel gets; log_low makes gaps dark, as clipping a -1 or 0 does."""
+    """Log value of a missing pixel; the value of log_low makes gaps dark."""
     height: int | None = None
-    """Rows of a panel after resizing; none keeps the bins."""
+    """Rows of a panel after resizing; unset keeps the frequency bins."""
     width: int | None = None
-    """Columns after resizing; none keeps a column for each 2 s."""
+    """Columns after resizing; unset keeps one column per 2 s."""
     interpolation: Interpolation = "linear"
-    """How it is resized."""
+    """Kernel with which panels are resized."""
     antialias: bool = True
-    """Whether shrinking averages what it leaves out."""
+    """Whether shrinking averages over all pixels, instead of skipping some."""
     layout: Layout = "stack"
-    """The panels stacked in one channel, or a channel each."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,17 +66,21 @@ class KaggleSpectrogram(PanelView):
             )
         if not self.order or len(set(self.order)) < len(self.order) or set(self.order) - set(PANELS):
             raise DataError(f"{where}.order must name different panels of {list(PANELS)}, got {list(self.order)}")
-        if not 0 <= self.trim_bins < BINS_A_PANEL // 2:
-            raise DataError(f"{where}.trim_bins must be in [0, {BINS_A_PANEL // 2}), got {self.trim_bins}")
+        if not 0 <= self.trim_bins < BINS_PER_PANEL // 2:
+            raise DataError(f"{where}.trim_bins must be in [0, {BINS_PER_PANEL // 2}), got {self.trim_bins}")
         if self.crop == "whole" and self.width is None:
             raise DataError(f"{where} of whole files needs a width, because files differ in length: set width = 512")
-        if self.crop == "label" and (self.seconds > SPECTROGRAM_SECONDS or self.seconds % (2 * SECONDS_A_COLUMN)):
+        if self.crop == "label" and (self.seconds > SPECTROGRAM_SECONDS or self.seconds % (2 * SECONDS_PER_COLUMN)):
             raise DataError(f"{where}.seconds must be a multiple of 4 up to {SPECTROGRAM_SECONDS}, got {self.seconds}")
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(height=16, width=32)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
-        height = self.height or BINS_A_PANEL - 2 * self.trim_bins
-        return (len(self.order), height, self.width or self.seconds // SECONDS_A_COLUMN)
+        height = self.height or BINS_PER_PANEL - 2 * self.trim_bins
+        return (len(self.order), height, self.width or self.seconds // SECONDS_PER_COLUMN)
 
     @property
     def panels_bounds(self) -> tuple[float, float]:
@@ -77,7 +88,7 @@ class KaggleSpectrogram(PanelView):
 
     def panels(self, record: Record) -> Signal:
         power = record.spectrogram_window(self.seconds) if self.crop == "label" else record.spectrogram()
-        panels = power.reshape(len(PANELS), BINS_A_PANEL, -1)
+        panels = power.reshape(len(PANELS), BINS_PER_PANEL, -1)
         if self.order != PANELS:
             panels = panels[[PANELS.index(p) for p in self.order]]
         if self.trim_bins:
@@ -87,6 +98,6 @@ class KaggleSpectrogram(PanelView):
         _, height, width = self.panels_shape
         logs = resize(logs, height, width, interpolation=self.interpolation, antialias=self.antialias)
         if self.interpolation == "cubic":
-            # A cubic kernel overshoots; what is stored in 8 bits must stay between the bounds.
+            # A cubic kernel overshoots, and what is stored in 8 bits must stay between the bounds.
             np.clip(logs, self.log_low, self.log_high, out=logs)
         return logs

@@ -1,40 +1,53 @@
 """Views made of the panels of other views: statistics over them, and stacks of them. P panels, H x W image."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 import numpy as np
 
 from foldstill.data.signals import Signal, resize
 from foldstill.errors import DataError
-from foldstill.hms.image import Layout, Normalise, PanelView, Source, check_positive
+from foldstill.hms.image import FileKind, Layout, PanelView, check_positive
 from foldstill.hms.record import Record
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.hms.views_wavelet import Scalogram
 from foldstill.settings import ByKind
 
-OnePanelView = Annotated[KaggleSpectrogram | MelSpectrogram | StftSpectrogram | ScipySpectrogram | Scalogram, ByKind()]
-"""A view that is one set of panels, told apart by `kind`."""
+if TYPE_CHECKING:
+    from typing import Self
+
+PANEL_VIEWS = (KaggleSpectrogram, MelSpectrogram, StftSpectrogram, ScipySpectrogram, Scalogram)
+"""Every kind of view whose panels others can use."""
+
+if TYPE_CHECKING:
+    AnyPanelView = PanelView
+else:
+    AnyPanelView = Annotated[Union[*PANEL_VIEWS], ByKind()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PanelStatistics(PanelView):
-    """Pixel by pixel statistics over another view's panels: global features and percentiles."""
+    """Statistics over the panels of another view, pixel by pixel.
 
-    of: OnePanelView
-    """The view whose panels are summarised."""
+    Examples
+    --------
+    >>> PanelStatistics(of=KaggleSpectrogram(), layout="channels").shape
+    (100, 300, 4)
+    """
+
+    title: ClassVar[str] = "Panel statistics"
+    summary: ClassVar[str] = "Statistics over the panels of another view, pixel by pixel."
+
+    of: AnyPanelView
+    """The view whose panels are summarised, with its `kind`."""
     kind: Literal["panel_statistics"] = "panel_statistics"
     name: str = "panel_statistics"
-    """What members ask for."""
     statistics: tuple[str, ...] = ("min", "max", "mean", "range")
-    """Any of min, max, mean, range and percentiles such as p20, one panel each."""
+    """Any of min, max, mean, range and percentiles such as p20; each is one panel."""
     beside: bool = False
-    """Whether the view's own panels stand on the left, which needs as many statistics as it has panels."""
+    """Whether the panels of the other view stand on the left; this needs as many statistics as that view has panels."""
     layout: Layout = "stack"
-    """The panels stacked in one channel, or a channel each."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,13 +58,17 @@ class PanelStatistics(PanelView):
             raise DataError(f"{where}.statistics must name at least one of min, max, mean, range, p20")
         if self.beside and len(self.statistics) != self.of.panels_shape[0]:
             raise DataError(
-                f"{where}.beside needs {self.of.panels_shape[0]} statistics, one a panel, got {len(self.statistics)}"
+                f"{where}.beside needs {self.of.panels_shape[0]} statistics, one per panel, got {len(self.statistics)}"
             )
         if self.of.normalise != "none":
             raise DataError(f"{where}.of.normalise would have no effect: set {where}.normalise instead")
 
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(of=KaggleSpectrogram.example())
+
     @property
-    def needs(self) -> frozenset[Source]:
+    def needs(self) -> frozenset[FileKind]:
         return self.of.needs
 
     @property
@@ -70,16 +87,16 @@ class PanelStatistics(PanelView):
     def panels(self, record: Record) -> Signal:
         panels = self.of.panels(record)
         low, high = panels.min(axis=0), panels.max(axis=0)
-        made = {"min": low, "max": high, "mean": panels.mean(axis=0), "range": high - low}
+        values = {"min": low, "max": high, "mean": panels.mean(axis=0), "range": high - low}
         percentiles = {s: q for s in self.statistics if (q := _percentile(s, self.where)) is not None}
         if percentiles:
-            made |= zip(percentiles, np.percentile(panels, list(percentiles.values()), axis=0), strict=True)
-        statistics = np.stack([made[s] for s in self.statistics]).astype(np.float32)
+            values |= zip(percentiles, np.percentile(panels, list(percentiles.values()), axis=0), strict=True)
+        statistics = np.stack([values[s] for s in self.statistics]).astype(np.float32)
         return np.concatenate([panels, statistics], axis=2) if self.beside else statistics
 
 
 def _percentile(statistic: str, where: str) -> float | None:
-    """The percentile a statistic names, None for the others; raises DataError where it is none of them."""
+    """The percentile that a statistic names, None for min, max, mean and range; raises DataError for other names."""
     if statistic in ("min", "max", "mean", "range"):
         return None
     if statistic[:1] == "p" and statistic[1:].isdigit() and int(statistic[1:]) <= 100:
@@ -87,23 +104,27 @@ def _percentile(statistic: str, where: str) -> float | None:
     raise DataError(f"{where}.statistics must be min, max, mean, range or a percentile such as p20, got {statistic!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PanelStack(PanelView):
-    """Panels of several views, brought to one size: four spectrogram-file and four EEG panels make 128 x 256 x 8."""
+    """Panels of several views, resized to one size, each scaled to [-1, 1].
 
-    of: tuple[OnePanelView, ...] = (KaggleSpectrogram(), MelSpectrogram())
-    """The views whose panels are taken, in this order."""
+    Examples
+    --------
+    >>> PanelStack(height=64, width=128).shape
+    (64, 128, 8)
+    """
+
+    title: ClassVar[str] = "Panel stack"
+    summary: ClassVar[str] = "Panels of several views, resized to one size."
+
+    of: tuple[AnyPanelView, ...] = (KaggleSpectrogram(), MelSpectrogram())
+    """The views whose panels are used, in this order, each with its `kind`."""
     kind: Literal["panel_stack"] = "panel_stack"
     name: str = "panel_stack"
-    """What members ask for."""
     height: int = 128
-    """Rows of a panel."""
+    """Number of rows of a panel."""
     width: int = 256
-    """Columns of a panel."""
-    layout: Layout = "channels"
-    """A channel for each panel, or the panels stacked in one channel."""
-    normalise: Normalise = "none"
-    """By mean and standard deviation of the image (instance) or each panel; none leaves each view in [-1, 1]."""
+    """Number of columns of a panel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,10 +133,16 @@ class PanelStack(PanelView):
         if not self.of:
             raise DataError(f"{where}.of must name at least one view")
         if any(view.normalise != "none" for view in self.of):
-            raise DataError(f"{where}.of takes views as they are: set {where}.normalise instead of theirs")
+            raise DataError(
+                f"{where}.of must be views without normalise, got one with it: set {where}.normalise instead"
+            )
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(of=(KaggleSpectrogram.example(), MelSpectrogram.example()), height=16, width=32)
 
     @property
-    def needs(self) -> frozenset[Source]:
+    def needs(self) -> frozenset[FileKind]:
         return frozenset().union(*(view.needs for view in self.of))
 
     @property

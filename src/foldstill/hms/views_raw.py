@@ -1,44 +1,57 @@
 """The signals of the EEG themselves, filtered, scaled and binned. E electrodes or differences, T time."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from foldstill.data.signals import Signal, band_pass, bin_means, line_for_gaps, robust_scale
 from foldstill.errors import DataError
-from foldstill.hms.chains import EEG, chain_differences
-from foldstill.hms.image import Bounds, Source, check_positive
+from foldstill.hms.chains import EEG, chain_differences, midline_differences
+from foldstill.hms.image import FileKind, check_positive
 from foldstill.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.hms.record import Record
+from foldstill.hms.storage import Bounds
 from foldstill.settings import Settings
 
+if TYPE_CHECKING:
+    from typing import Self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class RawEeg(Settings):
-    """The signals: 16 banana differences, Fz-Cz, Cz-Pz, EKG; zero-phase filter, bins, robust scale, clip."""
+    """The signals of the EEG: 16 differences of the double banana, Fz-Cz, Cz-Pz and the EKG.
 
-    needs: ClassVar[frozenset[Source]] = EEG
+    They are filtered without a shift in time, averaged in bins, divided by a robust scale and clipped.
+
+    Examples
+    --------
+    >>> RawEeg(bin_size=8).shape
+    (19, 1250)
+    """
+
+    title: ClassVar[str] = "Raw EEG"
+    summary: ClassVar[str] = "The filtered signals of the EEG and the EKG."
+    needs: ClassVar[frozenset[FileKind]] = EEG
 
     kind: Literal["raw_eeg"] = "raw_eeg"
     name: str = "raw_eeg"
-    """What members ask for."""
     low_hz: float = 0.25
-    """Lower edge of the band-pass of the EEG."""
+    """Lower edge of the band-pass of the EEG in Hz."""
     high_hz: float = 50.0
-    """Upper edge of the band-pass of the EEG."""
+    """Upper edge of the band-pass of the EEG in Hz."""
     ekg_low_hz: float = 0.5
-    """Lower edge of the band-pass of the EKG."""
+    """Lower edge of the band-pass of the EKG in Hz."""
     ekg_high_hz: float = 20.0
-    """Upper edge of the band-pass of the EKG."""
+    """Upper edge of the band-pass of the EKG in Hz."""
     order: int = 4
-    """Order of the Butterworth filters, run forwards and backwards."""
+    """Order of the Butterworth filters, which run forwards and backwards."""
     bin_size: int = 4
-    """Samples averaged into one: 4 gives 50 Hz."""
+    """Number of samples averaged into one; 4 gives 50 Hz."""
     seconds: float = 50.0
-    """Length, in the middle of the label's 50 s."""
+    """Length of the view in seconds, in the middle of the label's 50 s."""
     clip: float = 10.0
-    """Values beyond this many robust standard deviations are cut off."""
+    """Number of robust standard deviations at which values are clipped."""
 
     def __post_init__(self) -> None:
         check_positive(f"view {self.name}", order=self.order, bin_size=self.bin_size, clip=self.clip)
@@ -47,6 +60,10 @@ class RawEeg(Settings):
                 raise DataError(f"view {self.name} needs bands inside 0 and {SFREQ_HZ // 2} Hz, got {low} to {high} Hz")
         if not 0 < self.seconds <= EEG_SECONDS:
             raise DataError(f"view {self.name}.seconds must be in (0, {EEG_SECONDS}], got {self.seconds}")
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(bin_size=40)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,13 +74,12 @@ class RawEeg(Settings):
         return None
 
     def make(self, record: Record) -> Signal:
-        # Filtered over all 50 s, then cut: the filter's ends stay outside a shorter window.
+        # All 50 s are filtered and then cut, so that a shorter window has no transients of the filter.
         eeg_ET = line_for_gaps(record.eeg_window())
-        midline = [eeg_ET[channel_index((a,))] - eeg_ET[channel_index((b,))] for a, b in MIDLINE_PAIRS]
-        brain = np.concatenate([chain_differences(eeg_ET), *midline])
+        brain_ET = np.concatenate([chain_differences(eeg_ET), midline_differences(eeg_ET)])
         parts = []
         for x_ET, low, high in (
-            (brain, self.low_hz, self.high_hz),
+            (brain_ET, self.low_hz, self.high_hz),
             (eeg_ET[channel_index(("EKG",))], self.ekg_low_hz, self.ekg_high_hz),
         ):
             x = band_pass(x_ET, low, high, order=self.order, sfreq_hz=SFREQ_HZ)

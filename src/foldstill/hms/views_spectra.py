@@ -1,11 +1,11 @@
-"""Spectrograms of the EEG over the double banana: the public mel recipe, SciPy's defaults, a filtered STFT.
+"""Spectrograms of the EEG over the double banana: the public mel recipe, SciPy's defaults, and a filtered STFT.
 
 B records, E differences, T time, P panels (chains LL, LP, RP, RL), H x W image.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -13,40 +13,46 @@ from foldstill.data.arrays import Array, namespace
 from foldstill.data.signals import Signal, band_pass, line_for_gaps, mean_for_gaps, resize, robust_scale
 from foldstill.data.spectra import SCIPY, extended, frame_power, mel_filters, taper_power, window_frames
 from foldstill.errors import DataError
-from foldstill.hms.chains import PAIRS_A_CHAIN, ChainSpectrogram, chain_differences
-from foldstill.hms.image import Layout, Normalise, check_log_range, check_positive
+from foldstill.hms.chains import PAIRS_PER_CHAIN, ChainSpectrogram, chain_differences
+from foldstill.hms.image import Layout, check_band, check_log_range, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _POWER_FLOOR = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MelSpectrogram(ChainSpectrogram):
-    """The public competition recipe: mel power of each difference in dB below its own maximum, mean over a chain.
+    """The public competition recipe: mel power of each difference in dB below its own maximum, averaged over a chain.
 
-    The numbers of librosa's melspectrogram and power_to_db with ref=max to 1e-4 (measured 1e-5), by a matrix product.
+    Values agree with librosa's melspectrogram and power_to_db with ref=max to 1e-4.
+
+    Examples
+    --------
+    >>> MelSpectrogram(n_mels=64, width=128).shape
+    (64, 128, 4)
     """
+
+    title: ClassVar[str] = "Mel spectrogram"
+    summary: ClassVar[str] = "Mel spectrograms of the EEG over the four chains, the public competition recipe."
 
     kind: Literal["mel"] = "mel"
     name: str = "mel"
-    """What members ask for."""
     n_mels: int = 128
-    """Mel bands: the height of a panel."""
+    """Number of mel bands, which is the height of a panel."""
     width: int = 256
-    """Columns of a panel over 50 s."""
+    """Number of columns of a panel, which covers 50 s."""
     window: int = 128
-    """Samples of the Hann window."""
+    """Length of the Hann window in samples."""
     n_fft: int = 1024
-    """Length of the zero-padded transform."""
+    """Length of the zero-padded Fourier transform in samples."""
     high_hz: float = 20.0
-    """Highest frequency of the mel bands, which begin at 0 Hz."""
+    """Upper end of the mel bands in Hz; they begin at 0 Hz."""
     top_db: float = 80.0
-    """Range below the maximum; what is weaker is cut off."""
-    layout: Layout = "channels"
-    """A channel for each chain, or the chains stacked in one channel."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
+    """Range below the maximum in dB; weaker values are clipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,11 +60,15 @@ class MelSpectrogram(ChainSpectrogram):
         if self.window % 2 or self.n_fft < self.window:
             raise DataError(f"{self.where} needs an even window of at most n_fft, got {self.window} and {self.n_fft}")
         if self.top_db > 80:
-            raise DataError(f"{self.where}.top_db must be at most 80, got {self.top_db}: float32 holds no more")
+            raise DataError(f"{self.where}.top_db must be at most 80, got {self.top_db}: float32 cannot resolve more")
         if not 0 < self.high_hz <= SFREQ_HZ / 2:
             raise DataError(f"{self.where}.high_hz must be in (0, {SFREQ_HZ // 2}], got {self.high_hz}")
         if self.width > SFREQ_HZ * EEG_SECONDS:
             raise DataError(f"{self.where}.width must be at most {SFREQ_HZ * EEG_SECONDS}, got {self.width}")
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(n_mels=16, width=32)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
@@ -86,49 +96,59 @@ class MelSpectrogram(ChainSpectrogram):
             mel *= 1 / peak_B
             xp.maximum(mel, xp.clip(_POWER_FLOOR / peak_B, 10 ** (-self.top_db / 10), None), out=mel)
             # The mean of four logarithms is one logarithm of the product: 1e-8 to the fourth is still a normal float32.
-            panels_BPWH[:, i // PAIRS_A_CHAIN] *= mel
+            panels_BPWH[:, i // PAIRS_PER_CHAIN] *= mel
         xp.log10(panels_BPWH, out=panels_BPWH)
-        panels_BPWH *= 20 / PAIRS_A_CHAIN / self.top_db
+        panels_BPWH *= 20 / PAIRS_PER_CHAIN / self.top_db
         panels_BPWH += 1
         return panels_BPWH.swapaxes(2, 3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScipySpectrogram(ChainSpectrogram):
-    """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log, resized."""
+    """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log-scaled, resized.
+
+    Examples
+    --------
+    >>> ScipySpectrogram(height=64, width=128).shape
+    (256, 128, 1)
+    """
+
+    title: ClassVar[str] = "SciPy spectrogram"
+    summary: ClassVar[str] = "Spectrograms of the EEG over the four chains with SciPy's defaults."
 
     kind: Literal["scipy_spectrogram"] = "scipy_spectrogram"
     name: str = "scipy_spectrogram"
-    """What members ask for."""
     window: int = 150
-    """Samples of the window."""
+    """Length of the window in samples, an even number."""
     overlap: int = 128
-    """Samples that neighbouring windows share."""
+    """Number of samples that neighbouring windows share."""
     n_fft: int = 256
-    """Length of the transform; half of it and one are the bins of a chain."""
+    """Length of the Fourier transform in samples; a chain has half of it plus one frequency bins."""
     crop: Literal["label", "whole"] = "label"
-    """The label's 50 s, or the whole recording whatever its length."""
+    """Whether the view covers the label's 50 s, or the whole recording, whatever its length."""
     log_low: float = -6.0
-    """Natural logarithm of the lowest power kept."""
+    """Natural logarithm of the lowest power; lower values are clipped."""
     log_high: float = 10.0
-    """Natural logarithm of the highest power kept."""
+    """Natural logarithm of the highest power; higher values are clipped."""
     height: int = 128
-    """Rows of a panel after resizing."""
+    """Number of rows of a panel after resizing."""
     width: int = 512
-    """Columns after resizing."""
+    """Number of columns after resizing."""
     layout: Layout = "stack"
-    """A channel for each chain, or the chains stacked in one channel."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self.where, window=self.window, height=self.height, width=self.width)
         if self.window % 2 or not 0 <= self.overlap < self.window <= self.n_fft:
             raise DataError(
-                f"{self.where} needs overlap < window <= n_fft and an even window, got {self.overlap}, {self.window} and {self.n_fft}"
+                f"{self.where} needs overlap < window <= n_fft and an even window, got overlap {self.overlap}, window "
+                f"{self.window} and n_fft {self.n_fft}"
             )
         check_log_range(self.where, self.log_low, self.log_high)
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(height=16, width=32)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
@@ -145,16 +165,18 @@ class ScipySpectrogram(ChainSpectrogram):
         return x_ET
 
     def full_spectra(self, x_BET: Array) -> Array:
-        """Log power before resizing, (B, 4, n_fft // 2 + 1, frames); a frame with a missing sample is lowest."""
+        """Log power before resizing, (B, 4, n_fft // 2 + 1, frames); frames with a missing sample have the lowest value."""
         xp, bins = namespace(x_BET), self.n_fft // 2 + 1
         chains: list[Array] = [0.0] * len(CHAINS)
         frames_BEFW = window_frames(x_BET, self.window, self.window - self.overlap)
         for i in range(x_BET.shape[1]):
             frames = frames_BEFW[:, i] - frames_BEFW[:, i].mean(axis=-1, keepdims=True)
-            chains[i // PAIRS_A_CHAIN] += frame_power(frames, self.n_fft, 0, bins, SCIPY)
+            chains[i // PAIRS_PER_CHAIN] += frame_power(frames, self.n_fft, 0, bins, SCIPY)
         power_BPWH = xp.stack(chains, 1)
         # Both halves of the spectrum, but 0 Hz and the Nyquist frequency have only one.
-        sides = np.where(np.arange(bins) * 2 % self.n_fft, 2.0, 1.0) / (taper_power(self.window, SCIPY) * PAIRS_A_CHAIN)
+        sides = np.where(np.arange(bins) * 2 % self.n_fft, 2.0, 1.0) / (
+            taper_power(self.window, SCIPY) * PAIRS_PER_CHAIN
+        )
         power_BPWH *= xp.asarray(sides, dtype=x_BET.dtype, device=x_BET.device)
         low, high = math.exp(self.log_low), math.exp(self.log_high)
         xp.clip(xp.nan_to_num(power_BPWH, nan=low), low, high, out=power_BPWH)
@@ -164,51 +186,52 @@ class ScipySpectrogram(ChainSpectrogram):
         return resize(self.full_spectra(x_BET), self.height, self.width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StftSpectrogram(ChainSpectrogram):
-    """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log, mean over a chain."""
+    """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log-scaled, averaged over a chain.
+
+    Examples
+    --------
+    >>> StftSpectrogram(hop=88).shape
+    (96, 110, 4)
+    """
+
+    title: ClassVar[str] = "STFT"
+    summary: ClassVar[str] = "Short-time Fourier magnitudes of the filtered EEG over the four chains."
 
     kind: Literal["stft"] = "stft"
     name: str = "stft"
-    """What members ask for."""
     low_hz: float = 0.25
-    """Lower edge of the band-pass."""
+    """Lower edge of the band-pass in Hz."""
     high_hz: float = 40.0
-    """Upper edge of the band-pass."""
+    """Upper edge of the band-pass in Hz."""
     order: int = 5
-    """Order of the Butterworth filter, run forwards and backwards."""
+    """Order of the Butterworth filter, which runs forwards and backwards."""
     window: int = 256
-    """Samples of the Hann window."""
+    """Length of the Hann window in samples."""
     n_fft: int = 800
-    """Length of the zero-padded transform: bins are 200 / n_fft Hz apart."""
+    """Length of the zero-padded Fourier transform in samples; frequency bins are 200 / n_fft Hz apart."""
     hop: int = 44
-    """Samples between columns."""
+    """Number of samples between columns."""
     first_bin: int = 2
-    """First bin kept."""
+    """Number of the first frequency bin that is used."""
     bins: int = 96
-    """Bins kept: the height of a panel."""
+    """Number of frequency bins, which is the height of a panel."""
     scale: float = 15.0
-    """Magnitudes are divided by this."""
+    """Number by which magnitudes are divided."""
     log_low: float = -4.0
-    """Natural logarithm of the lowest magnitude kept."""
+    """Natural logarithm of the lowest magnitude; lower values are clipped."""
     log_high: float = 7.0
-    """Natural logarithm of the highest magnitude kept."""
+    """Natural logarithm of the highest magnitude; higher values are clipped."""
     trim: int = 2
-    """Columns dropped at either end."""
+    """Number of columns dropped at each end."""
     shift: float = 1.0
-    """Added at the end, which centres the values."""
-    layout: Layout = "channels"
-    """A channel for each chain, or the chains stacked in one channel."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
+    """Number added at the end, which centres the values."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self.where, order=self.order, hop=self.hop, bins=self.bins, scale=self.scale)
-        if not 0 < self.low_hz < self.high_hz < SFREQ_HZ / 2:
-            raise DataError(
-                f"{self.where} needs 0 < low_hz < high_hz < {SFREQ_HZ // 2}, got {self.low_hz}, {self.high_hz}"
-            )
+        check_band(self.where, self.low_hz, self.high_hz, SFREQ_HZ / 2)
         if (
             self.window % 2
             or not 0 < self.window <= self.n_fft
@@ -221,6 +244,10 @@ class StftSpectrogram(ChainSpectrogram):
         check_log_range(self.where, self.log_low, self.log_high)
         if self.trim < 0 or self.panels_shape[2] < 1:
             raise DataError(f"{self.where}.trim of {self.trim} leaves no column: choose a smaller one")
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(hop=400, bins=16)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
@@ -246,7 +273,7 @@ class StftSpectrogram(ChainSpectrogram):
         frames_BEFW = window_frames(x_BET, self.window, self.hop)[:, :, self.trim : self.trim + width]
         for i in range(x_BET.shape[1]):
             power = frame_power(frames_BEFW[:, i], self.n_fft, self.first_bin, self.bins)
-            panels_BPWH[:, i // PAIRS_A_CHAIN] += xp.log(xp.clip(power, low, high, out=power), out=power)
-        panels_BPWH *= 0.5 / PAIRS_A_CHAIN
+            panels_BPWH[:, i // PAIRS_PER_CHAIN] += xp.log(xp.clip(power, low, high, out=power), out=power)
+        panels_BPWH *= 0.5 / PAIRS_PER_CHAIN
         panels_BPWH += self.shift - math.log(self.scale)
         return panels_BPWH.swapaxes(2, 3)

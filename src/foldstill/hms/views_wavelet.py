@@ -1,82 +1,84 @@
-"""Views by wavelets: the scalogram, sharp in time and frequency alike, and any EEG view of denoised signals.
+"""Views that use wavelets: the scalogram, sharp in both time and frequency, and any EEG view of denoised signals.
 
 E electrodes, P panels (chains LL, LP, RP, RL), H x W image.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Union
 
 import numpy as np
 
 from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
-from foldstill.hms.chains import EEG, PAIRS_A_CHAIN, chain_differences
-from foldstill.hms.image import (
-    Bounds,
-    Layout,
-    Normalise,
-    PanelView,
-    Source,
-    check_log_range,
-    check_positive,
-)
+from foldstill.hms.chains import EEG, PAIRS_PER_CHAIN, chain_differences
+from foldstill.hms.image import FileKind, PanelView, check_band, check_log_range, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
+from foldstill.hms.storage import Bounds
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.settings import ByKind, Settings
 
+if TYPE_CHECKING:
+    from typing import Self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Scalogram(PanelView):
-    """Amplitude by Morlet wavelets of each difference, frequencies evenly spaced in octaves: log, mean over a chain.
+    """Amplitude of each difference by Morlet wavelets, evenly spaced in octaves: log-scaled, averaged over a chain.
 
-    Low rhythms get many columns' worth of time and fast ones few, where a spectrogram gives both the same window.
+    The window of a wavelet is long for slow rhythms and short for fast ones; a spectrogram uses one window for both.
+
+    Examples
+    --------
+    >>> Scalogram(height=32, width=128).shape
+    (32, 128, 4)
     """
 
-    needs: ClassVar[frozenset[Source]] = EEG
+    title: ClassVar[str] = "Scalogram"
+    summary: ClassVar[str] = "Amplitudes of the EEG by Morlet wavelets over the four chains."
+    needs: ClassVar[frozenset[FileKind]] = EEG
 
     kind: Literal["scalogram"] = "scalogram"
     name: str = "scalogram"
-    """What members ask for."""
     low_hz: float = 0.5
-    """Lowest frequency."""
+    """Lowest frequency in Hz."""
     high_hz: float = 30.0
-    """Highest frequency."""
+    """Highest frequency in Hz."""
     height: int = 64
-    """Frequencies: the height of a panel."""
+    """Number of frequencies, which is the height of a panel."""
     width: int = 256
-    """Columns of a panel over 50 s, a multiple of 8."""
+    """Number of columns of a panel, which covers 50 s; a multiple of 8."""
     cycles: float = 3.0
-    """Cycles of a wavelet: more are sharper in frequency and less so in time."""
+    """Number of cycles of a wavelet; more cycles are sharper in frequency and less sharp in time."""
     order: int = 1
-    """1 is the Morlet scalogram; above, superlets, geometric means of as many wavelets of ever more cycles."""
+    """Number of wavelets per frequency: 1 is the Morlet scalogram; more are a superlet, the geometric mean of wavelets with
+    more and more cycles."""
     log_low: float = -3.0
-    """Natural logarithm of the lowest amplitude kept, in microvolts."""
+    """Natural logarithm of the lowest amplitude in microvolts; lower values are clipped."""
     log_high: float = 7.0
-    """Natural logarithm of the highest amplitude kept."""
-    layout: Layout = "channels"
-    """A channel for each chain, or the chains stacked in one channel."""
-    normalise: Normalise = "none"
-    """By the mean and standard deviation of the image (instance) or of each panel."""
+    """Natural logarithm of the highest amplitude in microvolts; higher values are clipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         where = self.where
         check_positive(where, height=self.height, width=self.width, order=self.order)
-        if not 0 < self.low_hz < self.high_hz < SFREQ_HZ / 2:
-            raise DataError(f"{where} needs 0 < low_hz < high_hz < {SFREQ_HZ // 2}, got {self.low_hz}, {self.high_hz}")
+        check_band(where, self.low_hz, self.high_hz, SFREQ_HZ / 2)
         if self.width % 8 or self.width > SFREQ_HZ * EEG_SECONDS:
             raise DataError(
                 f"{where}.width must be a multiple of 8 of at most {SFREQ_HZ * EEG_SECONDS}, got {self.width}"
             )
         if self.cycles < 3:
             raise DataError(
-                f"{where}.cycles must be 3 or more, got {self.cycles}: fewer have a mean and see slow drift"
+                f"{where}.cycles must be 3 or more, got {self.cycles}: shorter wavelets respond to slow drift"
             )
         check_log_range(where, self.log_low, self.log_high)
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(height=8, width=32)
 
     @property
     def panels_shape(self) -> tuple[int, int, int]:
@@ -92,39 +94,67 @@ class Scalogram(PanelView):
         power = morlet_power(x_ET, hertz_F, sfreq_hz=SFREQ_HZ, cycles=self.cycles, order=self.order, columns=self.width)
         # The logarithm of power is twice that of amplitude.
         logs = np.log(np.clip(power, math.exp(2 * self.log_low), math.exp(2 * self.log_high))) / 2
-        panels: Signal = logs.reshape(len(CHAINS), PAIRS_A_CHAIN, self.height, self.width).mean(axis=1)
+        panels: Signal = logs.reshape(len(CHAINS), PAIRS_PER_CHAIN, self.height, self.width).mean(axis=1)
         return panels
 
 
-EegView = Annotated[RawEeg | MelSpectrogram | StftSpectrogram | ScipySpectrogram | Scalogram, ByKind()]
-"""A view that is made of the EEG alone, told apart by `kind`."""
+class EegView(Protocol):
+    """A view that is made of the EEG alone."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def bounds(self) -> Bounds: ...
+
+    def make(self, record: Record) -> Signal: ...
 
 
-@dataclass(frozen=True)
+EEG_VIEWS = (RawEeg, MelSpectrogram, StftSpectrogram, ScipySpectrogram, Scalogram)
+"""Every kind of view that can be made of denoised signals."""
+
+if TYPE_CHECKING:
+    AnyEegView = EegView
+else:
+    AnyEegView = Annotated[Union[*EEG_VIEWS], ByKind()]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Denoised(Settings):
-    """Another view of the EEG, of signals denoised by wavelets first; needs PyWavelets (`foldstill[wavelets]`).
+    """Another view of the EEG, made of signals that are first denoised by wavelets.
 
-    A published try of it on HMS made results worse; measure before you keep it.
+    Needs PyWavelets (`pip install 'foldstill[wavelets]'`). In a published experiment on HMS it made results worse, so
+    measure before you use it.
+
+    Examples
+    --------
+    >>> Denoised(of=RawEeg(bin_size=8)).shape
+    (19, 1250)
     """
 
-    needs: ClassVar[frozenset[Source]] = EEG
+    title: ClassVar[str] = "Denoised view"
+    summary: ClassVar[str] = "Another view of the EEG, made of signals that are first denoised by wavelets."
+    needs: ClassVar[frozenset[FileKind]] = EEG
 
-    of: EegView = field(default_factory=RawEeg)
-    """The view that is made of the denoised signals."""
+    of: AnyEegView = field(default_factory=RawEeg)
+    """The view that is made of the denoised signals, with its `kind`."""
     kind: Literal["denoised"] = "denoised"
     name: str = "denoised"
-    """What members ask for."""
     wavelet: str = "db8"
-    """Any discrete wavelet of PyWavelets; "haar" is the public recipe's."""
+    """Name of a discrete wavelet of PyWavelets; the public recipe uses "haar"."""
     level: int = 4
-    """Levels of detail that are thresholded: the first is 50-100 Hz, each further one an octave below."""
+    """Number of levels of detail that are thresholded; the first covers 50 to 100 Hz, each further one the octave below."""
     threshold: Threshold = "soft"
-    """Whether what is above the threshold is shrunk by it (soft) or kept as it is (hard)."""
+    """Whether coefficients above the threshold are shrunk by it (soft) or kept as they are (hard)."""
 
     def __post_init__(self) -> None:
         check_positive(f"view {self.name}", level=self.level)
         if self.threshold not in ("soft", "hard"):
             raise DataError(f"view {self.name}.threshold must be soft or hard, got {self.threshold!r}")
+
+    @classmethod
+    def example(cls) -> "Self":
+        return cls(of=RawEeg.example())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,5 +168,5 @@ class Denoised(Settings):
         whole = isinstance(self.of, ScipySpectrogram) and self.of.crop == "whole"
         eeg_ET = record.eeg() if whole else record.eeg_window()
         clean_ET = wavelet_denoise(line_for_gaps(eeg_ET), self.wavelet, self.level, self.threshold)
-        # What was missing stays so: each view has its own way with gaps.
+        # Gaps stay gaps, because each view fills them in its own way.
         return self.of.make(Record(np.where(np.isfinite(eeg_ET), clean_ET, np.float32(np.nan))))
