@@ -30,7 +30,7 @@ from foldstill.stacking.features import statistics
 from foldstill.stacking.gradient_boosting import new_booster, soft_objective
 from foldstill.stacking.greedy import greedy_picks
 from foldstill.stacking.mlp import ce_plus_kl
-from foldstill.stacking.voted import columns_of, voted
+from foldstill.stacking.voted_entries import columns_of, voted_entries
 
 Array = NDArray[np.float64]
 CLASSES, MEMBERS = 6, 15
@@ -64,7 +64,7 @@ def g9() -> harness.Ratio:
         return minimize(loss, start, method="SLSQP", bounds=[(0, 1)] * MEMBERS, constraints=simplex).x
 
     def ours() -> tuple[Array, float]:
-        return simplex_minimum(voted(table, columns_of(table.members, tied=False)))
+        return simplex_minimum(voted_entries(table, columns_of(table.members, tied=False)))
 
     def same(mine: tuple[Array, float], other: Array) -> None:
         assert mine[1] <= 1e-6, f"duality gap {mine[1]}"
@@ -88,7 +88,7 @@ def g10() -> harness.Ratio:
         return picks
 
     def ours() -> list[int]:
-        entries = voted(table, columns_of(table.members, tied=False))
+        entries = voted_entries(table, columns_of(table.members, tied=False))
         return greedy_picks(entries, 50, start=1, allowed=np.arange(MEMBERS))
 
     def same(mine: list[int], other: list[int]) -> None:
@@ -177,7 +177,7 @@ def g18() -> float:
         table = votes_table(rows, members)
         assert len(table.labels.target_NC) == rows  # computed once and stored in the table
         start = time.process_time()
-        entries, taken = peak_growth(lambda table=table: voted(table, columns_of(table.members, tied=False)))
+        entries, taken = peak_growth(lambda table=table: voted_entries(table, columns_of(table.members, tied=False)))
         (_, gap), solving = peak_growth(lambda entries=entries: simplex_minimum(entries))
         print(
             f"G18: {rows:,} x {members}: {time.process_time() - start:.3f} CPU-s, gap {gap:.1e}; table "

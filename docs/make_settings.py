@@ -9,12 +9,12 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.experiment import KINDS, Experiment
+from foldstill.settings import ByKind, settings_classes
 
 PAGE = Path(__file__).with_name("settings.md")
 
@@ -22,7 +22,7 @@ HEAD = """# Every key of an experiment file
 
 Made from the code by `python docs/make_settings.py`. An experiment is one TOML file; an unknown key is an error that names
 its place. A top-level `[recipe]` table holds defaults for the recipe of every member and of the student. Tables with a
-`kind` are alternatives told apart by it.
+`kind` are alternatives: the value of `kind` selects one. `name` is the name in tables, folders and reports.
 """
 
 
@@ -44,22 +44,13 @@ def description(kind: type) -> str:
     return re.split(r"\n\n\w[\w ]*\n---", inspect.cleandoc(kind.__doc__ or ""))[0]
 
 
-def parts(hint: Any) -> Iterator[Any]:
-    """The classes and plain types a hint is made of."""
-    if get_origin(hint) in (Union, UnionType, tuple):
-        for part in get_args(hint):
-            yield from parts(part)
-    elif get_origin(hint) is Annotated:
-        yield from parts(get_args(hint)[0])
-    else:
-        yield hint
-
-
 def named(hint: Any) -> str:
     """A hint as a reader of TOML would say it."""
     origin = get_origin(hint)
     if origin is Annotated:
-        return named(get_args(hint)[0])
+        inner, *marks = get_args(hint)
+        (kinds_name,) = {mark.kinds_name for mark in marks if isinstance(mark, ByKind)} or {""}
+        return f"any [{kinds_name}](#kinds-of-{kinds_name})" if kinds_name else named(inner)
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in get_args(hint))
     if origin in (Union, UnionType):
@@ -90,23 +81,9 @@ def default(field: "dataclasses.Field[Any]") -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value!r}`" if value not in ("", (), {}) else "none"
 
 
-def classes(start: type) -> list[type]:
-    """Every settings class reachable from one, in the order a reader meets them."""
-    found: list[type] = []
-    ahead = [start]
-    while ahead:
-        kind = ahead.pop(0)
-        if kind in found:
-            continue
-        found.append(kind)
-        hints = get_type_hints(kind, include_extras=True)
-        ahead += [p for f in dataclasses.fields(kind) for p in parts(hints[f.name]) if dataclasses.is_dataclass(p)]
-    return found
-
-
 def page() -> str:
     lines = [HEAD]
-    for kind in classes(Experiment):
+    for kind in settings_classes(Experiment, KINDS):
         hints, docs = get_type_hints(kind, include_extras=True), field_docs(kind)
         lines += [
             f"## {kind.__name__}",
@@ -119,6 +96,10 @@ def page() -> str:
         for field in dataclasses.fields(kind):
             cells = (f"`{field.name}`", named(hints[field.name]), default(field), docs.get(field.name, ""))
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        lines.append("")
+    for kinds_name, kinds in KINDS.items():
+        lines += [f"## Kinds of {kinds_name}", "", "| `kind` | settings | |", "| --- | --- | --- |"]
+        lines += [f'| `"{kind.kind}"` | {named(kind)} | {kind.summary} |' for kind in kinds]
         lines.append("")
     return "\n".join(lines)
 

@@ -1,19 +1,54 @@
 """What the tables of an experiment file have in common."""
 
-import runpy
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
+from pydantic import ValidationError
 
-from foldstill.pipeline.experiment import Experiment
-from foldstill.settings import Settings
-
-TABLES = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "make_settings.py"))["classes"](Experiment)
+from foldstill.pipeline.experiment import KINDS, Experiment
+from foldstill.settings import ByKind, Settings, alternatives, settings_classes, type_adapter
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+@pytest.mark.parametrize("table", settings_classes(Experiment, KINDS), ids=lambda table: table.__name__)
 def test_a_table_refuses_a_key_it_does_not_have(table: type) -> None:
-    pydantic = pytest.importorskip("pydantic")
     assert issubclass(table, Settings)
-    with pytest.raises(pydantic.ValidationError, match=r"epohcs\n  Unexpected keyword argument"):
-        pydantic.TypeAdapter(table).validate_python({"epohcs": 1})
+    with pytest.raises(ValidationError, match=r"epohcs\n  Unexpected keyword argument"):
+        type_adapter(table, KINDS).validate_python({"epohcs": 1})
+
+
+@dataclass(frozen=True)
+class Leaf(Settings):
+    size: int
+    kind: Literal["leaf"] = "leaf"
+
+
+@dataclass(frozen=True)
+class Branch(Settings):
+    parts: tuple[Annotated[Any, ByKind("plant")], ...] = field(default_factory=tuple)
+    kind: Literal["branch"] = "branch"
+    title: ClassVar[str] = "a class that holds its own kind"
+
+
+PLANTS = {"plant": (Leaf, Branch)}
+
+
+def test_a_table_can_contain_tables_of_its_own_kind() -> None:
+    tree = {"kind": "branch", "parts": [{"kind": "branch", "parts": [{"kind": "leaf", "size": 2}]}]}
+    assert type_adapter(Branch, PLANTS).validate_python(tree) == Branch((Branch((Leaf(2),)),))
+    assert settings_classes(Branch, PLANTS) == [Branch, Leaf]
+
+
+def test_an_error_in_a_nested_table_concerns_the_selected_kind_only() -> None:
+    reader = type_adapter(Branch, PLANTS)
+    with pytest.raises(ValidationError, match=r"(?s)1 validation error.*parts\.0\.leaf\.szie"):
+        reader.validate_python({"parts": [{"kind": "leaf", "size": 1, "szie": 2}]})
+    with pytest.raises(ValidationError, match="'leaf', 'branch'"):
+        reader.validate_python({"parts": [{"kind": "laef"}]})
+
+
+def test_a_kind_whose_classes_are_unknown_is_refused_by_name() -> None:
+    with pytest.raises(KeyError, match="no settings classes are known for kinds of plant"):
+        type_adapter(Branch, {})
+    with pytest.raises(KeyError, match="kinds of plant"):
+        alternatives(Annotated[Any, ByKind("plant")], {"animal": ()})

@@ -1,173 +1,194 @@
-"""What every combiner promises, run over all of them."""
+"""What every combiner promises: the contract suite of foldstill.testing over every kind, and applying combinations."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels
-from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
-from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.stacking import Combiner, CombinerSettings, crossfit, default_combiners, fit, load, save
+from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.settings import Settings
+from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
 from foldstill.stacking.auto import Auto
-from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
-from foldstill.stacking.best_member import BestMember
+from foldstill.stacking.averages import Average, Geometric
+from foldstill.stacking.combiner import Proba, State, array, require_members
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.gated import Gated
 from foldstill.stacking.gradient_boosting import LightGBM
-from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic, linear_logits
 from foldstill.stacking.mlp import MLP
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.sklearn_combiner import SklearnCombiner
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.tempered import Tempered
+from foldstill.testing import check_combiner, synthetic_table
 
-TREES = LightGBM(rounds=4, folds=3, rows_per_leaf=10)
-NET = MLP(epochs=3, bags=2, folds=3, batch=64, hidden=(8,))
-SLOWEST = Super(library=(Recalibrated(), Convex(tied=True), Gated(ridges=(0.1,)), TREES), folds=3)
+TREES, NETWORK = LightGBM.example(), MLP.example()
+LIBRARY = Super(library=(Recalibrated(), Convex(tied=True), Gated(ridges=(0.1,)), TREES), folds=3)
 
-COMBINERS: tuple[Combiner, ...] = (
-    Average(),
-    BestMember(),
-    Geometric(),
-    Median(),
-    Trimmed(),
-    Recalibrated(),
+VARIANTS: tuple[Combiner, ...] = (
     Recalibrated(name="vector_scaled", slope="per_class", of=Geometric()),
     Recalibrated(name="convex_recal", of=Convex(tied=True)),
-    Convex(),
     Convex(name="convex_tied", tied=True, row_weight="log1p"),
-    Greedy(picks=10, bags=3),
-    Pruned(budget=2),
     Recalibrated(name="pruned_recal", of=Pruned(budget=3, costs=(("m0", 2.0),))),
-    LogPool(),
     LogPool(name="log_pool_tied", tied=True, row_weight="clamp"),
     Gated(folds=2),
     Gated(name="gated_average", over="average", ridges=(0.1,)),
     Logistic(ridges=(0.1, 0.01), folds=2),
     replace(linear_logits(), ridges=(0.1,)),
-    NET,
-    replace(NET, name="mlp_family", features="family_statistics", anchor="none", kl_weight=2.0),
-    TREES,
+    replace(NETWORK, name="mlp_family", features="family_statistics", anchor="none", kl_weight=2.0),
     replace(TREES, name="lightgbm_all", features="statistics_and_members", anchor="average"),
-    Auto(folds=3, ladder=(Recalibrated(), Convex(tied=True), LogPool(), TREES)),
-    SLOWEST,
-    replace(SLOWEST, name="super_average", mode="average", keep=2),
-    Tempered(),
+    SklearnCombiner("Ridge", name="ridge", options={"alpha": 1.0}, features="statistics", row_weight="log1p"),
+    Auto(name="auto_ladder", folds=3, ladder=(Recalibrated(), Convex(tied=True), LogPool(), TREES)),
+    LIBRARY,
+    replace(LIBRARY, name="super_average", mode="average", keep=2),
     Tempered(name="tempered_pool", of=LogPool(tied=True)),
+    Tempered(name="tempered_auto", of=Auto(folds=3, ladder=(Recalibrated(of=LogPool(tied=True)),))),
 )
-ANY = pytest.mark.parametrize("combiner", COMBINERS, ids=lambda c: c.name)
+"""Settings beyond the example of each kind: options, and combiners that contain combiners."""
+
+TABLE = synthetic_table()
 
 
-def a_table(
-    seed: int = 0, n: int = 240, groups: int = 24, spread: tuple[float, ...] = (0.4, 0.4, 1.0, 2.0)
-) -> OOFTable:
-    """Four members in two families whose logits are the truth plus noise; 3 to 12 votes a row; three folds."""
-    rng = np.random.default_rng(seed)
-    truth = rng.normal(0, 1.2, (n, 3))
-    group = np.arange(n) % groups
-    noise = rng.normal(0, 1, (n, len(spread), 3)) * np.asarray(spread)[:, None]
-    logits = 0.7 * truth[:, None] + noise
-    proba = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    share = np.exp(truth) / np.exp(truth).sum(axis=1, keepdims=True)
-    votes = rng.multinomial(rng.integers(3, 13, n), share)
-    labels = Labels.from_votes(votes, groups=group)
-    families = ("cnn", "cnn", "eeg", "eeg", "cnn")[: len(spread)]
-    scores = ScoreTable(
-        labels.ids, tuple(f"m{m}" for m in range(len(spread))), labels.classes, proba.astype(np.float32), families
-    )
-    return OOFTable(scores, labels, (group % 3).astype(np.int16))
+@pytest.mark.parametrize("kind", COMBINERS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_combiner_keeps_its_promises(kind: type[Combiner]) -> None:
+    check_combiner(kind.example(), TABLE)
 
 
-TABLE = a_table()
+@pytest.mark.parametrize("combiner", VARIANTS, ids=lambda combiner: combiner.name)
+def test_combiners_with_options_and_inner_combiners_keep_their_promises(combiner: Combiner) -> None:
+    check_combiner(combiner, TABLE)
 
 
-def test_every_kind_of_settings_is_under_contract() -> None:
-    assert {type(c) for c in COMBINERS} == set(get_args(CombinerSettings))
+def test_titles_are_short_and_kinds_and_titles_are_unique() -> None:
+    kinds, titles = [kind.example().kind for kind in COMBINERS], [kind.title for kind in COMBINERS]
+    assert len(set(kinds)) == len(set(titles)) == len(COMBINERS)
+    assert max(map(len, titles)) <= 24
+    assert all(kind.summary.endswith(".") for kind in COMBINERS)
 
 
-@ANY
-def test_a_combination_gives_distributions_and_the_same_ones_again(combiner: Combiner) -> None:
-    first, second = fit(combiner, TABLE), fit(combiner, TABLE)
-    proba_NC = first.apply(TABLE.scores)
-    assert proba_NC.shape == (len(TABLE), 3)
-    assert proba_NC.dtype == np.float64
-    np.testing.assert_allclose(proba_NC.sum(axis=1), 1, atol=1e-9)
-    assert (proba_NC > 0).all()
-    np.testing.assert_array_equal(proba_NC, second.apply(TABLE.scores))
+@dataclass(frozen=True)
+class Votes:
+    """The share of members whose most likely class is c, plus a constant."""
+
+    n_members: int
+
+    def __call__(self, proba_NMC: NDArray[np.floating]) -> Proba:
+        require_members(proba_NMC, self.n_members)
+        count_NC = np.eye(proba_NMC.shape[2])[proba_NMC.argmax(axis=2)].sum(axis=1) + 0.5
+        pooled_NC: Proba = count_NC / count_NC.sum(axis=1, keepdims=True)
+        return pooled_NC
+
+    def state(self) -> State:
+        return {"n_members": np.asarray(self.n_members)}
 
 
-@ANY
-def test_a_saved_combination_gives_the_same_scores(combiner: Combiner, tmp_path: Path) -> None:
-    fitted = fit(combiner, TABLE)
-    save(fitted, tmp_path / "c")
-    again = load(tmp_path / "c")
-    assert again.combiner == combiner
-    assert (again.members, again.classes, again.table_digest) == (fitted.members, fitted.classes, fitted.table_digest)
-    assert again.explanation == fitted.explanation
-    np.testing.assert_array_equal(again.apply(TABLE.scores), fitted.apply(TABLE.scores))
-    assert not [p for p in (tmp_path / "c").iterdir() if p.suffix not in (".json", ".npz", ".txt")]
+@dataclass(frozen=True)
+class MajorityVote(Settings):
+    """A combiner that is defined outside the package."""
+
+    title: ClassVar[str] = "Majority vote"
+    summary: ClassVar[str] = "The share of members that vote for each class."
+
+    kind: Literal["majority_vote"] = "majority_vote"
+    name: str = "majority_vote"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
+
+    def fit(self, table: OOFTable) -> Votes:
+        return Votes(len(table.members))
+
+    def restore(self, state: State) -> Votes:
+        return Votes(int(array(state, "n_members")))
 
 
-@ANY
-def test_the_order_of_members_in_a_new_table_does_not_matter(combiner: Combiner) -> None:
-    fitted = fit(combiner, TABLE)
-    shuffled = TABLE.scores.select(["m2", "m0", "m3", "m1"])
-    np.testing.assert_array_equal(fitted.apply(shuffled), fitted.apply(TABLE.scores))
+def test_a_combiner_defined_outside_the_package_passes_the_contract_suite() -> None:
+    check_combiner(MajorityVote())
 
 
-@ANY
-def test_scores_of_a_fold_do_not_move_when_its_labels_change(combiner: Combiner) -> None:
-    held = TABLE.fold_N == 1
-    votes = TABLE.labels.votes_NC.copy()
-    votes[held] = np.roll(votes[held], 1, axis=1) * 2
-    changed = replace(TABLE, labels=replace(TABLE.labels, votes_NC=votes))
-    before, after = crossfit(combiner, TABLE), crossfit(combiner, changed)
-    np.testing.assert_array_equal(before.proba_NC[held], after.proba_NC[held])
+@dataclass(frozen=True)
+class Forgetful(MajorityVote):
+    """Loses what it was fitted to."""
+
+    def restore(self, state: State) -> Votes:
+        return Votes(3)
 
 
-@ANY
-def test_labels_permuted_between_groups_teach_nothing(combiner: Combiner) -> None:
-    rng = np.random.default_rng(3)
-    # Each group takes the rows' labels of another: whatever a combiner still finds is memory of groups.
-    order = np.argsort(rng.permutation(24)[np.arange(240) % 24], kind="stable")[
-        np.argsort(np.argsort(np.arange(240) % 24, kind="stable"))
-    ]
-    votes = TABLE.labels.votes_NC[order]
-    table = replace(TABLE, labels=replace(TABLE.labels, votes_NC=votes))
-    base = votes.sum(axis=0) / votes.sum()
-    base_kl = row_kl(target=table.labels.target_NC, proba=np.broadcast_to(base, (240, 3))).mean()
-    assert crossfit(combiner, table).kl > base_kl - 0.02
+@dataclass(frozen=True)
+class Positional(MajorityVote):
+    """Accepts any number of members."""
+
+    def fit(self, table: OOFTable) -> Votes:
+        return Unchecked(len(table.members))
+
+    def restore(self, state: State) -> Votes:
+        return Unchecked(int(array(state, "n_members")))
 
 
-@ANY
-def test_settings_are_refused_when_a_key_is_unknown(combiner: Combiner) -> None:
-    from pydantic import TypeAdapter, ValidationError
+class Unchecked(Votes):
+    def __call__(self, proba_NMC: NDArray[np.floating]) -> Proba:
+        return Votes(proba_NMC.shape[1])(proba_NMC)
 
-    with pytest.raises(ValidationError, match=r"(?s)1 validation error.*epohcs"):
-        TypeAdapter(type(combiner)).validate_python({"kind": combiner.kind, "epohcs": 3})
-    assert {"kind", "name"} <= {f.name for f in fields(combiner)}  # type: ignore[arg-type]
+
+@pytest.mark.parametrize(
+    ("combiner", "message"),
+    [(Forgetful(), "fitted to 3 members"), (Positional(), "refuse another number of members")],
+)
+def test_the_contract_suite_says_which_promise_is_broken(combiner: Combiner, message: str) -> None:
+    with pytest.raises((AssertionError, StackError), match=message):
+        check_combiner(combiner)
+
+
+def test_a_combiner_that_remembers_groups_fails_the_contract_suite() -> None:
+    labels = {tuple(proba): target for proba, target in zip(TABLE.proba_NMC[:, 0], TABLE.labels.target_NC, strict=True)}
+
+    class Cheat(Votes):
+        def __call__(self, proba_NMC: NDArray[np.floating]) -> Proba:
+            require_members(proba_NMC, self.n_members)
+            return np.asarray([labels[tuple(proba)] for proba in proba_NMC[:, 0]]) * 0.999 + 0.001 / 3
+
+    @dataclass(frozen=True)
+    class Remembering(MajorityVote):
+        def fit(self, table: OOFTable) -> Votes:
+            labels.update(zip(map(tuple, table.proba_NMC[:, 0]), table.labels.target_NC, strict=True))
+            return Cheat(len(table.members))
+
+        def restore(self, state: State) -> Votes:
+            return Cheat(int(array(state, "n_members")))
+
+    with pytest.raises(AssertionError, match=r"held-out labels|permuted between groups"):
+        check_combiner(Remembering(), TABLE)
+
+
+def test_inner_combiners_of_any_kind_are_read_by_kind_and_recursion_works(tmp_path: Path) -> None:
+    inner = Auto(name="inner", folds=3, ladder=(Recalibrated(of=Tempered(of=LogPool(tied=True))),))
+    combiner = Auto(folds=3, ladder=(inner, Recalibrated(of=Pruned(budget=2))))
+    save(fit(combiner, TABLE), tmp_path)
+    assert load(tmp_path).combiner == combiner
 
 
 INVARIANT = [
-    c for c in COMBINERS if c.name in ("average", "geometric", "median", "trimmed", "recalibrated", "mlp", "lightgbm")
+    kind for kind in COMBINERS if kind.__name__ in ("Average", "Geometric", "Median", "Trimmed", "Recalibrated")
 ]
 
 
-@pytest.mark.parametrize("combiner", INVARIANT, ids=lambda c: c.name)
-def test_averages_and_statistics_stackers_do_not_care_which_member_said_what(combiner: Combiner) -> None:
+@pytest.mark.parametrize("combiner", [*(kind.example() for kind in INVARIANT), NETWORK, TREES], ids=lambda c: c.name)
+def test_averages_and_stackers_on_statistics_do_not_depend_on_which_member_predicted_what(combiner: Combiner) -> None:
     combination = combiner.fit(TABLE)
     np.testing.assert_allclose(combination(TABLE.proba_NMC), combination(TABLE.proba_NMC[:, [3, 1, 0, 2]]), atol=1e-6)
 
 
-def test_member_weights_are_shares_and_stay_within_a_tied_family() -> None:
+def test_member_weights_sum_to_one_and_are_equal_within_a_tied_family() -> None:
+    named = {kind.example().name: kind.example() for kind in COMBINERS}
     for name in ("average", "geometric", "convex", "greedy", "log_pool", "recalibrated"):
-        weight_M = fit(next(c for c in COMBINERS if c.name == name), TABLE).weight_M
+        weight_M = fit(named[name], TABLE).weight_M
         assert weight_M is not None
         assert weight_M.sum() == pytest.approx(1)
         assert (weight_M >= 0).all()
@@ -178,12 +199,19 @@ def test_member_weights_are_shares_and_stay_within_a_tied_family() -> None:
     assert fit(TREES, TABLE).weight_M is None
 
 
+def test_a_combination_that_wraps_another_has_its_weights_and_its_explanation() -> None:
+    assert fit(Tempered(of=Recalibrated(of=Convex())), TABLE).weight_M is not None
+    auto = Auto(folds=3, ladder=(Convex(),))
+    assert fit(Tempered(of=auto), TABLE).explanation
+    assert crossfit(Tempered(of=auto), TABLE).notes[0]
+
+
 def test_fold_models_are_combined_one_by_one_and_averaged_unless_pooled() -> None:
     both = np.stack([TABLE.proba_NMC, TABLE.proba_NMC[::-1]])
     scores = FoldScores(TABLE.scores.ids, TABLE.members, TABLE.classes, both, TABLE.scores.families)
     fitted = fit(Recalibrated(), TABLE)
-    each = (fitted.combination(both[0]) + fitted.combination(both[1])) / 2
-    np.testing.assert_allclose(fitted.apply(scores), each)
+    mean = (fitted.combination(both[0]) + fitted.combination(both[1])) / 2
+    np.testing.assert_allclose(fitted.apply(scores), mean)
     np.testing.assert_allclose(fitted.apply(scores, pooled=True), fitted.apply(scores.mean()))
     average = fit(Average(), TABLE)
     np.testing.assert_allclose(average.apply(scores), average.apply(scores, pooled=True), atol=1e-6)
@@ -191,7 +219,7 @@ def test_fold_models_are_combined_one_by_one_and_averaged_unless_pooled() -> Non
 
 def test_a_missing_member_and_other_classes_are_refused_by_name() -> None:
     fitted = fit(Convex(), TABLE)
-    with pytest.raises(StackError, match="lack"):
+    with pytest.raises(StackError, match="lack 1 of them"):
         fitted.apply(TABLE.scores.select(["m0", "m1", "m2"]))
     other = replace(TABLE.scores, classes=("c1", "c0", "c2"))
     with pytest.raises(StackError, match="bring the columns"):
@@ -205,22 +233,28 @@ def test_a_file_of_another_schema_or_with_missing_parts_is_refused(tmp_path: Pat
         load(tmp_path)
     save(fit(LogPool(), TABLE), tmp_path)
     path = tmp_path / "combination.json"
-    whole = path.read_text()
-    path.write_text(whole.replace('"schema": 1', '"schema": 2'))
+    text = path.read_text()
+    path.write_text(text.replace('"schema": 1', '"schema": 2'))
     with pytest.raises(StackError, match="schema 2"):
         load(tmp_path)
-    path.write_text(whole.replace('"ridge"', '"rigde"'))
+    path.write_text(text.replace('"ridge"', '"rigde"'))
     with pytest.raises(StackError, match="fit it again"):
         load(tmp_path)
-    path.write_text(whole)
+    path.write_text(text)
     (tmp_path / "combination.npz").unlink()
     with pytest.raises(StackError, match="fit it again"):
         load(tmp_path)
 
 
-def test_the_default_arms_have_the_names_reports_use() -> None:
-    names = [c.name for c in default_combiners()]
-    assert names == [
+def test_a_combiner_of_another_package_is_read_back_only_with_its_class(tmp_path: Path) -> None:
+    save(fit(MajorityVote(), TABLE), tmp_path)
+    with pytest.raises(StackError, match="majority_vote"):
+        load(tmp_path)
+    assert load(tmp_path, combiners=[MajorityVote]).combiner == MajorityVote()
+
+
+def test_the_default_combiners_have_the_names_that_reports_use() -> None:
+    assert [c.name for c in default_combiners()] == [
         "average",
         "best_member",
         "geometric",

@@ -13,17 +13,18 @@ from foldstill.errors import StackError
 from foldstill.stacking import crossfit, crossfit_all, fit, fit_all
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average
+from foldstill.stacking.combiner import weight_of
 from foldstill.stacking.convex import Convex
-from foldstill.stacking.crossfit import group_folds, pick
+from foldstill.stacking.crossfit import best_by_crossfit, group_folds
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.testing import synthetic_table
 from foldstill.workers import Progress
-from test_stacking_contract import a_table
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from synthetic_tables import synthetic
 
-TABLE = a_table()
+TABLE = synthetic_table()
 LADDER = (Recalibrated(), Convex(tied=True), LogPool())
 
 
@@ -54,7 +55,7 @@ def test_a_torn_group_one_fold_and_one_group_are_refused() -> None:
         crossfit(Average(), replace(TABLE, fold_N=np.zeros(len(TABLE), np.int16)))
     with pytest.raises(StackError, match="two or more folds, got 1"):
         crossfit(Average(), TABLE, folds=1)
-    with pytest.raises(StackError, match="one a row"):
+    with pytest.raises(StackError, match="one entry per row"):
         crossfit(Average(), TABLE, folds=torn[:3])
     alone = replace(TABLE, labels=replace(TABLE.labels, groups=np.full(len(TABLE), "g")))
     with pytest.raises(StackError, match="two or more groups"):
@@ -64,8 +65,8 @@ def test_a_torn_group_one_fold_and_one_group_are_refused() -> None:
 def test_many_combiners_at_once_give_what_each_gives_alone_and_report_on_the_way() -> None:
     seen: list[Progress] = []
     combiners = (Average(), Recalibrated(), Convex())
-    together = crossfit_all(combiners, TABLE, on_progress=seen.append)
-    for combiner, one in zip(combiners, together, strict=True):
+    results = crossfit_all(combiners, TABLE, on_progress=seen.append)
+    for combiner, one in zip(combiners, results, strict=True):
         np.testing.assert_array_equal(one.proba_NC, crossfit(combiner, TABLE).proba_NC)
         assert one.name == combiner.name
     assert [(progress.done, progress.total) for progress in seen] == [(i, 9) for i in range(1, 10)]
@@ -84,12 +85,12 @@ def test_a_choice_of_settings_goes_to_the_lowest_held_out_loss() -> None:
     candidates = [LogPool(ridge=r) for r in (100.0, 0.01)]
     fold_N = group_folds(TABLE.labels.groups, 3)
     losses = [crossfit(c, TABLE, folds=fold_N).kl for c in candidates]
-    assert pick(candidates, TABLE, folds=3) is candidates[int(np.argmin(losses))]
+    assert best_by_crossfit(candidates, TABLE, folds=3) is candidates[int(np.argmin(losses))]
 
 
 def test_auto_keeps_the_average_of_equal_members_and_says_why() -> None:
     # Shares of one annotator a row: nothing but the average is to be learned, and 24 groups say little.
-    equal = a_table(3, spread=(0.3, 0.3, 0.3, 0.3))
+    equal = synthetic_table(seed=3, noise=(0.3, 0.3, 0.3, 0.3))
     chosen = Auto(folds=3, ladder=(Convex(), Convex(name="tied", tied=True))).fit(equal)
     assert chosen.choice == "average"
     assert chosen.explanation.startswith("average kept")
@@ -97,7 +98,7 @@ def test_auto_keeps_the_average_of_equal_members_and_says_why() -> None:
 
 
 def test_auto_leaves_the_average_where_the_interval_excludes_zero_and_shows_it() -> None:
-    unequal = a_table(4, n=900, groups=60, spread=(0.2, 0.2, 3.0, 3.0))
+    unequal = synthetic_table(seed=4, n_samples=900, n_groups=60, noise=(0.2, 0.2, 3.0, 3.0))
     chosen = Auto(folds=3, ladder=LADDER).fit(unequal)
     assert chosen.choice != "average"
     assert f"{chosen.choice} chosen" in chosen.explanation
@@ -106,31 +107,31 @@ def test_auto_leaves_the_average_where_the_interval_excludes_zero_and_shows_it()
 
 
 def test_auto_does_not_choose_on_a_handful_of_groups() -> None:
-    chosen = Auto(folds=5, ladder=LADDER).fit(a_table(4, groups=6, spread=(0.2, 0.2, 3.0, 3.0)))
+    chosen = Auto(folds=5, ladder=LADDER).fit(synthetic_table(seed=4, n_groups=6, noise=(0.2, 0.2, 3.0, 3.0)))
     assert chosen.choice == "average"
     assert "6 groups are too few" in chosen.explanation
 
 
 def test_auto_chooses_anew_in_every_fold() -> None:
-    done = crossfit(Auto(folds=3, ladder=LADDER), a_table(4, n=900, groups=60))
+    done = crossfit(Auto(folds=3, ladder=LADDER), synthetic_table(seed=4, n_samples=900, n_groups=60))
     assert len(done.notes) == 3
     assert all("40 groups" in note for note in done.notes)
 
 
 def test_auto_refuses_settings_that_cannot_work() -> None:
-    for settings, said in (
-        ({"folds": 1}, "folds must be 2 or more"),
-        ({"level": 1.0}, "level must be in"),
-        ({"ladder": (Average(),)}, "rungs must have different names"),
-        ({"ladder": ()}, "the ladder must have a rung"),
+    for settings, message in (
+        ({"folds": 1}, "folds of auto must be 2 or more, got 1"),
+        ({"level": 1.0}, "level of auto must be in"),
+        ({"ladder": (Average(),)}, "ladder of auto .* different names"),
+        ({"ladder": ()}, "ladder of auto must contain a combiner"),
     ):
-        with pytest.raises(StackError, match=said):
+        with pytest.raises(StackError, match=message):
             Auto(**settings)
 
 
 def test_auto_judges_by_the_sample_weights() -> None:
     # Two thirds of the rows count for nothing; on the rest the members that are worse elsewhere are the better ones.
-    table = a_table(4, n=900, groups=60, spread=(0.2, 0.2, 3.0, 3.0))
+    table = synthetic_table(seed=4, n_samples=900, n_groups=60, noise=(0.2, 0.2, 3.0, 3.0))
     counted_N = np.random.default_rng(0).random(len(table)) < 1 / 3
     proba_NMC = np.where(counted_N[:, None, None], table.proba_NMC[:, ::-1], table.proba_NMC)
     labels = replace(table.labels, sample_weight_N=counted_N.astype(float))
@@ -138,7 +139,7 @@ def test_auto_judges_by_the_sample_weights() -> None:
     chosen = Auto(folds=3, ladder=(Convex(),)).fit(mixed)
     alone = Auto(folds=3, ladder=(Convex(),)).fit(mixed.take(counted_N))
     assert chosen.choice == alone.choice == "convex"
-    assert chosen.weight_M[2:].sum() > 0.9
+    assert weight_of(chosen)[2:].sum() > 0.9
     held_out = crossfit(Convex(), mixed)
     assert held_out.kl == pytest.approx(held_out.row_kl_N[counted_N].mean())
 

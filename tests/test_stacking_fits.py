@@ -15,7 +15,7 @@ from foldstill.oof.temperatures import tempered
 from foldstill.stacking import convex, crossfit, fit
 from foldstill.stacking.averages import Average, Trimmed, geometric_mean, mean, median, trimmed_mean
 from foldstill.stacking.convex import Convex, simplex_minimum
-from foldstill.stacking.features import STATISTICS, features, statistics
+from foldstill.stacking.features import STATISTICS, family_numbers, features, statistics
 from foldstill.stacking.gated import Gated, regime
 from foldstill.stacking.gradient_boosting import LightGBM, soft_objective
 from foldstill.stacking.greedy import Greedy, greedy_picks
@@ -26,10 +26,10 @@ from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.tempered import Tempered
-from foldstill.stacking.voted import Voted, columns_of, voted
-from test_stacking_contract import a_table
+from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
+from foldstill.testing import synthetic_table
 
-TABLE = a_table(1)
+TABLE = synthetic_table(seed=1)
 TARGET_NC, PROBA_NMC = TABLE.labels.target_NC, TABLE.proba_NMC.astype(np.float64)
 
 
@@ -70,11 +70,11 @@ def test_convex_weights_reach_the_optimum_and_prove_it() -> None:
 def test_convex_weights_are_proved_with_every_row_though_the_curvature_is_that_of_a_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     exact, _ = simplex_minimum(entries)
     # Sorted rows: the few are the worst sample of the rest that there is.
     order = np.argsort(entries.proba_ED[:, 0], kind="stable")
-    entries = Voted(entries.proba_ED[order], entries.share_E[order])
+    entries = VotedEntries(entries.proba_ED[order], entries.share_E[order])
     monkeypatch.setattr(convex, "_FEW", 16)
     found, gap = simplex_minimum(entries)
     assert 0 <= gap <= 1e-6
@@ -82,9 +82,9 @@ def test_convex_weights_are_proved_with_every_row_though_the_curvature_is_that_o
 
 
 def test_copies_of_a_member_share_its_convex_weight_equally() -> None:
-    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     once, _ = simplex_minimum(entries)
-    copies = Voted(entries.proba_ED[:, [0, 1, 2, 3, 0]], entries.share_E)
+    copies = VotedEntries(entries.proba_ED[:, [0, 1, 2, 3, 0]], entries.share_E)
     twice, gap = simplex_minimum(copies)
     assert gap <= 1e-6
     np.testing.assert_allclose(twice[0], twice[4], atol=1e-4)
@@ -99,7 +99,7 @@ def test_rows_without_weight_do_not_count_for_convex_weights() -> None:
 
 
 def test_the_duality_gap_bounds_the_distance_to_the_optimum() -> None:
-    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     best, _ = simplex_minimum(entries)
     lowest, _ = entries.cross_entropy(best)
     rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_the_duality_gap_bounds_the_distance_to_the_optimum() -> None:
 
 
 def test_voted_entries_give_the_cross_entropy_of_the_whole_table_and_its_gradient() -> None:
-    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     weight = np.array([0.1, 0.2, 0.3, 0.4])
     value, gradient = entries.cross_entropy(weight)
     whole = -(TARGET_NC * np.log(PROBA_NMC.transpose(0, 2, 1) @ weight)).sum(axis=1).mean()
@@ -122,7 +122,7 @@ def test_voted_entries_give_the_cross_entropy_of_the_whole_table_and_its_gradien
 
 
 def test_greedy_picks_are_those_of_full_recomputation() -> None:
-    entries = voted(TABLE, columns_of(TABLE.scores.families, tied=False))
+    entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     picks: list[int] = []
     for _ in range(12):
         trials = [PROBA_NMC[:, [*picks, m]].mean(axis=1) for m in range(4)]
@@ -225,10 +225,10 @@ def test_statistics_are_five_a_class_in_their_named_order() -> None:
     for i, name in enumerate(STATISTICS):
         expected = getattr(np, name)(PROBA_NMC, axis=1)
         np.testing.assert_allclose(stats[:, 3 * i : 3 * i + 3], expected, atol=1e-6)
-    columns = columns_of(TABLE.scores.families, tied=True)
-    assert features(PROBA_NMC, "family_statistics", columns).shape[1] == 30
-    assert features(PROBA_NMC, "statistics_and_members", columns).shape[1] == 15 + 12
-    assert features(PROBA_NMC, "members", columns).shape[1] == 12
+    family_M = family_numbers(TABLE.scores.families)
+    assert features(PROBA_NMC, "family_statistics", family_M).shape[1] == 30
+    assert features(PROBA_NMC, "statistics_and_members", family_M).shape[1] == 15 + 12
+    assert features(PROBA_NMC, "members", family_M).shape[1] == 12
 
 
 def test_the_loss_of_the_report_scores_a_perfect_prediction_zero() -> None:
@@ -305,21 +305,21 @@ def test_super_finds_the_mixture_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (lambda: Trimmed(share=0.5), "share must be in"),
-        (lambda: LogPool(ridge=-1), "ridge must be 0 or more"),
-        (lambda: Gated(ridges=()), "ridges must be one or more positive"),
-        (lambda: Logistic(folds=1), "folds must be 2 or more, got 1"),
-        (lambda: Greedy(start=9, picks=3), "start between 1 and picks, got 3, 20, 9"),
-        (lambda: MLP(bags=9), "bags must be at most folds"),
-        (lambda: LightGBM(learning_rate=0), "learning_rate and feature_share"),
-        (lambda: Super(folds=1), "folds must be 2 or more and keep"),
-        (lambda: Super(library=(Average(), Average())), "different names, got"),
+        (lambda: Trimmed(share=0.5), "share of trimmed must be in"),
+        (lambda: LogPool(ridge=-1), "ridge of log_pool must be 0 or more"),
+        (lambda: Gated(ridges=()), "ridges of gated must be one or more positive"),
+        (lambda: Logistic(folds=1), "folds of logistic must be 2 or more, got 1"),
+        (lambda: Greedy(start=9, picks=3), r"start of greedy must be at most picks \(3\), got 9"),
+        (lambda: MLP(bags=9), "bags of mlp must be at most folds"),
+        (lambda: LightGBM(learning_rate=0), "learning_rate and feature_share of lightgbm"),
+        (lambda: Super(folds=1), "folds of super must be 2 or more, got 1"),
+        (lambda: Super(library=(Average(), Average())), "library of super must have different names, got"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: object, said: str) -> None:
-    with pytest.raises(StackError, match=said):
+def test_settings_that_make_no_sense_are_refused(make: object, message: str) -> None:
+    with pytest.raises(StackError, match=message):
         make()  # type: ignore[operator]
 
 

@@ -42,5 +42,5 @@ def test_a_group_drawn_twice_counts_as_its_rows_twice(table):
 
 
 def test_a_combiner_without_weights_is_refused(table):
-    with pytest.raises(StackError, match="no member weights"):
+    with pytest.raises(StackError, match="need a combiner with member weights, logistic has none"):
         weight_intervals(Logistic(), table, resamples=2)

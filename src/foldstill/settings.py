@@ -1,6 +1,18 @@
-"""What the tables of an experiment file have in common; pydantic is imported only where a file is read."""
+"""What all settings classes share, and how a nested table finds its class by `kind`. Pydantic is imported on use."""
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Kinds = Mapping[str, Sequence[type]]
+"""Settings classes by the name that `ByKind` uses for them, such as {"combiner": COMBINERS}."""
+
+_KINDS: ContextVar[Kinds] = ContextVar("kinds")
 
 
 class Settings:
@@ -10,9 +22,67 @@ class Settings:
 
 
 class ByKind:
-    """Marks a union of settings as told apart by `kind`, so that an error is about the one that was meant."""
+    """Annotation of a field whose table selects its settings class by the key `kind`.
+
+    `Annotated[Combiner, ByKind("combiner")]` accepts every class that `type_adapter` receives under "combiner". A class
+    can therefore hold settings of kinds that its own file does not import, itself included. `Annotated[A | B, ByKind()]`
+    accepts the classes of the union. In both cases an error concerns the selected class only.
+    """
+
+    def __init__(self, kinds_name: str = "") -> None:
+        self.kinds_name = kinds_name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic import Discriminator
+        from pydantic_core import core_schema
 
-        return handler.generate_schema(Annotated[source, Discriminator("kind")])
+        classes = alternatives(Annotated[source, self], _KINDS.get({}))
+        return core_schema.tagged_union_schema({c.kind: handler.generate_schema(c) for c in classes}, "kind")
+
+
+def alternatives(hint: Any, kinds: Kinds) -> tuple[Any, ...]:
+    """Return the classes and plain types that a value of this type hint can have or contain.
+
+    Unions, tuples and `ByKind` annotations are opened. Raises KeyError when `kinds` lacks a name that `ByKind` uses.
+
+    >>> alternatives(tuple[int, ...] | None, {})
+    (<class 'int'>, <class 'NoneType'>)
+    """
+    if get_origin(hint) is Annotated:
+        inner, *marks = get_args(hint)
+        for mark in marks:
+            if isinstance(mark, ByKind) and mark.kinds_name:
+                if mark.kinds_name not in kinds:
+                    raise KeyError(
+                        f"no settings classes are known for kinds of {mark.kinds_name}: pass them to type_adapter, as in "
+                        f"type_adapter(settings, {{{mark.kinds_name!r}: (FirstClass, SecondClass)}})"
+                    )
+                return tuple(kinds[mark.kinds_name])
+        return alternatives(inner, kinds)
+    if get_origin(hint) in (Union, UnionType, tuple):
+        return tuple(one for part in get_args(hint) if part is not Ellipsis for one in alternatives(part, kinds))
+    return (hint,)
+
+
+def settings_classes(settings: type, kinds: Kinds) -> list[Any]:
+    """Return every settings class that can be part of `settings`, itself first, in the order a reader meets them."""
+    classes: list[Any] = []
+    ahead: list[Any] = [settings]
+    while ahead:
+        one = ahead.pop(0)
+        if one in classes or not is_dataclass(one):
+            continue
+        classes.append(one)
+        hints = get_type_hints(one, include_extras=True)
+        ahead += [part for field in fields(one) for part in alternatives(hints[field.name], kinds)]
+    return classes
+
+
+def type_adapter(settings: Any, kinds: Kinds) -> "TypeAdapter[Any]":
+    """Return pydantic's reader of `settings`, with the classes that nested tables can select by `kind`."""
+    from pydantic import TypeAdapter
+
+    token = _KINDS.set(kinds)
+    try:
+        return TypeAdapter(settings)
+    finally:
+        _KINDS.reset(token)

@@ -34,22 +34,6 @@ _ROWS = {
     ),
 }
 
-_COMBINATIONS = {
-    "average": "The plain average of the members' probabilities: what everything else is compared with.",
-    "geometric": "The average of the logarithms of the members' probabilities.",
-    "recalibrated": "The plain average with a temperature and a bias per class, fitted to the votes.",
-    "best_member": "The one member with the lowest KL on the rows it is chosen on.",
-    "convex": "A weighted average with the lowest KL: weights are 0 or more and sum to one.",
-    "greedy": "A weighted average: the member that helps most is added, again and again.",
-    "pruned": "The plain average of a few members, added while the KL falls.",
-    "log_pool": "A weighted geometric average: one power per member and one bias per class.",
-    "mlp": "A small network on the minimum, maximum, mean, median and spread of the scores per class, added to an average.",
-    "lightgbm": "Boosted trees on the same statistics, added to an average.",
-    "auto": "Chosen among the others by cross-fitting; the plain average unless the gain is significant.",
-    "super": "A weighted average of other combinations, its weights fitted to their cross-fitted scores.",
-}
-"""What the combinations with their usual names are."""
-
 
 # Its documentation is longer than its code.
 def write_report(
@@ -61,6 +45,7 @@ def write_report(
     audit: Records | None = None,
     context: Mapping[str, Any] | None = None,
     validated: Comparison | None = None,
+    summaries: Mapping[str, str] | None = None,
 ) -> None:
     """Write a comparison as one self-contained HTML file, which loads no script, font or picture from the network.
 
@@ -80,6 +65,8 @@ def write_report(
         Names and values of the provenance table, such as versions and digests.
     validated : Comparison, optional
         Comparison of cross-validated students.
+    summaries : mapping, optional
+        One sentence on each combination, by name.
 
     Examples
     --------
@@ -103,7 +90,9 @@ def write_report(
         best=_best(comparison),
         gains=comparison.teacher_gains(),
         validated=validated,
-        combinations={arm.name: _COMBINATIONS[arm.name] for arm in comparison.ranked() if arm.name in _COMBINATIONS},
+        combinations={
+            arm.name: summaries[arm.name] for arm in comparison.ranked() if summaries and arm.name in summaries
+        },
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,

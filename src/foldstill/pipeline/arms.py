@@ -11,7 +11,7 @@ from foldstill.cost import Cost, total_cost
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.uncertainty import uncertainty_note
-from foldstill.stacking import Fitted
+from foldstill.stacking import FittedCombiner
 
 
 def member_arms(scores: ScoreTable, costs: Mapping[str, Cost] | None = None) -> list[Arm]:
@@ -21,7 +21,10 @@ def member_arms(scores: ScoreTable, costs: Mapping[str, Cost] | None = None) -> 
 
 
 def combination_arm(
-    fitted: Fitted, proba_NC: NDArray[np.floating], members: tuple[str, ...], costs: Mapping[str, Cost] | None = None
+    fitted: FittedCombiner,
+    proba_NC: NDArray[np.floating],
+    members: tuple[str, ...],
+    costs: Mapping[str, Cost] | None = None,
 ) -> Arm:
     """A combination with the weights of `members`, in their order, and the cost of the members that it needs."""
     weight_M = None

@@ -51,6 +51,7 @@ def compare_stage(run: Run) -> Comparison:
         audit=findings,
         context=_provenance(run),
         validated=validated,
+        summaries={one.fitted.name: one.fitted.combiner.summary for one in run.combinations},
     )
     return comparison
 

@@ -13,8 +13,12 @@ from foldstill.data.labels import Labels
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.pipeline.sources import DataSettings
-from foldstill.settings import ByKind, Settings
-from foldstill.stacking.settings import CombinerSettings, default_combiners
+from foldstill.settings import ByKind, Kinds, Settings
+from foldstill.stacking.combiner import AnyCombiner
+from foldstill.stacking.kinds import COMBINERS, default_combiners
+
+KINDS: Kinds = {"combiner": COMBINERS}
+"""The classes that a table with a `kind` can select, by the name in the `ByKind` annotation of its field."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class FoldSettings(Settings):
 class StackingSettings(Settings):
     """Which combiners are fitted."""
 
-    combiner: tuple[Annotated[CombinerSettings, ByKind()], ...] = field(default_factory=default_combiners)  # type: ignore[arg-type]
+    combiner: tuple[AnyCombiner, ...] = field(default_factory=default_combiners)
     """The combiners, each with its `kind`; the default combiners when none is named."""
 
     def __post_init__(self) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 from foldstill.base_models.specs import TimmMember
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
-from foldstill.pipeline.experiment import Experiment
+from foldstill.pipeline.experiment import KINDS, Experiment
 from foldstill.pipeline.mistakes import sentences
 from foldstill.pipeline.overrides import with_changes
 from foldstill.pipeline.rundir import RunDir
+from foldstill.settings import settings_classes, type_adapter
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
 
 def parse_experiment(text: str, name: str) -> Experiment:
     """The settings in a TOML text; `name` is the name of the file in messages."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     raw, written = _toml(text, name), _toml(text, name)
     _share_recipe(raw)
@@ -80,9 +81,11 @@ def parse_experiment(text: str, name: str) -> Experiment:
     _default_kind(raw)
     try:
         # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
-        experiment: Experiment = TypeAdapter(Experiment).validate_json(json.dumps(raw, default=str), strict=True)
+        experiment: Experiment = type_adapter(Experiment, KINDS).validate_json(
+            json.dumps(raw, default=str), strict=True
+        )
     except ValidationError as error:
-        lines = sentences(error, raw, written, Experiment)
+        lines = sentences(error, raw, written, settings_classes(Experiment, KINDS))
         raise ExperimentError(
             f"{name} has {len(lines)} mistake{'s'[: len(lines) > 1]}:\n  " + "\n  ".join(lines)
         ) from error

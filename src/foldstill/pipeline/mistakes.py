@@ -2,26 +2,26 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 
-def sentences(error: "ValidationError", raw: Any, written: Any, settings: type) -> list[str]:
+def sentences(error: "ValidationError", raw: Any, written: Any, classes: Sequence[Any]) -> list[str]:
     """One sentence per mistake.
 
-    `raw` is the parsed file with shared tables filled in, as it was checked against `settings`; `written` is the file as
-    the user wrote it. A mistake in a table that several others share is one mistake.
+    `raw` is the parsed file with shared tables filled in, as it was checked; `written` is the file as
+    the user wrote it. `classes` are the settings classes whose keys can be suggested. A mistake in a table that several others share is one mistake.
     """
-    return list(dict.fromkeys(_sentence(detail, raw, written, settings) for detail in error.errors()))
+    keys = sorted({each.name for one in classes for each in fields(one)})
+    return list(dict.fromkeys(_sentence(detail, raw, written, keys) for detail in error.errors()))
 
 
-def _sentence(detail: "ErrorDetails", raw: Any, written: Any, settings: type) -> str:
+def _sentence(detail: "ErrorDetails", raw: Any, written: Any, keys: Sequence[str]) -> str:
     path, value = [], raw
     for step in detail["loc"]:
         # pydantic puts the kind of a union into the path; the file has no such key.
@@ -32,7 +32,7 @@ def _sentence(detail: "ErrorDetails", raw: Any, written: Any, settings: type) ->
     dotted = ".".join(_path_in_file(path, written))
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            near = difflib.get_close_matches(path[-1], sorted(_keys(settings)), n=1)
+            near = difflib.get_close_matches(path[-1], keys, n=1)
             return f"{dotted}: no such key" + (f"; did you mean {near[0]}?" if near else "")
         case "missing" | "missing_argument":
             return f"{dotted}: is required and missing"
@@ -67,16 +67,3 @@ def _holds(value: Any, step: Any) -> bool:
     if isinstance(value, Mapping):
         return step in value
     return isinstance(value, list) and isinstance(step, int) and step < len(value)
-
-
-def _keys(hint: Any) -> Iterator[str]:
-    """Every key of the settings reachable from a type, for suggestions."""
-    if get_origin(hint) in (Union, UnionType, Annotated, tuple):
-        for part in get_args(hint):
-            yield from _keys(part)
-    elif is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
-        for each in fields(hint):
-            yield each.name
-            if get_origin(hints[each.name]) is not Literal:
-                yield from _keys(hints[each.name])

@@ -16,7 +16,7 @@ from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.arms import combination_arm, member_arms
 from foldstill.pipeline.experiment import FoldSettings
 from foldstill.pipeline.stack import refuse_leaked_table
-from foldstill.stacking import Combiner, CrossFit, Fitted, crossfit_all, default_combiners, fit_all
+from foldstill.stacking import Combiner, CrossFit, FittedCombiner, crossfit_all, default_combiners, fit_all
 from foldstill.workers import Work
 
 
@@ -29,12 +29,12 @@ class Stacked:
     """
 
     table: OOFTable
-    fitted: tuple[Fitted, ...]
+    fitted: tuple[FittedCombiner, ...]
     """The combinations fitted to all rows of the table, to be used on other rows."""
     crossed: tuple[CrossFit, ...]
     """The cross-fitted scores of the rows of the table, to be judged."""
 
-    def __getitem__(self, name: str) -> Fitted:
+    def __getitem__(self, name: str) -> FittedCombiner:
         return {one.name: one for one in self.fitted}[name]
 
     def compare(self, test: FoldScores | None = None, test_labels: Labels | None = None) -> Comparison:

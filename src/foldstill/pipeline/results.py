@@ -19,7 +19,7 @@ from foldstill.files import read_json
 from foldstill.manifest import DONE
 from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, ScoreTable
-from foldstill.stacking import Fitted, load
+from foldstill.stacking import FittedCombiner, load
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CombinationResult:
     folder: Path
 
     @cached_property
-    def fitted(self) -> Fitted:
+    def fitted(self) -> FittedCombiner:
         return load(self.folder)
 
     @cached_property

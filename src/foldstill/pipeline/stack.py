@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.rundir import combination_folder
-from foldstill.stacking import Combiner, CombinerSettings, Fitted, crossfit, crossfit_all, fit, fit_all, load, save
+from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
 
@@ -62,16 +61,18 @@ def select_combiners(combiners: Sequence[Combiner], names: Sequence[str]) -> tup
     """
     if not names:
         return tuple(combiners)
-    by_name = {kind.kind: kind() for kind in get_args(CombinerSettings)} | {c.name: c for c in combiners}
+    kinds = {str(c.kind): c for c in COMBINERS}
+    by_name = {kind: kinds[kind]() for kind in (*names, "average") if kind in kinds} | {c.name: c for c in combiners}
     unknown = [n for n in names if n not in by_name]
     if unknown:
-        raise StackError(f"--combiner must name combiners, got {unknown}: choose from {sorted(by_name)}")
+        choices = sorted(kinds.keys() | by_name.keys())
+        raise StackError(f"--combiner must name combiners, got {unknown}: choose from {choices}")
     # Everything is compared with the plain average.
     average = [] if any(by_name[n].kind == "average" for n in names) else [by_name["average"]]
     return (*average, *(by_name[n] for n in names))
 
 
-def _weights(fitted: Fitted, table: OOFTable) -> list[dict[str, float | str]]:
+def _weights(fitted: FittedCombiner, table: OOFTable) -> list[dict[str, float | str]]:
     """One record per member: its weight and the interval over resampled groups."""
     low_M, high_M = weight_intervals(fitted.combiner, table)
     weight_M = fitted.weight_M
@@ -90,7 +91,7 @@ def refuse_leaked_table(report: AuditReport) -> None:
 
 def apply_combination(combination: Path, table: Path, out: Path) -> ScoreTable:
     """Combine the scores in `table` and write them to `out`, with the labels that `table` holds."""
-    fitted: Fitted = load(combination_folder(combination))
+    fitted: FittedCombiner = load(combination_folder(combination))
     scores, labels = read_labelled_scores(table)
     combined = single_scores(scores, fitted.name, fitted.apply(scores))
     write_scores(combined, out, labels)

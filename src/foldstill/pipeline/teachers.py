@@ -11,7 +11,7 @@ from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
 from foldstill.pipeline.run import Run, table_digest
-from foldstill.stacking import Combiner, Fitted, crossfit_all, fit
+from foldstill.stacking import Combiner, FittedCombiner, crossfit_all, fit
 from foldstill.stacking.tempered import Tempered
 
 SCORES = "oof.parquet"
@@ -35,7 +35,7 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
     return _read(place) if teaches == fitted.combiner else _cross_fitted(run, teaches, table, place)
 
 
-def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> Fitted:
+def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> FittedCombiner:
     """The teacher fitted to every row of the table, for scores of fold models that all saw, or never saw, a row."""
     fitted, teaches = _stacked(run, settings)
     return fitted if teaches == fitted.combiner else fit(teaches, table)
@@ -48,13 +48,13 @@ def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: 
     return _cross_fitted(run, teaches, table, place)
 
 
-def _stacked(run: Run, settings: StudentSettings) -> tuple[Fitted, Combiner]:
+def _stacked(run: Run, settings: StudentSettings) -> tuple[FittedCombiner, Combiner]:
     """The combination as it was fitted, and what teaches: the same, of calibrated members where the student asks for that."""
     fitted = run.combination(settings.teacher).fitted
     combiner = fitted.combiner
     if not settings.calibrate_members or isinstance(combiner, Tempered):
         return fitted, combiner
-    return fitted, Tempered(name=combiner.name, of=combiner)  # type: ignore[arg-type]  # the union holds every other kind
+    return fitted, Tempered(name=combiner.name, of=combiner)
 
 
 def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) -> SoftTargets:

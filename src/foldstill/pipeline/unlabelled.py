@@ -15,7 +15,7 @@ from foldstill.distill import SoftTargets
 from foldstill.errors import DistillError
 from foldstill.oof.table import FoldScores
 from foldstill.pipeline.run import Run
-from foldstill.stacking import Fitted
+from foldstill.stacking import FittedCombiner
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Unlabelled:
     inputs: NDArray[Any]
     scores: FoldScores
 
-    def taught_by(self, teacher: Fitted, soft: SoftTargets) -> SoftTargets:
+    def taught_by(self, teacher: FittedCombiner, soft: SoftTargets) -> SoftTargets:
         """`soft` with these rows after its own: no fold model saw them, so the combination may ask all."""
         proba_NC = np.concatenate([soft.proba_NC, teacher.apply(self.scores)])
         return replace(soft, ids=np.concatenate([soft.ids, self.scores.ids]), proba_NC=proba_NC)

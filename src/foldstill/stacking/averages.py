@@ -1,12 +1,12 @@
-"""Averages: nothing to fit, so nothing to overfit. The first of them is the anchor of every verdict.
+"""Averages of the members: nothing is fitted, so nothing can be overfitted. The plain average is every baseline.
 
-N rows, M members, C classes.
+N samples, M members, C classes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,30 +19,30 @@ from foldstill.stacking.combiner import Proba, State, array, require_members
 
 
 def mean(proba_NMC: Float) -> Proba:
-    """The arithmetic average over members, (N, C)."""
+    """Return the arithmetic mean over members, (N, C)."""
     pooled: Proba = proba_NMC.mean(axis=1, dtype=np.float64)
     pooled /= pooled.sum(axis=1, keepdims=True)
     return pooled
 
 
 def log_proba(proba: Float) -> NDArray[np.float32]:
-    """log of probabilities floored at EPS, float32: what log-space pools and stackers are fed."""
+    """Return the logarithm of probabilities floored at EPS, float32: the input of log-space pools and stackers."""
     logs: NDArray[np.float32] = np.log(np.maximum(proba, np.float32(EPS), dtype=np.float32))
     return logs
 
 
 def geometric_mean(proba_NMC: Float) -> Proba:
-    """The normalised geometric average over members, (N, C)."""
+    """Return the normalised geometric mean over members, (N, C)."""
     return softmax(log_proba(proba_NMC).mean(axis=1, dtype=np.float64))
 
 
 def median(proba_NMC: Float) -> Proba:
-    """The median over members per class, normalised again, (N, C)."""
+    """Return the median over members per class, normalised, (N, C)."""
     return normalised(np.median(proba_NMC, axis=1).astype(np.float64))
 
 
 def trimmed_mean(proba_NMC: Float, share: float) -> Proba:
-    """The average over members per class without the lowest and highest `share` of them, normalised again, (N, C)."""
+    """Return the mean over members per class without the lowest and the highest `share`, normalised, (N, C)."""
     n_members = proba_NMC.shape[1]
     cut = min(int(share * n_members), (n_members - 1) // 2)
     kept = np.partition(proba_NMC, [cut, n_members - cut - 1], axis=1)[:, cut : n_members - cut] if cut else proba_NMC
@@ -50,7 +50,7 @@ def trimmed_mean(proba_NMC: Float, share: float) -> Proba:
 
 
 def normalised(pooled_NC: Proba) -> Proba:
-    """Rows that sum to one, floored at EPS."""
+    """Return rows that sum to one, floored at EPS."""
     # Members that agree on nothing can leave a row of zeros; the floor turns it into the uniform distribution.
     floored_NC: Proba = np.maximum(pooled_NC, EPS)
     floored_NC /= floored_NC.sum(axis=1, keepdims=True)
@@ -58,8 +58,8 @@ def normalised(pooled_NC: Proba) -> Proba:
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """A combination without parameters: a rule and the number of members it was made for."""
+class FixedCombination:
+    """A combination without parameters: a rule, and the number of members it was made for."""
 
     rule: Callable[[Float], Proba]
     n_members: int
@@ -70,81 +70,141 @@ class Fixed:
 
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
-        """Equal shares for the averages; none for the median and the trimmed mean, which weigh each row anew."""
+        """Equal weights for the two means; None for the median and the trimmed mean, whose weights differ per row."""
         return np.full(self.n_members, 1 / self.n_members) if self.rule in (mean, geometric_mean) else None
 
     def state(self) -> State:
         return {"n_members": np.asarray(self.n_members)}
 
 
+def restore_fixed(rule: Callable[[Float], Proba], state: State) -> FixedCombination:
+    """Return the combination that has this state."""
+    return FixedCombination(rule, int(array(state, "n_members")))
+
+
 @dataclass(frozen=True)
 class Average(Settings):
-    """The plain average of the members' probabilities."""
+    """The plain average of the members' probabilities.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Average(), synthetic_table()).kl, 2)
+    0.3
+    """
+
+    title: ClassVar[str] = "Plain average"
+    summary: ClassVar[str] = "The plain average of the members' probabilities: what everything else is compared with."
 
     kind: Literal["average"] = "average"
-    """Selects this combiner in an experiment file."""
     name: str = "average"
-    """Name in tables and folders."""
 
-    def fit(self, table: OOFTable) -> Fixed:
-        return Fixed(mean, len(table.members))
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
 
-    def restore(self, state: State) -> Fixed:
-        return Fixed(mean, int(array(state, "n_members")))
+    def fit(self, table: OOFTable) -> FixedCombination:
+        return FixedCombination(mean, len(table.members))
+
+    def restore(self, state: State) -> FixedCombination:
+        return restore_fixed(mean, state)
 
 
 @dataclass(frozen=True)
 class Geometric(Settings):
-    """The normalised geometric average: averages in log space, which sharpens where members agree."""
+    """The normalised geometric average: the average of log-probabilities, which sharpens where members agree.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Geometric(), synthetic_table()).kl, 2)
+    0.3
+    """
+
+    title: ClassVar[str] = "Geometric average"
+    summary: ClassVar[str] = "The average of the logarithms of the members' probabilities."
 
     kind: Literal["geometric"] = "geometric"
-    """Selects this combiner in an experiment file."""
     name: str = "geometric"
-    """Name in tables and folders."""
 
-    def fit(self, table: OOFTable) -> Fixed:
-        return Fixed(geometric_mean, len(table.members))
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
 
-    def restore(self, state: State) -> Fixed:
-        return Fixed(geometric_mean, int(array(state, "n_members")))
+    def fit(self, table: OOFTable) -> FixedCombination:
+        return FixedCombination(geometric_mean, len(table.members))
+
+    def restore(self, state: State) -> FixedCombination:
+        return restore_fixed(geometric_mean, state)
 
 
 @dataclass(frozen=True)
 class Median(Settings):
-    """The median over members, class by class, normalised again."""
+    """The median over members per class, normalised.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Median(), synthetic_table()).kl, 2)
+    0.3
+    """
+
+    title: ClassVar[str] = "Median"
+    summary: ClassVar[str] = "The median of the members' probabilities per class, normalised."
 
     kind: Literal["median"] = "median"
-    """Selects this combiner in an experiment file."""
     name: str = "median"
-    """Name in tables and folders."""
 
-    def fit(self, table: OOFTable) -> Fixed:
-        return Fixed(median, len(table.members))
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
 
-    def restore(self, state: State) -> Fixed:
-        return Fixed(median, int(array(state, "n_members")))
+    def fit(self, table: OOFTable) -> FixedCombination:
+        return FixedCombination(median, len(table.members))
+
+    def restore(self, state: State) -> FixedCombination:
+        return restore_fixed(median, state)
 
 
 @dataclass(frozen=True)
 class Trimmed(Settings):
-    """The average without the extreme members, class by class, normalised again."""
+    """The average per class without the lowest and the highest members, normalised.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Trimmed(share=0.25), synthetic_table()).kl, 2)
+    0.3
+    """
+
+    title: ClassVar[str] = "Trimmed average"
+    summary: ClassVar[str] = "The plain average per class without the lowest and the highest members, normalised."
 
     kind: Literal["trimmed"] = "trimmed"
-    """Selects this combiner in an experiment file."""
     name: str = "trimmed"
-    """Name in tables and folders."""
     share: float = 0.2
-    """Share of members cut at each end; below one half."""
+    """Share of members to leave out at each end; at least 0 and below 0.5."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 0.5:
-            raise StackError(f"share must be in [0, 0.5), got {self.share}: 0.2 cuts a fifth of the members a side")
+            raise StackError(
+                f"share of trimmed must be in [0, 0.5), got {self.share}: 0.2 leaves out a fifth of the members at each end"
+            )
 
-    def fit(self, table: OOFTable) -> Fixed:
-        return self._fixed(len(table.members))
+    @classmethod
+    def example(cls) -> Self:
+        return cls(share=0.25)
 
-    def restore(self, state: State) -> Fixed:
-        return self._fixed(int(array(state, "n_members")))
+    def fit(self, table: OOFTable) -> FixedCombination:
+        return FixedCombination(self._rule, len(table.members))
 
-    def _fixed(self, n_members: int) -> Fixed:
-        return Fixed(partial(trimmed_mean, share=self.share), n_members)
+    def restore(self, state: State) -> FixedCombination:
+        return restore_fixed(self._rule, state)
+
+    @property
+    def _rule(self) -> Callable[[Float], Proba]:
+        return partial(trimmed_mean, share=self.share)

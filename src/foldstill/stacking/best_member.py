@@ -1,7 +1,7 @@
-"""The best single member, chosen like any other combination: on the rows it is fitted to, never on those it is scored on."""
+"""The best single member: chosen on the rows of the fit, never on the rows it is scored on."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -10,24 +10,37 @@ from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
-from foldstill.stacking.convex import Weighted, restore_weighted
+from foldstill.stacking.convex import WeightedAverage, restore_weighted
 
 
 @dataclass(frozen=True)
 class BestMember(Settings):
-    """All weight on the member with the lowest KL; a tie goes to the first."""
+    """All weight on the member with the lowest KL; of equals, the first.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> BestMember().fit(synthetic_table()).weight_M.tolist()
+    [0.0, 1.0, 0.0, 0.0]
+    """
+
+    title: ClassVar[str] = "Best member"
+    summary: ClassVar[str] = "The one member with the lowest KL on the rows that it is chosen on."
 
     kind: Literal["best_member"] = "best_member"
-    """Selects this combiner in an experiment file."""
     name: str = "best_member"
-    """Name in tables and folders."""
     row_weight: RowWeight = "none"
-    """What a row counts in the choice: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
 
-    def fit(self, table: OOFTable) -> Weighted:
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
+
+    def fit(self, table: OOFTable) -> WeightedAverage:
         loss_NM = row_kl(target=table.labels.target_NC[:, None], proba=table.proba_NMC)
         loss_M = table.labels.weight_N(self.row_weight) @ loss_NM
-        return Weighted(np.eye(len(loss_M))[int(loss_M.argmin())], 0.0)
+        return WeightedAverage(np.eye(len(loss_M))[int(loss_M.argmin())], 0.0)
 
-    def restore(self, state: State) -> Weighted:
+    def restore(self, state: State) -> WeightedAverage:
         return restore_weighted(state)

@@ -1,11 +1,11 @@
-"""What a combiner is: settings that, fitted to an OOF table, give a combination; and how that is applied safely.
+"""What a combiner is, what fitting it returns, and how the result is applied to other scores.
 
-N rows, M members, C classes, K fold models.
+N samples, M members, C classes, K fold models.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,53 +14,88 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+from foldstill.settings import ByKind
 
 Proba = NDArray[np.float64]
 
 State = Mapping[str, NDArray[Any] | str]
-"""Fitted state: arrays go to one .npz, texts (LightGBM models, explanations) to one file each. `a/b` nests."""
+"""What a fit has determined: arrays, saved in one .npz file, and texts, saved in one file each.
+
+A key `a/b` is the key `b` of the inner combination `a`.
+"""
 
 
 class Combination(Protocol):
-    """A fitted combination: member scores in, one distribution a row out. Never half fitted, deterministic.
+    """What fitting a combiner returns. It maps member scores to one distribution per sample and is deterministic.
 
-    Some carry more, always under these names: `weight_M` (a share of each member), `explanation` (why it was chosen).
+    A combination can have further attributes, always with these names: `weight_M` (the weight of each member),
+    `explanation` (why the combination was chosen), and `inner` (the combination that it wraps).
     """
 
     def __call__(self, proba_NMC: Float) -> Proba:
-        """Scores (N, M, C) of the members it was fitted on, in their order, to (N, C) whose rows sum to one."""
+        """Return one distribution per sample.
+
+        Parameters
+        ----------
+        proba_NMC
+            Probabilities of shape (N, M, C) of the members that the combiner was fitted on, in the same order.
+
+        Returns
+        -------
+        Probabilities of shape (N, C); each row sums to one.
+        """
         ...
 
     def state(self) -> State:
-        """What was fitted, enough to make it again together with the settings."""
+        """Return what was fitted: together with the settings, enough to restore the combination."""
         ...
 
 
 class Combiner(Protocol):
-    """Settings of one way to combine members."""
+    """Settings of one way to combine members: a frozen dataclass with these attributes.
+
+    `foldstill.testing.check_combiner` checks an implementation.
+    """
+
+    title: ClassVar[str]
+    """Short name for tables."""
+    summary: ClassVar[str]
+    """One plain sentence for reports."""
 
     @property
     def kind(self) -> str:
-        """Which way it is; the key under which an experiment file names it."""
+        """Name of the kind; experiment files select the class by it."""
         ...
 
     @property
     def name(self) -> str:
-        """The name in tables, folders and reports."""
+        """Name in tables, folders and reports."""
+        ...
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return the smallest instance that works; contract tests use it."""
         ...
 
     def fit(self, table: OOFTable) -> Combination:
-        """The combination fitted to every row of the table, and to nothing else."""
+        """Fit to all rows of `table`, and to nothing else."""
         ...
 
     def restore(self, state: State) -> Combination:
-        """The combination whose state this is; the inverse of `Combination.state`."""
+        """Return the combination that has this state: the inverse of `Combination.state`."""
         ...
 
 
+AnyCombiner = Annotated[Combiner, ByKind("combiner")]
+"""Field type of settings that contain a combiner of any kind."""
+
+
 @dataclass(frozen=True)
-class Fitted:
-    """A combination with what it needs to be applied safely elsewhere: settings, member order, classes."""
+class FittedCombiner:
+    """A combiner after its fit, with the names of members and classes, so that it can be applied to other tables.
+
+    `combiner` holds the settings, `combination` what was fitted, `table_digest` the digest of the table it was fitted to.
+    """
 
     combiner: Combiner
     combination: Combination
@@ -70,41 +105,65 @@ class Fitted:
 
     @property
     def name(self) -> str:
+        """Name of the combiner."""
         return self.combiner.name
 
     @property
     def weight_M(self) -> NDArray[np.float64] | None:
-        """The share of each member where the combination has one (it sums to one for convex weights), else None."""
+        """Weight of each member, or None when the combination has no such weights. Convex weights sum to one."""
         return weight_of(self.combination)
 
     @property
     def explanation(self) -> str:
-        """One sentence on what was chosen and why; empty for combiners that choose nothing."""
+        """One sentence on what was chosen and why; empty when the combiner makes no choice."""
         return explanation_of(self.combination)
 
     def apply(self, scores: ScoreTable | FoldScores, *, pooled: bool = False) -> Proba:
-        """One distribution a row, (N, C). Members are found by name, so their order and further members do not matter.
+        """Combine the scores of other samples.
 
-        Scores of K fold models are combined model by model and the K results averaged, because a combination was fitted
-        to one fold model's scores a row; `pooled` averages the scores first instead.
+        Members are matched by name: their order does not matter, and further members are ignored. Scores of K fold models
+        are combined model by model, and the K results are averaged, because the combiner was fitted to the scores of
+        one fold model per sample.
 
-        Raises StackError when a member is missing or the classes differ.
+        Parameters
+        ----------
+        scores
+            Scores with the members and classes of the fit.
+        pooled
+            Average the scores of the fold models before combining them. Default: False.
+
+        Returns
+        -------
+        Probabilities of shape (N, C).
+
+        Raises
+        ------
+        StackError
+            When a member is missing or the classes differ.
+
+        Examples
+        --------
+        >>> from foldstill.stacking.averages import Average
+        >>> from foldstill.testing import synthetic_table
+        >>> table = synthetic_table()
+        >>> fit(Average(), table).apply(table.scores)[0].round(2).tolist()
+        [0.32, 0.4, 0.28]
         """
         if scores.classes != self.classes:
             raise StackError(
-                f"{self.name} was fitted to classes {list(self.classes)}, the scores have {list(scores.classes)}: "
-                "bring the columns into the fitted order"
+                f"{self.name} was fitted to the classes {list(self.classes)}, but the scores have {list(scores.classes)}: "
+                "bring the columns into the order of the fit"
             )
         missing = [m for m in self.members if m not in scores.members]
         if missing:
             raise StackError(
-                f"{self.name} was fitted to {len(self.members)} members, the scores lack {missing[:3]} "
-                f"({len(missing)} in all): score these rows with every fitted member, or fit again without them"
+                f"{self.name} was fitted to {len(self.members)} members, but the scores lack {len(missing)} of them, first "
+                f"{missing[:3]}: predict these samples with every fitted member, or fit again without the missing ones"
             )
         if isinstance(scores, FoldScores):
             if not pooled:
-                each = [self.apply(scores.fold_model(k)) for k in range(scores.n_models)]
-                averaged: Proba = np.mean(each, axis=0)
+                per_model = [self.apply(scores.fold_model(k)) for k in range(scores.n_models)]
+                averaged: Proba = np.mean(per_model, axis=0)
                 return averaged
             scores = scores.mean()
         index = [scores.members.index(m) for m in self.members]
@@ -112,54 +171,61 @@ class Fitted:
         return self.combination(proba_NMC)
 
 
-def fit(combiner: Combiner, table: OOFTable) -> Fitted:
-    """`combiner` fitted to the whole table, ready to be applied to other rows or saved."""
-    marks = digest(table.labels.digest, list(table.members), table.proba_NMC)
-    return Fitted(combiner, combiner.fit(table), table.members, table.classes, marks)
+def fit(combiner: Combiner, table: OOFTable) -> FittedCombiner:
+    """Fit `combiner` to all rows of `table`; the result can be applied to other samples and saved."""
+    table_digest = digest(table.labels.digest, list(table.members), table.proba_NMC)
+    return FittedCombiner(combiner, combiner.fit(table), table.members, table.classes, table_digest)
 
 
 def weight_of(combination: Combination) -> NDArray[np.float64] | None:
-    """The share of each member, where the combination has one."""
+    """Return the member weights of a combination, or of the one that it wraps; None when neither has any."""
     weight: NDArray[np.float64] | None = getattr(combination, "weight_M", None)
-    return weight
+    inner: Combination | None = getattr(combination, "inner", None)
+    return weight_of(inner) if weight is None and inner is not None else weight
 
 
 def explanation_of(combination: Combination) -> str:
-    """Why the combination was chosen, where it chooses, else empty."""
-    return str(getattr(combination, "explanation", ""))
+    """Return why a combination, or the one that it wraps, was chosen; empty when there was no choice."""
+    explanation = str(getattr(combination, "explanation", ""))
+    inner: Combination | None = getattr(combination, "inner", None)
+    return explanation_of(inner) if not explanation and inner is not None else explanation
 
 
 def require_members(proba_NMC: Float, n_members: int) -> None:
-    """Raise StackError unless the scores are (N, n_members, C): positions carry no names to check."""
+    """Raise StackError unless the scores have shape (N, n_members, C)."""
     if proba_NMC.ndim != 3 or proba_NMC.shape[1] != n_members:
         raise StackError(
             f"the combination was fitted to {n_members} members, got scores of shape {proba_NMC.shape}: "
-            "pass (rows, members, classes) with the fitted members in their order"
+            "pass (samples, members, classes) with the members of the fit in their order"
         )
 
 
-def nested(prefix: str, state: State) -> State:
-    """`state` under a prefix, for a combination that holds another."""
+def with_prefix(prefix: str, state: State) -> State:
+    """Return the state of an inner combination with `prefix/` before each key."""
     return {f"{prefix}/{key}": value for key, value in state.items()}
 
 
-def within(prefix: str, state: State) -> State:
-    """The inverse of `nested`."""
+def strip_prefix(prefix: str, state: State) -> State:
+    """Return the entries below `prefix/` without it: the inverse of `with_prefix`."""
     start = f"{prefix}/"
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
 
 
 def array(state: State, key: str) -> NDArray[Any]:
-    """The array under `key`; raises StackError when the file holds none, as one written by another version would."""
+    """Return the array under `key`; raise StackError when there is none, as in a file of another version."""
     value = state.get(key)
     if not isinstance(value, np.ndarray):
-        raise StackError(f"the saved combination has no array {key!r}, it has {sorted(state)}: fit and save it again")
+        raise StackError(
+            f"the saved combination has no array {key!r}, only {sorted(state)}: fit the combiner and save it again"
+        )
     return value
 
 
 def text(state: State, key: str) -> str:
-    """The text under `key`; raises StackError when the file holds none."""
+    """Return the text under `key`; raise StackError when there is none."""
     value = state.get(key)
     if not isinstance(value, str):
-        raise StackError(f"the saved combination has no text {key!r}, it has {sorted(state)}: fit and save it again")
+        raise StackError(
+            f"the saved combination has no text {key!r}, only {sorted(state)}: fit the combiner and save it again"
+        )
     return value

@@ -1,10 +1,10 @@
-"""Convex weights: the best weighted average of the members, found exactly, with a certificate.
+"""Convex weights: the weighted average of the members with the lowest KL, found exactly, with a proof.
 
-N rows, M members, C classes, D columns (members, or families of tied members).
+N samples, M members, C classes, D columns (members, or families whose members share a weight).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,17 @@ from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, State, array, require_members
-from foldstill.stacking.voted import Voted, columns_of, spread, voted
+from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
 _FEW = 16384
-"""Entries that the first Newton steps and every Hessian are made from."""
+"""Number of entries for the first Newton steps and for every Hessian."""
 _SHORTEST = 1e-6
-"""Part of a Newton step below which no descent is left but rounding."""
+"""Smallest fraction of a Newton step that is tried: below it only rounding is left."""
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """A weighted average of members. `gap` bounds how far its fitted KL is above the optimum, in nats."""
+class WeightedAverage:
+    """A weighted average of members. `gap` bounds how far its KL on the rows of the fit is above the optimum, in nats."""
 
     weight_M: NDArray[np.float64]
     gap: float
@@ -39,38 +39,61 @@ class Weighted:
         return {"weight": self.weight_M, "gap": np.asarray(self.gap)}
 
 
-def restore_weighted(state: State) -> Weighted:
-    return Weighted(array(state, "weight"), float(array(state, "gap")))
+def restore_weighted(state: State) -> WeightedAverage:
+    """Return the combination that has this state."""
+    return WeightedAverage(array(state, "weight"), float(array(state, "gap")))
+
+
+def duality_gap(weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64]) -> float:
+    """Return g.w - min(g): an upper bound of how far the loss at w is above its minimum on the simplex."""
+    return float(gradient_D @ weight_D - gradient_D.min())
 
 
 @dataclass(frozen=True)
 class Convex(Settings):
-    """Weights >= 0 that sum to one and minimise KL to the vote shares, exactly."""
+    """The weights >= 0 that sum to one and minimise KL to the vote shares, found exactly.
+
+    References
+    ----------
+    M. Frank, P. Wolfe (1956), An algorithm for quadratic programming; M. Jaggi (2013), Revisiting Frank-Wolfe, section 2.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> Convex().fit(synthetic_table()).weight_M.round(2).tolist()
+    [0.38, 0.49, 0.12, 0.01]
+    """
+
+    title: ClassVar[str] = "Convex weights"
+    summary: ClassVar[str] = "A weighted average: weights of 0 or more that sum to one, with the lowest KL."
 
     kind: Literal["convex"] = "convex"
-    """Selects this combiner in an experiment file."""
     name: str = "convex"
-    """Name in tables and folders."""
     tied: bool = False
-    """One weight a family instead of one a member: seeds of one architecture are exchangeable."""
+    """Fit one weight per family instead of one per member: networks that differ only in their seed are exchangeable."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
 
-    def fit(self, table: OOFTable) -> Weighted:
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
+
+    def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)
-        weight_D, gap = simplex_minimum(voted(table, columns, self.row_weight))
-        return Weighted(spread(weight_D, columns, len(table.members)), gap)
+        weight_D, gap = simplex_minimum(voted_entries(table, columns, self.row_weight))
+        return WeightedAverage(member_weights(weight_D, columns, len(table.members)), gap)
 
-    def restore(self, state: State) -> Weighted:
+    def restore(self, state: State) -> WeightedAverage:
         return restore_weighted(state)
 
 
-def simplex_minimum(entries: Voted, *, gap: float = 1e-6, steps: int = 50) -> tuple[NDArray[np.float64], float]:
-    """Weights on the simplex that minimise the cross-entropy, and the duality gap g.w - min(g) reached.
+def simplex_minimum(entries: VotedEntries, *, gap: float = 1e-6, steps: int = 50) -> tuple[NDArray[np.float64], float]:
+    """Return the weights on the simplex that minimise the cross-entropy, and the duality gap that was reached.
 
-    The loss is convex, so the optimum lies within the gap (Frank and Wolfe, 1956; Jaggi, 2013, section 2): the result
-    carries its own certificate. Newton's method with a few entries first, then with the gradient of all of them and
-    still the Hessian of the few (Newton sketch: Pilanci and Wainwright, 2017): the gradient alone decides where it stops.
+    The loss is convex, so its minimum is at most the gap below (Frank and Wolfe, 1956; Jaggi, 2013, section 2): the gap
+    proves the result. Newton's method runs first on a subset of the entries, then with the gradient of all entries and
+    the Hessian of the subset (Newton sketch: Pilanci and Wainwright, 2017). Only the gradient decides where it stops.
     """
     few = entries.thinned(_FEW)
     weight_D = np.full(entries.proba_ED.shape[1], 1 / entries.proba_ED.shape[1])
@@ -78,7 +101,7 @@ def simplex_minimum(entries: Voted, *, gap: float = 1e-6, steps: int = 50) -> tu
     for part in (few, entries):
         loss, gradient_D = part.cross_entropy(weight_D)
         for _ in range(steps):
-            reached = float(gradient_D @ weight_D - gradient_D.min())
+            reached = duality_gap(weight_D, gradient_D)
             if reached <= gap:
                 break
             toward_D = _newton(weight_D, gradient_D, few.hessian(weight_D)) - weight_D
@@ -98,18 +121,18 @@ def simplex_minimum(entries: Voted, *, gap: float = 1e-6, steps: int = 50) -> tu
 def _newton(
     weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64], hessian_DD: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The simplex point that minimises the quadratic model of the loss at `weight_D`.
+    """Return the simplex point that minimises the quadratic model of the loss at `weight_D`.
 
-    Adding the sum of the weights to the loss makes its minimum over weights >= 0 sum to one (Kim, Carbonetto, Stephens
-    and Anitescu, 2020, proposition 3.2), so that the model is a non-negative least squares problem.
+    With the sum of the weights added to the loss, its minimum over weights >= 0 sums to one (Kim, Carbonetto, Stephens
+    and Anitescu, 2020, proposition 3.2), which makes this a non-negative least squares problem.
     """
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
-    # Members that say the same leave their shares open; the pull towards the present weights decides.
+    # Identical members leave their weights undetermined; a small pull towards the present weights decides.
     pull = 1e-9 * np.trace(hessian_DD) / len(weight_D)
     root_DD = cholesky(hessian_DD + pull * np.eye(len(weight_D)))
     right_D = solve_triangular(root_DD, hessian_DD @ weight_D + pull * weight_D - gradient_D - 1, trans="T")
-    found_D, _ = nnls(root_DD, right_D)
-    minimum_D: NDArray[np.float64] = found_D / found_D.sum()
+    solution_D, _ = nnls(root_DD, right_D)
+    minimum_D: NDArray[np.float64] = solution_D / solution_D.sum()
     return minimum_D

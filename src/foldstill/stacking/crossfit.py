@@ -1,10 +1,10 @@
-"""Cross-fitting: what a combiner says of each group when it was fitted to the others. The one loop that knows folds.
+"""Cross-fitting: predict each fold with a combiner fitted on the other folds. Only this loop of the room knows folds.
 
-N rows, M members, C classes, K folds.
+N samples, M members, C classes, K folds.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,20 +15,21 @@ from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import Combiner, Fitted, Proba, explanation_of, fit
+from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, explanation_of, fit
 from foldstill.workers import OnProgress, Progress, silent
 
 C = TypeVar("C", bound=Combiner)
 
 Folds = NDArray[Any] | int | None
-"""None: the table's own folds. A number: that many fresh group folds. An array: one fold a row, groups whole."""
+"""None: the table's own folds. A number: that many new group folds. An array: the fold of each row, groups not split."""
 
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Held-out scores of one combiner, aligned to the rows of the table, and the loss of each row.
+    """Held-out scores of one combiner, in the order of the table's rows, and the KL divergence per row.
 
-    `weight_N` are the sample weights of the table's labels. `notes` is what the combination of each fold says of its choice (empty where it chooses nothing).
+    `weight_N` holds the sample weights of the table's labels. `notes` holds the explanation of each fold's combination,
+    empty when it makes no choice.
     """
 
     name: str
@@ -40,17 +41,42 @@ class CrossFit:
 
     @cached_property
     def kl(self) -> float:
-        """Mean over rows by their sample weights, in nats."""
+        """Mean KL divergence, weighted by the sample weights, in nats."""
         return float(np.average(self.row_kl_N, weights=self.weight_N))
 
 
 def crossfit(combiner: Combiner, table: OOFTable, *, folds: Folds = None) -> CrossFit:
-    """Each fold's rows combined by `combiner` fitted to all other folds.
+    """Combine the rows of each fold with a combiner fitted on all other folds.
 
-    Whatever the combiner chooses (a ridge, a round, a rung) it chooses inside its own `fit`, hence without the fold.
-    Raises StackError when a group is in two folds or there are fewer than two folds.
+    A combiner chooses its own settings inside `fit` (a ridge, a number of rounds), hence without the held-out fold.
+
+    Parameters
+    ----------
+    combiner
+        Settings of the combiner.
+    table
+        Out-of-fold scores with labels.
+    folds
+        Folds to use: the table's own (None, the default), a number of new group folds, or the fold of each row.
+
+    Returns
+    -------
+    CrossFit
+        Held-out scores (N, C) and the KL divergence per row.
+
+    Raises
+    ------
+    StackError
+        When a group is in two folds or there are fewer than two folds.
+
+    Examples
+    --------
+    >>> from foldstill.stacking.averages import Average
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Average(), synthetic_table()).kl, 3)
+    0.301
     """
-    fold_N = resolve(folds, table)
+    fold_N = fold_per_row(folds, table)
     parts = [_held_out(combiner, table, fold_N, k) for k in np.unique(fold_N)]
     return _assembled(combiner, table, fold_N, parts)
 
@@ -63,17 +89,18 @@ def crossfit_all(
     jobs: int = 1,
     on_progress: OnProgress = silent,
 ) -> list[CrossFit]:
-    """`crossfit` of several combiners over the same folds, (combiner, fold) jobs spread over `jobs` processes.
+    """Cross-fit several combiners over the same folds; one job per combiner and fold, in `jobs` processes.
 
-    The result does not depend on `jobs`. Workers use one thread each.
+    The result does not depend on `jobs`. Each process uses one thread.
     """
-    fold_N = resolve(folds, table)
+    fold_N = fold_per_row(folds, table)
     names = np.unique(fold_N)
-    # Long jobs first, so that no worker is left with one at the end: the defaults list them last.
+    # Long jobs first, so that no process is left with one at the end: the defaults list them last.
     order = [(c, f) for c in reversed(range(len(combiners))) for f in range(len(names))]
-    work = [(_numbered_fold, (c, f, combiners[c], table, fold_N, int(names[f]))) for c, f in order]
+    work = [(_held_out, (combiners[c], table, fold_N, int(names[f]))) for c, f in order]
     parts: dict[tuple[int, int], tuple[Proba, str]] = {}
-    for done, (c, f, part) in enumerate(_spread(work, jobs), start=1):
+    for done, (job, part) in enumerate(_run(work, jobs), start=1):
+        c, f = order[job]
         parts[c, f] = part
         rows = fold_N == names[f]
         kl = row_kl(target=table.labels.target_NC[rows], proba=part[0]).mean()
@@ -86,20 +113,21 @@ def crossfit_all(
 
 def fit_all(
     combiners: Sequence[Combiner], table: OOFTable, *, jobs: int = 1, on_progress: OnProgress = silent
-) -> list[Fitted]:
-    """`fit` of several combiners to the whole table, spread over `jobs` processes."""
-    work = [(_numbered_fit, (c, combiners[c], table)) for c in reversed(range(len(combiners)))]
-    fitted: dict[int, Fitted] = {}
-    for done, (c, one) in enumerate(_spread(work, jobs), start=1):
-        fitted[c] = one
+) -> list[FittedCombiner]:
+    """Fit several combiners to all rows of the table, in `jobs` processes."""
+    order = list(reversed(range(len(combiners))))
+    work = [(fit, (combiners[c], table)) for c in order]
+    fitted: dict[int, FittedCombiner] = {}
+    for done, (job, one) in enumerate(_run(work, jobs), start=1):
+        fitted[order[job]] = one
         on_progress(Progress("fit", done, len(work), f"{one.name}, all rows"))
     return [fitted[c] for c in range(len(combiners))]
 
 
-def pick(candidates: Sequence[C], table: OOFTable, *, folds: int, seed: int = 0) -> C:
-    """The candidate with the lowest cross-fitted KL over fresh group folds of the table; the earlier one of equals.
+def best_by_crossfit(candidates: Sequence[C], table: OOFTable, *, folds: int, seed: int = 0) -> C:
+    """Return the candidate with the lowest cross-fitted KL over new group folds of the table; of equals the first.
 
-    How a combiner chooses its own settings inside its `fit`. A single candidate is taken without a fit.
+    Combiners choose their own settings with it inside their `fit`. A single candidate is returned without a fit.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -107,10 +135,17 @@ def pick(candidates: Sequence[C], table: OOFTable, *, folds: int, seed: int = 0)
     return min(candidates, key=lambda candidate: crossfit(candidate, table, folds=fold_N).kl)
 
 
-def group_folds(groups: NDArray[Any], n_folds: int, *, seed: int = 0) -> NDArray[np.int16]:
-    """Fold 0..K-1 of each row, groups whole, drawn anew from `seed`; labels play no part.
+def with_best_ridge(combiner: C, table: OOFTable) -> C:
+    """Return `combiner` with the one of its `ridges` that has the lowest KL over its `folds` inner group folds."""
+    settings: Any = combiner
+    candidates: list[C] = [replace(settings, ridges=(ridge,)) for ridge in settings.ridges]
+    return best_by_crossfit(candidates, table, folds=settings.folds)
 
-    With fewer groups than folds each group is a fold. Raises StackError for a single group.
+
+def group_folds(groups: NDArray[Any], n_folds: int, *, seed: int = 0) -> NDArray[np.int16]:
+    """Return the fold of each row, 0 to K - 1, drawn from `seed` without splitting groups; labels play no part.
+
+    With fewer groups than folds, each group is a fold. Raises StackError when there is only one group.
     """
     from sklearn.model_selection import GroupKFold
 
@@ -124,24 +159,24 @@ def group_folds(groups: NDArray[Any], n_folds: int, *, seed: int = 0) -> NDArray
     return fold_N
 
 
-def resolve(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
-    """The fold of each row; see `Folds`."""
+def fold_per_row(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
+    """Return the fold of each row; see `Folds` for the argument."""
     if isinstance(folds, int):
         if folds < 2:
             raise StackError(f"cross-fitting needs two or more folds, got {folds}: 5 is usual")
         return group_folds(table.labels.groups, folds)
     fold_N = table.fold_N if folds is None else np.asarray(folds)
     if fold_N.shape != (len(table),):
-        raise StackError(f"folds must be one a row ({len(table)}), got shape {fold_N.shape}")
+        raise StackError(f"folds must have one entry per row of the table ({len(table)}), got shape {fold_N.shape}")
     if len(np.unique(fold_N)) < 2:
         raise StackError(
-            f"cross-fitting needs two or more folds, all rows are in fold {fold_N[0]}: pass folds=5 for fresh ones"
+            f"cross-fitting needs two or more folds, but all rows are in fold {fold_N[0]}: pass folds=5 for new folds"
         )
     torn = torn_groups(table.labels.groups, fold_N)
     if len(torn):
         raise StackError(
-            f"group {str(torn[0])!r} is in more than one fold: cross-fitted scores would be too good; "
-            "pass folds=5 for fresh group folds"
+            f"group {str(torn[0])!r} is in more than one fold, which would make cross-fitted scores too good: "
+            "pass folds=5 for new group folds"
         )
     return fold_N.astype(np.int16)
 
@@ -163,23 +198,19 @@ def _assembled(
     return CrossFit(combiner.name, proba_NC, losses, fold_N, table.labels.sample_weight_N, notes)
 
 
-def _numbered_fold(
-    c: int, f: int, combiner: Combiner, table: OOFTable, fold_N: NDArray[np.int16], fold: int
-) -> tuple[int, int, tuple[Proba, str]]:
-    return c, f, _held_out(combiner, table, fold_N, fold)
-
-
-def _numbered_fit(c: int, combiner: Combiner, table: OOFTable) -> tuple[int, Fitted]:
-    return c, fit(combiner, table)
-
-
-def _spread(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], jobs: int) -> Any:
-    """Results as they come; in this process for one job, else in processes of one thread."""
+def _run(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], jobs: int) -> Iterable[tuple[int, Any]]:
+    """Yield (number, result) of each job as it ends: in this process when `jobs` is 1, else in one-thread processes."""
+    numbered = [(number, function, arguments) for number, (function, arguments) in enumerate(work)]
     if jobs == 1:
-        return (function(*arguments) for function, arguments in work)
+        return (_numbered(*job) for job in numbered)
     from joblib import Parallel, delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        return Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(function)(*arguments) for function, arguments in work
+        finished: Iterable[tuple[int, Any]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            delayed(_numbered)(*job) for job in numbered
         )
+    return finished
+
+
+def _numbered(number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
+    return number, function(*arguments)

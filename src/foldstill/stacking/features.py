@@ -1,6 +1,6 @@
-"""What stackers see of a row: summary statistics of the members, alone or with the members themselves.
+"""The features that stackers learn from: summary statistics of the members, with or without the members' own scores.
 
-N rows, M members, C classes, F features.
+N samples, M members, C classes, F features.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from foldstill.data.simplex import Float
 from foldstill.stacking.averages import log_proba
 
 FeatureSet = Literal["statistics", "family_statistics", "statistics_and_members", "members"]
-"""Statistics over all members (invariant to their order), over each family, with every member's log-probabilities, or
-these alone."""
+"""Statistics over all members (independent of their order), statistics over each family of members, statistics with the
+log-probabilities of every member, or these log-probabilities alone."""
 
 STATISTICS = ("min", "max", "mean", "std", "median")
 
 
 def statistics(proba_NMC: Float) -> NDArray[np.float32]:
-    """min, max, mean, std and median over members of each class, (N, 5 C), statistic by statistic."""
+    """Return min, max, mean, std and median over members per class, (N, 5 C), one statistic after another."""
     parts = (
         proba_NMC.min(axis=1),
         proba_NMC.max(axis=1),
@@ -31,11 +31,22 @@ def statistics(proba_NMC: Float) -> NDArray[np.float32]:
     return np.concatenate([part.astype(np.float32) for part in parts], axis=1)
 
 
-def features(proba_NMC: Float, which: FeatureSet, columns: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """The features of each row, (N, F), float32; `columns` lists the members of each family."""
-    if which == "statistics":
+def features(proba_NMC: Float, feature_set: FeatureSet, family_M: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the features of each sample, (N, F), float32; `family_M` is the family number of each member."""
+    if feature_set == "statistics":
         return statistics(proba_NMC)
-    if which == "family_statistics":
-        return np.concatenate([statistics(proba_NMC[:, list(column)]) for column in columns], axis=1)
+    if feature_set == "family_statistics":
+        families = range(int(family_M.max()) + 1)
+        return np.concatenate([statistics(proba_NMC[:, np.flatnonzero(family_M == d)]) for d in families], axis=1)
     members_NF = log_proba(proba_NMC).reshape(len(proba_NMC), -1)
-    return members_NF if which == "members" else np.concatenate([statistics(proba_NMC), members_NF], axis=1)
+    return members_NF if feature_set == "members" else np.concatenate([statistics(proba_NMC), members_NF], axis=1)
+
+
+def family_numbers(families: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each member's family; families are numbered in the order they first appear.
+
+    >>> family_numbers(["cnn", "cnn", "eeg"]).tolist()
+    [0, 0, 1]
+    """
+    number = {family: d for d, family in enumerate(dict.fromkeys(families))}
+    return np.asarray([number[family] for family in families], np.int64)

@@ -1,12 +1,12 @@
-"""LightGBM on soft labels: boosted trees that start at an average and may stop there.
+"""LightGBM on soft labels: boosted trees that start at an average and can stop there.
 
-N rows, C classes, F features, R rounds.
+N samples, C classes, F features, R rounds.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +16,18 @@ from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.anchored import (
-    Anchor,
-    Anchored,
-    Bag,
-    column_of,
-    fit_anchor,
-    log_anchor,
-    restore_anchored,
-)
+from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import Combination, State, array, text
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import FeatureSet
+from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.setting_checks import require_at_least
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Trees:
-    """A booster as LightGBM writes it; without rounds it is empty and adds nothing."""
+    """A booster in LightGBM's text format; empty when it has no rounds, and then it adds nothing."""
 
     model: str
     n_classes: int
@@ -56,60 +49,80 @@ class Trees:
 
 
 def restore_trees(state: State) -> Trees:
+    """Return the residual that has this state."""
     return Trees(text(state, "model"), int(array(state, "n_classes")))
 
 
 @dataclass(frozen=True)
 class LightGBM(Settings):
-    """Trees on summary statistics added to the log anchor, fitted to vote shares by KL.
+    """Boosted trees on summary statistics, added to the log anchor and fitted to vote shares by KL.
 
-    One booster a group fold grows in step with the others; the round with the lowest KL over all held-out rows, round
-    zero included, is kept in each, and their scores are averaged. So every row has a say in when to stop, and no fit is
-    spent on a final refit.
+    One booster per inner group fold grows in step with the others. All keep the number of rounds with the lowest KL over
+    all held-out rows, which can be zero, and their scores are averaged. Every row thus counts in the choice of the number
+    of rounds, and no final refit is needed.
+
+    References
+    ----------
+    G. Ke et al. (2017), LightGBM: a highly efficient gradient boosting decision tree.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(LightGBM(rounds=4, folds=3, rows_per_leaf=10), synthetic_table()).kl, 2)
+    0.22
     """
 
+    title: ClassVar[str] = "LightGBM"
+    summary: ClassVar[str] = (
+        "Boosted trees on the minimum, maximum, mean, median and standard deviation of the members' scores per class, "
+        "added to an average of the members."
+    )
+
     kind: Literal["lightgbm"] = "lightgbm"
-    """Selects this combiner in an experiment file."""
     name: str = "lightgbm"
-    """Name in tables and folders."""
     features: FeatureSet = "statistics"
-    """What the trees see."""
+    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
+    the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """Where the scores start."""
+    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
     folds: int = 5
-    """Group folds, and so boosters."""
+    """Number of inner group folds, drawn within the rows of the fit."""
     rounds: int = 200
-    """Most rounds."""
+    """Maximum number of rounds."""
     patience: int = 10
-    """Rounds without a gain after which all boosters stop."""
+    """Number of rounds without improvement after which training stops."""
     learning_rate: float = 0.1
-    """Step of a round."""
+    """Learning rate."""
     leaves: int = 8
-    """Leaves of a tree."""
+    """Maximum number of leaves per tree."""
     rows_per_leaf: int = 100
-    """Least rows in a leaf."""
+    """Minimum number of rows per leaf."""
     l2: float = 10.0
-    """Ridge on leaf values."""
+    """L2 regularisation of leaf values."""
     feature_share: float = 1.0
-    """Share of features a tree may use."""
+    """Share of the features that each tree uses; above 0, at most 1."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
     seed: int = 0
-    """Of the group folds and the features drawn."""
+    """Random seed."""
 
     def __post_init__(self) -> None:
-        for field, least in (("folds", 2), ("rounds", 0), ("patience", 1), ("leaves", 2), ("rows_per_leaf", 1)):
-            if getattr(self, field) < least:
-                raise StackError(f"{field} must be {least} or more, got {getattr(self, field)}")
+        require_at_least(self, folds=2, rounds=0, patience=1, leaves=2, rows_per_leaf=1)
         if not (0 < self.learning_rate <= 1 and 0 < self.feature_share <= 1 and self.l2 >= 0):
             raise StackError(
-                "learning_rate and feature_share must be in (0, 1] and l2 at least 0, got "
-                f"{self.learning_rate}, {self.feature_share}, {self.l2}"
+                "learning_rate and feature_share of lightgbm must be in (0, 1] and l2 at least 0, got "
+                f"{self.learning_rate}, {self.feature_share} and {self.l2}"
             )
 
-    def fit(self, table: OOFTable) -> Anchored:
-        column_M = column_of(table.scores.families)
-        features_NF = Anchored((), self.features, column_M).features(table.proba_NMC)
+    @classmethod
+    def example(cls) -> Self:
+        return cls(rounds=4, folds=3, rows_per_leaf=10)
+
+    def fit(self, table: OOFTable) -> AnchoredCombination:
+        family_M = family_numbers(table.scores.families)
+        features_NF = features(table.proba_NMC, self.features, family_M)
         weight_N = table.labels.weight_N(self.row_weight)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
         growing = [self._start(table, features_NF, weight_N, fold_N == k) for k in range(int(fold_N.max()) + 1)]
@@ -122,9 +135,9 @@ class LightGBM(Settings):
             curve.append(sum(booster.held_out_loss() for booster in growing) / total)
             best = best if curve[best] <= curve[-1] else len(curve) - 1
         bags = [Bag(booster.anchor, Trees(booster.text(best), len(table.classes))) for booster in growing]
-        return Anchored(tuple(bags), self.features, column_M)
+        return AnchoredCombination(tuple(bags), self.features, family_M)
 
-    def restore(self, state: State) -> Anchored:
+    def restore(self, state: State) -> AnchoredCombination:
         return restore_anchored(state, self.anchor, self.features, restore_trees)
 
     def _start(
@@ -150,7 +163,7 @@ class LightGBM(Settings):
 
 @dataclass(frozen=True)
 class Growing:
-    """A booster of one fold while it grows, with the rows it learns from and those it is judged on."""
+    """The booster of one fold during training, with the rows it learns from and the held-out rows."""
 
     anchor: Combination | None
     booster: Any
@@ -160,11 +173,11 @@ class Growing:
     held_weight_N: Matrix
 
     def grow(self) -> None:
-        """One more round."""
+        """Add one round."""
         self.booster.update(fobj=soft_objective(self.target_NC, self.weight_N))
 
     def held_out_loss(self) -> float:
-        """Summed KL of the held-out rows after the rounds so far."""
+        """Return the weighted sum of KL over the held-out rows after the rounds so far."""
 
         def kl(score_NC: Matrix, _: Any) -> tuple[str, float, bool]:
             losses = row_kl(target=self.held_target_NC, proba=softmax(score_NC))
@@ -173,14 +186,14 @@ class Growing:
         return float(self.booster.eval_valid(kl)[0][2])
 
     def text(self, rounds: int) -> str:
-        """The model of the first rounds; empty for none."""
+        """Return the model after this number of rounds; empty for zero."""
         return str(self.booster.model_to_string(num_iteration=rounds)) if rounds else ""
 
 
 def soft_objective(target_NC: Matrix, weight_N: Matrix) -> Callable[[Matrix, Any], tuple[Matrix, Matrix]]:
-    """LightGBM's gradient and Hessian of cross-entropy to soft targets: p - y and C / (C - 1) p (1 - p).
+    """Return a function for the gradient and Hessian of cross-entropy to soft targets: p - y and C / (C - 1) p (1 - p).
 
-    The factor is the one LightGBM's own multi-class objective has (Friedman, 2001, section 4.5).
+    The factor is that of LightGBM's own multi-class objective (Friedman, 2001, section 4.5).
     """
     n_classes = target_NC.shape[1]
     factor_N1 = (n_classes / (n_classes - 1)) * weight_N[:, None]
@@ -199,9 +212,9 @@ def new_booster(
     *,
     valid: tuple[NDArray[np.float32], Matrix] | None = None,
 ) -> Any:
-    """A booster without rounds whose scores start at `start_NC`; `update(fobj=...)` adds rounds.
+    """Return a booster without rounds whose scores start at `start_NC`; `update(fobj=...)` adds rounds.
 
-    LightGBM leaves the start out of its predictions: whoever predicts adds it again.
+    LightGBM's predictions do not contain the start: the caller adds it again.
     """
     import lightgbm
 
@@ -212,12 +225,12 @@ def new_booster(
         "deterministic": True,
         "force_row_wise": True,
         "max_bin": 63,
-        # A table too small for one split of this leaf size would otherwise be refused as one without features.
+        # Otherwise LightGBM reports a table that is too small for one split of this leaf size as one without features.
         "feature_pre_filter": False,
         "verbose": -1,
         **parameters,
     }
-    # The label is never read under an objective of our own, but a data set must have one.
+    # The label is not used with a custom objective, but a data set must have one.
     train = lightgbm.Dataset(features_NF, np.zeros(len(features_NF)), init_score=start_NC, params=settings)
     booster = lightgbm.Booster(settings, train)
     if valid is not None:

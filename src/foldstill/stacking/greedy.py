@@ -1,11 +1,10 @@
-"""Greedy selection with replacement: weights as counts of picks, grown one member at a time.
+"""Greedy selection with replacement: the weight of a member is the number of times it was picked.
 
-Caruana et al. (2004): sorted start, replacement, bags of members against overfitting.
-M members, E entries with y > 0, D columns (members, or families of tied members).
+M members, E entries with y > 0, D columns (members, or families whose members share a weight).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +15,17 @@ from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
-from foldstill.stacking.convex import Weighted, restore_weighted
-from foldstill.stacking.voted import Voted, columns_of, spread, voted
+from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.setting_checks import require_at_least
+from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
 
-def greedy_picks(entries: Voted, picks: int, *, start: int, allowed: NDArray[np.intp]) -> list[int]:
-    """The columns picked, in order; ties go to the earlier column.
+def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDArray[np.intp]) -> list[int]:
+    """Return the picked columns in order; of equals, the first.
 
-    The first `start` picks are the best single columns; each further one is the column whose addition to the running
-    sum lowers -sum y log most. Only sums change from pick to pick, so a trial costs one addition and one logarithm an
-    entry, into buffers that are reused.
+    The first `start` picks are the best single columns. Each further pick is the column whose addition to the running sum
+    lowers -sum y log most. Only sums change from pick to pick, so a trial costs one addition and one logarithm per entry,
+    in buffers that are reused.
     """
     proba_DE = np.ascontiguousarray(entries.proba_ED.T[allowed])
     share_E = entries.share_E.astype(np.float32)
@@ -52,38 +52,55 @@ def greedy_picks(entries: Voted, picks: int, *, start: int, allowed: NDArray[np.
 
 @dataclass(frozen=True)
 class Greedy(Settings):
-    """Weights from greedy forward selection with replacement, averaged over bags of members."""
+    """Weights from greedy forward selection with replacement, averaged over bags of members.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes (2004), Ensemble selection from libraries of models: sorted start,
+    replacement, and bags of members against overfitting.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> Greedy(picks=10, bags=1).fit(synthetic_table()).weight_M.tolist()
+    [0.4, 0.5, 0.1, 0.0]
+    """
+
+    title: ClassVar[str] = "Greedy selection"
+    summary: ClassVar[str] = "A weighted average: the member that helps most is added, again and again."
 
     kind: Literal["greedy"] = "greedy"
-    """Selects this combiner in an experiment file."""
     name: str = "greedy"
-    """Name in tables and folders."""
     picks: int = 50
-    """Picks of each bag; its weights are multiples of one over this."""
+    """Number of picks per bag; weights within a bag are multiples of 1 / picks."""
     start: int = 3
-    """How many of the best single members each bag begins with."""
+    """Number of best single members with which each bag begins."""
     bags: int = 20
-    """Bags whose weights are averaged; one bag sees all members."""
+    """Number of bags, whose weights are averaged; a single bag contains all members."""
     bag_share: float = 0.5
-    """Share of the members a bag may pick from, where there is more than one."""
+    """Share of the members in each bag when there is more than one bag; above 0, at most 1."""
     tied: bool = False
     """Pick families instead of members."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
     seed: int = 0
-    """Of the bags."""
+    """Random seed of the bags."""
 
     def __post_init__(self) -> None:
-        if self.picks < 1 or self.bags < 1 or not 1 <= self.start <= self.picks:
-            raise StackError(
-                f"picks and bags must be 1 or more and start between 1 and picks, got {self.picks}, {self.bags}, {self.start}"
-            )
+        require_at_least(self, picks=1, bags=1, start=1)
+        if self.start > self.picks:
+            raise StackError(f"start of greedy must be at most picks ({self.picks}), got {self.start}")
         if not 0 < self.bag_share <= 1:
-            raise StackError(f"bag_share must be in (0, 1], got {self.bag_share}: 0.5 is usual")
+            raise StackError(f"bag_share of greedy must be in (0, 1], got {self.bag_share}: 0.5 is usual")
 
-    def fit(self, table: OOFTable) -> Weighted:
+    @classmethod
+    def example(cls) -> Self:
+        return cls(picks=10, bags=3)
+
+    def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)
-        entries = voted(table, columns, self.row_weight)
+        entries = voted_entries(table, columns, self.row_weight)
         count_D = np.zeros(len(columns))
         rng = np.random.default_rng(self.seed)
         for _ in range(self.bags):
@@ -94,8 +111,8 @@ class Greedy(Settings):
             np.add.at(count_D, greedy_picks(entries, self.picks, start=self.start, allowed=allowed), 1)
         weight_D = count_D / count_D.sum()
         _, gradient_D = entries.cross_entropy(weight_D)
-        gap = float(gradient_D @ weight_D - gradient_D.min())
-        return Weighted(spread(weight_D, columns, len(table.members)), gap)
+        weight_M = member_weights(weight_D, columns, len(table.members))
+        return WeightedAverage(weight_M, duality_gap(weight_D, gradient_D))
 
-    def restore(self, state: State) -> Weighted:
+    def restore(self, state: State) -> WeightedAverage:
         return restore_weighted(state)

@@ -1,31 +1,30 @@
-"""Multinomial logistic stacking: every class's score is linear in the features, on top of the log anchor.
+"""Multinomial logistic stacking: the score of each class is linear in the features, on top of the log anchor.
 
-Class probabilities as features and a linear map over them is what works for stacking (Ting and Witten, 1999).
-N rows, C classes, F features.
+N samples, C classes, F features.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.labels import RowWeight
-from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.anchored import Anchor, Anchored, Bag, column_of, fit_anchor, log_anchor, restore_anchored
+from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import State, array
-from foldstill.stacking.crossfit import pick
-from foldstill.stacking.features import FeatureSet
-from foldstill.stacking.loglinear import minimise_kl
+from foldstill.stacking.crossfit import with_best_ridge
+from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.setting_checks import require_ridges
 
 F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Standardised features times weights, plus a bias a class."""
+    """Standardised features times weights, plus a bias per class."""
 
     mean_F: F32
     scale_F: F32
@@ -41,6 +40,7 @@ class Linear:
 
 
 def restore_linear(state: State) -> Linear:
+    """Return the residual that has this state."""
     return Linear(*(array(state, key) for key in ("mean", "scale", "weight", "bias")))
 
 
@@ -48,68 +48,83 @@ def restore_linear(state: State) -> Linear:
 class Logistic(Settings):
     """Multinomial logistic regression on log-probabilities or statistics, with a ridge towards the anchor.
 
-    Fitted to vote shares by KL; the ridge is chosen on inner group folds.
+    It is fitted to vote shares by KL. The ridge is chosen by cross-fitting over inner group folds.
+
+    References
+    ----------
+    K. M. Ting, I. H. Witten (1999), Issues in stacked generalization: class probabilities as features and a linear model
+    work best.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Logistic(ridges=(0.1,)), synthetic_table()).kl, 2)
+    0.22
     """
 
+    title: ClassVar[str] = "Logistic regression"
+    summary: ClassVar[str] = (
+        "Multinomial logistic regression on the members' log-probabilities, added to an average of the members."
+    )
+
     kind: Literal["logistic"] = "logistic"
-    """Selects this combiner in an experiment file."""
     name: str = "logistic"
-    """Name in tables and folders."""
     features: FeatureSet = "members"
-    """What the regression sees."""
+    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
+    the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """Where the scores start, and where an infinite ridge would keep them."""
-    ridges: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001)
-    """Ridges on standardised features to choose from, strongest first; a single one is taken as it is."""
+    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
+    ridges: tuple[float, ...] = (1.0, 0.1, 0.01)
+    """Ridges on standardised features to choose from, strongest first; a single ridge is used without a choice."""
     folds: int = 3
-    """Group folds of that choice."""
+    """Number of inner group folds, drawn within the rows of the fit."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
-        if not self.ridges or min(self.ridges) <= 0:
-            raise StackError(f"ridges must be one or more positive numbers, got {self.ridges}: try (1.0, 0.1, 0.01)")
-        if self.folds < 2:
-            raise StackError(f"folds must be 2 or more, got {self.folds}: 3 is usual")
+        require_ridges(self)
 
-    def fit(self, table: OOFTable) -> Anchored:
-        candidates = [replace(self, ridges=(ridge,)) for ridge in self.ridges]
-        return pick(candidates, table, folds=self.folds)._fit(table)
+    @classmethod
+    def example(cls) -> Self:
+        return cls(ridges=(0.1,))
 
-    def restore(self, state: State) -> Anchored:
+    def fit(self, table: OOFTable) -> AnchoredCombination:
+        return with_best_ridge(self, table)._fit(table)
+
+    def restore(self, state: State) -> AnchoredCombination:
         return restore_anchored(state, self.anchor, self.features, restore_linear)
 
-    def _fit(self, table: OOFTable) -> Anchored:
-        column_M = column_of(table.scores.families)
-        raw_NF = Anchored((), self.features, column_M).features(table.proba_NMC)
+    def _fit(self, table: OOFTable) -> AnchoredCombination:
+        family_M = family_numbers(table.scores.families)
+        raw_NF = features(table.proba_NMC, self.features, family_M)
         mean_F, scale_F = raw_NF.mean(axis=0), raw_NF.std(axis=0) + np.float32(1e-6)
         features_NF = (raw_NF - mean_F) / scale_F
         anchor = fit_anchor(self.anchor, table)
         start_NC = log_anchor(anchor, table.proba_NMC)
         n_features, n_classes = features_NF.shape[1], len(table.classes)
-        cut = n_features * n_classes
+        n_weights = n_features * n_classes
 
         def score(parameter: NDArray[np.float64]) -> NDArray[np.float64]:
-            weight_FC = parameter[:cut].reshape(n_features, n_classes).astype(np.float32)
-            scores_NC: NDArray[np.float64] = start_NC + features_NF @ weight_FC + parameter[cut:]
+            weight_FC = parameter[:n_weights].reshape(n_features, n_classes).astype(np.float32)
+            scores_NC: NDArray[np.float64] = start_NC + features_NF @ weight_FC + parameter[n_weights:]
             return scores_NC
 
         def pull_back(gradient_NC: NDArray[np.float64]) -> NDArray[np.float64]:
             by_weight = features_NF.T @ gradient_NC.astype(np.float32)
             return np.concatenate([by_weight.ravel().astype(np.float64), gradient_NC.sum(axis=0)])
 
-        found = minimise_kl(
-            score,
-            pull_back,
-            target_NC=table.labels.target_NC,
-            weight_N=table.labels.weight_N(self.row_weight),
-            centre_P=np.zeros(cut + n_classes),
-            ridge_P=np.r_[np.full(cut, self.ridges[0]), np.full(n_classes, 1e-6)],
+        prior = Prior(
+            centre_P=np.zeros(n_weights + n_classes),
+            ridge_P=np.r_[np.full(n_weights, self.ridges[0]), np.full(n_classes, 1e-6)],
         )
-        linear = Linear(mean_F, scale_F, found[:cut].reshape(n_features, n_classes), found[cut:])
-        return Anchored((Bag(anchor, linear),), self.features, column_M)
+        weight_N = table.labels.weight_N(self.row_weight)
+        best_P = minimise_kl(score, pull_back, prior, target_NC=table.labels.target_NC, weight_N=weight_N)
+        linear = Linear(mean_F, scale_F, best_P[:n_weights].reshape(n_features, n_classes), best_P[n_weights:])
+        return AnchoredCombination((Bag(anchor, linear),), self.features, family_M)
 
 
 def linear_logits() -> Logistic:
-    """Linear stacking of the members' logits: no anchor, every member's every class into every class."""
+    """Return linear stacking of the members' logits: no anchor; each class sees every class of every member."""
     return Logistic(name="linear_logits", features="members", anchor="none")

@@ -1,9 +1,10 @@
-"""Log-linear fits: scores linear in their parameters, a softmax, KL to vote shares, a ridge. All of them convex.
+"""Log-linear fits: scores that are linear in their parameters, a softmax, KL to vote shares, a ridge. All are convex.
 
-N rows, C classes, P parameters.
+N samples, C classes, P parameters.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,34 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Prior:
+    """Where a fit starts (`centre_P`), how strongly a ridge pulls the parameters back there, and their bounds."""
+
+    centre_P: Vector
+    ridge_P: Vector
+    lower_P: Vector | None = None
+    upper_P: Vector | None = None
+
+    def bounds(self) -> tuple[Vector, Vector]:
+        """Return the lower and the upper bound of each parameter; infinite when there is none."""
+        n = len(self.centre_P)
+        lower_P = np.full(n, -np.inf) if self.lower_P is None else self.lower_P
+        return lower_P, np.full(n, np.inf) if self.upper_P is None else self.upper_P
+
+
 def minimise_kl(
     score: Callable[[Vector], NDArray[Any]],
     pull_back: Callable[[NDArray[np.float64]], Vector],
+    prior: Prior,
     *,
     target_NC: NDArray[np.float64],
     weight_N: NDArray[np.float64],
-    centre_P: Vector,
-    ridge_P: Vector,
-    lower_P: Vector | None = None,
-    upper_P: Vector | None = None,
-    iterations: int = 300,
 ) -> Vector:
-    """Parameters that minimise mean KL(target || softmax(score)) + sum ridge (parameter - centre)^2 / 2, by L-BFGS-B.
+    """Return the parameters that minimise mean KL(target || softmax(score)) + sum ridge (parameter - centre)^2 / 2.
 
-    `score` gives (N, C) logits, `pull_back` takes the gradient by those logits back to the parameters. `weight_N` is
-    what a row counts. The fit starts at `centre_P`, and with an infinite ridge would stay there.
+    `score` maps parameters to logits (N, C); `pull_back` maps a gradient by these logits to one by the parameters.
+    `weight_N` is the weight of each row. The optimiser is L-BFGS-B and starts at the centre of the prior.
     """
     from scipy.optimize import minimize
 
@@ -39,22 +52,20 @@ def minimise_kl(
         proba_NC = np.exp(logit_NC)
         total_N1 = proba_NC.sum(axis=1, keepdims=True)
         proba_NC /= total_N1
-        off_P = parameter_P - centre_P
-        # Rows of target sum to one, so log-softmax needs one logarithm a row.
+        off_P = parameter_P - prior.centre_P
+        # Targets sum to one per row, so log-softmax needs one logarithm per row.
         loss = float((share_N1 * np.log(total_N1)).sum() - np.vdot(share_N1 * target_NC, logit_NC))
-        gradient_P = pull_back(share_N1 * (proba_NC - target_NC)) + ridge_P * off_P
-        return loss + float(ridge_P @ off_P**2) / 2, gradient_P
+        gradient_P = pull_back(share_N1 * (proba_NC - target_NC)) + prior.ridge_P * off_P
+        return loss + float(prior.ridge_P @ off_P**2) / 2, gradient_P
 
-    n = len(centre_P)
-    lower = np.full(n, -np.inf) if lower_P is None else lower_P
-    upper = np.full(n, np.inf) if upper_P is None else upper_P
-    found = minimize(
+    lower_P, upper_P = prior.bounds()
+    result = minimize(
         objective,
-        np.clip(centre_P, lower, upper),
+        np.clip(prior.centre_P, lower_P, upper_P),
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(lower, upper, strict=True)),
-        options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6},
+        bounds=list(zip(lower_P, upper_P, strict=True)),
+        options={"maxiter": 300, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6},
     )
-    best: Vector = found.x
-    return best
+    best_P: Vector = result.x
+    return best_P

@@ -1,13 +1,13 @@
-"""A small network on summary statistics that starts at an average and may stop there.
+"""A small network on summary statistics that starts at an average and can stop there.
 
-N rows, C classes, F features, B batch.
+N samples, C classes, F features, B batch.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.anchored import Anchor, Anchored, Bag, column_of, fit_anchor, log_anchor, restore_anchored
+from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import State, array
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import FeatureSet
+from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.setting_checks import require_at_least
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Network:
-    """Weights of a trained network; applied with numpy, so that a saved one needs no torch."""
+    """Weights of a trained network, applied with numpy, so that a saved network needs no torch."""
 
     mean_F: F32
     scale_F: F32
@@ -52,6 +53,7 @@ class Network:
 
 
 def restore_network(state: State) -> Network:
+    """Return the residual that has this state."""
     layers = range(int(array(state, "layers")))
     return Network(
         array(state, "mean"),
@@ -62,10 +64,10 @@ def restore_network(state: State) -> Network:
 
 
 def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "Tensor":
-    """Cross-entropy + kl_weight * KL(target || softmax(logits)) of each row, (B,).
+    """Return cross-entropy + kl_weight * KL(target || softmax(logits)) per row, (B,).
 
-    One log-softmax, of logits, once: a perfect one-hot prediction scores 0. (In the report this loss comes from, a
-    softmax before it made a perfect prediction score 1.04.)
+    The log-softmax is applied to logits, once: a perfect one-hot prediction scores 0. (In the report that this loss comes
+    from, an additional softmax made a perfect prediction score 1.04.)
     """
     import torch
 
@@ -78,68 +80,83 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 @dataclass(frozen=True)
 class MLP(Settings):
-    """A network on summary statistics added to the log anchor; its last layer starts at zero.
+    """A network on summary statistics, added to the log anchor; its last layer starts at zero.
 
-    `bags` networks are trained, each without one of `folds` group folds, whose KL picks its epoch (the state before the
-    first one is a candidate); their scores are averaged.
+    `bags` networks are trained, each with one of `folds` inner group folds held out. The KL on the held-out fold selects
+    the epoch; the state before the first epoch is a candidate. The scores of the networks are averaged.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(MLP(epochs=3, bags=2, folds=3, batch=64, hidden=(8,)), synthetic_table()).kl, 2)
+    0.22
     """
 
+    title: ClassVar[str] = "MLP"
+    summary: ClassVar[str] = (
+        "A small network on the minimum, maximum, mean, median and standard deviation of the members' scores per class, "
+        "added to an average of the members."
+    )
+
     kind: Literal["mlp"] = "mlp"
-    """Selects this combiner in an experiment file."""
     name: str = "mlp"
-    """Name in tables and folders."""
     features: FeatureSet = "statistics"
-    """What the network sees."""
+    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
+    the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """Where the scores start."""
+    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the hidden layers."""
     epochs: int = 60
-    """Most epochs."""
+    """Maximum number of epochs."""
     patience: int = 8
-    """Epochs without a gain on the held-out groups after which training stops."""
+    """Number of epochs without improvement after which training stops."""
     batch: int = 1024
-    """Rows a step."""
+    """Number of rows per training step."""
     learning_rate: float = 1e-3
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     weight_decay: float = 1e-2
-    """Of AdamW, decoupled."""
+    """Weight decay of AdamW."""
     kl_weight: float = 0.0
-    """Loss is cross-entropy + kl_weight * KL; both have the same minimum."""
+    """The loss is cross-entropy + kl_weight * KL; both have the same minimum."""
     folds: int = 5
-    """Group folds; one is held out for each network."""
+    """Number of inner group folds, drawn within the rows of the fit."""
     bags: int = 3
-    """Networks that are averaged, at most `folds`."""
+    """Number of networks whose scores are averaged; at most `folds`."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
     seed: int = 0
-    """Of the group folds, the weights and the order of rows."""
+    """Random seed."""
 
     def __post_init__(self) -> None:
-        for field, least in (("folds", 2), ("bags", 1), ("epochs", 0), ("patience", 1), ("batch", 1)):
-            if getattr(self, field) < least:
-                raise StackError(f"{field} must be {least} or more, got {getattr(self, field)}")
+        require_at_least(self, folds=2, bags=1, epochs=0, patience=1, batch=1)
         if self.bags > self.folds:
             raise StackError(
-                f"bags must be at most folds ({self.folds}), got {self.bags}: each needs its own held-out part"
+                f"bags of mlp must be at most folds ({self.folds}), got {self.bags}: each network needs its own held-out fold"
             )
         if min(self.hidden, default=1) < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise StackError(
-                "hidden widths and learning_rate must be positive and weight_decay at least 0, got "
-                f"{self.hidden}, {self.learning_rate}, {self.weight_decay}"
+                "hidden and learning_rate of mlp must be positive and weight_decay at least 0, got "
+                f"{self.hidden}, {self.learning_rate} and {self.weight_decay}"
             )
 
-    def fit(self, table: OOFTable) -> Anchored:
-        column_M = column_of(table.scores.families)
-        features_NF = Anchored((), self.features, column_M).features(table.proba_NMC)
+    @classmethod
+    def example(cls) -> Self:
+        return cls(epochs=3, bags=2, folds=3, batch=64, hidden=(8,))
+
+    def fit(self, table: OOFTable) -> AnchoredCombination:
+        family_M = family_numbers(table.scores.families)
+        features_NF = features(table.proba_NMC, self.features, family_M)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
         bags = [
             self._bag(table, features_NF, fold_N == k, self.seed * 1000 + k)
             for k in range(min(self.bags, int(fold_N.max()) + 1))
         ]
-        return Anchored(tuple(bags), self.features, column_M)
+        return AnchoredCombination(tuple(bags), self.features, family_M)
 
-    def restore(self, state: State) -> Anchored:
+    def restore(self, state: State) -> AnchoredCombination:
         return restore_anchored(state, self.anchor, self.features, restore_network)
 
     def _bag(self, table: OOFTable, features_NF: F32, held_N: NDArray[np.bool_], seed: int) -> Bag:
@@ -149,7 +166,7 @@ class MLP(Settings):
         mean_F = features_NF[~held_N].mean(axis=0)
         scale_F = features_NF[~held_N].std(axis=0) + np.float32(1e-6)
         held_target_NC, held_weight_N, held_start_NC = target_NC[held_N], weight_N[held_N], start_NC[held_N]
-        best, lowest, since = None, np.inf, 0
+        best, lowest, epochs_without_gain = None, np.inf, 0
         for weights, biases in self._epochs(
             (features_NF[~held_N] - mean_F) / scale_F, start_NC[~held_N], target_NC[~held_N], weight_N[~held_N], seed
         ):
@@ -157,10 +174,10 @@ class MLP(Settings):
             held_proba_NC = softmax(held_start_NC + network(features_NF[held_N]))
             loss = float(held_weight_N @ row_kl(target=held_target_NC, proba=held_proba_NC))
             if loss < lowest:
-                best, lowest, since = network, loss, 0
+                best, lowest, epochs_without_gain = network, loss, 0
             else:
-                since += 1
-            if since >= self.patience:
+                epochs_without_gain += 1
+            if epochs_without_gain >= self.patience:
                 break
         assert best is not None  # a loss is finite, and the state before the first epoch always has one
         return Bag(anchor, best)
@@ -173,7 +190,7 @@ class MLP(Settings):
         weight_N: NDArray[np.float64],
         seed: int,
     ) -> Iterator[tuple[tuple[F32, ...], tuple[F32, ...]]]:
-        """Weights and biases before the first epoch and after each."""
+        """Yield weights and biases before the first epoch and after each epoch."""
         import torch
 
         with _one_thread():
@@ -205,17 +222,17 @@ class MLP(Settings):
 
 
 def _batches(n: int, batch: int, generator: "torch.Generator") -> tuple["Tensor", ...]:
-    """Slices of one permutation: a DataLoader spends most of such an epoch on collating rows."""
+    """Return slices of one permutation: a DataLoader spends most of such an epoch on collating rows."""
     import torch
 
     return torch.split(torch.randperm(n, generator=generator), batch)
 
 
 def report_mlp() -> MLP:
-    """The meta-model of the report that found no gain from stacking: 30 statistics, CE + 2 KL, patience 20.
+    """Return the meta-model of the report that found no gain from stacking: 30 statistics, CE + 2 KL, patience 20.
 
-    Repaired where it was broken: one softmax instead of two, and the tenth of the rows that stops it is a tenth of the
-    groups instead of the last rows by id.
+    Two errors are corrected: one softmax instead of two, and early stopping on a tenth of the groups instead of on the
+    last tenth of the rows by id.
     """
     return MLP(
         name="report_mlp",
@@ -233,7 +250,7 @@ def report_mlp() -> MLP:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Networks of this size lose more to a second thread than they gain."""
+    """Use one thread: a second one slows networks of this size down."""
     import torch
 
     before = torch.get_num_threads()

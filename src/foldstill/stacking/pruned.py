@@ -1,10 +1,10 @@
-"""A few members instead of all: the plain average of those chosen under a budget.
+"""A few members instead of all: the plain average of the members chosen within a budget.
 
 M members, D columns (each a member).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,61 +14,78 @@ from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
 from foldstill.stacking.combiner import State
-from foldstill.stacking.convex import Weighted, restore_weighted
-from foldstill.stacking.voted import Voted, columns_of, voted
+from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
 
 
 @dataclass(frozen=True)
 class Pruned(Settings):
-    """The plain average of members chosen one by one for the lowest KL, within a budget.
+    """The plain average of members that are added one by one for the lowest KL, within a budget.
 
-    Cross-fitted like any combiner, it says what few members are worth; its cost is theirs alone. Fewer than the budget
-    allows are kept when a further one would raise the KL.
+    Its cross-fitted score shows what a few members are worth, at the cost of these members alone. Fewer members than the
+    budget allows are kept when one more would raise the KL.
+
+    References
+    ----------
+    J. Leskovec et al. (2007), Cost-effective outbreak detection in networks, section 3: choose by gain and by gain per
+    cost, and keep the better result. Either alone can be far from the optimum.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> Pruned(budget=2).fit(synthetic_table()).weight_M.tolist()
+    [0.5, 0.5, 0.0, 0.0]
     """
 
+    title: ClassVar[str] = "Pruned average"
+    summary: ClassVar[str] = "The plain average of a few members, added while the KL falls."
+
     kind: Literal["pruned"] = "pruned"
-    """Selects this combiner in an experiment file."""
     name: str = "pruned"
-    """Name in tables and folders."""
     budget: float = 5.0
-    """Most that the members kept may cost together."""
+    """Maximum total cost of the members that are kept."""
     costs: tuple[tuple[str, float], ...] = ()
-    """Cost of members by name in any one unit, such as milliseconds; members not named cost 1."""
+    """Cost of members as pairs of name and cost, all in one unit, such as milliseconds; other members cost 1."""
     row_weight: RowWeight = "none"
-    """What a row counts in the choice: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
         if not all(cost > 0 for cost in (self.budget, *dict(self.costs).values())):
-            raise StackError(f"budget and costs must be positive, got {self.budget} and {dict(self.costs)}")
+            raise StackError(f"budget and costs of pruned must be positive, got {self.budget} and {dict(self.costs)}")
 
-    def fit(self, table: OOFTable) -> Weighted:
-        known = dict(self.costs)
-        if unknown := [name for name in known if name not in table.members]:
-            raise StackError(f"costs name members {unknown}, the table has {list(table.members)}: correct the names")
-        cost_M = np.asarray([known.get(member, 1.0) for member in table.members])
+    @classmethod
+    def example(cls) -> Self:
+        return cls(budget=2)
+
+    def fit(self, table: OOFTable) -> WeightedAverage:
+        cost_of = dict(self.costs)
+        if unknown := [name for name in cost_of if name not in table.members]:
+            raise StackError(
+                f"costs of pruned name the members {unknown}, but the table has {list(table.members)}: correct the names"
+            )
+        cost_M = np.asarray([cost_of.get(member, 1.0) for member in table.members])
         if cost_M.min() > self.budget:
             raise StackError(
-                f"no member fits a budget of {self.budget:g}, the cheapest costs {cost_M.min():g}: raise it"
+                f"no member fits a budget of {self.budget:g}, the cheapest costs {cost_M.min():g}: raise `budget` of pruned"
             )
-        entries = voted(table, columns_of(table.members, tied=False), self.row_weight)
-        # By lowest KL, and by most KL saved for its cost: either alone can be far off, the better of them cannot be where
-        # savings shrink as members are added (Leskovec et al., 2007, section 3).
-        # A model that says nothing is where the first member's saving starts.
-        nothing = float(entries.share_E.sum() * np.log(len(table.classes)))
-        prices = (np.ones_like(cost_M), cost_M) if known else (cost_M,)
-        found = [_forward(entries, cost_M, self.budget, price_M, nothing) for price_M in prices]
-        weight_M, _ = min(found, key=lambda pair: pair[1])
+        entries = voted_entries(table, columns_of(table.members, tied=False), self.row_weight)
+        # The gain of the first member is counted from the uniform prediction.
+        uniform_loss = float(entries.share_E.sum() * np.log(len(table.classes)))
+        prices = (np.ones_like(cost_M), cost_M) if cost_of else (cost_M,)
+        results = [_forward(entries, cost_M, self.budget, price_M, uniform_loss) for price_M in prices]
+        weight_M, _ = min(results, key=lambda pair: pair[1])
         _, gradient_M = entries.cross_entropy(weight_M)
-        return Weighted(weight_M, float(gradient_M @ weight_M - gradient_M.min()))
+        return WeightedAverage(weight_M, duality_gap(weight_M, gradient_M))
 
-    def restore(self, state: State) -> Weighted:
+    def restore(self, state: State) -> WeightedAverage:
         return restore_weighted(state)
 
 
 def _forward(
-    entries: Voted, cost_M: NDArray[np.float64], budget: float, price_M: NDArray[np.float64], loss: float
+    entries: VotedEntries, cost_M: NDArray[np.float64], budget: float, price_M: NDArray[np.float64], loss: float
 ) -> tuple[NDArray[np.float64], float]:
-    """Equal weights of the members added one by one while the loss falls, and the loss; one is kept in any case."""
+    """Add members one by one while the loss falls, at least one; return their equal weights and the loss."""
     kept_M, left = np.zeros(len(cost_M)), budget
     while len(open_M := np.flatnonzero((kept_M == 0) & (cost_M <= left * (1 + 1e-9)))):
         losses = np.asarray([entries.cross_entropy(_equal(kept_M, m))[0] for m in open_M])

@@ -1,11 +1,10 @@
-"""Recalibration of a pool: one temperature and a bias a class, because averages of calibrated members are too soft.
+"""Recalibration of a pool: one temperature and a bias per class, because averages of calibrated members are too soft.
 
-Any non-trivial linear pool of calibrated forecasts is under-confident (Ranjan and Gneiting, 2010, theorem 1), so the
-map is fitted after pooling (Rahaman and Thiery, 2021). N rows, M members, C classes.
+N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,66 +14,76 @@ from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, log_proba
-from foldstill.stacking.combiner import Combination, Proba, State, array, nested, weight_of, within
-from foldstill.stacking.convex import Convex
-from foldstill.stacking.greedy import Greedy
-from foldstill.stacking.loglinear import minimise_kl
-from foldstill.stacking.pruned import Pruned
-
-Pool = Average | Geometric | Median | Trimmed | Convex | Greedy | Pruned
+from foldstill.stacking.averages import Average, log_proba
+from foldstill.stacking.combiner import AnyCombiner, Combination, Proba, State, array, strip_prefix, with_prefix
+from foldstill.stacking.loglinear import Prior, minimise_kl
 
 SLOPE_BOUNDS = (0.1, 10.0)
-"""Inverse temperatures allowed."""
+"""Lowest and highest inverse temperature."""
 BIAS_BOUND = 5.0
-"""Largest bias of a class, in nats."""
+"""Largest absolute bias of a class, in nats."""
 _RIDGE = 1e-6
-"""Only makes the bias unique, since a constant over all classes changes nothing."""
+"""Only makes the biases unique: adding a constant to all of them changes nothing."""
 
 
 @dataclass(frozen=True)
-class Recalibration:
-    """softmax(slope_C * log pool + bias_C)."""
+class RecalibratedCombination:
+    """softmax(slope_C * log pool + bias_C), where the pool is the `inner` combination."""
 
-    pool: Combination
+    inner: Combination
     slope_C: NDArray[np.float64]
     bias_C: NDArray[np.float64]
 
     def __call__(self, proba_NMC: Float) -> Proba:
-        return softmax(log_proba(self.pool(proba_NMC)) * self.slope_C + self.bias_C)
-
-    @property
-    def weight_M(self) -> NDArray[np.float64] | None:
-        """The member weights of the pool."""
-        return weight_of(self.pool)
+        return softmax(log_proba(self.inner(proba_NMC)) * self.slope_C + self.bias_C)
 
     @property
     def temperature(self) -> float:
-        """Below one the pool was too soft; the geometric mean over classes where each has its own."""
+        """Below one when the pool was too soft; the geometric mean over classes when each has its own temperature."""
         return float(np.exp(-np.log(self.slope_C).mean()))
 
     def state(self) -> State:
-        return {"slope": self.slope_C, "bias": self.bias_C, **nested("pool", self.pool.state())}
+        return {"slope": self.slope_C, "bias": self.bias_C, **with_prefix("pool", self.inner.state())}
 
 
 @dataclass(frozen=True)
 class Recalibrated(Settings):
-    """A pool with one temperature and a bias a class, fitted to vote shares by KL in log space."""
+    """A pool with one temperature and a bias per class, fitted to vote shares by KL in log space.
+
+    The temperature is fitted after pooling, because any non-trivial linear pool of calibrated members is under-confident.
+
+    References
+    ----------
+    R. Ranjan, T. Gneiting (2010), Combining probability forecasts, theorem 1; R. Rahaman, A. H. Thiery (2021),
+    Uncertainty quantification and deep ensembles.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> round(Recalibrated().fit(synthetic_table()).temperature, 2)
+    0.59
+    """
+
+    title: ClassVar[str] = "Recalibrated average"
+    summary: ClassVar[str] = "The plain average with a temperature and a bias per class, fitted to the votes."
 
     kind: Literal["recalibrated"] = "recalibrated"
-    """Selects this combiner in an experiment file."""
     name: str = "recalibrated"
-    """Name in tables and folders."""
-    of: Pool = field(default_factory=Average)
-    """The pool that is recalibrated."""
+    of: AnyCombiner = field(default_factory=Average)
+    """The combiner whose scores are recalibrated."""
     slope: Literal["shared", "per_class"] = "shared"
-    """One temperature, or one a class (vector scaling)."""
+    """Fit one temperature for all classes, or one per class (vector scaling)."""
     bias: bool = True
-    """Whether each class has a bias as well."""
+    """Fit a bias per class as well."""
     row_weight: RowWeight = "none"
-    """What a row counts in the fit: all the same, log(1 + votes), or votes up to ten."""
+    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
+    "damped" (votes, rising slowly beyond 10)."""
 
-    def fit(self, table: OOFTable) -> Recalibration:
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
+
+    def fit(self, table: OOFTable) -> RecalibratedCombination:
         pool = self.of.fit(table)
         log_NC = log_proba(pool(table.proba_NMC))
         n_classes = len(table.classes)
@@ -86,21 +95,27 @@ class Recalibrated(Settings):
             return np.concatenate([slopes, gradient_NC.sum(axis=0)])
 
         bound = BIAS_BOUND if self.bias else 0.0
-        found = minimise_kl(
-            lambda parameter: log_NC * parameter[:n_slopes] + parameter[n_slopes:],
-            pull_back,
-            target_NC=table.labels.target_NC,
-            weight_N=table.labels.weight_N(self.row_weight),
+        prior = Prior(
             centre_P=np.r_[np.ones(n_slopes), np.zeros(n_classes)],
             ridge_P=np.full(n_slopes + n_classes, _RIDGE),
             lower_P=np.r_[np.full(n_slopes, SLOPE_BOUNDS[0]), np.full(n_classes, -bound)],
             upper_P=np.r_[np.full(n_slopes, SLOPE_BOUNDS[1]), np.full(n_classes, bound)],
         )
-        return Recalibration(pool, np.broadcast_to(found[:n_slopes], n_classes).copy(), found[n_slopes:])
+        best_P = minimise_kl(
+            lambda parameter: log_NC * parameter[:n_slopes] + parameter[n_slopes:],
+            pull_back,
+            prior,
+            target_NC=table.labels.target_NC,
+            weight_N=table.labels.weight_N(self.row_weight),
+        )
+        slope_C = np.broadcast_to(best_P[:n_slopes], n_classes).copy()
+        return RecalibratedCombination(pool, slope_C, best_P[n_slopes:])
 
-    def restore(self, state: State) -> Recalibration:
-        pool = self.of.restore(within("pool", state))
+    def restore(self, state: State) -> RecalibratedCombination:
+        pool = self.of.restore(strip_prefix("pool", state))
         slope_C, bias_C = array(state, "slope"), array(state, "bias")
         if len(slope_C) != len(bias_C):
-            raise StackError(f"the saved recalibration has {len(slope_C)} slopes, {len(bias_C)} biases: fit it again")
-        return Recalibration(pool, slope_C, bias_C)
+            raise StackError(
+                f"the saved recalibration has {len(slope_C)} slopes but {len(bias_C)} biases: fit the combiner and save it again"
+            )
+        return RecalibratedCombination(pool, slope_C, bias_C)

@@ -1,30 +1,32 @@
-"""A fitted combination on disk: combination.json, combination.npz, and texts as they are. Nothing is ever unpickled."""
+"""A fitted combiner on disk: combination.json, combination.npz, and text files. Nothing is ever unpickled."""
 
-from dataclasses import asdict
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
 from foldstill.files import atomic_write, read_json, write_json, write_text
-from foldstill.stacking.combiner import Combiner, Fitted
-from foldstill.stacking.settings import CombinerSettings
+from foldstill.settings import type_adapter
+from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
+from foldstill.stacking.kinds import COMBINERS
+from foldstill.stacking.sklearn_files import dump_estimator
 
 SCHEMA = 1
 _JSON, _NPZ = "combination.json", "combination.npz"
 
 
-def save(fitted: Fitted, folder: Path) -> None:
-    """Write `fitted` into `folder`; combination.json comes last, so that its existence means the rest is whole.
+def save(fitted: FittedCombiner, folder: Path) -> None:
+    """Write `fitted` into `folder`.
 
-    Raises StackError for a combiner that is no settings class of this package: its file could not be read again.
+    combination.json is written last, so its existence means that the other files are complete. Raises StackError when
+    the settings have no form in a file.
     """
-    if not isinstance(fitted.combiner, get_args(CombinerSettings)):
-        got = type(fitted.combiner).__name__
-        kinds = sorted(settings.kind for settings in get_args(CombinerSettings))
-        raise StackError(f"only combiners of kind {kinds} can be saved, got {got}: apply it in memory")
+    settings = _plain_settings(fitted.combiner)
     state = fitted.combination.state()
     folder.mkdir(parents=True, exist_ok=True)
     texts = {key: f"{key.replace('/', '.')}.txt" for key, value in state.items() if isinstance(value, str)}
@@ -37,7 +39,7 @@ def save(fitted: Fitted, folder: Path) -> None:
         folder / _JSON,
         {
             "schema": SCHEMA,
-            "settings": asdict(fitted.combiner),
+            "settings": settings,
             "members": list(fitted.members),
             "classes": list(fitted.classes),
             "table_digest": fitted.table_digest,
@@ -47,24 +49,53 @@ def save(fitted: Fitted, folder: Path) -> None:
     )
 
 
-def load(folder: Path) -> Fitted:
-    """The combination in `folder`, equal to the one saved. Raises StackError for a missing file or another schema."""
-    from pydantic import TypeAdapter, ValidationError
+def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> FittedCombiner:
+    """Return the fitted combiner in `folder`, equal to the one that was saved.
+
+    `combiners` are the classes that the settings can have; add your own to read a combiner of your own. Raises StackError
+    when a file is missing, was changed, or has another schema.
+    """
+    from pydantic import ValidationError
 
     path = folder / _JSON
     if not path.is_file():
-        raise StackError(f"no combination in {folder}: {_JSON} is missing; give the folder that holds it")
+        raise StackError(f"no combination in {folder}: {_JSON} is missing; give the folder that contains it")
     try:
         saved = read_json(path)
         if saved["schema"] != SCHEMA:
-            raise StackError(f"{path} has schema {saved['schema']}, this version reads {SCHEMA}: fit it again")
-        combiner: Combiner = TypeAdapter(CombinerSettings).validate_python(saved["settings"])
+            raise StackError(
+                f"{path} has schema {saved['schema']}, but this version reads schema {SCHEMA}: fit it again"
+            )
+        combiner: Combiner = type_adapter(AnyCombiner, {"combiner": combiners}).validate_python(saved["settings"])
         state: dict[str, NDArray[Any] | str] = {
             key: (folder / file).read_text(encoding="utf-8") for key, file in saved["texts"].items()
         }
         with np.load(folder / _NPZ, allow_pickle=False) as arrays:
             state.update({key: arrays[key] for key in arrays.files})
-        members, classes, marks = tuple(saved["members"]), tuple(saved["classes"]), str(saved["table_digest"])
+        members, classes, table_digest = tuple(saved["members"]), tuple(saved["classes"]), str(saved["table_digest"])
     except (ValidationError, KeyError, TypeError, OSError) as error:
-        raise StackError(f"{folder} holds no combination this version can read ({error}): fit it again") from error
-    return Fitted(combiner, combiner.restore(state), members, classes, marks)
+        raise StackError(
+            f"{folder} contains no combination that this version can read ({error}): fit it again"
+        ) from error
+    return FittedCombiner(combiner, combiner.restore(state), members, classes, table_digest)
+
+
+def _plain_settings(combiner: Combiner) -> dict[str, Any]:
+    settings: Any = combiner
+    if not is_dataclass(settings):
+        raise StackError(
+            f"only a combiner that is a dataclass can be saved, got {type(combiner).__name__}: add @dataclass(frozen=True)"
+        )
+    plain: dict[str, Any] = _plain(asdict(settings))  # type: ignore[arg-type]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON; a scikit-learn estimator becomes its skops file in base64."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return {"skops": base64.b64encode(dump_estimator(value)).decode()}

@@ -1,10 +1,7 @@
-"""The super learner: a library of combiners, itself stacked, averaged or narrowed to its best.
-
-van der Laan, Polley and Hubbard (2007). N rows, M members, C classes, L combiners of the library.
-"""
+"""The super learner: a library of combiners that is itself combined. N samples, C classes, L combiners of the library."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,37 +10,30 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.averages import Average, Geometric, Median, Trimmed, normalised
-from foldstill.stacking.combiner import Combination, Proba, State, array, nested, text, within
+from foldstill.stacking.averages import normalised
+from foldstill.stacking.combiner import (
+    AnyCombiner,
+    Combination,
+    Combiner,
+    Proba,
+    State,
+    array,
+    strip_prefix,
+    text,
+    with_prefix,
+)
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.gated import Gated
 from foldstill.stacking.gradient_boosting import LightGBM
-from foldstill.stacking.greedy import Greedy
 from foldstill.stacking.log_pool import LogPool
-from foldstill.stacking.logistic import Logistic
-from foldstill.stacking.mlp import MLP
 from foldstill.stacking.recalibrate import Recalibrated
-from foldstill.stacking.voted import Voted
-
-Book = (
-    Average
-    | Geometric
-    | Median
-    | Trimmed
-    | Recalibrated
-    | Convex
-    | Greedy
-    | LogPool
-    | Gated
-    | Logistic
-    | MLP
-    | LightGBM
-)
+from foldstill.stacking.setting_checks import require_at_least, require_different_names
+from foldstill.stacking.voted_entries import VotedEntries
 
 
-def default_library() -> tuple[Book, ...]:
-    """The default library: the recalibrated average, and a few ways to leave it that err differently."""
+def default_library() -> tuple[Combiner, ...]:
+    """Return the default library: the recalibrated average, and combiners that leave it in different ways."""
     return (
         Recalibrated(),
         Recalibrated(name="vector_scaled", slope="per_class"),
@@ -55,8 +45,8 @@ def default_library() -> tuple[Book, ...]:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """A weighted average of combinations; those without weight are left out."""
+class SuperCombination:
+    """A weighted average of combinations; combinations without weight are None."""
 
     weight_L: NDArray[np.float64]
     combinations: tuple[Combination | None, ...]
@@ -73,72 +63,93 @@ class Shelf:
         state: dict[str, NDArray[np.generic] | str] = {"weight": self.weight_L, "explanation": self.explanation}
         for i, combination in enumerate(self.combinations):
             if combination is not None:
-                state.update(nested(f"combination{i}", combination.state()))
+                state.update(with_prefix(f"combination{i}", combination.state()))
         return state
 
 
 @dataclass(frozen=True)
 class Super(Settings):
-    """Convex weights over the library's cross-fitted scores; or the plain average of the best, or the best alone."""
+    """The super learner: convex weights over the cross-fitted scores of a library of combiners.
+
+    Other modes are the plain average of the best combiners of the library, and the best one alone.
+
+    References
+    ----------
+    M. J. van der Laan, E. C. Polley, A. E. Hubbard (2007), Super learner.
+
+    Examples
+    --------
+    >>> from foldstill.stacking import crossfit
+    >>> from foldstill.stacking.averages import Average
+    >>> from foldstill.testing import synthetic_table
+    >>> round(crossfit(Super(library=(Average(), LogPool()), folds=3), synthetic_table()).kl, 2)
+    0.18
+    """
+
+    title: ClassVar[str] = "Super learner"
+    summary: ClassVar[str] = (
+        "A weighted average of other combinations, its weights fitted to their cross-fitted scores."
+    )
 
     kind: Literal["super"] = "super"
-    """Selects this combiner in an experiment file."""
     name: str = "super"
-    """Name in tables and folders."""
-    library: tuple[Book, ...] = field(default_factory=default_library)
-    """Combiners to draw on."""
+    library: tuple[AnyCombiner, ...] = field(default_factory=default_library)
+    """The combiners that are combined."""
     mode: Literal["stack", "average", "best"] = "stack"
-    """Convex weights by KL, equal weights of the best `keep`, or the best alone."""
+    """Convex weights that minimise KL, equal weights for the best `keep` combiners, or the best combiner alone."""
     keep: int = 3
-    """How many are averaged in mode `average`."""
+    """Number of combiners that mode "average" keeps."""
     folds: int = 5
-    """Group folds of the cross-fitting, drawn inside the rows given."""
+    """Number of inner group folds, drawn within the rows of the fit."""
     seed: int = 0
-    """Of the group folds."""
+    """Random seed."""
 
     def __post_init__(self) -> None:
-        if self.folds < 2 or self.keep < 1:
-            raise StackError(f"folds must be 2 or more and keep 1 or more, got {self.folds} and {self.keep}")
+        require_at_least(self, folds=2, keep=1)
         if not self.library:
-            raise StackError("the library must hold a combiner: leave it out for the default")
-        names = [book.name for book in self.library]
-        if len(set(names)) < len(names):
-            raise StackError(f"the library must have different names, got {names}: give them a `name`")
+            raise StackError("library of super must contain a combiner, got none: leave it out for the default")
+        require_different_names(self.library, "library of super")
 
-    def fit(self, table: OOFTable) -> Shelf:
-        books = self.library
+    @classmethod
+    def example(cls) -> Self:
+        return cls(library=(Recalibrated(), Convex(tied=True)), folds=3)
+
+    def fit(self, table: OOFTable) -> SuperCombination:
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
-        held_out = [crossfit(book, table, folds=fold_N) for book in books]
-        weight_L = np.zeros(len(books))
+        held_out = [crossfit(combiner, table, folds=fold_N) for combiner in self.library]
+        weight_L = np.zeros(len(self.library))
         if self.mode == "stack":
-            weight_L, _ = simplex_minimum(_entries(table, np.stack([fit.proba_NC for fit in held_out], axis=1)))
-            # Weights this small are the optimiser's dust; each would keep a combination alive at apply time.
+            weight_L, _ = simplex_minimum(_entries(table, np.stack([one.proba_NC for one in held_out], axis=1)))
+            # Weights this small are noise of the optimiser; each would keep a combination in use.
             weight_L[weight_L < 1e-3] = 0
         else:
-            best = np.argsort([fit.kl for fit in held_out], kind="stable")
+            best = np.argsort([one.kl for one in held_out], kind="stable")
             weight_L[best[: self.keep if self.mode == "average" else 1]] = 1
         weight_L /= weight_L.sum()
-        kept = [book.fit(table) if weight > 0 else None for book, weight in zip(books, weight_L, strict=True)]
-        told = ", ".join(
-            f"{weight:.0%} {book.name}" for book, weight in zip(books, weight_L, strict=True) if weight > 0
+        weighted = list(zip(self.library, weight_L, strict=True))
+        shares = ", ".join(f"{weight:.0%} {combiner.name}" for combiner, weight in weighted if weight > 0)
+        n_groups = len(np.unique(table.labels.groups))
+        return SuperCombination(
+            weight_L,
+            tuple(combiner.fit(table) if weight > 0 else None for combiner, weight in weighted),
+            f"{shares}, by KL cross-fitted over {self.folds} folds of {n_groups} groups",
         )
-        why = f"{told}, by KL cross-fitted over {self.folds} folds of {len(np.unique(table.labels.groups))} groups"
-        return Shelf(weight_L, tuple(kept), why)
 
-    def restore(self, state: State) -> Shelf:
+    def restore(self, state: State) -> SuperCombination:
         weight_L = array(state, "weight")
         if len(weight_L) != len(self.library):
             raise StackError(
-                f"the saved weights are for {len(weight_L)} combiners, the library has {len(self.library)}: fit again"
+                f"the saved weights are for {len(weight_L)} combiners, but the library of super has {len(self.library)}: "
+                "fit the combiner and save it again"
             )
-        kept = tuple(
-            book.restore(within(f"combination{i}", state)) if weight_L[i] > 0 else None
-            for i, book in enumerate(self.library)
+        combinations = tuple(
+            combiner.restore(strip_prefix(f"combination{i}", state)) if weight_L[i] > 0 else None
+            for i, combiner in enumerate(self.library)
         )
-        return Shelf(weight_L, kept, text(state, "explanation"))
+        return SuperCombination(weight_L, combinations, text(state, "explanation"))
 
 
-def _entries(table: OOFTable, proba_NLC: Float) -> Voted:
+def _entries(table: OOFTable, proba_NLC: Float) -> VotedEntries:
     target_NC = table.labels.weight_N()[:, None] * table.labels.target_NC
     row_E, class_E = np.nonzero(target_NC)
-    return Voted(proba_NLC[row_E, :, class_E].astype(np.float32), target_NC[row_E, class_E] / len(table))
+    return VotedEntries(proba_NLC[row_E, :, class_E].astype(np.float32), target_NC[row_E, class_E] / len(table))

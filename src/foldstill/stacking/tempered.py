@@ -1,10 +1,10 @@
-"""Members calibrated before they are combined: each is brought to a temperature of its own, then any combiner follows.
+"""Members that are calibrated before they are combined: each has a temperature of its own, then any combiner follows.
 
-N rows, M members, C classes.
+N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,70 +13,69 @@ from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
 from foldstill.settings import Settings
-from foldstill.stacking.auto import Auto
-from foldstill.stacking.best_member import BestMember
 from foldstill.stacking.combiner import (
+    AnyCombiner,
     Combination,
     Proba,
     State,
     array,
-    explanation_of,
-    nested,
     require_members,
-    weight_of,
-    within,
+    strip_prefix,
+    with_prefix,
 )
-from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
-from foldstill.stacking.super_learner import Book, Super
-
-Untempered = Book | BestMember | Pruned | Super | Auto
 
 
 @dataclass(frozen=True)
-class OfTempered:
-    """A combination of members at temperatures of their own."""
+class TemperedCombination:
+    """The `inner` combination of members that each have a temperature."""
 
     temperature_M: NDArray[np.float64]
-    combination: Combination
+    inner: Combination
 
     def __call__(self, proba_NMC: Float) -> Proba:
         require_members(proba_NMC, len(self.temperature_M))
-        return self.combination(tempered(proba_NMC, self.temperature_M).astype(np.float32))
-
-    @property
-    def weight_M(self) -> NDArray[np.float64] | None:
-        """The member weights of the combination."""
-        return weight_of(self.combination)
-
-    @property
-    def explanation(self) -> str:
-        """Why the combination was chosen, where it chooses."""
-        return explanation_of(self.combination)
+        return self.inner(tempered(proba_NMC, self.temperature_M).astype(np.float32))
 
     def state(self) -> State:
-        return {"temperature": self.temperature_M, **nested("of", self.combination.state())}
+        return {"temperature": self.temperature_M, **with_prefix("of", self.inner.state())}
 
 
 @dataclass(frozen=True)
 class Tempered(Settings):
-    """A combiner of calibrated members: one temperature a member, fitted to the votes of the rows the combiner is fitted to.
+    """A combiner of calibrated members: one temperature per member is fitted to the votes of the same rows first.
 
-    An average of calibrated members is too soft (Ranjan and Gneiting, 2010, theorem 1; measured in LOG.md), so what follows
-    should end with a calibration of its own, as most combiners here do; the plain average does not.
+    An average of calibrated members is too soft, so the combiner should end with a calibration of its own, as most
+    combiners here do; the plain average does not.
+
+    References
+    ----------
+    R. Ranjan, T. Gneiting (2010), Combining probability forecasts, theorem 1.
+
+    Examples
+    --------
+    >>> from foldstill.testing import synthetic_table
+    >>> Tempered().fit(synthetic_table()).temperature_M.round(1).tolist()
+    [0.7, 0.7, 1.1, 2.2]
     """
 
-    kind: Literal["tempered"] = "tempered"
-    """Selects this combiner in an experiment file."""
-    name: str = "tempered"
-    """Name in tables and folders."""
-    of: Untempered = field(default_factory=Recalibrated)
-    """What combines the calibrated members."""
+    title: ClassVar[str] = "Calibrated members"
+    summary: ClassVar[str] = "Each member is calibrated by a temperature of its own before another combiner is applied."
 
-    def fit(self, table: OOFTable) -> OfTempered:
+    kind: Literal["tempered"] = "tempered"
+    name: str = "tempered"
+    of: AnyCombiner = field(default_factory=Recalibrated)
+    """The combiner of the calibrated members."""
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
+
+    def fit(self, table: OOFTable) -> TemperedCombination:
         temperature_M = member_temperatures(table)
         proba_NMC = tempered(table.proba_NMC, temperature_M).astype(np.float32)
-        return OfTempered(temperature_M, self.of.fit(replace(table, scores=replace(table.scores, proba_NMC=proba_NMC))))
+        calibrated = replace(table, scores=replace(table.scores, proba_NMC=proba_NMC))
+        return TemperedCombination(temperature_M, self.of.fit(calibrated))
 
-    def restore(self, state: State) -> OfTempered:
-        return OfTempered(array(state, "temperature"), self.of.restore(within("of", state)))
+    def restore(self, state: State) -> TemperedCombination:
+        return TemperedCombination(array(state, "temperature"), self.of.restore(strip_prefix("of", state)))

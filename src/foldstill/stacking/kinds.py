@@ -1,4 +1,4 @@
-"""Every combiner's settings in one union, and the arms a comparison has unless told otherwise."""
+"""Every kind of combiner, and the combiners that a comparison has by default. Add a kind to the tuple to offer it."""
 
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
@@ -13,31 +13,32 @@ from foldstill.stacking.logistic import Logistic
 from foldstill.stacking.mlp import MLP
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.sklearn_combiner import SklearnCombiner
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.tempered import Tempered
 
-CombinerSettings = (
-    Average
-    | BestMember
-    | Geometric
-    | Median
-    | Trimmed
-    | Recalibrated
-    | Convex
-    | Greedy
-    | Pruned
-    | LogPool
-    | Gated
-    | Logistic
-    | MLP
-    | LightGBM
-    | Super
-    | Auto
-    | Tempered
+COMBINERS: tuple[type[Combiner], ...] = (
+    Average,
+    BestMember,
+    Geometric,
+    Median,
+    Trimmed,
+    Recalibrated,
+    Convex,
+    Greedy,
+    Pruned,
+    LogPool,
+    Gated,
+    Logistic,
+    MLP,
+    LightGBM,
+    SklearnCombiner,
+    Super,
+    Auto,
+    Tempered,
 )
-"""One of these, told apart by `kind`."""
 
 
 def default_combiners() -> tuple[Combiner, ...]:
-    """The combiners every comparison has, the dearest last."""
+    """Return the combiners of every comparison; the slowest are last."""
     return (Average(), BestMember(), Geometric(), Recalibrated(), Convex(), LogPool(), MLP(), LightGBM(), Auto())

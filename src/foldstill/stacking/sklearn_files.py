@@ -1,0 +1,100 @@
+"""scikit-learn estimators as bytes, by skops: nothing is unpickled.
+
+skops lists the types of a file before it makes any. Beyond the types that skops trusts, only classes of scikit-learn and
+of a few modules of SciPy are accepted, never functions, so that a file cannot run code. A file that was changed on purpose
+can still crash the process, because compiled trees do not check their indices.
+"""
+
+import importlib
+import io
+import re
+from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+from foldstill.errors import StackError
+
+_TRUSTED = ("sklearn.", "scipy.interpolate.", "scipy.sparse.")
+_NEVER = re.compile(r"(^|\.)(externals|tests|_testing|datasets)(\.|$)")
+"""Modules of scikit-learn whose classes read or write files."""
+
+
+def dump_estimator(estimator: Any) -> bytes:
+    """Return the estimator in the skops format.
+
+    The bytes depend only on the estimator, except for unused bytes between the fields of compiled trees.
+
+    Raises StackError when it contains types that `load_estimator` refuses.
+
+    >>> from sklearn.linear_model import Ridge
+    >>> load_estimator(dump_estimator(Ridge(alpha=2.0))).alpha
+    2.0
+    """
+    from skops.io import dumps
+    from skops.io.exceptions import UnsupportedTypeException
+
+    try:
+        data = _reproducible(dumps(estimator))
+    except (UnsupportedTypeException, AttributeError, TypeError, ValueError) as error:
+        raise StackError(
+            f"the scikit-learn estimator {type(estimator).__name__} cannot be saved by skops ({error}): "
+            "use another estimator, or the combination in memory only"
+        ) from error
+    _trusted_types(data, "saved")
+    return data
+
+
+def load_estimator(data: bytes) -> Any:
+    """Return the estimator in `data`; raise StackError when it is no skops file or contains other types."""
+    from zipfile import BadZipFile
+
+    from skops.io import loads
+
+    try:
+        return loads(data, trusted=_trusted_types(data, "loaded"))
+    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise StackError(
+            f"the saved scikit-learn estimator cannot be read ({error}): fit the combiner and save it again"
+        ) from error
+
+
+def _trusted_types(data: bytes, action: str) -> list[str]:
+    """Return the names of the types in a file that skops does not trust by default, when all are acceptable."""
+    from skops.io import get_untrusted_types
+
+    names = get_untrusted_types(data=data)
+    refused = [name for name in names if not _is_acceptable(name)]
+    if refused:
+        raise StackError(
+            f"a scikit-learn estimator cannot be {action}, it contains {refused}: only types of scikit-learn, NumPy and SciPy "
+            "are accepted"
+        )
+    return list(names)
+
+
+def _is_acceptable(name: str) -> bool:
+    """Whether this is the full name of a class in an accepted module."""
+    module, _, attribute = name.rpartition(".")
+    if not module.startswith(_TRUSTED) or _NEVER.search(module):
+        return False
+    try:
+        return isinstance(getattr(importlib.import_module(module), attribute, None), type)
+    except ImportError:
+        return False
+
+
+def _reproducible(data: bytes) -> bytes:
+    """Return the same skops file without times and memory addresses, which differ at every save."""
+    with ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    schema = parts.pop("schema.json").decode()
+    number = {name: str(i) for i, name in enumerate(dict.fromkeys(re.findall(r'"__id__": (\d+)', schema)))}
+    schema = re.sub(r'("__id__": )(\d+)', lambda match: match[1] + number[match[2]], schema)
+    new_name = {name: f"{i}.bin" for i, name in enumerate(dict.fromkeys(re.findall(r'"file": "([^"]+)"', schema)))}
+    schema = re.sub(r'("file": ")([^"]+)"', lambda match: match[1] + new_name[match[2]] + '"', schema)
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        # ZipInfo has a fixed date of its own.
+        for old, new in new_name.items():
+            archive.writestr(ZipInfo(new), parts[old])
+        archive.writestr(ZipInfo("schema.json"), schema)
+    return buffer.getvalue()
