@@ -1,4 +1,4 @@
-# Two commands are all a fresh machine needs: `make demo` and `make test`.
+# A fresh machine needs two commands only: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -21,8 +21,8 @@ types: $(INSTALLED)
 imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
-# One thread a process, set before torch is imported; as many processes as there are cores.
-# A file's tests stay in one process, or every process would make that file's fixtures.
+# One thread per process, set before torch is imported, and one process per core.
+# The tests of a file stay in one process, so that only that process creates the file's fixtures.
 unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -30,7 +30,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Those against peers install them first: python benchmarks/bench_peers.py
+# The comparison with other libraries installs them first: python benchmarks/bench_peers.py
 benchmarks: $(INSTALLED)
 	for file in $(filter-out %/bench_peers.py, $(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
