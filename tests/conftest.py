@@ -14,12 +14,27 @@ import pytest
 
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
+from golden_files import Golden
 from made_up import bright_pictures, folds_of, loud_student, noise_pictures
 
 if TYPE_CHECKING:
     from foldstill.distill import Student
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden",
+        action="store_true",
+        help="Write tests/golden anew from what the code does; review the diff.",
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """`golden(name, value)` holds a value to tests/golden/NAME.json."""
+    return Golden(regenerate=request.config.getoption("--regenerate-golden"))
 
 
 @pytest.fixture

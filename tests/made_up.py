@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from foldstill.distill import Student
 
 
+ON_CPU = ("--device", "cpu", "-q")
+"""Options of a command whose numbers or bytes are looked at."""
+
+
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """The exit code of one command."""
     from foldstill.cli import main
@@ -114,3 +118,14 @@ def loud_student(**settings: Any) -> Student:
     network.input.std.fill_(60.0)
     network.body.get_classifier().weight.data.mul_(20)
     return Student(network, ("a", "b", "c"), "image")
+
+
+def write_two_views(path: Path, n: int = 96, seed: int = 0) -> None:
+    """An `.npz` of pictures whose brightness and signals whose rhythm tell the class, three classes, three rows a group."""
+    rng = np.random.default_rng(seed)
+    shown = rng.integers(0, 3, n)
+    pictures = (rng.normal(60, 30, (n, 16, 16, 3)) + 50 * shown[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    rhythm = np.sin(np.arange(64) * (0.3 + 0.4 * shown[:, None]) + rng.uniform(0, 6, (n, 1)))
+    signals = (rng.normal(0, 0.7, (n, 3, 64)) + rhythm[:, None]).astype(np.float32)
+    votes = np.eye(3)[shown] * rng.integers(1, 12, n)[:, None] + rng.integers(0, 3, (n, 3))
+    np.savez(path, images=pictures, signals=signals, votes=votes.astype(np.int64), group=np.arange(n) // 3)

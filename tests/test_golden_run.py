@@ -1,0 +1,161 @@
+"""A small run from its file to its verdict: what it says, what it leaves, and that any number of jobs leaves the same bytes."""
+
+import itertools
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import golden_access as access
+from golden_files import Golden
+from made_up import ON_CPU, call, write_two_views
+
+RUN = """
+name = "small"
+thin_votes = 8
+[data]
+kind = "npz"
+path = "two-views.npz"
+images = "images"
+signals = "signals"
+votes = "votes"
+group = "group"
+classes = ["low", "middle", "high"]
+[folds]
+n_folds = 2
+test_share = 0.3
+[recipe]
+epochs = 2
+batch_size = 16
+optimizer = "sgd"
+lr = 0.05
+[[member]]
+name = "picture"
+network = "test_resnet"
+options = { channels = [8, 8, 8, 16], stem_width = 8 }
+[[member]]
+name = "signal"
+kind = "eeg"
+view = "signal"
+widths = [4, 8]
+features = 8
+heads = 2
+blocks = 1
+[[member]]
+name = "other signal"
+kind = "eeg"
+view = "signal"
+widths = [4]
+features = 4
+heads = 1
+blocks = 0
+[[member]]
+name = "other picture"
+kind = "eeg"
+view = "image"
+widths = [4]
+kernel = 3
+features = 4
+heads = 1
+blocks = 0
+[stacking]
+combiner = [
+    { kind = "average" },
+    { kind = "best_member" },
+    { kind = "recalibrated" },
+    { kind = "convex" },
+    { kind = "log_pool" },
+    { kind = "mlp", epochs = 2, bags = 1, folds = 2, hidden = [4] },
+    { kind = "lightgbm", rounds = 3, folds = 2, rows_per_leaf = 5 },
+    { kind = "auto", folds = 3, ladder = [{ kind = "recalibrated" }, { kind = "convex" }] },
+]
+[student]
+network = "test_resnet"
+options = { channels = [8, 8, 8, 8], stem_width = 8 }
+teacher = "recalibrated"
+seeds = 2
+uncertainty = true
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the data and the experiment lie."""
+    folder = tmp_path_factory.mktemp("golden")
+    write_two_views(folder / "two-views.npz", n=144)
+    (folder / "small.toml").write_text(RUN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        assert call(patch, "run", place / "small.toml", "--out", place / "run", "--jobs", "1", *ON_CPU) == 0
+    return place / "run"
+
+
+def test_every_arm_scores_as_it_did(run: Path, golden: Golden) -> None:
+    comparison = access.comparison_of(run)
+    arms = comparison.pop("arms")
+    settings = tomllib.loads(RUN)
+    wanted = {"student", "student without teacher"} | {one["name"] for one in settings["member"]}
+    wanted |= {one["kind"] for one in settings["stacking"]["combiner"]}
+    assert arms.keys() == wanted
+    golden("run_verdict", comparison)
+    golden("run_arms", arms)
+
+
+def test_the_files_of_a_run_are_those_it_left(run: Path, golden: Golden) -> None:
+    """By their names, and by digests or keys where these are the same on every machine."""
+    fold_N, plan = access.folds_of_run(run)
+    sheet = (run / "comparison.csv").read_text(encoding="utf-8").splitlines()
+    told = {
+        "files": {
+            str(folder): " ".join(Path(name).name for name in names)
+            for folder, names in itertools.groupby(files_of(run), key=lambda name: Path(name).parent.as_posix())
+        },
+        "fold_of_each_row": " ".join(map(str, fold_N.tolist())),
+        "fold_plan_digest": plan,
+        "labels_digest": {name: access.truth_of(run / f"{name}.parquet").digest for name in ("oof", "test")},
+        "columns_of_the_table": access.columns_of(run / "oof.parquet"),
+        "columns_of_test_scores": access.columns_of(run / "test.parquet"),
+        "columns_of_comparison_csv": sheet[0].split(","),
+        "keys_of_comparison_json": sorted(json.loads((run / "comparison.json").read_text(encoding="utf-8"))),
+        "headings_of_the_report": re.findall(r"<h2[^>]*>([^<]*)", (run / "report.html").read_text(encoding="utf-8")),
+    }
+    golden("run_files", told)
+
+
+def test_any_number_of_jobs_leaves_the_same_bytes(place: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = place / "two-jobs"
+    first = place / "first-seed.toml"
+    first.write_text(RUN.replace("seeds = 2\nuncertainty = true", "seeds = 1"))
+    at = (first, "--out", other)
+    assert call(monkeypatch, "train", *at, "--jobs", "2", *ON_CPU) == 0
+    assert call(monkeypatch, "oof", "build", *at) == 0
+    assert call(monkeypatch, "stack", *at, "--jobs", "1", "--combiner", "recalibrated", "-q") == 0
+    assert call(monkeypatch, "distill", *at, "--jobs", "2", *ON_CPU) == 0
+    made = [name for name in files_of(other) if Path(name).suffix in (".safetensors", ".parquet", ".npz")]
+    assert sum(name.endswith("weights.safetensors") for name in made) == 10  # four members in two folds, two students
+    for name in made:
+        assert (other / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_new_rows_are_scored_as_they_were(
+    place: Path, run: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_two_views(place / "new.npz", n=6, seed=1)
+    line = ("predict", "--run", run, "--data", place / "new.npz", "--device", "cpu")
+    told = {}
+    for arm in ("picture", "auto", "lightgbm", "mlp", "student", "student-without-teacher"):
+        assert call(monkeypatch, *line, "--arm", arm, "--out", place / "new.parquet") == 0
+        told[arm] = access.scores_of(place / "new.parquet").proba_NMC[:2, 0]
+    golden("run_predictions", told)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Every file below a folder, folder by folder."""
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return [name.as_posix() for name in sorted(names, key=lambda name: (name.parent.as_posix(), name.name))]
