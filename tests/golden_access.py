@@ -22,11 +22,11 @@ import foldstill as fs
 from foldstill.base_models import Member
 from foldstill.compare import Arm, compare
 from foldstill.data.folds import FoldPlan
-from foldstill.data.hms.cache import Cache
-from foldstill.data.hms.source import HmsView
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill.mixes import Mix
 from foldstill.distill.settings import LossName, ViewSource
+from foldstill.hms.cache import Cache
+from foldstill.hms.source import HmsView
 from foldstill.oof.store import read_labels, read_scores
 from foldstill.oof.table import FoldScores
 from foldstill.stacking import CombinerSettings

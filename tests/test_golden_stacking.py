@@ -1,5 +1,6 @@
 """Every kind of combiner over a made-up table: its cross-fitted KL, and that of its fit on rows it never saw."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("golden") / "run"
     run.mkdir()
     (run / "experiment.toml").write_text(COMBINERS)
+    (run / "provenance.json").write_text(json.dumps({"root": str(run)}))
     write_table(run / "oof.parquet", seed=0)
     write_table(run / "new.parquet", seed=1)
     with pytest.MonkeyPatch.context() as patch:
