@@ -36,9 +36,9 @@ def test_a_student_is_compared_with_the_arm_that_taught_it(rng):
 def test_a_calibrated_score_forgives_confidence_and_nothing_else(rng):
     truth = rng.dirichlet(np.ones(4), 4000)
     target = np.stack([rng.multinomial(6, p) for p in truth]) / 6
-    right, sure = truth, softmax(3 * np.log(truth))
-    good, bad = (scores(target=target, proba=p) for p in (right, sure))
+    calibrated, overconfident = truth, softmax(3 * np.log(truth))
+    good, bad = (scores(target=target, proba=p) for p in (calibrated, overconfident))
     assert bad["kl"] > good["kl"] + 0.1
     assert bad["calibrated_kl"] == pytest.approx(good["calibrated_kl"], abs=1e-3)
     assert good["calibrated_kl"] == pytest.approx(good["kl"], abs=2e-3)
-    assert scores(target=target[:1], proba=right[:1])["calibrated_kl"] is None
+    assert scores(target=target[:1], proba=calibrated[:1])["calibrated_kl"] is None

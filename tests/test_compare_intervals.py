@@ -94,19 +94,19 @@ def test_the_p_value_agrees_with_the_interval(uneven, method):
 
 def test_arms_share_their_draws_so_that_an_arm_alone_has_the_same_interval(uneven):
     difference, groups = uneven
-    together = paired_intervals(difference, groups, settings=IntervalSettings(method="bootstrap_t", resamples=50))
+    all_arms = paired_intervals(difference, groups, settings=IntervalSettings(method="bootstrap_t", resamples=50))
     [alone] = paired_intervals(
         difference[:, 1:2], groups, settings=IntervalSettings(method="bootstrap_t", resamples=50)
     )
-    assert (alone.low, alone.high) == pytest.approx((together[1].low, together[1].high), abs=1e-12)
+    assert (alone.low, alone.high) == pytest.approx((all_arms[1].low, all_arms[1].high), abs=1e-12)
 
 
 def test_blocks_of_resamples_do_not_change_the_draws(uneven, monkeypatch):
     difference, groups = uneven
-    whole = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
+    in_one = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
     monkeypatch.setattr("foldstill.compare.bootstrap._BLOCK_CELLS", 40 * 7)
     in_blocks = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
-    np.testing.assert_allclose([i.low for i in in_blocks], [i.low for i in whole], atol=1e-14)
+    np.testing.assert_allclose([i.low for i in in_blocks], [i.low for i in in_one], atol=1e-14)
 
 
 def test_repeating_every_row_of_a_group_changes_nothing_but_independent_rows_would(uneven):
@@ -119,7 +119,7 @@ def test_repeating_every_row_of_a_group_changes_nothing_but_independent_rows_wou
 
 
 @pytest.mark.parametrize("method", ["jackknife_t", "bootstrap_t", "percentile"])
-def test_identical_arms_differ_by_zero_and_surely_not(method):
+def test_identical_arms_differ_by_zero_with_a_p_value_of_one(method):
     [interval] = paired_intervals(
         np.zeros((20, 1)), np.arange(20) // 2, settings=IntervalSettings(method=method, resamples=50)
     )

@@ -119,9 +119,9 @@ def test_a_floor_above_what_was_reached_is_not_believed(table, arms):
     # Totals understated fivefold: unanimous rows look like single votes.
     understated = Labels.from_shares(labels.target_NC, np.maximum(labels.total_N / 5, 1), groups=labels.groups)
     sharp = [replace(a, proba_NC=0.98 * labels.target_NC + 0.02 / 3) for a in arms[:1]] + arms[1:]
-    found = compare(sharp, replace(understated, classes=labels.classes), intervals=IntervalSettings(resamples=20))
-    assert found.floor is None
-    assert found["v"].reducible is None
+    comparison = compare(sharp, replace(understated, classes=labels.classes), intervals=IntervalSettings(resamples=20))
+    assert comparison.floor is None
+    assert comparison["v"].reducible is None
 
 
 def test_weights_of_rows_reach_every_mean(table, arms):
@@ -183,11 +183,11 @@ def test_the_calibrated_curve_goes_from_the_mean_of_single_members_to_the_averag
 def test_overconfidence_that_a_temperature_cures_costs_an_arm_no_members(table):
     labels, members = table
     average = members.proba_NMC.mean(axis=1)
-    sure = average**3 / (average**3).sum(axis=1, keepdims=True)
-    arms = [Arm("average", "average", average), Arm("sure", "combination", sure)]
+    overconfident = average**3 / (average**3).sum(axis=1, keepdims=True)
+    arms = [Arm("average", "average", average), Arm("overconfident", "combination", overconfident)]
     comparison = compare(arms, labels, members=members, intervals=IntervalSettings(resamples=20))
-    assert comparison["sure"].kl > comparison["average"].kl + 0.1
-    assert comparison["sure"].worth == pytest.approx(5, abs=0.01)
+    assert comparison["overconfident"].kl > comparison["average"].kl + 0.1
+    assert comparison["overconfident"].worth == pytest.approx(5, abs=0.01)
 
 
 def test_the_correlation_of_errors_is_that_of_numpy(table):

@@ -147,7 +147,7 @@ def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
     for name in ("a.html", "b.html"):
         write_report(comparison, tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    # What was not given is not shown.
+    # Sections without data are left out.
     text = (tmp_path / "a.html").read_text()
     for key in ("curves", "audit", "provenance"):
         assert f'id="{key}"' not in text
@@ -179,13 +179,13 @@ def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
     proba = rng.dirichlet([1, 1], 30)
     labels = Labels.from_votes(np.eye(2)[rng.integers(2, size=30)], stratum=["one"] * 3 + ["rest"] * 27)
     labels = replace(labels, groups=np.r_[["g"] * 3, labels.groups[3:]])
-    found = compare(
+    comparison = compare(
         [Arm("average", "average", proba), Arm("x", "member", proba[::-1])],
         labels,
         intervals=IntervalSettings(resamples=20),
     )
-    assert found["x"].strata[0].difference is None
-    write_report(found, tmp_path / "strata.html")
+    assert comparison["x"].strata[0].difference is None
+    write_report(comparison, tmp_path / "strata.html")
     alone = compare([Arm("average", "average", proba)], labels, intervals=IntervalSettings(resamples=20))
     write_report(alone, tmp_path / "alone.html")
     assert "No combination was compared" in (tmp_path / "alone.html").read_text()

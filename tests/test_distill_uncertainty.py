@@ -20,7 +20,7 @@ from foldstill.errors import DistillError, MemberError
 
 
 def spread(rng, precision_N, m=6, c=4):
-    """Means, and members drawn around them with a precision a row."""
+    """Means, and members drawn around them with one precision per row."""
     mean = rng.dirichlet(np.full(c, 3.0), len(precision_N))
     members = np.stack([rng.dirichlet(s * p, m) for s, p in zip(precision_N, mean, strict=True)])
     return mean, members
@@ -41,14 +41,14 @@ def test_members_that_agree_leave_no_knowledge_uncertainty(rng):
     np.testing.assert_allclose(of_dirichlet(one, np.full(10, 1e9)).knowledge_N, 0, atol=1e-6)
 
 
-def test_the_head_finds_the_precision_that_the_features_tell(rng):
+def test_the_head_recovers_the_precision_that_depends_on_the_features(rng):
     features = rng.normal(size=(3000, 5))
     precision = 4 + np.logaddexp(0, 12 + 6 * features[:, 0])
     mean, members = spread(rng, precision)
     head = fit_precision(features, mean, members)
-    found = head.precision(features)
-    assert np.corrcoef(np.log(found), np.log(precision))[0, 1] > 0.97
-    assert np.median(found / precision) == pytest.approx(1, abs=0.15)
+    predicted = head.precision(features)
+    assert np.corrcoef(np.log(predicted), np.log(precision))[0, 1] > 0.97
+    assert np.median(predicted / precision) == pytest.approx(1, abs=0.15)
     assert np.abs(head.weight_F[1:]).max() < 0.1 * head.weight_F[0]
 
 
@@ -68,7 +68,7 @@ def test_too_few_members_have_no_spread_to_keep(rng):
         fit_precision(rng.normal(size=(20, 2)), mean, members)
 
 
-def test_features_are_what_the_classifier_sees():
+def test_features_are_the_input_of_the_classifier():
     torch.manual_seed(0)
     network = TimmMember(name="s", network="test_efficientnet").build([(16, 16, 3)], 4).eval()
     student = Student(network, tuple("abcd"), "image")
@@ -79,8 +79,8 @@ def test_features_are_what_the_classifier_sees():
     np.testing.assert_allclose(torch.softmax(logits, 1).numpy(), student.predict(rows), atol=1e-5)
     members = np.random.default_rng(1).dirichlet(np.ones(4), (6, 5))
     before = student.predict(rows)
-    said = student_uncertainty(student, keep_spread(student, rows, members), rows)
-    assert (said.knowledge_N > 0).all()
+    uncertainty = student_uncertainty(student, keep_spread(student, rows, members), rows)
+    assert (uncertainty.knowledge_N > 0).all()
     np.testing.assert_array_equal(student.predict(rows), before)
     plain = Student(Network(nn.Flatten(), 3), tuple("abcd"), "image")
     with pytest.raises(MemberError, match="no one classifier"):

@@ -50,7 +50,7 @@ def export_stage(
 
 def _card(run: Run, settings: StudentSettings, comparison: Comparison, shipment: Shipment) -> Card:
     arm, labels, taught = comparison[settings.name], run.dataset.labels, run.plan.oof_rows
-    votes = labels.total_N[taught]
+    votes, n_groups = labels.total_N[taught], len(set(labels.groups[taught].tolist()))
     return Card(
         name=f"{run.experiment.name}: {settings.name}",
         network=settings.network,
@@ -58,12 +58,12 @@ def _card(run: Run, settings: StudentSettings, comparison: Comparison, shipment:
         view=settings.view,
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
         data=(
-            f"{len(taught)} rows of {len(set(labels.groups[taught].tolist()))} groups, {votes.mean():.1f} votes per row on "
-            f"average ({votes.min():g} to {votes.max():g}); source: {run.experiment.data.kind}."
+            f"{len(taught)} rows of {n_groups} groups, {votes.mean():.1f} votes per row on average ({votes.min():g} to "
+            f"{votes.max():g}); source: {run.experiment.data.kind}."
         ),
         scored_on=(
-            f"{len(run.plan.test_rows)} locked test rows of {comparison.n_groups} groups that no fit, choice or calibration "
-            "used"
+            f"{len(run.plan.test_rows)} locked test rows of {comparison.n_groups} groups that no fit, choice or "
+            "calibration used"
         ),
         scores=_entries(comparison, arm),
         cost=arm.cost or Cost(**read_json(run.dir.student / "cost.json")),

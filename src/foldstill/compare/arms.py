@@ -36,7 +36,7 @@ class Arm:
     teacher : str, optional
         Name of the arm whose predictions a student was trained on.
     further_seeds : tuple of arrays of shape (N, C), optional
-        Predictions of the same rows by the same thing trained from other seeds. Every score is then the mean over seeds.
+        Predictions of the same rows by the same model trained from other seeds; every score is the mean over seeds.
 
     Raises
     ------

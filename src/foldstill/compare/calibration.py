@@ -97,20 +97,20 @@ def calibration_slope(*, target: Floats, proba: Floats, weight: Floats | None = 
     return slope
 
 
-def calibrated_kl(target_NC: Floats, proba_NC: Floats, weight_N: Floats | None) -> float | None:
+def calibrated_kl(*, target: Floats, proba: Floats, weight: Floats | None = None) -> float | None:
     """KL after temperature scaling of each half of the rows by the other; None for fewer than two rows with weight.
 
     The halves are drawn by position and are the same for every prediction of the same rows (Ashukha et al., 2020,
     *Pitfalls of in-domain uncertainty estimation*, section 5).
     """
-    counted = np.arange(len(target_NC)) if weight_N is None else np.flatnonzero(weight_N > 0)
+    counted = np.arange(len(target)) if weight is None else np.flatnonzero(weight > 0)
     if len(counted) < 2:
         return None
     first, second = np.array_split(np.random.default_rng(0).permutation(counted), 2)
-    loss_N = np.zeros(len(target_NC))
+    loss_N = np.zeros(len(target))
     for fitted, scored in ((first, second), (second, first)):
-        weight = None if weight_N is None else weight_N[fitted]
-        slope = calibration_slope(target=target_NC[fitted], proba=proba_NC[fitted], weight=weight)
-        calibrated = softmax(slope * np.log(np.clip(proba_NC[scored], EPS, None)))
-        loss_N[scored] = row_kl(target=target_NC[scored], proba=calibrated)
-    return float(np.average(loss_N, weights=weight_N))
+        part = None if weight is None else weight[fitted]
+        slope = calibration_slope(target=target[fitted], proba=proba[fitted], weight=part)
+        calibrated = softmax(slope * np.log(np.clip(proba[scored], EPS, None)))
+        loss_N[scored] = row_kl(target=target[scored], proba=calibrated)
+    return float(np.average(loss_N, weights=weight))

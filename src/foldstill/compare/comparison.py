@@ -1,4 +1,4 @@
-"""The result of a comparison: every arm on the same rows, each against the baseline. N rows, A arms, C classes, M members."""
+"""The result of a comparison: every arm on the same rows, each against the baseline. N rows, A arms, M members."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -59,15 +59,13 @@ class Comparison:
     --------
     >>> from foldstill.compare import Arm, compare
     >>> from foldstill.data import Labels
-    >>> rng = np.random.default_rng(0)
-    >>> truth = rng.dirichlet(np.ones(3), 300)
-    >>> labels = Labels.from_votes(rng.multinomial(9, truth), groups=np.arange(300) // 5)
-    >>> arms = [Arm("average", "average", 0.5 * truth + 0.5 / 3), Arm("sharper", "combination", 0.7 * truth + 0.1)]
-    >>> comparison = compare(arms, labels)
+    >>> labels = Labels.from_votes([[9, 1], [2, 8], [7, 3], [1, 9]])
+    >>> average, sharper = np.array([[0.6, 0.4], [0.4, 0.6]] * 2), np.array([[0.8, 0.2], [0.2, 0.8]] * 2)
+    >>> comparison = compare([Arm("average", "average", average), Arm("sharper", "combination", sharper)], labels)
     >>> print([f"{arm.name} {arm.kl:.3f}" for arm in comparison.ranked()])
-    ['sharper 0.158', 'average 0.204']
-    >>> print(f"{comparison.pair('average', 'sharper').low:.3f}")
-    0.040
+    ['sharper 0.025', 'average 0.141']
+    >>> print(f"{comparison.pair('average', 'sharper').estimate:.3f}")
+    0.116
     """
 
     verdict: str
@@ -108,7 +106,7 @@ class Comparison:
         return names.index(name)
 
     def ranked(self) -> list[ArmScore]:
-        """Arms by KL, best first; of more than 16 arms, only the three best members, so that members do not hide the rest."""
+        """Arms by KL, best first; with more than 16 arms, only the three best members."""
         ranked = sorted(self.arms, key=lambda arm: arm.kl)
         crowd = [arm.name for arm in ranked if arm.kind == "member"][3:] if len(ranked) > 16 else []
         return [arm for arm in ranked if arm.name not in crowd]
@@ -141,8 +139,8 @@ class Comparison:
 
     def teacher_gain(self, name: str) -> Interval | None:
         """KL of a student minus that of the same student without a teacher; None where that was not trained."""
-        alone = self.twin(name)
-        return None if alone is None else self.pair(name, alone.name)
+        untaught = self.twin(name)
+        return None if untaught is None else self.pair(name, untaught.name)
 
     def teacher_gains(self) -> dict[str, Interval]:
         """KL of each student minus that of the same student without a teacher, where both were trained, best first."""
@@ -150,11 +148,13 @@ class Comparison:
         return {arm.name: gain for arm in ranked if (gain := self.teacher_gain(arm.name)) is not None}
 
     def seeds_improved(self, name: str) -> str:
-        """In how many seeds the teacher helped, each compared with the twin of the same seed: "2 of 3"; may be empty."""
-        arm, alone = self[name], self.twin(name)
-        if alone is None or not arm.kl_by_seed or len(arm.kl_by_seed) != len(alone.kl_by_seed):
+        """Number of seeds in which the teacher helped, as "2 of 3"; empty where there is no twin or one seed."""
+        arm, untaught = self[name], self.twin(name)
+        if untaught is None or not arm.kl_by_seed or len(arm.kl_by_seed) != len(untaught.kl_by_seed):
             return ""
-        return f"{sum(a < b for a, b in zip(arm.kl_by_seed, alone.kl_by_seed, strict=True))} of {len(arm.kl_by_seed)}"
+        return (
+            f"{sum(a < b for a, b in zip(arm.kl_by_seed, untaught.kl_by_seed, strict=True))} of {len(arm.kl_by_seed)}"
+        )
 
     def table(self) -> list[dict[str, Any]]:
         """One flat record per arm and set of rows (all rows, then each stratum): the lines of comparison.csv."""
@@ -205,7 +205,7 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: Path) -> "Comparison":
-        """Read what `write` left in a folder; raises CompareError when a file is missing or the files do not belong together."""
+        """Read what `write` left in a folder; raises CompareError when files are missing or come from two runs."""
         import pyarrow.parquet as pq
         from pydantic import TypeAdapter, ValidationError
 

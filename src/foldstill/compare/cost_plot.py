@@ -40,7 +40,7 @@ _Priced = tuple[ArmScore, float]
 
 
 def cost_plot(comparison: Comparison) -> Figure | None:
-    """KL against what a prediction costs; the line joins arms that nothing cheaper beats. None where too few have a cost."""
+    """KL against the cost of a prediction; a line joins the arms that nothing cheaper beats. None without costs."""
     priced = {
         field: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, field))]
         for field in _PANELS
@@ -60,8 +60,8 @@ def cost_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "cost",
         "Score against cost",
-        "Lower and further left is better. The line joins the arms that nothing cheaper beats; these are named, and so are "
-        f"the {comparison.baseline} and the student. {KIND_COLOURS}",
+        "Lower and further left is better. The line joins the arms that nothing cheaper beats; these are named, and so "
+        f"are the {comparison.baseline} and the student. {KIND_COLOURS}",
         page.svg,
         **numbers(("arm", "KL", *_COLUMNS.values()), rows),
     )
@@ -75,7 +75,7 @@ def _draw_points(axes: "Axes", points: Sequence[_Priced], baseline: str) -> None
 
     front: list[_Priced] = []
     for arm, value in points:
-        # Ablations of the student cost what it costs, and must not hide it.
+        # Ablations cost the same as the student and must not hide it.
         axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm), zorder=4 if key(arm) else 2)
         if not front or arm.kl < front[-1][0].kl:
             front.append((arm, value))

@@ -18,7 +18,7 @@ _ROWS_FOR_A_FIT = 50
 """With fewer rows of two votes or more, the spread of the truth around a prediction cannot be estimated."""
 
 _ABOVE_THE_FLOOR = 1.1
-"""A floor this many times above a score that was reached is not plausible: totals of votes that are lower bounds raise it."""
+"""A floor this many times above a score that was reached is not plausible: too low totals of votes raise it."""
 
 
 def noise_floor(

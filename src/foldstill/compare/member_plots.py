@@ -37,8 +37,8 @@ def weights_plot(weights: Records) -> Figure | None:
     return Figure(
         "weights",
         "Weights of the members",
-        "Lines, where drawn, are bootstrap intervals over groups. Members with similar predictions share weight, so a small "
-        "weight does not show that a member is poor.",
+        "Lines, where drawn, are bootstrap intervals over groups. Members with similar predictions share weight, so a "
+        "small weight does not show that a member is poor.",
         page.svg,
         **numbers(("arm", "member", "weight", "low", "high"), table),
     )
@@ -75,8 +75,8 @@ def correlation_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "correlation",
         "Similarity of the members' errors",
-        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the order "
-        "of the lines. Members in one block make nearly the same errors, so one of them may be enough.",
+        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the "
+        "order of the lines. Members in one block make nearly the same errors, so one of them may be enough.",
         page.svg,
         **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
     )
@@ -105,8 +105,8 @@ def size_plot(comparison: Comparison) -> Figure | None:
         for arm, y in zip(marked, at, strict=True):
             axes.axhline(arm.kl, color=colour(arm), linewidth=1)
             axes.annotate(
-                short(arm.name, 24), (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                color=colour(arm), va="center", fontsize=8.5,
+                short(arm.name, 24), (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                textcoords="offset points", color=colour(arm), va="center", fontsize=8.5,
             )  # fmt: skip
         axes.set(xlabel="members", ylabel="KL")
         axes.locator_params(axis="x", integer=True)
@@ -153,7 +153,7 @@ def curves_plot(curves: Records) -> Figure | None:
     return Figure(
         "curves",
         "Learning curves",
-        "Grey: training loss. Blue, where training may stop early: KL on the inner split that decides. One line per fold.",
+        "Grey: training loss. Blue, with early stopping: KL on the inner split that decides. One line per fold.",
         page.svg,
         **numbers(("member", "fold", "epoch", "training loss", "KL on the inner split"), table),
     )

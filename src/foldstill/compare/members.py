@@ -29,9 +29,9 @@ def size_curve(
 ) -> tuple[SizePoint, ...]:
     """KL of plain averages of 1..M members: over random subsets, and of the best members first.
 
-    The random curve chooses nothing, so it is unbiased on any rows; for a large table `calibrated` is the mean over fewer
-    of its subsets. The best-first curve orders members by the rows it is scored on, so it is an optimistic bound on what
-    pruning can keep.
+    The random curve chooses nothing, so it is unbiased on any rows; for a large table `calibrated` is the mean over
+    fewer of its subsets. The best-first curve orders members by the rows it is scored on, so it is an optimistic bound
+    on what pruning can keep.
     """
     # Only cells with votes count in KL; on hard labels that is one in C.
     row, column = np.nonzero(target)
@@ -82,7 +82,8 @@ def _calibrated_means(
 
     def mean_over(subsets: Iterable[NDArray[np.intp]]) -> float | None:
         each = [
-            calibrated_kl(target, proba_NMC[:, members].mean(axis=1, dtype=np.float64), weight) for members in subsets
+            calibrated_kl(target=target, proba=proba_NMC[:, members].mean(axis=1, dtype=np.float64), weight=weight)
+            for members in subsets
         ]
         defined = [kl for kl in each if kl is not None]
         return float(np.mean(defined)) if defined else None
@@ -95,8 +96,8 @@ def _calibrated_means(
 def worth_in_members(calibrated: float | None, curve: Sequence[SizePoint]) -> float | None:
     """The number of plainly averaged members that reach this calibrated KL, interpolated; None when no number does.
 
-    The deep-ensemble equivalent of Ashukha et al. (2020), section 5. Scores are calibrated, so that a temperature, which is
-    easy to set, does not change the result. 0 for an arm that is worse than one member.
+    The deep-ensemble equivalent of Ashukha et al. (2020), section 5. Scores are calibrated, so that a temperature,
+    which is easy to set, does not change the result. 0 for an arm that is worse than one member.
     """
     points = [(point.n, point.calibrated) for point in curve if point.calibrated is not None]
     if calibrated is None or not points or calibrated < min(kl for _, kl in points) - _SAME:

@@ -28,7 +28,7 @@ Better = Literal["low", "high", "one", "zero"]
 
 
 class Metric(Protocol):
-    """A score of a whole prediction.
+    """One number for a prediction of all rows.
 
     `foldstill.testing.check_metric` tests whether an object is a metric.
 
@@ -108,7 +108,7 @@ class CalibratedKL:
     summary: ClassVar[str] = "KL after temperature scaling; the temperature is fitted on the other half of the rows"
 
     def score(self, predictions: Predictions) -> float | None:
-        return calibrated_kl(predictions.target_NC, predictions.proba_NC, predictions.weight_N)
+        return calibrated_kl(**predictions.arrays)
 
 
 class Brier(RowLoss):
@@ -148,7 +148,7 @@ class Auroc:
     summary: ClassVar[str] = "one class against the rest, rows weighted by vote share, averaged over classes"
 
     def score(self, predictions: Predictions) -> float | None:
-        auroc_C = class_auroc(target=predictions.target_NC, proba=predictions.proba_NC, weight=predictions.weight_N)
+        auroc_C = class_auroc(**predictions.arrays)
         return None if np.isnan(auroc_C).all() else float(np.nanmean(auroc_C))
 
 
@@ -161,9 +161,7 @@ class CalibrationError:
     summary: ClassVar[str] = "expected calibration error of the predicted class, in 15 bins of equal mass"
 
     def score(self, predictions: Predictions) -> float | None:
-        return top_calibration_error(
-            target=predictions.target_NC, proba=predictions.proba_NC, weight=predictions.weight_N
-        )
+        return top_calibration_error(**predictions.arrays)
 
 
 class ClassCalibrationError:
@@ -175,9 +173,7 @@ class ClassCalibrationError:
     summary: ClassVar[str] = "calibration error of every class in 15 bins of equal mass, averaged over classes"
 
     def score(self, predictions: Predictions) -> float | None:
-        return class_calibration_error(
-            target=predictions.target_NC, proba=predictions.proba_NC, weight=predictions.weight_N
-        )
+        return class_calibration_error(**predictions.arrays)
 
 
 class Slope:
@@ -189,7 +185,7 @@ class Slope:
     summary: ClassVar[str] = "power of the prediction that fits the votes best; below 1 the prediction is overconfident"
 
     def score(self, predictions: Predictions) -> float | None:
-        return calibration_slope(target=predictions.target_NC, proba=predictions.proba_NC, weight=predictions.weight_N)
+        return calibration_slope(**predictions.arrays)
 
 
 class EntropyExcess:

@@ -1,4 +1,4 @@
-"""Compare arms: every arm against the baseline, on the same rows and with the same groups. N rows, A arms, C classes."""
+"""Compare every arm with the baseline, on the same rows and with the same groups. N rows, A arms, C classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from foldstill.compare.differences import Differences
 from foldstill.compare.floor import Floors
 from foldstill.compare.intervals import IntervalSettings
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
-from foldstill.compare.results import ArmScore, RowLosses, Stratum
+from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.compare.rows import ComparedRows
 from foldstill.compare.verdict import holm, verdict
 from foldstill.compare.weights import row_weights
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from foldstill.oof.table import ScoreTable
 
 
+# Its documentation is longer than its code.
 def compare(
     arms: Sequence[Arm],
     labels: Labels,
@@ -44,8 +45,8 @@ def compare(
     labels : Labels
         Votes, groups and strata of the rows.
     rows : {"test", "oof cross-fitted"}, default "test"
-        Which rows these are: locked test rows, or cross-fitted out-of-fold rows. The latter are nearly clean: the members
-        of other folds have seen these labels.
+        Which rows these are: locked test rows, or cross-fitted out-of-fold rows. The latter are nearly clean: the
+        members of other folds have seen these labels.
     baseline : str, default "average"
         Name of the arm that the others are compared with.
     members : ScoreTable, optional
@@ -88,9 +89,7 @@ def compare(
     floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best], seed=intervals.seed)
     differences = Differences(kl_NA - kl_NA[:, [base]], base, compared.group_N, compared.weight_N)
     results = _against_baseline([score for score, _ in scored], differences, compared, floors, intervals)
-    curve = () if members is None else size_curve(
-        target=labels.target_NC, proba_NMC=members.proba_NMC, weight=compared.weight_N, seed=intervals.seed
-    )  # fmt: skip
+    curve, correlation = _of_members(members, compared, intervals.seed)
     size_G = compared.size_G
     comparison = Comparison(
         verdict="",
@@ -111,7 +110,7 @@ def compare(
         losses=RowLosses(labels.ids, labels.groups, labels.stratum_N, compared.weight_N, kl_NA),
         members=() if members is None else members.members,
         size_curve=curve,
-        correlation=() if members is None else error_correlation(target=labels.target_NC, proba_NMC=members.proba_NMC),
+        correlation=correlation,
     )
     return replace(comparison, verdict=_verdict(comparison))
 
@@ -133,12 +132,24 @@ def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, member
             )
         if arm.weight_M is not None and members is not None and len(arm.weight_M) != len(members.members):
             raise CompareError(
-                f"arm {arm.name!r} has {len(arm.weight_M)} weights for {len(members.members)} members: give one per member"
+                f"arm {arm.name!r} has {len(arm.weight_M)} weights for {len(members.members)} members: give one weight "
+                "per member"
             )
     if members is not None and not np.array_equal(members.ids, labels.ids):
         raise CompareError("member scores and labels must hold the same ids in the same order: align them first")
     if len(np.unique(labels.groups)) < 2:
         raise CompareError("a comparison needs rows of two groups or more, got one group: name a finer group")
+
+
+def _of_members(
+    members: "ScoreTable | None", compared: ComparedRows, seed: int
+) -> tuple[tuple[SizePoint, ...], tuple[tuple[float, ...], ...]]:
+    """Score against the number of members, and the correlation of their errors; empty without members."""
+    if members is None:
+        return (), ()
+    target_NC, proba_NMC = compared.labels.target_NC, members.proba_NMC
+    curve = size_curve(target=target_NC, proba_NMC=proba_NMC, weight=compared.weight_N, seed=seed)
+    return curve, error_correlation(target=target_NC, proba_NMC=proba_NMC)
 
 
 def _strata(compared: ComparedRows, floors: Floors) -> tuple[Stratum, ...]:

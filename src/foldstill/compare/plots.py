@@ -43,7 +43,7 @@ def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
 
 
 def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
-    """Differences with intervals, one line per arm; a filled point excludes zero, after correction where `corrected`."""
+    """Differences with intervals, one line per arm; a filled point excludes zero, after correction if `corrected`."""
     largest = max(
         (max(abs(i.low), abs(i.high)) for arm, i in lines if arm.kind in ("combination", "average")),
         default=max(max(abs(i.low), abs(i.high)) for _, i in lines),
@@ -122,13 +122,14 @@ def arms_plot(comparison: Comparison) -> Figure:
     ]
     header = (
         "arm", "KL", "difference", "low", "high", "corrected p", "groups improved", "design effect",
-        "share of reducible KL", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low", "percentile high",
+        "share of reducible KL", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low",
+        "percentile high",
     )  # fmt: skip
     return Figure(
         "arms",
         f"Each candidate compared with the {_plain(base.name)}, with {100 * comparison.level:g} % confidence intervals",
-        "Points are differences in mean KL, bars their confidence intervals over groups. A filled point excludes zero, also "
-        "after Holm's correction for the number of candidates. The number at the right is the KL. "
+        "Points are differences in mean KL, bars their confidence intervals over groups. A filled point excludes zero, "
+        "also after Holm's correction for the number of candidates. The number at the right is the KL. "
         + KIND_COLOURS
         + (
             f" {len(lines) - len(drawn)} weaker members are listed in the numbers only."
@@ -168,7 +169,7 @@ def strata_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "strata",
         "Differences per stratum of the rows",
-        "The same differences within each stratum (by number of votes, unless strata were given), each on its own scale. A "
+        "The same differences per stratum (by number of votes, unless strata were given), each on its own scale. A "
         "filled point excludes zero in that stratum.",
         page.svg,
         **numbers(header, rows),
@@ -202,7 +203,7 @@ def reliability_plot(comparison: Comparison) -> Figure:
     return Figure(
         "reliability",
         "Calibration of the predicted class",
-        "15 bins of equal mass. Below the dashed line the prediction is overconfident: vote shares are lower than predicted.",
+        "15 bins of equal mass. Below the dashed line the prediction is overconfident: vote shares are lower.",
         page.svg,
         **numbers(("arm", "predicted", "vote share", "share of rows"), table),
     )

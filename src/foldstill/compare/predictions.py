@@ -53,15 +53,7 @@ class Predictions:
 
     @classmethod
     def checked(cls, *, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | None = None) -> "Predictions":
-        """Check the arrays and convert them to float64; all weights are one by default.
-
-        Raises
-        ------
-        DataError
-            For logits, counts, and values that are not finite.
-        CompareError
-            For shapes that differ, and for weights that are negative or all zero.
-        """
+        """Check the arrays, as `scores` does, and convert them to float64; all weights are one by default."""
         target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
         if target_NC.shape != proba_NC.shape or target_NC.ndim != 2:
             raise CompareError(
@@ -90,10 +82,15 @@ class Predictions:
 
     @cached_property
     def rejection(self) -> RejectionCurve | None:
-        """KL of the rows that are kept as those of highest entropy are rejected; None when all rows have the same KL."""
+        """KL of the rows that remain as those of highest entropy are rejected; None when all rows have equal KL."""
         if np.ptp(self.kl_N) < _EQUAL:
             return None
         return rejection_curve(self.kl_N.clip(0), self.entropy_N, weight_N=self.weight_N)
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """The keyword arguments of functions of all rows: target, proba and weight."""
+        return {"target": self.target_NC, "proba": self.proba_NC, "weight": self.weight_N}
 
     def mean(self, value_N: Floats) -> float:
         """Weighted mean of one value per row."""

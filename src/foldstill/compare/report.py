@@ -28,9 +28,9 @@ _HEADLINE = {
 _ROWS = {
     "test": "Locked test rows: no member, combiner or student was fitted, chosen or calibrated on their groups.",
     "oof cross-fitted": (
-        "Cross-fitted out-of-fold rows: every combination was fitted without the groups it is scored on. They are nearly "
-        "clean, not entirely, because the members of other folds have seen these labels. A locked test split gives "
-        "stronger evidence."
+        "Cross-fitted out-of-fold rows: every combination was fitted without the groups it is scored on. They are "
+        "nearly clean, not entirely, because the members of other folds have seen these labels. A locked test split "
+        "gives stronger evidence."
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What a comparison holds about one arm, one stratum, one number of members. N rows, A arms, C classes, M members."""
+"""The parts of a comparison: one arm, one stratum, one number of members. N rows, A arms, C classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class ArmScore:
     reducible: float | None = None
     """Share of the baseline's KL above the vote-noise floor that this arm removes."""
     worth: float | None = None
-    """Number of averaged members with the same calibrated KL; None when no number reaches it or there are no members."""
+    """Number of averaged members with the same calibrated KL; None when no number reaches it, or without members."""
     cost: Cost | None = None
     note: str = ""
     chosen: str | None = None
@@ -108,7 +108,7 @@ class SizePoint:
 
 @dataclass(frozen=True)
 class RowLosses:
-    """KL of every row under every arm: what any two arms can be compared by."""
+    """KL of every row under every arm, from which any two arms can be compared."""
 
     ids: Strings
     groups: Strings

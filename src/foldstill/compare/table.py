@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arms_table(comparison: Comparison) -> "Table":
-    """All arms, best first; `*` marks a difference that excludes zero after correction. The report has the other scores."""
+    """All arms, best first; `*` marks a difference that excludes zero after correction for the number of arms."""
     from rich.table import Table
 
     shown = comparison.ranked()
@@ -25,16 +25,16 @@ def arms_table(comparison: Comparison) -> "Table":
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for arm in shown:
         d = arm.difference
-        sure = d is not None and d.significant and (arm.holm_p or 0.0) < 1 - comparison.level
+        proved = d is not None and d.significant and (arm.holm_p or 0.0) < 1 - comparison.level
         table.add_row(
             arm.name,
             f"{arm.kl:.4f}",
             *(["" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}"] if by_seed else []),
             "" if d is None else f"{d.estimate:+.4f}",
             "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
-            "*" if sure else "",
+            "*" if proved else "",
             f"{arm.scores['accuracy']:.3f}",
-            style="dim" if d is None else "green" if sure and d.estimate < 0 else None,
+            style="dim" if d is None else "green" if proved and d.estimate < 0 else None,
         )
     return table
 

@@ -29,7 +29,7 @@ def verdict(
 ) -> str:
     """Say which combination is best, whether it beats the baseline and by how much, and how the student compares.
 
-    A gain counts when its interval excludes zero and its p-value is below 1 - level after Holm's correction over all arms.
+    A gain counts when its interval excludes zero and its p-value, corrected for the number of arms, is below 1 - level.
     `teacher_gain` is the student's KL minus that of the same student without a teacher.
     """
     student = next((arm for arm in arms if arm.kind == "student"), None)

@@ -1,4 +1,4 @@
-"""Measure what a network costs: parameters, multiply-accumulates and memory are counted, latency is timed on this machine."""
+"""Measure the cost of a network: parameters, multiply-accumulates and memory are counted, latency is timed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class Latency:
 
 
 def measure_latency(name: str, call: Callable[[], Any], rows: int, *, threads: int, repeats: int = 30) -> Latency:
-    """Measure the wall-clock latency of `call`, which predicts `rows` rows on `threads` threads, after three warm-up calls."""
+    """Time `call`, which predicts `rows` rows on `threads` threads, after three warm-up calls."""
     if repeats < 2:
         raise CostError(f"latency needs 2 repeats or more, got {repeats}: 30 give a stable median")
     for _ in range(3):
@@ -45,7 +45,7 @@ def measure_latency(name: str, call: Callable[[], Any], rows: int, *, threads: i
 
 
 def count_macs(network: "nn.Module", example: "Tensor | tuple[Tensor, ...]") -> int:
-    """Count the multiply-accumulates of convolutions and matrix products for one row, `example`: (1, ...), one per view."""
+    """Count multiply-accumulates of convolutions and matrix products for `example`: one row, one tensor per view."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -96,7 +96,7 @@ def measure_cost(
 ) -> Cost:
     """Measure the cost of a network in eager mode on the CPU.
 
-    Torch's number of threads is set for the whole process while it measures, and restored afterwards.
+    Torch's number of threads is changed for the process while it measures, and restored afterwards.
 
     Parameters
     ----------

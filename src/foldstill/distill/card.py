@@ -28,7 +28,7 @@ class CardEntry:
 
 @dataclass(frozen=True)
 class Card:
-    """The facts of a model card; what is not given is left out.
+    """The facts of a model card; optional facts may be left out.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Card:
     --------
     >>> card = Card(
     ...     name="student", network="mobilenetv4_conv_small", classes=("seizure", "other"), view="eeg", teacher="auto",
-    ...     data="120 rows.", scored_on="30 locked test rows", scores=[CardEntry("accuracy", 0.9)], cost=Cost(macs=121_000_000),
+    ...     data="120 rows.", scored_on="30 test rows", scores=[CardEntry("accuracy", 0.9)], cost=Cost(macs=1000),
     ... )
     >>> print(card.markdown().splitlines()[14])
     | accuracy | 0.9000 |

@@ -18,7 +18,7 @@ LINE_PERIOD = 4.0
 
 
 def corrupted(rows_N: NDArray[Any], *, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """The same rows corrupted in several ways: noise, saturation, line noise for signals, and half of the channels lost."""
+    """Corrupt rows in several ways: noise, saturation, line noise for signals, and half of the channels lost."""
     random = np.random.default_rng(seed)
     values = rows_N.astype(np.float32)
     rest = tuple(range(1, values.ndim))

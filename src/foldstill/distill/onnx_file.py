@@ -68,7 +68,7 @@ class OnnxStudent:
         metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if metadata is None:
             raise DistillError(
-                f"{self.path} was not written by foldstill: its metadata do not name classes and input; export the student again"
+                f"{self.path} was not written by foldstill, its metadata name no classes: export the student again"
             )
         about: dict[str, Any] = json.loads(metadata)
         return about

@@ -1,8 +1,8 @@
 """Uncertainty of a student: a precision head that predicts how far the members of the ensemble would disagree.
 
 The student's predictions do not change. A linear layer on its features, fitted afterwards, predicts the precision of a
-Dirichlet around them that describes the members' predictions. After *Ensemble Distribution Distillation* (Malinin et al.,
-2020), with the mean held fixed. N rows, M members, C classes, F features.
+Dirichlet around them that describes the members' predictions. After *Ensemble Distribution Distillation* (Malinin et
+al., 2020), with the mean held fixed. N rows, M members, C classes, F features.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Uncertainty per row in nats, (N,): total is the entropy of the mean, data the part that more knowledge cannot reduce."""
+    """Uncertainty per row in nats, (N,): total, and data, the part that more training data cannot reduce."""
 
     total_N: NDArray[np.float64]
     data_N: NDArray[np.float64]
@@ -94,16 +94,16 @@ def require_spread(members_NMC: Float) -> None:
     """Raise DistillError for fewer than four members: their spread would be noise."""
     if members_NMC.ndim != 3 or members_NMC.shape[1] < MIN_MEMBERS:
         raise DistillError(
-            f"a precision head needs the scores of {MIN_MEMBERS} members or more, got scores of shape {members_NMC.shape}: "
-            "train more members or seeds, or set uncertainty = false"
+            f"a precision head needs the scores of {MIN_MEMBERS} members or more, got scores of shape "
+            f"{members_NMC.shape}: train more members or seeds, or set uncertainty = false"
         )
 
 
 def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> PrecisionHead:
     """Fit the head that makes the members' held-out scores most likely, with `mean_NC` as the mean of each Dirichlet.
 
-    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge penalty, by L-BFGS. Raises
-    DistillError for fewer than four members.
+    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge penalty, by L-BFGS.
+    Raises DistillError for fewer than four members.
     """
     from scipy.optimize import minimize
     from scipy.special import digamma, gammaln

@@ -28,9 +28,9 @@ def keep_uncertainty(
 ) -> None:
     """Fit a precision head for the student on out-of-fold rows, write it, and evaluate it on the locked rows.
 
-    Does uncertainty predict the KL per row (`error_N`): area under the rejection curve and prediction-rejection ratio.
-    Does it rise on corrupted rows, and on foreign rows where there are some: AUROC against the locked rows. Does it rank
-    rows as the ensemble's uncertainty does: Spearman's correlation.
+    Does uncertainty predict the KL per row (`error_N`)? Area under the rejection curve and prediction-rejection ratio.
+    Does it rise on corrupted rows, and on foreign rows where there are some? AUROC against the locked rows.
+    Does it rank rows as the ensemble's uncertainty does? Spearman's correlation.
     """
     from scipy.stats import spearmanr
 
@@ -69,11 +69,11 @@ def uncertainty_note(folder: Path) -> str:
     facts = read_json(folder / SCORES)
     knowledge, total = facts["knowledge"], facts["total"]
     auroc = ", ".join(f"{name} {total['auroc'][name]:.2f} / {value:.2f}" for name, value in knowledge["auroc"].items())
+    ratio, correlation = "prediction_rejection_ratio", "rank_correlation_with_ensemble"
     return (
-        f"uncertainty by entropy / by knowledge: prediction-rejection ratio {total['prediction_rejection_ratio']:.2f} / "
-        f"{knowledge['prediction_rejection_ratio']:.2f}; AUROC against locked rows, where one half is chance: {auroc}; "
-        f"rank correlation with the ensemble {total['rank_correlation_with_ensemble']:.2f} / "
-        f"{knowledge['rank_correlation_with_ensemble']:.2f}"
+        f"uncertainty by entropy / by knowledge: prediction-rejection ratio {total[ratio]:.2f} / "
+        f"{knowledge[ratio]:.2f}; AUROC against locked rows, where one half is chance: {auroc}; "
+        f"rank correlation with the ensemble {total[correlation]:.2f} / {knowledge[correlation]:.2f}"
     )
 
 
@@ -86,8 +86,8 @@ def _foreign(run: Run, settings: StudentSettings) -> dict[str, NDArray[Any]]:
     if settings.view not in views or views[settings.view].shape[1:] != familiar.shape[1:]:
         shapes = {name: each.shape[1:] for name, each in views.items()}
         raise DistillError(
-            f"foreign inputs must hold the view {settings.view!r} in rows of shape {familiar.shape[1:]}, {path} holds {shapes}: "
-            "prepare them as the training data were prepared"
+            f"foreign inputs must hold the view {settings.view!r} in rows of shape {familiar.shape[1:]}, got {shapes} "
+            f"from {path}: prepare them as the training data were prepared"
         )
     return {_foreign_name(settings.foreign): views[settings.view]}
 

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 def check_metric(metric: "Metric", *, tolerance: float = 1e-9) -> None:
     """Check that an object is a metric that foldstill can report and compare.
 
-    A metric names itself; a perfect prediction scores best; the order of rows does not matter; a weight of 2 counts like a
-    repeated row; scores are finite, and None only where the metric is not defined.
+    A metric has a name, a title and a summary; a perfect prediction scores best; the order of rows does not matter; a
+    weight of 2 counts like a repeated row; scores are finite, and None only where the metric is not defined.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _check_scores_are_finite(metric: "Metric", target_NC: Floats, others: list[F
     """Also for certain predictions that are wrong, for rows of one class, and for one row, where None is allowed."""
     certain_NC = np.eye(target_NC.shape[1])[target_NC.argmin(axis=1)]
     first_class_NC = np.eye(target_NC.shape[1])[np.zeros(len(target_NC), dtype=np.intp)]
-    for target, proba, what in (
+    for target, proba, case in (
         (target_NC, certain_NC, "predictions of 0 and 1"),
         (first_class_NC, others[0], "rows of one class"),
         (target_NC[:1], others[0][:1], "one row"),
@@ -117,7 +117,7 @@ def _check_scores_are_finite(metric: "Metric", target_NC: Floats, others: list[F
         score = metric.score(_predictions(target, proba))
         require(
             score is None or bool(np.isfinite(score)),
-            f"metric {metric.name!r}: a score must be finite, or None where it is not defined, got {score} for {what}",
+            f"metric {metric.name!r}: a score must be finite, or None where it is not defined, got {score} for {case}",
         )
 
 
