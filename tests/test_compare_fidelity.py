@@ -33,7 +33,7 @@ def test_a_student_is_compared_with_the_arm_that_taught_it(rng):
     assert line["kl_from_teacher"] == followed.kl
 
 
-def test_a_calibrated_score_forgives_confidence_and_nothing_else(rng):
+def test_the_calibrated_kl_ignores_overconfidence_only(rng):
     truth = rng.dirichlet(np.ones(4), 4000)
     target = np.stack([rng.multinomial(6, p) for p in truth]) / 6
     calibrated, overconfident = truth, softmax(3 * np.log(truth))

@@ -28,7 +28,7 @@ def resampled_by_rows(difference, groups, weight, resamples, seed):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_percentile_interval_is_that_of_concatenated_rows_for_the_same_draws(uneven, rng, weighted):
+def test_the_percentile_interval_equals_that_of_concatenated_rows_for_the_same_draws(uneven, rng, weighted):
     difference, groups = uneven
     weight = rng.uniform(0.5, 2, len(groups)) if weighted else np.ones(len(groups))
     ours = paired_intervals(
@@ -50,7 +50,7 @@ def jackknife(difference, groups):
     return mean, np.sqrt((len(names) - 1) / len(names) * ((left_out - mean) ** 2).sum()), left_out - mean
 
 
-def test_bootstrap_t_is_that_of_concatenated_rows_for_the_same_draws(uneven):
+def test_the_bootstrap_t_interval_equals_that_of_concatenated_rows_for_the_same_draws(uneven):
     difference, groups = uneven
     rng = np.random.default_rng(2)
     mean, error, _ = jackknife(difference[:, 0], groups)
@@ -109,7 +109,7 @@ def test_blocks_of_resamples_do_not_change_the_draws(uneven, monkeypatch):
     np.testing.assert_allclose([i.low for i in in_blocks], [i.low for i in in_one], atol=1e-14)
 
 
-def test_repeating_every_row_of_a_group_changes_nothing_but_independent_rows_would(uneven):
+def test_repeating_every_row_of_a_group_does_not_change_the_interval(uneven):
     difference, groups = uneven
     once, twice = (
         paired_intervals(difference, groups),

@@ -18,7 +18,7 @@ def soft(rng):
     return target, rng.dirichlet(np.ones(4), 300) * 0.7 + target * 0.3
 
 
-def test_the_row_scores_are_ten_lines_of_numpy(soft):
+def test_scores_per_row_equal_those_of_ten_lines_of_numpy(soft):
     target, proba = soft
     ours = scores(target=target, proba=proba)
     kl = brier = right = loss = claimed = 0.0
@@ -35,7 +35,7 @@ def test_the_row_scores_are_ten_lines_of_numpy(soft):
     assert list(ours) == [metric.name for metric in METRICS]
 
 
-def test_on_hard_labels_auroc_is_that_of_scikit_learn(rng):
+def test_on_hard_labels_auroc_equals_that_of_scikit_learn(rng):
     from sklearn.metrics import roc_auc_score
 
     label = rng.integers(3, size=200)
@@ -47,7 +47,7 @@ def test_on_hard_labels_auroc_is_that_of_scikit_learn(rng):
         assert ours[c] == pytest.approx(roc_auc_score(label == c, proba[:, c], sample_weight=weight), abs=1e-12)
 
 
-def test_soft_auroc_is_that_of_rows_split_into_a_positive_and_a_negative(soft):
+def test_soft_auroc_equals_that_of_rows_split_into_a_positive_and_a_negative(soft):
     from sklearn.metrics import roc_auc_score
 
     target, proba = soft
@@ -56,7 +56,7 @@ def test_soft_auroc_is_that_of_rows_split_into_a_positive_and_a_negative(soft):
     assert class_auroc(target=target, proba=proba)[1] == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_class_without_votes_has_no_auroc_and_leaves_the_mean_alone(soft):
+def test_a_class_without_votes_has_no_auroc_and_does_not_change_the_mean(soft):
     target, proba = soft
     wider = [np.pad(a, ((0, 0), (0, 1))) for a in (target, proba)]
     assert np.isnan(class_auroc(target=wider[0], proba=wider[1])[-1])
@@ -88,7 +88,7 @@ def test_weights_act_like_repeated_rows(soft):
         ([0.2, 0.8, 0], [0.1, 0.7, 0.2], 1),
     ],
 )
-def test_ties_are_settled_as_by_lot(votes, proba, credit):
+def test_ties_share_the_credit(votes, proba, credit):
     assert row_accuracy(target=np.array([votes]), proba=np.array([proba]))[0] == pytest.approx(credit)
 
 
@@ -99,7 +99,7 @@ def test_class_parts_of_kl_are_never_negative_and_sum_to_it(soft):
     assert parts.sum(axis=1).mean() == pytest.approx(scores(target=target, proba=proba)["kl"], abs=1e-12)
 
 
-def test_calibration_error_is_the_textbook_one_on_bins_of_equal_mass(soft):
+def test_calibration_error_equals_the_textbook_formula_on_bins_of_equal_mass(soft):
     target, proba = soft
     top = proba.argmax(axis=1)
     confidence, share = proba.max(axis=1), target[np.arange(300), top]
@@ -119,7 +119,7 @@ def test_equal_predictions_share_a_bin_whatever_the_order_of_rows(rng):
 
 
 @pytest.mark.parametrize("power", [0.4, 1.0, 2.5])
-def test_the_calibration_slope_finds_the_power_that_was_planted(rng, power):
+def test_the_calibration_slope_recovers_the_power_of_the_prediction(rng, power):
     truth = rng.dirichlet(np.ones(5), 400)
     proba = truth ** (1 / power)
     proba /= proba.sum(axis=1, keepdims=True)
@@ -132,7 +132,7 @@ def test_the_slope_of_a_useless_prediction_stays_finite(rng):
     assert 0 <= calibration_slope(target=truth, proba=np.eye(3)[rng.integers(3, size=50)]) <= 20
 
 
-def test_the_noise_floor_is_what_the_truth_scores(rng):
+def test_the_noise_floor_equals_the_score_of_the_truth(rng):
     from foldstill.data.simplex import row_kl
 
     blurred = rng.dirichlet(2 * np.ones(4), 4000)
@@ -147,7 +147,7 @@ def test_the_noise_floor_is_what_the_truth_scores(rng):
     assert row_kl(target=votes / total[:, None], proba=blurred).mean() > 1.2 * floor.mean()
 
 
-def test_with_one_vote_a_row_there_is_no_noise_floor(rng):
+def test_with_one_vote_per_row_there_is_no_noise_floor(rng):
     votes = np.eye(3)[rng.integers(3, size=200)]
     assert noise_floor(votes, np.full((200, 3), 1 / 3)) is None
 
@@ -161,7 +161,7 @@ def test_with_one_vote_a_row_there_is_no_noise_floor(rng):
         ([[0.5, 0.5]], [[0.5, np.nan]], "finite"),
     ],
 )
-def test_what_is_no_prediction_is_refused(target, proba, message):
+def test_logits_counts_and_shapes_that_differ_are_refused(target, proba, message):
     with pytest.raises(FoldstillError, match=message):
         scores(target=target, proba=proba)
 
@@ -211,12 +211,12 @@ def test_a_metric_that_a_user_writes_keeps_the_contract():
         (changed(score=lambda self, p: -float("inf") if p.kl_N.max() > 10 else -p.mean(p.kl_N)), "got -inf for"),
     ],
 )
-def test_a_metric_that_breaks_the_contract_is_told_how(metric, message):
+def test_a_metric_that_breaks_the_contract_is_refused_with_the_reason(metric, message):
     with pytest.raises(AssertionError, match=message):
         check_metric(metric)
 
 
-def test_scores_of_some_rows_take_over_what_was_computed_for_all(soft):
+def test_scores_of_some_rows_reuse_values_that_were_computed_for_all_rows(soft):
     target, proba = soft
     predictions = Predictions.checked(target=target, proba=proba, weight=np.arange(300) % 2)
     before = scores_of(predictions)

@@ -74,7 +74,7 @@ def test_any_two_arms_can_be_paired_later_in_all_rows_and_in_a_stratum(table, co
     assert comparison.pair("convex", "average").estimate == pytest.approx(comparison["convex"].difference.estimate)
 
 
-def test_share_of_groups_improved_and_design_effect_are_those_of_a_loop(table, comparison):
+def test_share_of_groups_improved_and_design_effect_equal_those_of_a_loop(table, comparison):
     labels, _ = table
     difference = comparison.row_kl_NA[:, 2] - comparison.row_kl_NA[:, 1]
     of_group = [difference[labels.groups == g] for g in np.unique(labels.groups)]
@@ -114,7 +114,7 @@ def test_the_reducible_share_counts_from_the_vote_noise_floor(comparison):
     assert average.reducible is None
 
 
-def test_a_floor_above_what_was_reached_is_not_believed(table, arms):
+def test_a_floor_above_a_score_that_was_reached_is_left_out(table, arms):
     labels, _ = table
     # Totals understated fivefold: unanimous rows look like single votes.
     understated = Labels.from_shares(labels.target_NC, np.maximum(labels.total_N / 5, 1), groups=labels.groups)
@@ -141,7 +141,7 @@ def test_weights_of_rows_reach_every_mean(table, arms):
     assert carried["convex"].difference == weighted["convex"].difference
 
 
-def test_the_size_curve_ends_in_single_members_and_in_the_average(table, comparison):
+def test_the_size_curve_goes_from_single_members_to_the_average(table, comparison):
     labels, members = table
     single = [kl_divergence(target=labels.target_NC, proba=members.proba_NMC[:, m]) for m in range(5)]
     first, last = comparison.size_curve[0], comparison.size_curve[-1]
@@ -154,7 +154,7 @@ def test_the_size_curve_ends_in_single_members_and_in_the_average(table, compari
     assert comparison.size_curve[1].best_first == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_worth_in_members_is_read_off_the_size_curve(table):
+def test_the_worth_in_members_is_interpolated_on_the_size_curve(table):
     labels, members = table
     curve = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC)
     calibrated = [point.calibrated for point in curve]
@@ -180,7 +180,7 @@ def test_the_calibrated_curve_goes_from_the_mean_of_single_members_to_the_averag
     assert comparison["average"].worth == pytest.approx(5)
 
 
-def test_overconfidence_that_a_temperature_cures_costs_an_arm_no_members(table):
+def test_overconfidence_does_not_change_the_worth_in_members(table):
     labels, members = table
     average = members.proba_NMC.mean(axis=1)
     overconfident = average**3 / (average**3).sum(axis=1, keepdims=True)
@@ -190,14 +190,14 @@ def test_overconfidence_that_a_temperature_cures_costs_an_arm_no_members(table):
     assert comparison["overconfident"].worth == pytest.approx(5, abs=0.01)
 
 
-def test_the_correlation_of_errors_is_that_of_numpy(table):
+def test_the_correlation_of_errors_equals_that_of_numpy(table):
     labels, members = table
     error = (members.proba_NMC - labels.target_NC[:, None]).transpose(1, 0, 2).reshape(5, -1)
     ours = error_correlation(target=labels.target_NC, proba_NMC=members.proba_NMC)
     np.testing.assert_allclose(ours, np.corrcoef(error), atol=1e-6)
 
 
-def test_a_comparison_comes_back_from_disk_as_it_was(comparison, tmp_path):
+def test_a_comparison_is_read_back_unchanged(comparison, tmp_path):
     comparison.write(tmp_path)
     again = Comparison.read(tmp_path)
     assert replace(again, losses=None) == replace(comparison, losses=None)
@@ -206,7 +206,7 @@ def test_a_comparison_comes_back_from_disk_as_it_was(comparison, tmp_path):
     assert again["convex"].weights == pytest.approx([0.8, 0.05, 0.05, 0.05, 0.05])
 
 
-def test_what_is_written_holds_no_nan_and_a_line_for_each_arm_and_stratum(comparison, tmp_path):
+def test_files_hold_no_nan_and_one_line_per_arm_and_stratum(comparison, tmp_path):
     comparison.write(tmp_path)
 
     def refuse(text):
@@ -233,7 +233,7 @@ def test_files_of_two_comparisons_are_not_mixed(table, arms, comparison, tmp_pat
         Comparison.read(tmp_path)
 
 
-def test_a_folder_without_a_comparison_says_what_to_run(tmp_path):
+def test_reading_a_folder_without_a_comparison_says_what_to_run(tmp_path):
     with pytest.raises(CompareError, match=r"comparison\.json is missing.*run compare"):
         Comparison.read(tmp_path)
 

@@ -8,7 +8,7 @@ from foldstill.compare.rejection import rejection_curve
 from foldstill.errors import CompareError
 
 
-def test_rejection_by_the_error_itself_is_perfect_and_by_chance_worth_nothing(rng):
+def test_rejection_by_the_error_itself_is_perfect_and_random_rejection_gains_nothing(rng):
     error = rng.random(5000)
     assert rejection_curve(error, error).prediction_rejection_ratio == pytest.approx(1)
     assert rejection_curve(error, -error).prediction_rejection_ratio == pytest.approx(-1, abs=0.05)
@@ -16,7 +16,7 @@ def test_rejection_by_the_error_itself_is_perfect_and_by_chance_worth_nothing(rn
     assert rejection_curve(error, np.zeros(5000)).prediction_rejection_ratio == pytest.approx(0)
 
 
-def test_the_area_under_the_risk_curve_is_that_of_ten_lines_by_hand():
+def test_the_area_under_the_risk_curve_equals_that_of_a_loop():
     error, uncertainty = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.1, 0.9, 0.2, 0.3])
     order = np.argsort(uncertainty)
     risks = [error[order[:k]].mean() for k in range(1, 5)]
@@ -25,12 +25,12 @@ def test_the_area_under_the_risk_curve_is_that_of_ten_lines_by_hand():
     assert curve.area == pytest.approx(np.mean(risks))
 
 
-def test_errors_that_are_all_alike_make_no_curve():
+def test_equal_errors_make_no_curve():
     with pytest.raises(CompareError, match="all alike"):
         rejection_curve(np.zeros(4), np.arange(4.0))
 
 
-def test_rows_without_weight_count_nothing_and_weights_act_like_repeated_rows(rng):
+def test_rows_without_weight_do_not_count_and_weights_act_like_repeated_rows(rng):
     error, uncertainty, times = rng.random(200), np.round(rng.random(200), 1), np.arange(200) % 3
     weighted = rejection_curve(error, uncertainty, weight_N=times)
     repeated = rejection_curve(np.repeat(error, times), np.repeat(uncertainty, times))

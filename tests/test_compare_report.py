@@ -75,7 +75,7 @@ class Reader(HTMLParser):
         self.words.append(data)
 
 
-def test_the_report_says_what_its_arms_are_and_sets_commands_as_code(html):
+def test_the_report_explains_its_arms_and_sets_commands_as_code(html):
     terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html))
     assert terms["average"].startswith("The plain average")
     assert {"Arm", "Group", "Interval", "MACs"} <= terms.keys()
@@ -83,13 +83,13 @@ def test_the_report_says_what_its_arms_are_and_sets_commands_as_code(html):
     assert "drop one, see <code>a &lt;b&gt;</code></td>" in html
 
 
-def test_the_report_asks_nothing_of_any_network(html):
+def test_the_report_loads_nothing_from_the_network(html):
     assert not re.search(r"https?:|//[a-z]|@import|<link|<img|<iframe| src=", html)
     for use in re.findall(r'(?:href|url\()[="]*([^")> ]+)', html):
         assert use.startswith(("#", "data:")), use
 
 
-def test_the_report_is_well_formed_and_every_anchor_has_its_place(html):
+def test_the_report_is_well_formed_and_every_link_has_its_target(html):
     page = Reader(html)
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
@@ -108,7 +108,7 @@ def test_the_first_screen_holds_the_answer_and_the_rows_it_rests_on(html, compar
     assert [tag for tag, _ in page.tags].index("h1") < [tag for tag, _ in page.tags].index("figure")
 
 
-def test_every_figure_has_a_name_its_numbers_and_two_files(html):
+def test_every_figure_has_a_label_its_numbers_and_two_files(html):
     figures = re.findall(r"<figure.*?</figure>", html, flags=re.DOTALL)
     keys = [re.search('id="([a-z]+)"', f)[1] for f in figures]
     assert keys == [
@@ -123,13 +123,13 @@ def test_every_figure_has_a_name_its_numbers_and_two_files(html):
         assert len(sheet.splitlines()) > 1
 
 
-def test_names_from_outside_are_text_and_never_markup(html):
+def test_names_are_escaped(html):
     assert "convex <script>" not in html
     assert "convex &lt;script&gt;" in html
     assert "b &amp; &lt;c&gt;" in html
 
 
-def test_colours_follow_the_page_and_a_saved_figure_keeps_its_own(html):
+def test_colours_follow_the_page_and_a_saved_figure_keeps_its_colours(html):
     svg = re.search(r"<svg role.*?</svg>", html, flags=re.DOTALL)[0]
     assert "var(--blue, #2458c5)" in svg
     assert not re.search(r": #(?!ffffff)[0-9a-f]{6}", svg)
@@ -137,7 +137,7 @@ def test_colours_follow_the_page_and_a_saved_figure_keeps_its_own(html):
     assert "@media print" in html
 
 
-def test_findings_provenance_and_a_hopeless_arm_are_shown(html, comparison):
+def test_findings_provenance_and_a_very_bad_arm_are_shown(html, comparison):
     for words in ("one equals two", "drop one", "plan digest", "91ab", "→"):
         assert words in html
     assert comparison["hopeless"].difference.estimate > 1
@@ -153,7 +153,7 @@ def test_the_same_comparison_gives_the_same_bytes(comparison, tmp_path):
         assert f'id="{key}"' not in text
 
 
-def test_many_members_do_not_push_the_answer_off_the_screen(comparison):
+def test_of_many_members_only_the_best_three_are_shown(comparison):
     weak = [replace(comparison["student"], name=f"m{i}", kind="member") for i in range(20)]
     crowded = replace(comparison, arms=(*comparison.arms, *weak))
     figure = arms_plot(crowded)
@@ -191,7 +191,7 @@ def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
     assert "No combination was compared" in (tmp_path / "alone.html").read_text()
 
 
-def test_the_terminal_table_fits_80_columns_and_marks_sure_differences(comparison):
+def test_the_terminal_table_fits_80_columns_and_marks_significant_differences(comparison):
     from rich.console import Console
 
     console = Console(width=80, record=True, file=io.StringIO(), color_system=None)
@@ -229,7 +229,7 @@ def test_every_cell_of_the_students_table_stands_under_its_heading(tmp_path):
     assert row["same class"].endswith("%")
 
 
-def test_cost_names_the_machine_and_the_student_stands_in_the_picture(html):
+def test_the_cost_section_names_the_machine_and_the_student(html):
     assert "on 1 thread of Some CPU" in html
     cost = html[html.index('id="section-cost"') :]
     assert all(f"{name}</text>" in cost for name in ("average", "student"))

@@ -23,7 +23,7 @@ def arm(name, kind, kl, reach=0.01, holm_p=0.001, **rest):
 AVERAGE = arm("average", "average", 0.5, cost=Cost(macs=1000, parameters=10))
 
 
-def test_holm_is_that_of_an_independent_loop(rng):
+def test_holm_equals_an_independent_loop(rng):
     def by_definition(p):
         order = sorted(range(len(p)), key=lambda i: p[i])
         corrected, worst = [0.0] * len(p), 0.0
@@ -46,7 +46,7 @@ def test_holm_never_lowers_a_p_value_nor_changes_their_order(rng):
     assert (np.diff(corrected[np.argsort(p)]) >= 0).all()
 
 
-def test_a_sure_gain_says_stack_how_much_and_of_what():
+def test_a_significant_gain_says_stack_and_how_much():
     arms = [AVERAGE, arm("convex", "combination", 0.46, reducible=0.34), arm("m1", "member", 0.45)]
     assert verdict(arms, baseline="average") == (
         "Stack: convex beats plain averaging by 0.0400 KL (95 % interval 0.0300 to 0.0500), "
@@ -55,7 +55,7 @@ def test_a_sure_gain_says_stack_how_much_and_of_what():
     assert answer(arms) == "yes"
 
 
-def test_a_lower_but_less_sure_score_does_not_take_the_headline():
+def test_a_lower_score_that_is_not_significant_does_not_take_the_headline():
     arms = [AVERAGE, arm("convex", "combination", 0.46), arm("mlp", "combination", 0.45, reach=0.08, holm_p=0.4)]
     text = verdict(arms, baseline="average")
     assert text.startswith("Stack: convex beats")
@@ -95,7 +95,7 @@ def test_without_a_combination_the_verdict_claims_nothing():
     )
 
 
-def test_the_student_is_set_beside_the_average_with_its_cost():
+def test_the_student_is_compared_with_the_average_in_score_and_cost():
     arms = [AVERAGE, arm("convex", "combination", 0.46), arm("s", "student", 0.505, cost=Cost(macs=12))]
     text = verdict(arms, baseline="average")
     assert text.endswith(
@@ -117,7 +117,7 @@ def test_the_student_is_set_beside_the_average_with_its_cost():
     assert verdict(equivalent, baseline="average").endswith("of its latency, worth 2.3 averaged members.")
 
 
-def test_a_teacher_that_adds_nothing_is_said_not_to_help():
+def test_the_verdict_says_when_a_teacher_does_not_help():
     arms = [AVERAGE, arm("s", "student", 0.48), arm("alone", "student_without_teacher", 0.479)]
     text = verdict(arms, baseline="average", teacher_gain=interval(0.001, 0.004))
     assert "distillation does not help here: with the teacher it differs by +0.0010 KL" in text

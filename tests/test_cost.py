@@ -35,12 +35,12 @@ def test_cost_counts_parameters_and_bytes_and_leaves_the_process_as_it_was():
     assert network.training
 
 
-def test_cost_is_of_one_row():
+def test_cost_is_counted_for_one_row():
     with pytest.raises(CostError, match="one row"):
         measure_cost(tiny(), torch.zeros(2, 3, 8, 8))
 
 
-def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine():
+def test_latency_is_timed_over_the_requested_calls_after_warm_up_and_names_the_machine():
     calls = []
     latency = measure_latency("eager", lambda: calls.append(0), 1, threads=1, repeats=5)
     assert len(calls) == 8
@@ -50,7 +50,7 @@ def test_latency_calls_as_often_as_asked_after_warming_up_and_names_the_machine(
         measure_latency("eager", lambda: None, 1, threads=1, repeats=1)
 
 
-def test_the_cost_of_an_ensemble_is_the_sum_of_what_was_measured_of_all():
+def test_the_cost_of_an_ensemble_is_the_sum_over_its_models():
     one = Cost(
         parameters=10, macs=100, latency_1_ms=1.5, latency_batch_ms=4.0, batch=32, bytes=40, activation_bytes=8,
         threads=1, processor="here", latency_1_p95_ms=2.0,

@@ -17,7 +17,7 @@ FACTS = {
 }
 
 
-def test_a_card_gives_scores_with_their_intervals_and_costs_with_their_machine(tmp_path):
+def test_a_card_shows_scores_with_intervals_and_costs_with_the_machine(tmp_path):
     interval = Interval(0.31, 0.25, 0.37, level=0.95, method="bootstrap_t", n_groups=12, p=0.01)
     card = Card(
         **FACTS,

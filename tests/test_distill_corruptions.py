@@ -5,7 +5,7 @@ from foldstill.distill.corruptions import corrupted
 
 
 @pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 4, 50)])
-def test_rows_are_broken_in_their_own_type_and_shape(rng, shape):
+def test_corrupted_rows_keep_their_type_and_shape(rng, shape):
     rows = rng.integers(0, 255, shape).astype(np.uint8)
     broken = corrupted(rows)
     of_signals = {"line noise"} if len(shape) == 3 else set()

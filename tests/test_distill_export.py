@@ -27,7 +27,7 @@ def test_the_file_agrees_with_the_student_for_any_number_of_rows(student, export
     assert predict_onnx(exported, images[:0]).shape == (0, 3)
 
 
-def test_the_file_says_what_it_takes_and_what_it_gives(exported):
+def test_the_file_describes_its_input_and_output(exported):
     about = OnnxStudent(exported).about
     assert about["classes"] == list(CLASSES)
     assert about["mean"] == [127.0] * 3
@@ -47,7 +47,7 @@ def test_a_file_predicts_without_torch(exported, images, tmp_path):
     assert done.stdout == "(48, 3) False\n"
 
 
-def test_a_file_refuses_rows_that_it_would_misread(exported, images, tmp_path):
+def test_a_file_refuses_rows_of_another_shape_or_type(exported, images, tmp_path):
     with pytest.raises(DistillError, match="wants rows of shape"):
         predict_onnx(exported, images[:, :8])
     with pytest.raises(DistillError, match="wants uint8 as in training"):
@@ -82,7 +82,7 @@ def test_a_file_that_computes_something_else_is_refused(images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signals_are_exported_as_they_lie(rng, tmp_path):
+def test_signals_are_exported_as_they_are_stored(rng, tmp_path):
     signals = rng.normal(size=(4, 2, 50)).astype(np.float32)
     module = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))
     path = export_onnx(module, signals, tmp_path / "s.onnx", classes=CLASSES, view="eeg")

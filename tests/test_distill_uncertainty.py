@@ -52,7 +52,7 @@ def test_the_head_recovers_the_precision_that_depends_on_the_features(rng):
     assert np.abs(head.weight_F[1:]).max() < 0.1 * head.weight_F[0]
 
 
-def test_a_head_is_read_back_as_it_was(rng, tmp_path):
+def test_a_head_is_read_back_unchanged(rng, tmp_path):
     features = rng.normal(size=(60, 3))
     head = fit_precision(features, *spread(rng, np.full(60, 20.0)))
     head.write(tmp_path / "precision.safetensors")
@@ -62,7 +62,7 @@ def test_a_head_is_read_back_as_it_was(rng, tmp_path):
         PrecisionHead.read(tmp_path / "none.safetensors")
 
 
-def test_too_few_members_have_no_spread_to_keep(rng):
+def test_a_precision_head_needs_four_members(rng):
     mean, members = spread(rng, np.full(20, 10.0), m=3)
     with pytest.raises(DistillError, match="needs the scores of 4 members"):
         fit_precision(rng.normal(size=(20, 2)), mean, members)
