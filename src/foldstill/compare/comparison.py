@@ -11,7 +11,7 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
-from foldstill.files import atomic_write, read_json, write_json, write_text
+from foldstill.files import atomic_write, read_json, write_csv, write_json
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
@@ -181,18 +181,10 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """Write comparison.csv, comparison-rows.parquet and, last, comparison.json; a file is complete or absent."""
-        import csv
-        import io
-
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        records = self.table()
-        text = io.StringIO()
-        sheet = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-        sheet.writeheader()
-        sheet.writerows(records)
-        write_text(folder / "comparison.csv", text.getvalue())
+        write_csv(folder / "comparison.csv", self.table())
         losses = self.losses
         columns = {"id": losses.ids.tolist(), "group": losses.groups.tolist(), "stratum": losses.stratum_N.tolist()}
         columns |= {"weight": losses.weight_N} | {

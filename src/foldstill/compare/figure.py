@@ -47,6 +47,7 @@ class Figure:
 
     @property
     def csv(self) -> str:
+        """The numbers as CSV; a header may repeat a name, so the lines are written as they are."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
         return text.getvalue()
