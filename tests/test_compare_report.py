@@ -48,7 +48,14 @@ def html(comparison, tmp_path_factory):
         for e in (1, 2, 3)
     ]
     audit = [{"check": "A4", "verdict": "fail", "evidence": "one equals two", "cure": "drop one, see `a <b>`"}]
-    write_report(comparison, path, curves=curves, audit=audit, context={"plan digest": "91ab", "numpy": "2"})
+    write_report(
+        comparison,
+        path,
+        curves=curves,
+        audit=audit,
+        context={"plan digest": "91ab", "numpy": "2"},
+        summaries={"average": "The plain average of the members.", "geometric": "Not in this comparison."},
+    )
     return path.read_text(encoding="utf-8")
 
 
