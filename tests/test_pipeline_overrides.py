@@ -97,10 +97,10 @@ def test_comments_and_order_are_kept() -> None:
         ("recipe.epochs=many", r"recipe.epochs: input should be a valid integer, got \"many\""),
         ("recipe.warmup=1", r"  recipe: warmup must be a share of the steps in \[0, 1\), got 1"),
         ("member.cmm.lr=1", r"member.cmm: the list has no 'cmm', it has \['cnn', 'other'\]"),
-        ("name.x.y=1", r"name.x: 'x' lies inside a plain value"),
+        ("name.x.y=1", r"name.x: 'x' must be a key of a table, and it lies inside a plain value"),
         ("recipe.betas=[0.9", r"--set recipe.betas=\[0.9: the value is not valid TOML"),
-        ("recipe.epochs", r"--set wants FIELD=VALUE, such as recipe.epochs=5, got 'recipe.epochs'"),
-        ("=3", "--set wants FIELD=VALUE"),
+        ("recipe.epochs", r"--set needs FIELD=VALUE, such as recipe.epochs=5, got 'recipe.epochs'"),
+        ("=3", "--set needs FIELD=VALUE"),
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_made_is_one_sentence(change: str, told: str, tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""The rules of the house that a linter does not check: no circle of imports, no long function, one list of layers."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+PACKAGE = SOURCE / "foldstill"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 60
+ROOMS = ["cli", "commands", "pipeline", "distill", "stacking | base_models", "compare", "cost", "oof | hms", "data"]
+"""The order of imports that the design fixes; the files below `data` follow."""
+NO_LAYER = {"__init__", "__main__", "testing"}
+"""Nothing inside the package imports these."""
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Every module of the package that a file imports: at its top, inside functions, and for type checking only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            # `from package import name` means a module of the package, or else a name that the package defines.
+            yield name if name in MODULES else name.rpartition(".")[0]
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """One circle of imports, each module before one that it imports; empty when there is none."""
+    try:
+        list(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    imports = {name: {other for other in imported(tree) if other in MODULES} - {name} for name, tree in MODULES.items()}
+    assert circle(imports) == []
+
+
+def test_a_circle_of_imports_would_be_seen() -> None:
+    inside = ast.parse("def f():\n    from foldstill.files import digest")
+    assert list(imported(inside)) == ["foldstill.files"]
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+
+
+def long_functions(text: str) -> list[str]:
+    """Functions of more lines of code than the limit, without a comment above them that begins with `Long:`.
+
+    The docstring is not counted. The comment stands directly above `def` or above the first decorator.
+    """
+    lines, names = text.splitlines(), []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[0]
+        doc = first if isinstance(first, ast.Expr) and ast.get_docstring(node) is not None else None
+        n_lines = (node.end_lineno or 0) - node.lineno + 1
+        if doc is not None:
+            n_lines -= (doc.end_lineno or 0) - doc.lineno + 1
+        starts = (node.lineno, *(decorator.lineno for decorator in node.decorator_list))
+        if n_lines > MAX_LINES and not any(re.match(r"\s*# Long: \w", lines[start - 2]) for start in starts):
+            names.append(f"{node.name}: {n_lines} lines")
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_long_function_has_a_reason_beside_it(path: Path) -> None:
+    assert long_functions(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_long_function_would_be_seen() -> None:
+    body = "    x = 1\n" * MAX_LINES
+    assert long_functions("def f():\n" + body) == ["f: 61 lines"]
+    assert long_functions('def f():\n    """One line.\n\n    Another.\n    """\n' + body[10:]) == []
+    assert (
+        long_functions("# Long: one step after the other, each needs the one before.\n@cache\ndef f():\n" + body) == []
+    )
+    assert long_functions("# A comment without a reason.\ndef f():\n" + body) == ["f: 61 lines"]
+
+
+def layers() -> list[str]:
+    """The layers of the import contract, from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [contract] = [one for one in contracts if one["type"] == "layers"]
+    return list(contract["layers"])
+
+
+def where_things_are() -> list[str]:
+    """The blocks of code in the section of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Where things are\n")[1].split("\n## ")[0]
+    return re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
+
+
+def test_the_contract_has_the_layers_of_the_design_and_knows_every_file() -> None:
+    assert layers()[: len(ROOMS)] == ROOMS
+    listed = {name for layer in layers() for name in layer.split(" | ")}
+    there = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert listed == there - NO_LAYER
+
+
+def test_the_readme_lists_the_layers_in_the_order_of_the_contract() -> None:
+    tree, order = where_things_are()
+    assert [layer.strip() for layer in " ".join(order.split()).split("->")] == layers()
+    listed = re.findall(r"^  (\w+)/ ", tree, flags=re.MULTILINE)
+    assert listed == [name for layer in ROOMS for name in layer.split(" | ")]
