@@ -1,4 +1,7 @@
-"""One thread everywhere, set before any library starts its pool: two spinning threads on two busy cores are ten times slower."""
+"""Fixtures, and one thread everywhere, set before any library starts its pool.
+
+Two spinning threads on two busy cores are ten times slower.
+"""
 
 import os
 

@@ -40,8 +40,12 @@ def test_a_verdict_on_imported_predictions_needs_no_torch(npz: Path, tmp_path: P
     code = """
 import sys
 from foldstill.cli import main
-for line in ("oof import {npz} --group patient --out t.parquet", "stack t.parquet --combiner recalibrated convex auto -q --jobs 1",
-             "compare t-stack"):
+lines = (
+    "oof import {npz} --group patient --out t.parquet",
+    "stack t.parquet --combiner recalibrated convex auto -q --jobs 1",
+    "compare t-stack",
+)
+for line in lines:
     sys.argv = ["foldstill", *line.format(npz=sys.argv[-1] if "{npz}" in line else "").split()]
     try:
         main()
@@ -113,7 +117,7 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("run", "none.toml"), "foldstill init"),
         (("oof", "import", "none.npz"), "none.npz"),
@@ -125,7 +129,7 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -134,7 +138,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert call(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("foldstill:")
-    assert told in error
+    assert message in error
     assert "Traceback" not in error
     assert not list(tmp_path.iterdir())
 
@@ -162,9 +166,9 @@ def test_init_writes_a_file_that_run_reads_and_never_overwrites_one(
 
 def test_doctor_names_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "doctor") == 0
-    told = capsys.readouterr().out
-    assert "lightgbm" in told
-    assert "CUDA" in told
+    message = capsys.readouterr().out
+    assert "lightgbm" in message
+    assert "CUDA" in message
 
 
 def test_an_option_that_takes_several_values_ends_at_the_next_option() -> None:

@@ -39,7 +39,7 @@ HMS = [path for path in EXPERIMENTS if isinstance(read_experiment(path).data, Hm
 
 @pytest.mark.parametrize("path", HMS, ids=lambda path: path.stem)
 def test_augmentations_fit_the_channels_of_the_view(path: Path) -> None:
-    """A batch of two, mixed and swapped as in training: a permutation of too few channels would end a run after hours."""
+    """A batch of two, mixed and swapped as in training: a permutation of too few channels would end a long run."""
     import torch
 
     from foldstill.base_models.specs import channels_and_size

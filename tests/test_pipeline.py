@@ -1,4 +1,4 @@
-"""The whole path on the smallest data that has all its parts."""
+"""Every stage of a run on the smallest data that has all its parts."""
 
 import os
 from dataclasses import replace
@@ -64,11 +64,11 @@ def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Path, Compariso
 def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Path, Comparison]) -> None:
     _, comparison = smoke
     members = [comparison["resnet"].cost, comparison["efficientnet"].cost]
-    whole = comparison["average"].cost
+    ensemble = comparison["average"].cost
     student = comparison["student"].cost
-    assert whole is not None
+    assert ensemble is not None
     assert student is not None
-    assert whole.parameters == sum(c.parameters or 0 for c in members if c is not None)
+    assert ensemble.parameters == sum(c.parameters or 0 for c in members if c is not None)
     assert members[0] is not None
     assert members[0].parameters == 2 * (student.parameters or 0)  # two folds of the student's own network
 
@@ -121,17 +121,20 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
     rows = run.plan.test_rows
     np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
     scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, device="cpu")
-    place = {"resnet": folder / "test.parquet", "recalibrated": folder / "stacking" / arm / "test.parquet"}
-    before = read_scores(place.get(arm, folder / "student" / "test.parquet"))
+    files = {"resnet": folder / "test.parquet", "recalibrated": folder / "stacking" / arm / "test.parquet"}
+    before = read_scores(files.get(arm, folder / "student" / "test.parquet"))
     wanted = before.mean().select([arm]) if arm == "resnet" else before  # type: ignore[union-attr]
     np.testing.assert_allclose(scores.proba_NMC, wanted.proba_NMC, atol=1e-6)  # type: ignore[union-attr]
     assert (tmp_path / "out.csv").read_text().count("\n") == len(rows) + 1
 
 
-def test_an_arm_that_is_not_there_is_told_with_those_that_are(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
+def test_an_unknown_arm_is_refused_with_the_names_of_those_there_are(
+    smoke: tuple[Path, Comparison], tmp_path: Path
+) -> None:
     np.savez(tmp_path / "new.npz", image=open_run(smoke[0]).dataset.view("image")[:2])
-    told = r"no arm 'best': name a member \['resnet', 'efficientnet'\], a combination \['average', .*\] or a student \['student'"
-    with pytest.raises(ExperimentError, match=told):
+    members, students = r"a member \['resnet', 'efficientnet'\]", r"a student \['student'"
+    message = rf"no arm 'best': name {members}, a combination \['average', .*\] or {students}"
+    with pytest.raises(ExperimentError, match=message):
         predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
 
 
@@ -143,7 +146,7 @@ def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
 
 
 def test_a_run_folder_keeps_no_pickle(smoke: tuple[Path, Comparison]) -> None:
-    """A reference project pickled whole models, which only the code of that day can read, and which may run anything."""
+    """A pickled model can be read only by the code that wrote it, and may run anything."""
     suffixes = {p.suffix for p in smoke[0].rglob("*") if p.is_file()}
     assert suffixes <= {".toml", ".json", ".parquet", ".csv", ".safetensors", ".npz", ".txt", ".html", ".md"}
 
@@ -168,7 +171,7 @@ def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
-def test_ablations_seeds_and_thinned_votes_go_through_a_whole_run(tmp_path: Path) -> None:
+def test_ablations_seeds_and_thinned_votes_go_through_all_stages(tmp_path: Path) -> None:
     text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("seeds = 1", "seeds = 2")
     text = text.replace("[student]", "[student]\ncontrol_arms = true")
     text += '\n[[ablation]]\nname = "seen"\nablation = "in_sample"\nseeds = 1\n'

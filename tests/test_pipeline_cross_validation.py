@@ -88,12 +88,12 @@ def test_a_student_is_scored_on_every_row_that_is_not_locked_beside_its_twin(don
 
 def test_each_fold_is_scored_by_the_student_that_was_not_taught_it(done: tuple[Run, Comparison]) -> None:
     run, _ = done
-    place = run.dir.cross_validated(run.dir.student)
-    scores = read_scores(place / "oof.parquet")
+    folder = run.dir.cross_validated(run.dir.student)
+    scores = read_scores(folder / "oof.parquet")
     assert isinstance(scores, ScoreTable)
     for fold in range(3):
         held = run.plan.held_out(fold)
-        wanted = load_student(place / f"fold-{fold}").predict(run.dataset.view("image")[held])
+        wanted = load_student(folder / f"fold-{fold}").predict(run.dataset.view("image")[held])
         at = np.isin(scores.ids, run.dataset.labels.ids[held])
         np.testing.assert_array_equal(scores.proba_NMC[at, 0], wanted)
 
@@ -139,14 +139,14 @@ def naive(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_naive_cross_validation_is_called_optimistic_wherever_it_is_shown(naive: Run) -> None:
     run = naive
     assert not list(run.dir.members.glob("*/pair-*"))
-    told = json.loads((run.dir.cross_validation / "comparison.json").read_text())
-    arms = {arm["name"]: arm["kind"] for arm in told["arms"]}
+    facts = json.loads((run.dir.cross_validation / "comparison.json").read_text())
+    arms = {arm["name"]: arm["kind"] for arm in facts["arms"]}
     assert arms == {
         "average": "average",
         "optimistic student (naive cross-validation)": "ablation",
         "cross-validated student without teacher": "student_without_teacher",
     }
-    assert told["verdict"].startswith("Naive cross-validation of a student is optimistic")
+    assert facts["verdict"].startswith("Naive cross-validation of a student is optimistic")
     assert "optimistic student (naive cross-validation)" in run.dir.report.read_text(encoding="utf-8")
     assert "optimistic student (naive cross-validation)" in (run.dir.cross_validation / "comparison.csv").read_text()
 

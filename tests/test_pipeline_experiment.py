@@ -1,4 +1,4 @@
-"""An experiment file: strict, all mistakes at once, each with its place."""
+"""An experiment file: strict, all mistakes at once, each with its path."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_a_shared_recipe_is_the_default_of_every_member() -> None:
     assert (b.recipe.epochs, b.recipe.lr) == (7, 0.01)
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
+def test_all_mistakes_are_listed_at_once_each_with_its_path() -> None:
     text = """
 name = "x"
 [data]
@@ -59,15 +59,15 @@ lr = -1.0
 """
     with pytest.raises(ExperimentError) as caught:
         parse_experiment(text, "x.toml")
-    told = str(caught.value)
-    assert "x.toml" in told
-    assert "data.sise: no such key; did you mean size?" in told
-    assert "member.0.recipe.epohcs: no such key; did you mean epochs?" in told
-    assert "folds.n_folds" in told
-    assert '"five"' in told
+    message = str(caught.value)
+    assert "x.toml" in message
+    assert "data.sise: no such key; did you mean size?" in message
+    assert "member.0.recipe.epohcs: no such key; did you mean epochs?" in message
+    assert "folds.n_folds" in message
+    assert '"five"' in message
 
 
-def test_a_settings_own_check_is_told_with_its_place() -> None:
+def test_a_settings_own_check_is_reported_with_its_path() -> None:
     with pytest.raises(ExperimentError, match=r"member\.0\.recipe: lr must be positive"):
         parse_experiment(GOOD + "recipe = { lr = -1.0 }\n", "x.toml")
 
@@ -82,11 +82,11 @@ def test_two_members_of_one_name_are_refused() -> None:
         parse_experiment(GOOD + '[[member]]\nname = "a"\nnetwork = "test_vit"\n', "x.toml")
 
 
-@pytest.mark.parametrize(("text", "told"), [("name = ", "not valid TOML"), ("", "name: is required")])
-def test_a_file_that_is_no_experiment_says_so(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), [("name = ", "not valid TOML"), ("", "name: is required")])
+def test_a_file_that_is_no_experiment_says_so(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.toml"
     path.write_text(text)
-    with pytest.raises(ExperimentError, match=told):
+    with pytest.raises(ExperimentError, match=message):
         read_experiment(path)
 
 

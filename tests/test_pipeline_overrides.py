@@ -1,4 +1,4 @@
-"""Fields of an experiment file changed on the command line: in their place, checked as if the file said so, and recorded."""
+"""Fields of an experiment file changed on the command line: checked as if the file said so, and recorded."""
 
 import sys
 import tomllib
@@ -91,9 +91,9 @@ def test_comments_and_order_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ("recipe.epohcs=3", r"x.toml with recipe.epohcs=3 has 1 mistake:\n  recipe.epohcs: no such key; did you mean epochs\?"),
+        ("recipe.epohcs=3", r"with recipe.epohcs=3 has 1 mistake:\n  recipe.epohcs: no such key; did you mean epochs\?"),
         ("recipe.epochs=many", r"recipe.epochs: input should be a valid integer, got \"many\""),
         ("recipe.warmup=1", r"  recipe: warmup must be a share of the steps in \[0, 1\), got 1"),
         ("member.cmm.lr=1", r"member.cmm: the list has no 'cmm', it has \['cnn', 'other'\]"),
@@ -103,10 +103,10 @@ def test_comments_and_order_are_kept() -> None:
         ("=3", "--set needs FIELD=VALUE"),
     ],
 )  # fmt: skip
-def test_a_change_that_cannot_be_made_is_one_sentence(change: str, told: str, tmp_path: Path) -> None:
+def test_a_change_that_cannot_be_made_is_one_sentence(change: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(FILE)
-    with pytest.raises(ExperimentError, match=told):
+    with pytest.raises(ExperimentError, match=message):
         read_experiment(path, [change])
 
 

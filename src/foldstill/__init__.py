@@ -1,14 +1,15 @@
-"""Many models trained over folds, one trustworthy answer: which combination is best, whether it really beats plain
-averaging, and how small a student keeps what it knows.
+"""Combine models that were trained with cross-validation, and compare every combination with their plain average.
+
+foldstill tells you which combination of your models is best, whether it really beats plain averaging, and how small a
+student model can be without losing the ensemble's accuracy.
 
     import foldstill as fs
 
     table = fs.oof_table(scores_NMC, votes=votes_NC, groups=patients, folds=folds)
-    stacked = fs.stack(table)
-    comparison = stacked.compare()
+    comparison = fs.stack(table).compare()
     print(comparison.verdict)
 
-Names are imported when they are first used; nothing loads torch until something is trained.
+A name is imported when it is first used, and torch only when something is trained.
 """
 
 import importlib

@@ -1,8 +1,21 @@
-"""What a user's mistake raises: one class per package, each a sentence with what was wanted, what came, where and the cure."""
+"""The errors that a user's mistake raises, one class per package.
+
+Each message is one sentence: what was wanted, what was received, where, and the cure.
+"""
 
 
 class FoldstillError(ValueError):
-    """A mistake in what was given, not in foldstill; the command line prints its sentence and exits with code 2."""
+    """A mistake in the input, not in foldstill; the command line prints the message and exits with code 2.
+
+    Examples
+    --------
+    >>> import foldstill as fs
+    >>> try:
+    ...     fs.oof_table([[[0.9, 0.9]]], votes=[[3, 0]], folds=[0])
+    ... except fs.FoldstillError as error:
+    ...     print(type(error).__name__)
+    OOFError
+    """
 
 
 class DataError(FoldstillError):
@@ -18,7 +31,7 @@ class MemberError(FoldstillError):
 
 
 class OOFError(FoldstillError):
-    """A score table that is not what it claims to be."""
+    """A score table that is not valid."""
 
 
 class StackError(FoldstillError):
@@ -26,7 +39,7 @@ class StackError(FoldstillError):
 
 
 class DistillError(FoldstillError):
-    """A student, target or export that cannot be made."""
+    """A student, soft target or export that cannot be made."""
 
 
 class CompareError(FoldstillError):
@@ -38,4 +51,4 @@ class CostError(FoldstillError):
 
 
 class ExperimentError(FoldstillError):
-    """An experiment file or a run folder that does not fit."""
+    """An experiment file or a run folder that is not valid."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and digests of what is in them."""
+"""Files that are either complete or absent, and digests of their content."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ Table: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any] | np.ndarray[Any, 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` by rename when the block ends well, and is removed when not.
+    """A temporary path beside `path`, renamed to `path` when the block succeeds and removed when it fails.
 
-    It may be read by whoever may read other new files, also where its writer keeps it to the owner, as safetensors does.
+    The file gets the permissions of an ordinary new file, also when its writer restricts them, as safetensors does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: some writers choose their format by it.
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    # What an ordinary new file may be read by: the umask itself cannot be asked without setting it for every thread.
+    # The permissions of an ordinary new file: reading the umask itself would change it for every thread.
     part.touch()
     mode = part.stat().st_mode
     part.unlink()

@@ -49,7 +49,7 @@ class Stage:
     def finished(self, *, force: bool = False) -> bool:
         """Whether the folder holds the finished work, made from these inputs.
 
-        Raises ExperimentError with every input that changed, unless `force` is set: then the old work counts as unfinished.
+        Raises ExperimentError with every input that changed. With `force` the old work counts as unfinished.
         """
         done = self.folder / DONE
         if not done.exists():

@@ -18,8 +18,8 @@ LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata
 
 app = typer.Typer(
     name="foldstill",
-    help="Find out which combination of your models is best, whether it beats plain averaging, and how small a student can be "
-    "without losing the ensemble's accuracy.",
+    help="Find out which combination of your models is best, whether it beats plain averaging, and how small a "
+    "student can be without losing the ensemble's accuracy.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

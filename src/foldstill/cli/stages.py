@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @takes_run_options
 def run(options: RunOptions) -> None:
-    """Do every stage of an experiment: train, build the OOF table, stack, distill, compare. Finished stages are kept."""
+    """Do every stage of an experiment: train, oof build, stack, distill, compare. Finished stages are kept."""
     from foldstill.pipeline import run_all
 
     with options.open() as opened:

@@ -18,7 +18,7 @@ def demo(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Generate synthetic EEG in the format of the HMS competition and run every stage on it: a few minutes on two cores."""
+    """Generate synthetic EEG in the format of the HMS competition and run every stage: a few minutes on two cores."""
     from foldstill.commands.demo import run_demo
 
     with bars(quiet=quiet) as report:
@@ -61,7 +61,7 @@ def tune(
     device: On = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
-    """Search better settings of one member on a few folds. Continues where it stopped; several processes may share it."""
+    """Search better settings of one member on a few folds. A search continues where it stopped."""
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
@@ -70,8 +70,9 @@ def tune(
     for field, value in best.values.items():
         screen.print(f"{field} = {value}", markup=False)
     screen.print(
-        f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. This value is a little too low, because "
-        f"the same rows chose the trial; the locked test rows are not affected.\nNext: foldstill run {best.path}",
+        f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. This value is a little too low, "
+        "because the same rows chose the trial; the locked test rows are not affected.\n"
+        f"Next: foldstill run {best.path}",
         markup=False,
     )
 

@@ -23,9 +23,9 @@ OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimat
 def compare_stage(run: Run) -> Comparison:
     """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
 
-    The rows are the locked test rows when the run has some; otherwise the out-of-fold rows with combinations cross-fitted.
-    Cross-validated students are compared on the out-of-fold rows. When the first comparison is on locked rows, that is a
-    second comparison, written to the folder `cross-validation`.
+    The rows are the locked test rows when the run has some; otherwise the out-of-fold rows, with combinations
+    cross-fitted. Cross-validated students are compared on the out-of-fold rows. When the first comparison is on locked
+    rows, that is a second comparison, written to the folder `cross-validation`.
     """
     from foldstill.compare.report import write_report
 

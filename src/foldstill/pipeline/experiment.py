@@ -1,4 +1,4 @@
-"""The settings of one experiment. The settings of each stage live beside what they configure; this file composes them."""
+"""The settings of one experiment, composed of the settings that live beside what they configure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class FoldSettings(Settings):
         plan = FoldPlan.read(root / self.path)
         if plan.ids.tolist() != labels.ids.tolist() or plan.groups.tolist() != labels.groups.tolist():
             raise ExperimentError(
-                f"folds.path {self.path} has other ids or groups than the data, or another order: make it from this data"
+                f"folds.path {self.path} must have the ids and groups of the data, in order: make it from this data"
             )
         return plan
 
@@ -84,14 +84,14 @@ class Experiment(Settings):
     folds: FoldSettings = FoldSettings()
     """How samples are divided into folds and a locked test split."""
     thin_votes: int | None = None
-    """Maximum number of votes to keep per sample that is not locked, as if fewer annotators had voted. Locked samples keep all
-    their votes. Unset keeps every vote."""
+    """Maximum number of votes to keep per sample that is not locked, as if fewer annotators had voted. Locked samples
+    keep all their votes. Unset keeps every vote."""
     stacking: StackingSettings = field(default_factory=StackingSettings)
     """Which combiners are fitted."""
     student: StudentSettings | None = None
     """The compact network that learns from the ensemble; no student when absent."""
     ablation: tuple[StudentSettings, ...] = ()
-    """Further students for comparison only. Each starts from [student] and changes the keys it names; `name` must differ."""
+    """Further students for comparison only, each the [student] with some keys changed and a `name` of its own."""
     tune: TuneSettings | None = None
     """Which fields `foldstill tune` searches; a run ignores it."""
 

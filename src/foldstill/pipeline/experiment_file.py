@@ -65,8 +65,8 @@ class ExperimentFile:
 def read_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
     """The settings in an experiment file, some fields changed as FIELD=VALUE says.
 
-    A top-level [recipe] table holds defaults for the recipe of every member and of the student, [student] those of every
-    [[ablation]]. Raises ExperimentError that lists every mistake with its path in the file.
+    A top-level [recipe] table holds defaults for the recipe of every member and of the student, and [student] holds
+    defaults for every [[ablation]]. Raises ExperimentError that lists every mistake with its path in the file.
     """
     return ExperimentFile.read(path, changes).experiment
 

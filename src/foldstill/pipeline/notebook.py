@@ -24,8 +24,8 @@ from foldstill.workers import Work
 class Stacked:
     """Combiners over one OOF table, made by `stack`.
 
-    Index it by a combiner's name to get the combination that was fitted to all rows: `stacked["auto"].apply(scores)`
-    combines new rows.
+    Index it by a combiner's name to get the combination that was fitted to all rows:
+    `stacked["auto"].apply(scores)` combines new rows.
     """
 
     table: OOFTable
@@ -92,7 +92,9 @@ def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = W
     >>> truth_NC = rng.dirichlet([1.0, 1.0, 1.0], 120)
     >>> noisy_NMC = truth_NC[:, None] * rng.uniform(0.5, 1.5, (120, 2, 3))
     >>> scores_NMC = noisy_NMC / noisy_NMC.sum(-1, keepdims=True)
-    >>> table = fs.oof_table(scores_NMC, votes=rng.multinomial(8, truth_NC), groups=np.arange(120) // 2, folds=np.arange(120) // 2 % 3)
+    >>> patients = np.arange(120) // 2
+    >>> votes_NC = rng.multinomial(8, truth_NC)
+    >>> table = fs.oof_table(scores_NMC, votes=votes_NC, groups=patients, folds=patients % 3)
     >>> stacked = fs.stack(table)
     >>> stacked["average"].apply(table.scores).shape
     (120, 3)

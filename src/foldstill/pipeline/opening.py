@@ -71,8 +71,8 @@ def open_for_stacking(
         run.dir.require(run.dir.oof, "oof build")
         if strata:
             raise StackError(
-                f"--strata selects rows of a table on its own, got the run {run.dir.root}: give its oof.parquet and another "
-                "--out"
+                f"--strata selects rows of a table on its own, got the run {run.dir.root}: give its oof.parquet and "
+                "another --out"
             )
         return open_run(run.dir.root, changes=changes, work=work) if changes else run
     if changes:

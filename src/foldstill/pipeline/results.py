@@ -98,7 +98,8 @@ def read_single(path: Path) -> ScoreTable:
     scores = read_scores(path)
     if not isinstance(scores, ScoreTable) or len(scores.members) != 1:
         raise ExperimentError(
-            f"{path} must hold the scores of one combination or student, got {scores.members}: make it again with --force"
+            f"{path} must hold the scores of one combination or student, got {scores.members}: make it again with "
+            "--force"
         )
     return scores
 

@@ -1,4 +1,7 @@
-"""A run as one value: its experiment, and what its stages have left on disk, each part read once and only when asked for."""
+"""A run as one value: its experiment, and what its stages have left on disk.
+
+Each part is read once, and only when it is asked for.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,7 +70,7 @@ class Run:
 
     @cached_property
     def plan(self) -> FoldPlan:
-        """The fold plan on disk, which must be the one that the experiment asks for; it is made and written the first time."""
+        """The fold plan on disk, which must be the one of the experiment; made and written the first time."""
         plan = self.experiment.folds.plan(self._loaded.labels, self.experiment.seed, self.root)
         if self.dir.folds.exists():
             before = FoldPlan.read(self.dir.folds)
@@ -139,7 +142,7 @@ class Run:
 
     @cached_property
     def students(self) -> tuple[StudentResult, ...]:
-        """The students that the experiment asks for; what an earlier version of the experiment left behind is not listed."""
+        """The students that the experiment asks for, without those that an earlier version of it left behind."""
         kinds: dict[Path, Kind] = {
             self.dir.student: "student",
             self.dir.student_without_teacher: "student_without_teacher",

@@ -53,7 +53,10 @@ class RunDir:
         return self.combiner(name) / "weights.json"
 
     def teacher(self, name: str, *, calibrated: bool, without: int | None = None) -> Path:
-        """Held-out scores of a combination as a teacher: of calibrated members or not, fitted without a fold or with all."""
+        """Folder of the held-out scores of a combination as a teacher.
+
+        `calibrated`: the members were calibrated first. `without`: a fold that no fit has seen.
+        """
         folder = self.combiner(name) / "calibrated-members" if calibrated else self.combiner(name)
         return folder if without is None else folder / f"without-fold-{without}"
 

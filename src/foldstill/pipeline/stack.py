@@ -25,8 +25,8 @@ from foldstill.stacking.weight_intervals import weight_intervals
 def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
 
-    `names` selects combiners as in `select_combiners`. Returns the explanation of every combiner that makes a choice. Raises
-    StackError when the table fails a hard check of the audit.
+    `names` selects combiners as in `select_combiners`. Returns the explanation of every combiner that makes a choice.
+    Raises StackError when the table fails a hard check of the audit.
     """
     combiners = select_combiners(run.combiners, names)
     refuse_leaked_table(run.audit)
