@@ -18,7 +18,7 @@ def test_the_band_pass_keeps_the_band_removes_the_rest_and_delays_nothing():
     kept, hum, drift = np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 60 * time), 5 * np.sin(2 * np.pi * 0.02 * time)
     out = band_pass((kept + hum + drift)[None].astype(np.float32), 0.5, 30, order=4, sfreq_hz=200)[0]
     np.testing.assert_allclose(out[1000:-1000], kept[1000:-1000], atol=0.03)
-    with pytest.raises(DataError, match=r"below 100\.0 Hz"):
+    with pytest.raises(DataError, match=r"low < high < 100\.0 Hz"):
         band_pass(np.zeros((1, 100), np.float32), 1, 100, order=4, sfreq_hz=200)
 
 

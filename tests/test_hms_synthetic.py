@@ -112,7 +112,7 @@ def spectrum(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_background_falls_with_frequency_and_alpha_is_posterior(rng):
-    patient = replace(draw_patient(rng), alpha_hz=10.0, alpha_uv=25.0, muscle_uv=0.0, line_uv=5.0, blinks_a_s=0.0)
+    patient = replace(draw_patient(rng), alpha_hz=10.0, alpha_uv=25.0, muscle_uv=0.0, line_uv=5.0, blinks_per_s=0.0)
     eeg = simulate(rng, patient, 100, ())
     hz, power = spectrum(eeg)
     band = {
@@ -129,9 +129,9 @@ def test_the_background_falls_with_frequency_and_alpha_is_posterior(rng):
 
 def test_blinks_are_frontal_and_muscle_is_fast_and_temporal(rng):
     quiet = replace(
-        draw_patient(rng), background_uv=2.0, alpha_uv=0.0, theta_uv=0.0, muscle_uv=0.0, line_uv=0.0, blinks_a_s=0.0
+        draw_patient(rng), background_uv=2.0, alpha_uv=0.0, theta_uv=0.0, muscle_uv=0.0, line_uv=0.0, blinks_per_s=0.0
     )
-    blinking = simulate(rng, replace(quiet, blinks_a_s=0.3), 100, ()).std(axis=1)
+    blinking = simulate(rng, replace(quiet, blinks_per_s=0.3), 100, ()).std(axis=1)
     assert blinking[EEG_CHANNELS.index("Fp1")] > 4 * blinking[EEG_CHANNELS.index("O1")]
     hz, power = spectrum(simulate(rng, replace(quiet, muscle_uv=20.0), 100, ()))
     fast = power[:, (hz > 30) & (hz < 90)].mean(axis=1)

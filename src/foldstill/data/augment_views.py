@@ -1,4 +1,4 @@
-"""Several views of the same rows augmented together: what they have in common happens to the same rows in the same way.
+"""Several views of the same rows augmented together: an augmentation that views share changes the same rows alike.
 
 B batch, C classes, V views.
 """
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 def augment_views(
     views: Sequence[Tensor],
     settings_V: Sequence[Sequence[AnyAugmentation]],
-    alike: Sequence[AnyAugmentation],
+    shared: Sequence[AnyAugmentation],
     generator: Generator,
     *,
     target_BC: Tensor,
     group_B: Tensor | None = None,
     epoch: int = 0,
 ) -> tuple[tuple[Tensor, ...], list[RowMix]]:
-    """Each view augmented by its own settings, but for those that mix rows, then all by the settings `alike`; and the mixes.
+    """Augment each view by its own settings, except those that mix rows, then all views by `shared`; also give the mixes.
 
-    Draws belong to the kind of augmentation, not to the view: a hemisphere swap (the first of a view, the second...) hits
-    the same rows in all views that have one, and a mix has the same partners and shares in all. Where shares are areas that
-    views round differently, targets follow their mean. Raises DataError where an augmentation does not fit a view.
+    Draws belong to the kind of augmentation and not to the view: a hemisphere swap changes the same rows in all views that
+    have one (the first swap of each view, the second, and so on), and a mix has the same partners and shares in all views.
+    Where shares are areas that views round differently, targets follow their mean. Raises DataError where an augmentation
+    does not fit a view.
     """
     import torch
 
-    # The place in the sequence that names this batch; the draw moves it on, whatever the views do.
+    # The state of the generator names this batch; the draw advances it, whatever the views do.
     origin = generator.get_state().numpy()
     torch.rand(1, generator=generator, device=generator.device)
 
@@ -45,20 +46,20 @@ def augment_views(
 
     rows = []
     for x, settings in zip(views, settings_V, strict=True):
-        seen: Counter[str] = Counter()
+        used: Counter[str] = Counter()
         for op in settings:
             if not isinstance(op, RowMixing):
-                x, _ = augmented(x, op, seen[op.kind])
-                seen[op.kind] += 1
+                x, _ = augmented(x, op, used[op.kind])
+                used[op.kind] += 1
         rows.append(x)
 
     mixes: list[RowMix] = []
-    for nth, op in enumerate(alike):
+    for nth, op in enumerate(shared):
         mixed = [augmented(x, op, nth) for x in rows]
         rows = [x for x, _ in mixed]
-        made = [mix for _, of_view in mixed for mix in of_view]
-        if made:
-            share_BP = torch.stack([mix.share_BP for mix in made]).mean(dim=0)
-            mixes.append(RowMix(made[0].partner_BP, share_BP))
+        mix_per_view = [mix for _, of_view in mixed for mix in of_view]
+        if mix_per_view:
+            share_BP = torch.stack([mix.share_BP for mix in mix_per_view]).mean(dim=0)
+            mixes.append(RowMix(mix_per_view[0].partner_BP, share_BP))
             target_BC = mixes[-1].rates(target_BC)
     return tuple(rows), mixes

@@ -16,8 +16,21 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairMixing(SomeRows, RowMixing):
+    """What mixing of two rows has in common: the share of each is drawn from a Beta distribution."""
+
+    alpha: float = 1.0
+    """Both parameters of the Beta distribution that the share is drawn from; larger values mix more evenly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha <= 0:
+            raise DataError(f"augmentation {self.kind}: alpha must be positive, got {self.alpha}")
+
+
 @dataclass(frozen=True)
-class Mixup(SomeRows, RowMixing):
+class Mixup(PairMixing):
     """Blends two rows, inputs and targets alike (Zhang et al., 2018).
 
     Examples
@@ -35,11 +48,6 @@ class Mixup(SomeRows, RowMixing):
     kind: Literal["mixup"] = "mixup"
     p: float = 1.0
     alpha: float = 0.4
-    """Both parameters of the Beta distribution that the share is drawn from; larger values mix more evenly."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_alpha(self.kind, self.alpha)
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
@@ -52,7 +60,7 @@ class Mixup(SomeRows, RowMixing):
 
 
 @dataclass(frozen=True)
-class CutMix(SomeRows, RowMixing):
+class CutMix(PairMixing):
     """Pastes a box, or a strip of time, from another row; targets mix by area (Yun et al., 2019).
 
     Examples
@@ -68,14 +76,8 @@ class CutMix(SomeRows, RowMixing):
     summary: ClassVar[str] = "Pastes a part of another row; targets mix by area."
 
     kind: Literal["cutmix"] = "cutmix"
-    alpha: float = 1.0
-    """Both parameters of the Beta distribution that the kept share is drawn from."""
     shape: Literal["box", "time"] = "box"
     """What is pasted: a box (images only), or a strip of the last axis at full height."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_alpha(self.kind, self.alpha)
 
     def mix(
         self, x: Tensor, target_BC: Tensor, group_B: Tensor | None, generator: Generator
@@ -186,11 +188,6 @@ class Mosaic(RowMixing):
         parts = [_squeeze(x[p], width) for p, width in zip(partner.unbind(dim=1), widths, strict=True)]
         share = torch.stack([x.new_full((len(x),), width / length) for width in widths], 1)
         return torch.cat(parts, dim=-1), RowMix(partner, share)
-
-
-def _check_alpha(kind: str, alpha: float) -> None:
-    if alpha <= 0:
-        raise DataError(f"augmentation {kind}: alpha must be positive, got {alpha}")
 
 
 def _squeeze(x: Tensor, width: int) -> Tensor:

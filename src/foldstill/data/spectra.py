@@ -13,23 +13,23 @@ from foldstill.data.arrays import Array, namespace
 from foldstill.data.signals import Signal
 
 HANN, SCIPY = 1.0, 0.25
-"""Tapered share of a Tukey window: all of it makes a Hann window, a quarter is the default of scipy.signal.spectrogram."""
+"""Tapered share of a Tukey window: 1 makes a Hann window, a quarter is the default of scipy.signal.spectrogram."""
 
 
 def extended(x_ET: Signal, window: int, padding: Literal["constant", "reflect"]) -> Signal:
-    """Half a window more at either end: frame i of it is centred on sample i * hop."""
+    """The signals with half a window more at each end, so that frame i is centred on sample i * hop."""
     return np.pad(x_ET, ((0, 0), (window // 2, window // 2)), mode=padding)
 
 
 def window_frames(x: Array, window: int, hop: int) -> Array:
-    """Frames (..., F, W) of signals (..., T), `hop` samples apart, as a view of them."""
+    """Frames (..., F, W) of signals (..., T), `hop` samples apart, without a copy."""
     if isinstance(x, np.ndarray):
         return np.lib.stride_tricks.sliding_window_view(x, window, axis=-1)[..., ::hop, :]
     return x.unfold(-1, window, hop)
 
 
 def half_taper(window: int, taper: float) -> NDArray[np.float64]:
-    """The later half of a periodic Tukey window from its centre on, (W / 2,)."""
+    """The second half of a periodic Tukey window, from its centre on, (W / 2,)."""
     after = np.arange(window // 2) / (window / 2)
     return 0.5 + 0.5 * np.cos(np.pi * np.maximum(0, after - (1 - taper)) / taper)
 
@@ -42,7 +42,7 @@ def taper_power(window: int, taper: float) -> float:
 
 @lru_cache(maxsize=16)
 def half_bases(window: int, n_fft: int, first_bin: int, bins: int, taper: float) -> tuple[Signal, Signal]:
-    """Cosines and sines under the later half of a periodic Tukey window, (W / 2, bins), phase zero at its centre."""
+    """Cosines and sines under the second half of a periodic Tukey window, (W / 2, bins), phase zero at its centre."""
     phase = 2 * np.pi * np.outer(np.arange(window // 2), np.arange(first_bin, first_bin + bins)) / n_fft
     after = half_taper(window, taper)[:, None]
     cosines = after * np.cos(phase)
@@ -51,11 +51,11 @@ def half_bases(window: int, n_fft: int, first_bin: int, bins: int, taper: float)
 
 
 def frame_power(frames: Array, n_fft: int, first_bin: int, bins: int, taper: float = HANN) -> Array:
-    """Squared magnitude of each tapered frame's transform of length `n_fft`: (..., W), W even, to (..., bins).
+    """Squared magnitude of the Fourier transform of length `n_fft` of each tapered frame: (..., W), W even, to (..., bins).
 
-    A window of W samples zero-padded to `n_fft` has only W samples that count, and a band limit keeps few bins, so a
-    product with a small matrix is that part of the transform, about ten times faster than an FFT of each padded frame.
-    The window is symmetric: sums of mirrored samples carry the cosines, differences the sines, which halves the work.
+    A frame of W samples that is zero-padded to `n_fft` has only W values that matter, and only some bins are needed. A
+    product with a small matrix computes them about ten times faster than an FFT of each padded frame. The window is
+    symmetric: sums of mirrored samples give the cosine parts and differences the sine parts, which halves the work.
     """
     xp, half = namespace(frames), frames.shape[-1] // 2
     cosines, sines = (

@@ -16,11 +16,11 @@ from foldstill.errors import FoldstillError
 
 Threshold = Literal["soft", "hard"]
 
-DEVIATIONS_A_WAVELET = 5
-"""Standard deviations of the Gaussian that a wavelet's cycles span (Moca et al., 2021, eq. 2)."""
+DEVIATIONS_PER_WAVELET = 5
+"""Number of standard deviations of the Gaussian that the cycles of a wavelet span (Moca et al., 2021, eq. 2)."""
 
 _BAND = 4.0
-"""A wavelet's spectrum ends this many of its standard deviations above its frequency: 3e-4 of the peak is left there."""
+"""Number of standard deviations above its frequency at which the spectrum of a wavelet is cut: 3e-4 of the peak."""
 
 _MAD_OF_UNIT_GAUSSIAN = 0.6745
 
@@ -28,14 +28,26 @@ _MAD_OF_UNIT_GAUSSIAN = 0.6745
 def morlet_power(
     x_ET: Signal, hertz_F: NDArray[np.float64], *, sfreq_hz: float, cycles: float, order: int, columns: int
 ) -> Signal:
-    """Mean power of each frequency in each of `columns` equal parts of the time, (E, F, W): a sine of amplitude a has a^2.
+    """Mean power of each frequency in each of `columns` equal parts of the time, (E, F, W); a sine of amplitude a has a^2.
 
-    A wavelet is exp(2 pi i f t) under a Gaussian of standard deviation cycles / (5 f). Order 1 is the Morlet scalogram; above, the
-    geometric mean of the powers by cycles, 2 cycles, ... order x cycles, a multiplicative superlet (Moca et al., Nature
-    Communications 12, 337, 2021, eq. 1-4), which is sharp in time and in frequency. The signal is reflected at its ends.
+    A wavelet is exp(2 pi i f t) under a Gaussian of standard deviation cycles / (5 f). Order 1 is the Morlet scalogram.
+    Above, the power is the geometric mean of the powers with cycles, 2 cycles, ... order x cycles: a multiplicative
+    superlet, which is sharp in both time and frequency. The signal is reflected at its ends.
 
-    What a wavelet passes is a narrow band, so the product of the spectra goes back to time at the rate that this band
-    needs and not at the signal's: nothing is lost, and it takes a small part of the time of a convolution.
+    A wavelet passes a narrow band only, so the product of the spectra is transformed back at the rate that this band needs
+    and not at that of the signal. No information is lost, and it is much faster than a convolution.
+
+    References
+    ----------
+    Moca et al., Nature Communications 12, 337, 2021, equations 1 to 4.
+
+    Examples
+    --------
+    >>> time = np.arange(10_000) / 200
+    >>> sine = (3 * np.sin(2 * np.pi * 10 * time)).astype(np.float32)[None]
+    >>> power = morlet_power(sine, np.array([10.0]), sfreq_hz=200, cycles=5, order=1, columns=8)
+    >>> power.shape, round(float(power[0, 0, 1]), 2)
+    ((1, 1, 8), 9.0)
     """
     from scipy.fft import ifft, rfft
 
@@ -47,16 +59,16 @@ def morlet_power(
     column_s = time / sfreq_hz / columns
     power = np.empty((len(x_ET), len(hertz_F), columns), np.float32)
     for i, f in enumerate(hertz_F):
-        highest = min(f + _BAND * DEVIATIONS_A_WAVELET * f / (2 * math.pi * cycles), sfreq_hz / 2)
+        highest = min(f + _BAND * DEVIATIONS_PER_WAVELET * f / (2 * math.pi * cycles), sfreq_hz / 2)
         in_a_column = math.ceil(highest * column_s)
         length = columns * in_a_column * padded.shape[1] // time
         cut = (length - columns * in_a_column) // 2
         band = slice(0, min(int(np.searchsorted(hertz, highest)) + 1, length))
-        # Turned by half a sample, so that samples are the middles of equal parts of a column and not their beginnings.
+        # Shifted by half a sample, so that samples lie in the middle of equal parts of a column and not at their start.
         turn = 2 * length / padded.shape[1] * np.exp(1j * math.pi * hertz[band] * column_s / in_a_column)
         product = np.float32(1)
         for factor in range(1, order + 1):
-            deviation_s = factor * cycles / (DEVIATIONS_A_WAVELET * f)
+            deviation_s = factor * cycles / (DEVIATIONS_PER_WAVELET * f)
             response = turn * np.exp(-2 * (math.pi * deviation_s * (hertz[band] - f)) ** 2)
             wave = ifft(spectrum[:, band] * response.astype(np.complex64), n=length, axis=1)[:, cut : length - cut]
             product = product * (wave.real**2 + wave.imag**2)
@@ -67,12 +79,12 @@ def morlet_power(
 
 
 def wavelet_denoise(x_ET: Signal, wavelet: str, level: int, threshold: Threshold) -> Signal:
-    """The signals without what is no more than noise: detail coefficients below the universal threshold are removed.
+    """The signals without noise: detail coefficients below the universal threshold are removed.
 
-    The threshold is sigma sqrt(2 log T), sigma the median absolute finest detail of a channel over 0.6745 (Donoho and Johnstone,
-    1994, sections 2.2 and 4.2). "hard" keeps what is above, "soft" shrinks it by the threshold as well.
+    The threshold is sigma sqrt(2 log T), where sigma is the median absolute finest detail of a channel over 0.6745 (Donoho
+    and Johnstone, 1994, sections 2.2 and 4.2). "hard" keeps coefficients above it, "soft" also shrinks them by it.
 
-    Raises FoldstillError where PyWavelets is missing, or does not know the wavelet.
+    Raises FoldstillError where PyWavelets is not installed, or does not have the wavelet.
     """
     if find_spec("pywt") is None:
         raise FoldstillError("wavelet denoising needs PyWavelets: pip install 'foldstill[wavelets]'")
@@ -87,8 +99,8 @@ def wavelet_denoise(x_ET: Signal, wavelet: str, level: int, threshold: Threshold
     limit = sigma * math.sqrt(2 * math.log(x_ET.shape[-1]))
     kept = [_above(detail, limit, threshold) for detail in details]
     clean = pywt.waverec([approximation, *kept], wavelet, mode="periodization", axis=-1)
-    whole: Signal = clean[..., : x_ET.shape[-1]].astype(np.float32)
-    return whole
+    denoised: Signal = clean[..., : x_ET.shape[-1]].astype(np.float32)
+    return denoised
 
 
 def _above(detail: NDArray[Any], limit: NDArray[Any], threshold: Threshold) -> NDArray[Any]:

@@ -90,6 +90,25 @@ class PanelView(Settings, ABC):
         return self.image(self.panels(record))
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogPanelView(PanelView):
+    """A view whose panels are logarithms, clipped to a range."""
+
+    log_low: float = -4.0
+    """Natural logarithm of the lowest value; lower values are clipped."""
+    log_high: float = 8.0
+    """Natural logarithm of the highest value; higher values are clipped."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.log_low >= self.log_high:
+            raise DataError(f"{self.where}.log_low must be below log_high, got {self.log_low} and {self.log_high}")
+
+    @property
+    def panels_bounds(self) -> tuple[float, float]:
+        return (self.log_low, self.log_high)
+
+
 def finish(panels_PHW: Signal, layout: Layout, normalise: Normalise) -> Signal:
     """Panels as one image (H, W, channels): one channel per panel, or all panels stacked in one channel.
 
@@ -110,11 +129,6 @@ def check_positive(where: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise DataError(f"{where}.{name} must be positive, got {value}")
-
-
-def check_log_range(where: str, low: float, high: float) -> None:
-    if low >= high:
-        raise DataError(f"{where}.log_low must be below log_high, got {low} and {high}")
 
 
 def check_band(where: str, low_hz: float, high_hz: float, limit_hz: float) -> None:

@@ -41,7 +41,7 @@ class SyntheticHmsData(PlainSource):
     --------
     >>> data = SyntheticHmsData(patients=2, recordings=1, views=(RawEeg(bin_size=40),))
     >>> data.load(Path()).view("raw_eeg").shape
-    (2, 19, 250)
+    (3, 19, 250)
     """
 
     title: ClassVar[str] = "Synthetic HMS"

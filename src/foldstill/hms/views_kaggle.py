@@ -8,7 +8,7 @@ import numpy as np
 
 from foldstill.data.signals import Interpolation, Signal, resize
 from foldstill.errors import DataError
-from foldstill.hms.image import FileKind, Layout, PanelView, check_positive
+from foldstill.hms.image import FileKind, Layout, LogPanelView, check_positive
 from foldstill.hms.montage import BINS_PER_PANEL, PANELS, SECONDS_PER_COLUMN, SPECTROGRAM_SECONDS
 from foldstill.hms.record import Record
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaggleSpectrogram(PanelView):
+class KaggleSpectrogram(LogPanelView):
     """The competition's spectrogram file, the ten minutes of the label or all of it: clipped, log-scaled, gaps filled.
 
     Examples
@@ -40,10 +40,6 @@ class KaggleSpectrogram(PanelView):
     """The panels, in the order in which they become channels or are stacked."""
     trim_bins: int = 0
     """Number of frequency bins dropped at the bottom and at the top of each panel."""
-    log_low: float = -4.0
-    """Natural logarithm of the lowest power; lower values are clipped."""
-    log_high: float = 8.0
-    """Natural logarithm of the highest power; higher values are clipped."""
     gap: float = 0.0
     """Log value of a missing pixel; the value of log_low makes gaps dark."""
     height: int | None = None
@@ -60,7 +56,7 @@ class KaggleSpectrogram(PanelView):
         super().__post_init__()
         where = self.where
         check_positive(where, seconds=self.seconds, height=self.height or 1, width=self.width or 1)
-        if self.log_low >= self.log_high or not self.log_low <= self.gap <= self.log_high:
+        if not self.log_low <= self.gap <= self.log_high:
             raise DataError(
                 f"{where} needs log_low <= gap <= log_high, got {self.log_low}, {self.gap}, {self.log_high}"
             )
@@ -81,10 +77,6 @@ class KaggleSpectrogram(PanelView):
     def panels_shape(self) -> tuple[int, int, int]:
         height = self.height or BINS_PER_PANEL - 2 * self.trim_bins
         return (len(self.order), height, self.width or self.seconds // SECONDS_PER_COLUMN)
-
-    @property
-    def panels_bounds(self) -> tuple[float, float]:
-        return (self.log_low, self.log_high)
 
     def panels(self, record: Record) -> Signal:
         power = record.spectrogram_window(self.seconds) if self.crop == "label" else record.spectrogram()

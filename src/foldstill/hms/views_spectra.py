@@ -14,7 +14,7 @@ from foldstill.data.signals import Signal, band_pass, line_for_gaps, mean_for_ga
 from foldstill.data.spectra import SCIPY, extended, frame_power, mel_filters, taper_power, window_frames
 from foldstill.errors import DataError
 from foldstill.hms.chains import PAIRS_PER_CHAIN, ChainSpectrogram, chain_differences
-from foldstill.hms.image import Layout, check_band, check_log_range, check_positive
+from foldstill.hms.image import Layout, LogPanelView, check_band, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 
@@ -104,7 +104,7 @@ class MelSpectrogram(ChainSpectrogram):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScipySpectrogram(ChainSpectrogram):
+class ScipySpectrogram(ChainSpectrogram, LogPanelView):
     """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log-scaled, resized.
 
     Examples
@@ -127,9 +127,7 @@ class ScipySpectrogram(ChainSpectrogram):
     crop: Literal["label", "whole"] = "label"
     """Whether the view covers the label's 50 s, or the whole recording, whatever its length."""
     log_low: float = -6.0
-    """Natural logarithm of the lowest power; lower values are clipped."""
     log_high: float = 10.0
-    """Natural logarithm of the highest power; higher values are clipped."""
     height: int = 128
     """Number of rows of a panel after resizing."""
     width: int = 512
@@ -144,7 +142,6 @@ class ScipySpectrogram(ChainSpectrogram):
                 f"{self.where} needs overlap < window <= n_fft and an even window, got overlap {self.overlap}, window "
                 f"{self.window} and n_fft {self.n_fft}"
             )
-        check_log_range(self.where, self.log_low, self.log_high)
 
     @classmethod
     def example(cls) -> "Self":
@@ -153,10 +150,6 @@ class ScipySpectrogram(ChainSpectrogram):
     @property
     def panels_shape(self) -> tuple[int, int, int]:
         return (len(CHAINS), self.height, self.width)
-
-    @property
-    def panels_bounds(self) -> tuple[float, float]:
-        return (self.log_low, self.log_high)
 
     def signals(self, record: Record) -> Signal:
         x_ET = chain_differences(record.eeg_window() if self.crop == "label" else record.eeg())
@@ -187,7 +180,7 @@ class ScipySpectrogram(ChainSpectrogram):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StftSpectrogram(ChainSpectrogram):
+class StftSpectrogram(ChainSpectrogram, LogPanelView):
     """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log-scaled, averaged over a chain.
 
     Examples
@@ -219,10 +212,7 @@ class StftSpectrogram(ChainSpectrogram):
     """Number of frequency bins, which is the height of a panel."""
     scale: float = 15.0
     """Number by which magnitudes are divided."""
-    log_low: float = -4.0
-    """Natural logarithm of the lowest magnitude; lower values are clipped."""
     log_high: float = 7.0
-    """Natural logarithm of the highest magnitude; higher values are clipped."""
     trim: int = 2
     """Number of columns dropped at each end."""
     shift: float = 1.0
@@ -241,7 +231,6 @@ class StftSpectrogram(ChainSpectrogram):
                 f"{self.where} needs an even window <= n_fft and first_bin + bins <= n_fft / 2 + 1, "
                 f"got window {self.window}, n_fft {self.n_fft}, first_bin {self.first_bin}, bins {self.bins}"
             )
-        check_log_range(self.where, self.log_low, self.log_high)
         if self.trim < 0 or self.panels_shape[2] < 1:
             raise DataError(f"{self.where}.trim of {self.trim} leaves no column: choose a smaller one")
 

@@ -13,7 +13,7 @@ from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
 from foldstill.hms.chains import EEG, PAIRS_PER_CHAIN, chain_differences
-from foldstill.hms.image import FileKind, PanelView, check_band, check_log_range, check_positive
+from foldstill.hms.image import FileKind, LogPanelView, check_band, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scalogram(PanelView):
+class Scalogram(LogPanelView):
     """Amplitude of each difference by Morlet wavelets, evenly spaced in octaves: log-scaled, averaged over a chain.
 
     The window of a wavelet is long for slow rhythms and short for fast ones; a spectrogram uses one window for both.
@@ -57,9 +57,7 @@ class Scalogram(PanelView):
     """Number of wavelets per frequency: 1 is the Morlet scalogram; more are a superlet, the geometric mean of wavelets with
     more and more cycles."""
     log_low: float = -3.0
-    """Natural logarithm of the lowest amplitude in microvolts; lower values are clipped."""
     log_high: float = 7.0
-    """Natural logarithm of the highest amplitude in microvolts; higher values are clipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +72,6 @@ class Scalogram(PanelView):
             raise DataError(
                 f"{where}.cycles must be 3 or more, got {self.cycles}: shorter wavelets respond to slow drift"
             )
-        check_log_range(where, self.log_low, self.log_high)
 
     @classmethod
     def example(cls) -> "Self":
@@ -83,10 +80,6 @@ class Scalogram(PanelView):
     @property
     def panels_shape(self) -> tuple[int, int, int]:
         return (len(CHAINS), self.height, self.width)
-
-    @property
-    def panels_bounds(self) -> tuple[float, float]:
-        return (self.log_low, self.log_high)
 
     def panels(self, record: Record) -> Signal:
         x_ET = chain_differences(line_for_gaps(record.eeg_window()))
