@@ -78,7 +78,7 @@ class Auto(Settings):
     >>> from foldstill.testing import synthetic_table
     >>> auto = Auto(folds=3, ladder=(Recalibrated(), LogPool()))
     >>> auto.fit(synthetic_table()).explanation
-    'log_pool chosen: -0.0000 KL [-0.0000, -0.0000] against average, cross-fitted over 3 folds of 24 groups'
+    'log_pool chosen: -0.0538 KL [-0.0693, -0.0382] against average, cross-fitted over 3 folds of 24 groups'
     """
 
     title: ClassVar[str] = "Auto"

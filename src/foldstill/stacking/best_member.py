@@ -21,7 +21,7 @@ class BestMember(Settings):
     --------
     >>> from foldstill.testing import synthetic_table
     >>> BestMember().fit(synthetic_table()).weight_M.tolist()
-    [0.0, 1.0, 0.0, 0.0]
+    [1.0, 0.0, 0.0, 0.0]
     """
 
     title: ClassVar[str] = "Best member"

@@ -147,7 +147,7 @@ class FittedCombiner:
         >>> from foldstill.testing import synthetic_table
         >>> table = synthetic_table()
         >>> fit(Average(), table).apply(table.scores)[0].round(2).tolist()
-        [0.32, 0.4, 0.28]
+        [0.17, 0.33, 0.5]
         """
         if scores.classes != self.classes:
             raise StackError(

@@ -61,7 +61,7 @@ class Convex(Settings):
     --------
     >>> from foldstill.testing import synthetic_table
     >>> Convex().fit(synthetic_table()).weight_M.round(2).tolist()
-    [0.38, 0.49, 0.12, 0.01]
+    [0.54, 0.45, 0.01, 0.0]
     """
 
     title: ClassVar[str] = "Convex weights"

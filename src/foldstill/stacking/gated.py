@@ -81,7 +81,7 @@ class Gated(Settings):
     >>> from foldstill.stacking import crossfit
     >>> from foldstill.testing import synthetic_table
     >>> round(crossfit(Gated(ridges=(0.1,)), synthetic_table()).kl, 2)
-    0.23
+    0.21
     """
 
     title: ClassVar[str] = "Gated pool"

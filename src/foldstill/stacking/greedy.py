@@ -63,7 +63,7 @@ class Greedy(Settings):
     --------
     >>> from foldstill.testing import synthetic_table
     >>> Greedy(picks=10, bags=1).fit(synthetic_table()).weight_M.tolist()
-    [0.4, 0.5, 0.1, 0.0]
+    [0.5, 0.4, 0.1, 0.0]
     """
 
     title: ClassVar[str] = "Greedy selection"

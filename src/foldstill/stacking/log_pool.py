@@ -50,7 +50,7 @@ class LogPool(Settings):
     >>> from foldstill.stacking import crossfit
     >>> from foldstill.testing import synthetic_table
     >>> round(crossfit(LogPool(), synthetic_table()).kl, 2)
-    0.18
+    0.2
     """
 
     title: ClassVar[str] = "Log-linear pool"

@@ -61,7 +61,7 @@ class Recalibrated(Settings):
     --------
     >>> from foldstill.testing import synthetic_table
     >>> round(Recalibrated().fit(synthetic_table()).temperature, 2)
-    0.59
+    0.87
     """
 
     title: ClassVar[str] = "Recalibrated average"

@@ -83,7 +83,7 @@ class Super(Settings):
     >>> from foldstill.stacking.averages import Average
     >>> from foldstill.testing import synthetic_table
     >>> round(crossfit(Super(library=(Average(), LogPool()), folds=3), synthetic_table()).kl, 2)
-    0.18
+    0.2
     """
 
     title: ClassVar[str] = "Super learner"

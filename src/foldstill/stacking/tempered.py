@@ -56,7 +56,7 @@ class Tempered(Settings):
     --------
     >>> from foldstill.testing import synthetic_table
     >>> Tempered().fit(synthetic_table()).temperature_M.round(1).tolist()
-    [0.7, 0.7, 1.1, 2.2]
+    [0.9, 0.9, 2.3, 6.4]
     """
 
     title: ClassVar[str] = "Calibrated members"
