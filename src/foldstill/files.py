@@ -13,7 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-Table: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any] | np.ndarray[Any, Any]] | Sequence[Mapping[str, Any]]"
+Table: TypeAlias = "pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+"""A pandas frame, column name -> values, or one mapping per line."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from foldstill.base_models.joined import resolve
 from foldstill.data.dataset import Inputs
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
-from foldstill.files import atomic_write
+from foldstill.files import write_csv
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.opening import open_run
@@ -99,9 +99,6 @@ def _view(rows: Inputs, name: str) -> NDArray[Any]:
 
 
 def _write_csv(scores: ScoreTable, path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    columns = {"id": scores.ids.tolist()} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
-    with atomic_write(path) as part:
-        csv.write_csv(pa.table(columns), part)
+    columns = {"id": scores.ids} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
+    # Nine digits give back a float32 bit by bit.
+    write_csv(path, columns, float_format="%.9g")

@@ -1,6 +1,5 @@
 """The search for better settings of one member: trials over a few folds, the best ones written as an experiment file."""
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from foldstill.base_models.specs import JoinedMember
 from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
 from foldstill.errors import ExperimentError
-from foldstill.files import atomic_write, write_text
+from foldstill.files import write_csv, write_text
 from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
@@ -264,14 +263,15 @@ def _note(study: "Study") -> str:
 def _write_trials(study: "Study", path: Path) -> None:
     """Every trial in its order: state, KL (of a trial that was cut, so far), values, and why it failed."""
     fields = list(dict.fromkeys(field for t in study.trials for field in t.params))
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["trial", "state", "kl", *fields, "error"])
-        for t in study.trials:
-            so_far = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else None
-            state = {"COMPLETE": "finished", "PRUNED": "cut", "FAIL": "failed"}.get(t.state.name, t.state.name.lower())
-            kl = t.value if t.state.name == "COMPLETE" else so_far
-            writer.writerow([t.number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)])
+    columns: dict[str, list[Any]] = {name: [] for name in ("trial", "state", "kl", *fields, "error")}
+    for t in study.trials:
+        so_far = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else None
+        state = {"COMPLETE": "finished", "PRUNED": "cut", "FAIL": "failed"}.get(t.state.name, t.state.name.lower())
+        kl = t.value if t.state.name == "COMPLETE" else so_far
+        line = [t.number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)]
+        for column, value in zip(columns.values(), line, strict=True):
+            column.append(value)
+    write_csv(path, columns)
 
 
 def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", trials: int) -> str:

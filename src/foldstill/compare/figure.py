@@ -1,13 +1,14 @@
 """A figure as text: an SVG whose colours follow the page, with the numbers it was drawn from."""
 
 import base64
-import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from foldstill.files import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,10 +48,11 @@ class Figure:
 
     @property
     def csv(self) -> str:
-        """The numbers as CSV; a header may repeat a name, so the lines are written as they are."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
-        return text.getvalue()
+        """The numbers as CSV."""
+        import pandas as pd
+
+        # A frame, because a header may repeat a name.
+        return csv_text(pd.DataFrame([list(row) for row in self.rows], columns=list(self.header), dtype=object))
 
     @property
     def svg_uri(self) -> str:

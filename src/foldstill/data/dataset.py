@@ -23,11 +23,11 @@ class Dataset:
     labels : Labels
         Votes, ids and groups of N samples.
     views : mapping of str to array
-        Name of a view to images (N, H, W, channels), uint8 or float, or signals (N, channels, T), float or integer. Arrays may
-        be memory maps.
+        Name of a view to images (N, H, W, channels), uint8 or float, or signals (N, channels, T), float or integer.
+        Arrays may be memory maps.
     units_N : array of str, shape (N,), optional
-        Name of the unit, such as a recording, of which each row is one of several windows. None by default: each row is its
-        own unit.
+        Name of the unit, such as a recording, of which each row is one of several windows. None by default: each row is
+        its own unit.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def content_of(array: NDArray[Any]) -> Strings:
 def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
     """Groups of the rows of `array` (N, ...), with groups merged that share a pixel-identical input.
 
-    Copies of one input under different ids would otherwise be split between folds. A merged group takes the name of the group
-    of its first row.
+    Copies of one input under different ids would otherwise be split between folds. A merged group takes the name of the
+    group of its first row.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

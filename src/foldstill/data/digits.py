@@ -25,7 +25,7 @@ MAX_VOTES = 28
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsData(PlainSource):
-    """Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row, grouped by simulated writers.
+    """Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row and simulated writers.
 
     Examples
     --------

@@ -67,7 +67,8 @@ class FolderData(PlainSource):
     id: str = ""
     """Column of the ids. The file names when empty."""
     group: str | tuple[str, ...] = ""
-    """Column of what must not be split between folds. `content` puts pixel-identical images into one group. Both may be given."""
+    """Column of what must not be split between folds. `content` puts pixel-identical images into one group. Both may be
+    given."""
     stratum: str = ""
     """Column of the stratum of each row. By number of votes when empty."""
 

@@ -27,8 +27,8 @@ _TEST_GRAIN = 20
 class FoldPlan:
     """The fold of every sample, or the locked test split that no fit ever sees.
 
-    Each sample outside the test split is held out exactly once. Make a plan with `make_plan`, or with `from_folds` from folds
-    made elsewhere.
+    Each sample outside the test split is held out exactly once. Make a plan with `make_plan`, or with `from_folds` from
+    folds made elsewhere.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class FoldPlan:
 
     @classmethod
     def from_folds(cls, labels: Labels, fold_N: ArrayLike) -> "FoldPlan":
-        """A plan from folds made elsewhere: whole numbers, -1 for test rows. Folds are renumbered from 0 in their order."""
+        """A plan from folds made elsewhere: whole numbers, renumbered from 0 in their order; -1 for test rows."""
         fold = np.asarray(fold_N)
         if fold.shape != (len(labels),) or fold.dtype.kind not in "iu":
             raise FoldError(
@@ -137,7 +137,7 @@ class FoldPlan:
 
     @classmethod
     def read(cls, path: Path) -> "FoldPlan":
-        """Read a plan from a parquet file with columns id, group and fold (-1 = test), from `write` or made elsewhere."""
+        """Read a plan from a parquet file with columns id, group and fold (-1 for test rows)."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -174,6 +174,7 @@ def torn_groups(groups: Strings, fold_N: NDArray[Any]) -> Strings:
     return torn
 
 
+# Long: the steps share the rows that remain after the test split, and half of the lines document the parameters.
 def make_plan(
     labels: Labels,
     *,
@@ -243,7 +244,7 @@ def make_plan(
 
 
 def _slices(labels: Labels, k: int, strategy: Strategy, seed: int) -> NDArray[np.int16]:
-    """Slice 0..k-1 of each row; groups stay whole, and slices are even in rows and, when stratified, in votes per class.
+    """Slice 0..k-1 of each row. Groups stay whole; slices are even in rows and, if stratified, in votes per class.
 
     Large groups come first; each goes to the slice where it raises the sum of squares least. scikit-learn's
     StratifiedGroupKFold uses hard labels only, and its seed has no effect unless groups tie.

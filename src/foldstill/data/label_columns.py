@@ -87,7 +87,8 @@ class LabelColumns:
 def require_one_form(where: str, columns: Mapping[str, Any], total: str | float = 1.0) -> None:
     """Raise DataError unless exactly one form of labels is named, and a total only with shares.
 
-    `columns` maps the name that the settings give to each form to what was set; `where` is what names them in the message.
+    `columns` maps the name that the settings give to each form to what was set; `where` is what names them in the
+    message.
     """
     named = [name for name, column in columns.items() if column]
     if len(named) != 1:
@@ -95,6 +96,6 @@ def require_one_form(where: str, columns: Mapping[str, Any], total: str | float 
         raise DataError(f"{where} must name one of {', '.join(first)} or {last}, got {named or 'none'}: keep one")
     if total != 1.0 and not columns.get("shares"):
         raise DataError(
-            f"{where}: total goes with shares only, got total = {total!r} with {named[0]}: counts and hard labels carry "
-            "their own total; remove total"
+            f"{where}: total goes with shares only, got total = {total!r} with {named[0]}: "
+            "counts and hard labels carry their own total; remove total"
         )

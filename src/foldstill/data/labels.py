@@ -1,4 +1,7 @@
-"""Votes per sample and what follows from them: targets, strata, sample weights. N samples (rows), C classes, A annotators."""
+"""Votes per sample and what follows from them: targets, strata and row weights.
+
+N samples (rows), C classes, A annotators.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -213,8 +216,8 @@ class Labels:
         total_N : array, shape (N,), or float
             Number of votes per sample, or one number for all samples.
         **rest
-            As in `from_votes`. `counted` is False by default: pass True when the totals are true counts and not a guess or a
-            lower bound.
+            As in `from_votes`. `counted` is False by default: pass True when the totals are true counts and not a guess
+            or a lower bound.
 
         Examples
         --------
@@ -331,8 +334,8 @@ class Labels:
     def weight_N(self, scheme: RowWeight = "none", maximum: float = 10.0) -> NDArray[np.float64]:
         """Row weights with mean 1: the sample weights, times a function of the number of votes v.
 
-        log1p: log(1 + v). clamp: v, but at most `maximum`. damped: v up to 10 and (10 + 2 log10 v) log10 v beyond, which
-        goes on rising slowly (12.6 at 11 votes, 18.7 at 28) and was published for HMS with these constants.
+        log1p: log(1 + v). clamp: v, but at most `maximum`. damped: v up to 10 and (10 + 2 log10 v) log10 v beyond,
+        which goes on rising slowly (12.6 at 11 votes, 18.7 at 28) and was published for HMS with these constants.
         """
         if scheme not in get_args(RowWeight):
             raise DataError(f"row weight must be one of {', '.join(get_args(RowWeight))}, got {scheme!r}")

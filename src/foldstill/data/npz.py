@@ -62,7 +62,8 @@ class NpzData(PlainSource):
     id: str = ""
     """Key of the ids. The row numbers when empty."""
     group: str | tuple[str, ...] = ""
-    """Key of what must not be split between folds. `content` puts pixel-identical inputs into one group. Both may be given."""
+    """Key of what must not be split between folds. `content` puts pixel-identical inputs into one group. Both may be
+    given."""
     stratum: str = ""
     """Key of the stratum of each row. By number of votes when empty."""
 
@@ -82,7 +83,7 @@ class NpzData(PlainSource):
         return cls(path="data.npz", images="images", labels="labels", id="id"), folder / "data.npz"
 
     def load(self, root: Path) -> Dataset:
-        """Load the dataset; raises DataError for a missing file, or for a missing key with a list of the keys in the file."""
+        """Load the dataset; raises DataError for a missing file or key, with a list of the keys in the file."""
         arrays = read_npz(root / self.path)
         views = self._views(arrays)
         dataset = Dataset(self._label_columns.read(arrays), views)

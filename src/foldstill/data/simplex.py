@@ -1,6 +1,7 @@
 """Probabilities per row: checks, clipping, softmax and KL divergence.
 
-N samples (rows), C classes. This is the lowest module of the package, so that fitting, auditing and scoring use one definition.
+N samples (rows), C classes. This is the lowest module of the package, so that fitting, auditing and scoring use one
+definition.
 """
 
 from typing import Any

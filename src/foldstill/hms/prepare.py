@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foldstill.errors import DataError
-from foldstill.files import atomic_write, digest, file_digest, write_json
+from foldstill.files import digest, file_digest, write_csv, write_json
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
 from foldstill.hms.part import Part, PartTask, make_part
@@ -244,9 +244,12 @@ def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, .
 
 def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:
     table.write(cache.rows_file)
-    problems = [tuple(vars(p).values()) for p in findings.problems]
-    _write_csv(cache.problems_file, ("file", "what", "detail", "fatal"), problems)
-    _write_csv(cache.sources_file, ("file", "digest"), sorted(findings.digests.items()))
+    columns = ("file", "what", "detail", "fatal")
+    write_csv(
+        cache.problems_file, {name: [getattr(problem, name) for problem in findings.problems] for name in columns}
+    )
+    sources = sorted(findings.digests.items())
+    write_csv(cache.sources_file, {"file": [file for file, _ in sources], "digest": [mark for _, mark in sources]})
 
 
 def _finish_view(cache: Cache, view: View, n_rows: int, made_from: Mapping[str, Any], computed_by: list[str]) -> None:
@@ -274,13 +277,6 @@ def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, findings: _Findi
     }
     write_json(cache.manifest_file, manifest)
     cache.journal_file.unlink(missing_ok=True)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, str]]:

@@ -10,7 +10,7 @@ from foldstill.data.columns import read_frame
 from foldstill.data.labels import as_strings, match_ids
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
-from foldstill.files import atomic_write
+from foldstill.files import write_csv
 from foldstill.hms.montage import CLASSES, VOTE_COLUMNS
 
 
@@ -47,8 +47,7 @@ class HmsSubmission:
         table = pd.DataFrame({columns[0]: template[columns[0]]})
         for name in columns[1:]:
             table[name] = proba[:, votes.index(name)]
-        with atomic_write(out) as part:
-            table.to_csv(part, index=False)
+        write_csv(out, table)
 
 
 def hms_submission(data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from foldstill.data.signals import Signal, mean_for_gaps
 from foldstill.data.spectra import extended, frame_power, window_frames
 from foldstill.errors import DataError
-from foldstill.files import atomic_write
+from foldstill.files import atomic_write, write_csv
 from foldstill.hms.chains import chain_differences
 from foldstill.hms.files import TEST_COLUMNS, TRAIN_COLUMNS
 from foldstill.hms.montage import (
@@ -236,8 +236,7 @@ def write_synthetic_hms(
     for name in ("test_eegs", "test_spectrograms"):
         (out / name).mkdir(parents=True, exist_ok=True)
     for file, table in tables.items():
-        with atomic_write(out / file) as part:
-            table.to_csv(part, index=False)
+        write_csv(out / file, table)
 
 
 def _train_rows(session: Session, label_id: int) -> list[tuple[Any, ...]]:

@@ -24,6 +24,7 @@ ASSIGNED_FOLDS = 5
 """Number of folds made for the cross-fit of combiners when a table comes without folds."""
 
 
+# Long: most lines document the parameters.
 def oof_table(
     scores: ArrayLike | Mapping[str, Any],
     labels: Labels | ArrayLike | None = None,
@@ -40,9 +41,9 @@ def oof_table(
     Parameters
     ----------
     scores : array, shape (N, M, C), or mapping of str to array, shape (N, C)
-        Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and AutoGluon's
-        `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name, and its index to the
-        ids. For members that only name a class, see `smooth_labels`.
+        Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and
+        AutoGluon's `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name,
+        and its index to the ids. For members that only name a class, see `smooth_labels`.
     labels : Labels or array, shape (N,) or (N, C)
         Labels, one class per sample, or vote counts. Ids, strata and sample weights need a `Labels` value.
     votes : array, shape (N, C)
@@ -50,8 +51,8 @@ def oof_table(
     groups : array, shape (N,), optional
         What must not be split between folds; each sample is its own group by default.
     folds : array, shape (N,), optional
-        Fold in which each sample was held out. By default group folds are made to cross-fit combiners, and the audit warns that
-        nothing proves the scores held out.
+        Fold in which each sample was held out. By default group folds are made to cross-fit combiners, and the audit
+        warns that nothing proves the scores held out.
     members : sequence of str, optional
         Names of the members of an array; m0, m1, ... by default.
     classes : sequence of str, optional
@@ -199,7 +200,7 @@ def as_proba(
 
 
 def smooth_labels(named: ArrayLike, n_classes: int, probability: float) -> NDArray[np.float32]:
-    """Probabilities of members that only name a class: `probability` for the named class, the rest shared by the others.
+    """Probabilities of members that only name a class; the other classes share the rest.
 
     Parameters
     ----------

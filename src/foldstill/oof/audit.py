@@ -33,8 +33,8 @@ def audit(
     test_labels : Labels, optional
         Labels of the rows of `test`, in any order.
     combine : callable, optional
-        `combine(table, fold_N)` returns cross-fitted probabilities (N, C) of a combiner, or with `fold_N` None those of the
-        combination fitted and applied to the same rows. Checks A8 and A11 need it, and with `deep` check A12.
+        `combine(table, fold_N)` returns cross-fitted probabilities (N, C) of a combiner, or with `fold_N` None those of
+        the combination fitted and applied to the same rows. Checks A8 and A11 need it, and with `deep` check A12.
     deep : bool, default False
         Also run the check that refits the combiner on labels of other rows.
     checks : sequence of AuditCheck classes

@@ -76,8 +76,9 @@ class AuditCheck(Protocol):
     ...     summary = "A combination needs two or more members."
     ...
     ...     def check(self, inputs):
-    ...         n = len(inputs.table.members)
-    ...         return finding(self, "pass" if n > 1 else "warn", f"The table has {n} members.", "" if n > 1 else "add one")
+    ...         if len(inputs.table.members) > 1:
+    ...             return finding(self, "pass", "The table has several members.")
+    ...         return finding(self, "warn", "The table has one member.", "add another member")
     >>> table = fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], votes=[[3, 0], [1, 2]], folds=[0, 1])
     >>> fs.audit(table, checks=(*CHECKS, TwoMembers))["U1"].verdict
     'warn'

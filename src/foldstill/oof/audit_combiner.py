@@ -34,8 +34,8 @@ class RowFolds:
         by_row = combined_kl(table, combine(each_row_a_group, fold_N))
         gap = by_group - by_row
         evidence = (
-            f"The cross-fitted KL divergence is {by_row:.4f} by rows and {by_group:.4f} by groups: rows promise a gain of "
-            f"{gap:.4f} that new groups do not give."
+            f"The cross-fitted KL divergence is {by_row:.4f} by rows and {by_group:.4f} by groups: row folds promise "
+            f"a gain of {gap:.4f} that new groups do not give."
         )
         if gap <= 0.1 * by_group:
             return finding(self, "pass", evidence)

@@ -32,8 +32,8 @@ def _why_no_vote_noise(table: OOFTable) -> str:
 class VoteNoiseFloor:
     """A member that scores below what a perfect member would score on so few votes has seen the votes.
 
-    The score of a perfect prediction is estimated by the correction of Miller and Madow (1955): (number of classes with a vote
-    - 1) / (2 votes) per row. It is low for few votes, so that the check is on the safe side.
+    The score of a perfect prediction is estimated by the correction of Miller and Madow (1955): (number of classes with
+    a vote - 1) / (2 votes) per row. It is low for few votes, so that the check is on the safe side.
     """
 
     id: ClassVar[str] = "A5"
@@ -50,8 +50,8 @@ class VoteNoiseFloor:
         below = [m for m in range(len(table.members)) if gap_M[m] < -3 * error_M[m]]
         lowest = int(gap_M.argmin())
         evidence = (
-            f"A perfect prediction would score {floor_N.mean():.4f} or more, the lowest member ({table.members[lowest]}) "
-            f"scores {floor_N.mean() + gap_M[lowest]:.4f}."
+            f"A perfect prediction would score {floor_N.mean():.4f} or more, the lowest member "
+            f"({table.members[lowest]}) scores {floor_N.mean() + gap_M[lowest]:.4f}."
         )
         if not below:
             return finding(self, "pass", evidence)
@@ -74,18 +74,18 @@ class NoiseSlopes:
     """Slope of each member's KL divergence: 1 for a member that has not seen the votes."""
     error_M: Array
     alone_M: Array
-    """Slope of each member's KL divergence minus that of the median member per row: 0 when the member follows the votes no more
-    than the others."""
+    """Slope of each member's KL divergence minus that of the median member per row: 0 when the member follows the votes
+    no more than the others."""
     alone_error_M: Array
 
 
 def noise_slopes(inputs: AuditInput) -> NoiseSlopes:
     """How much each member's KL divergence depends on the noise of votes.
 
-    KL(y || p) = sum y log y - sum y log p. For a prediction made without the votes only the first term depends on the number of
-    votes. The slope of its KL divergence on 1/votes is then that of the first term, and their ratio is 1. A prediction that
-    follows the votes follows their noise: its ratio is below 1. Rows with more votes may be easier or harder; that shifts all
-    members alike, so each member is also compared with the median member.
+    KL(y || p) = sum y log y - sum y log p. For a prediction made without the votes only the first term depends on the
+    number of votes. The slope of its KL divergence on 1/votes is then that of the first term, and their ratio is 1. A
+    prediction that follows the votes follows their noise: its ratio is below 1. Rows with more votes may be easier or
+    harder; that shifts all members alike, so each member is also compared with the median member.
     """
     labels = inputs.table.labels
     centred_N = 1 / labels.total_N - (1 / labels.total_N).mean()
@@ -121,7 +121,7 @@ ERRORS = 4.0
 
 
 class VoteNoiseSlope:
-    """A member whose score depends less on vote noise than the others' scores, or than the noise itself, follows the votes.
+    """A member follows the votes if its score depends less on vote noise than the others' scores or the noise itself.
 
     Where scores on held-out groups agree it is a warning only: then rows with more votes are harder.
     """
@@ -148,7 +148,7 @@ class VoteNoiseSlope:
             f"An honest member's slope is 1 times that of the noise; the median is {median:.2f} (error {error:.2f})"
         )
         cure = "train them so that no fold model sees the group of a row it scores"
-        # Where rows with few votes are hard, honest members have slopes of several times the noise, which differ widely.
+        # Where rows with few votes are hard, slopes of honest members are several times the noise and differ widely.
         alone = (slopes.ratio_M < ALL_BELOW) & (slopes.alone_M < -np.maximum(ALONE, ERRORS * slopes.alone_error_M))
         if alone.any() and len(table.members) > 2:
             names = [f"{table.members[m]} {slopes.ratio_M[m]:.2f}" for m in np.flatnonzero(alone)]
@@ -189,7 +189,8 @@ class HoldoutGap:
             why = "It needs scores and labels of groups that no model saw (--test)."
             return finding(self, "not applicable", why)
         inside, inside_error = clustered_mean(inputs.kl_NM, table.labels.groups)
-        # One model scored each out-of-fold row. The mean over models of their scores is comparable, the score of their mean is not.
+        # One model scored each out-of-fold row: comparable is the mean over models of their scores, not the score of
+        # their mean.
         by_model = [test.fold_model(k).select(table.members).proba_NMC for k in range(test.n_models)]
         held_NM = np.mean([member_kl(test_labels, proba_NMC) for proba_NMC in by_model], axis=0)
         outside, outside_error = clustered_mean(held_NM, test_labels.groups)

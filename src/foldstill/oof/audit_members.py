@@ -14,7 +14,7 @@ from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
 
 MISALIGNED = 0.1
-"""Below this share of the information that a member claims, its rows are not those of the labels; shuffled rows give 0."""
+"""Below this share of the information that a member claims, its rows are not those of the labels."""
 POORLY_ALIGNED = 0.25
 FEWEST_ROWS = 100
 """Minimum number of rows of a fold for its alignment to be checked on its own."""
@@ -25,9 +25,9 @@ NEAR = 0.9999
 def information_ratio(target_NC: NDArray[np.float64], proba_NMC: NDArray[np.floating]) -> NDArray[np.float64]:
     """Information of each member about its rows, divided by the information it claims; NaN for a constant member.
 
-    Permuting labels between rows at random changes KL(y || p) by the covariance of y and log p, summed over classes. For a
-    calibrated member that is the covariance of p and log p. The ratio is therefore about 1 for a calibrated member, less for an
-    overconfident one, and 0 for a member whose rows are shuffled.
+    Permuting labels between rows at random changes KL(y || p) by the covariance of y and log p, summed over classes.
+    For a calibrated member that is the covariance of p and log p. The ratio is therefore about 1 for a calibrated
+    member, less for an overconfident one, and 0 for a member whose rows are shuffled.
     """
     log_p = np.log(np.maximum(proba_NMC, EPS, dtype=np.float64))
     log_p -= log_p.mean(axis=0)
@@ -69,7 +69,7 @@ class Alignment:
         if lost:
             evidence = f"{len(lost)} members or folds have no information about their rows: {', '.join(lost[:3])}."
             if table.plan_digest:
-                # Our own loop matches rows and classes by construction: such a member is not misaligned, it learned nothing.
+                # Our own loop matches rows and classes by construction: such a member has learned nothing.
                 return finding(self, "warn", evidence, "train them longer or by another recipe, or drop them")
             cure = "match their rows to the labels by id and their classes by name, or drop them"
             return finding(self, "fail", evidence, cure)

@@ -15,11 +15,11 @@ from foldstill.oof.table import OOFTable
 
 SHIFT = 0.5
 SHIFT_ERRORS = 6.0
-"""Standard deviations and standard errors from which a fold differs from the others: honest HMS scores shift by 0.49 and 5.5 at
-most, a fold model of a CT member that was calibrated apart from the other fold models by 0.66 and 18."""
+"""Standard deviations and standard errors from which a fold differs from the others: honest HMS scores shift by 0.49
+and 5.5 at most, a fold model of a CT member that was calibrated apart from the other fold models by 0.66 and 18."""
 SEEN = 0.6
-"""Ratio of a member's score on a fold to its score on other folds, both divided by the median member's: honest HMS and CT
-members measured 0.76 and more."""
+"""Ratio of a member's score on a fold to its score on other folds, both divided by the median member's: honest HMS and
+CT members measured 0.76 and more."""
 FEWEST_GROUPS = 20
 """Minimum number of groups in a fold for its shift to be more than a difference between a few groups."""
 
@@ -57,8 +57,8 @@ class SpreadRatio:
 class FoldsAlike:
     """A member must not score one fold implausibly well, and its log-probabilities there must not be shifted.
 
-    That a classifier can tell the fold from many scores together means little: on honest tables a linear rule reaches an AUC of
-    0.8 to 1.0. What harms a combiner is a fold that a member has seen, or the shift of a single score.
+    That a classifier can tell the fold from many scores together means little: on honest tables a linear rule reaches
+    an AUC of 0.8 to 1.0. What harms a combiner is a fold that a member has seen, or the shift of a single score.
     """
 
     id: ClassVar[str] = "A10"

@@ -25,7 +25,7 @@ def clustered_mean(values_NF: Array, groups: NDArray[np.str_]) -> tuple[Array, A
 
 
 def errors_of_four(n_groups: int) -> float:
-    """Number of standard errors over so many groups that is as rare as four standard deviations of a normal distribution.
+    """Number of standard errors over so many groups that is as rare as four standard deviations of a normal.
 
     A standard error that is estimated from few groups is itself uncertain, hence the t distribution.
     """

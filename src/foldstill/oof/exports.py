@@ -1,4 +1,4 @@
-"""A table in the forms that other tools read: one `.npz`, one CSV per member beside a CSV of labels, or one wide CSV."""
+"""A table in forms that other tools read: an `.npz`, one CSV per member and one of labels, or one wide CSV."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -6,7 +6,7 @@ from typing import Literal
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
 
 Severity = Literal["hard", "soft"]
-"""After the failure of a hard check no score of a combiner can be trusted: cross-fitting does not repair a leaked table."""
+"""After a hard check failed, no score of a combiner can be trusted: cross-fitting does not repair a leaked table."""
 
 
 @dataclass(frozen=True)

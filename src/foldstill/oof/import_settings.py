@@ -9,7 +9,7 @@ from foldstill.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings(Settings):
-    """Names of the keys of an `.npz`, or of the columns of a CSV or parquet file. Usual names are recognised where one is empty.
+    """Names of the keys of an `.npz`, or of the columns of a CSV or parquet file. Empty: recognise usual names.
 
     Examples
     --------
@@ -40,7 +40,8 @@ class ImportSettings(Settings):
     group: str = ""
     """Key or column of what must not be split between folds. Each row is its own group when there is none."""
     fold: str = ""
-    """Key or column of the fold in which each row was held out, or a pattern such as `fold*` of 0/1 columns, one per fold."""
+    """Key or column of the fold in which each row was held out, or a pattern such as `fold*` of 0/1 columns, one per
+    fold."""
     stratum: str = ""
     """Key or column of the stratum of each row. By number of votes when there is none."""
     sample_weight: str = ""
@@ -66,10 +67,11 @@ class ImportSettings(Settings):
             raise OOFError(f"labels are named by {named}: name one of votes, shares, annotators or label")
         if self.space not in ("proba", "logit"):
             raise OOFError(
-                f"space must be proba or logit, got {self.space!r}: name one of the two; members that name a class need smoothing instead"
+                f"space must be proba or logit, got {self.space!r}: name one of the two; "
+                "members that only name a class need smoothing instead"
             )
         if self.total and not (self.shares or not named):
             raise OOFError(
-                f"total goes with shares only, got total = {self.total!r} with {named[0]}: counts and hard labels carry their own "
-                "total; remove total"
+                f"total goes with shares only, got total = {self.total!r} with {named[0]}: "
+                "counts and hard labels carry their own total; remove total"
             )

@@ -26,8 +26,8 @@ from foldstill.oof.table import OOFTable, ScoreTable
 def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None = None) -> OOFTable:
     """Import predictions that were made elsewhere as an OOF table.
 
-    Rows are matched by id and classes by name. A table that foldstill wrote is read as it is. Without folds, group folds are made
-    to cross-fit combiners. Nothing is repaired in silence.
+    Rows are matched by id and classes by name. A table that foldstill wrote is read as it is. Without folds, group
+    folds are made to cross-fit combiners. Nothing is repaired in silence.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
         labels = label_columns(label_source, settings, classes).read(label_source)
         proba = smoothed_proba(raw, name, len(labels.classes), settings.smoothing)
     else:
-        # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are how
-        # independent findings (multi-label) show, and those would make wrong votes as well.
+        # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are
+        # how independent findings (multi-label) show, and those would make wrong votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         proba = as_proba(raw, name, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
         labels = label_columns(label_source, settings, classes).read(label_source)

@@ -43,7 +43,8 @@ def find_layout(files: Sequence[Columns], label_source: Columns, settings: Impor
     if settings.scores:
         named = class_columns(first, settings.scores) if "{class}" in settings.scores else {}
         return Layout(id_name, settings.scores, known or tuple(named))
-    # Where a file holds both, scores and labels have different names. Without labels, plain names and names of votes are scores.
+    # Where a file holds both, scores and labels have different names. Without labels, plain names and names of votes
+    # are scores.
     patterns = [*SCORES, "{class}"] if label_source is first else [*SCORES, *VOTES, "{class}"]
     for pattern in patterns:
         columns = _score_columns(first, pattern, id_name, settings)
@@ -82,7 +83,8 @@ def member_proba(
         others = list(_score_columns(file, layout.pattern, layout.id_name, settings))
         if lacking:
             raise OOFError(
-                f"{name} has no scores for {lacking}, {file.path} has {others[:12]}: every member needs the same classes"
+                f"{name} has no scores for {lacking}, {file.path} has {others[:12]}: "
+                "every member needs the same classes"
             )
         extra = [c for c in others if c not in labels.classes]
         if extra and not settings.classes and layout.pattern != "{class}":
@@ -141,7 +143,7 @@ def _score_columns(file: Columns, pattern: str, id_name: str, settings: ImportSe
 
 
 def _shared_id(files: Sequence[Columns], settings: ImportSettings) -> str:
-    """The column of ids in every file: as the settings name it, a usual name, or the first column that all files share."""
+    """Column of the ids in every file: as the settings name it, a usual name, or the first that all files share."""
     if settings.id:
         for file in files:
             file.get(settings.id, "id")

@@ -44,8 +44,8 @@ SCORES = (
     "proba_{class}",
     "p_{class}",
 )
-"""How the columns of votes, shares and scores are usually named, one per class. Scores may also have the plain names of the
-classes, or the names of votes."""
+"""How the columns of votes, shares and scores are usually named, one per class. Scores may also have the plain names of
+the classes, or the names of votes."""
 
 NAMED_CLASS = ("pred", "prediction", "predicted", "class")
 """Columns of members that only name a class."""

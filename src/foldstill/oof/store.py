@@ -1,8 +1,8 @@
 """Scores on disk: one parquet format for every file of scores, one column per member and class.
 
-Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes:<class>` and `p:<member>:<class>`; a colon
-inside a name is written as `%3A` and a percent sign as `%25`. No name of a class or member can therefore collide with
-another column. The metadata of the file, under `foldstill`, lists members, classes and the column of each score.
+Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes:<class>` and `p:<member>:<class>`; a
+colon inside a name is written as `%3A` and a percent sign as `%25`. No name of a class or member can therefore collide
+with another column. The metadata of the file, under `foldstill`, lists members, classes and the column of each score.
 
 N rows, M members, C classes, K fold models.
 """
@@ -68,7 +68,7 @@ def unescaped(name: str) -> str:
 def write_table(table: OOFTable, path: str | Path) -> None:
     """Write an OOF table to a parquet file.
 
-    The file appears under its name when it is complete, never before. `read_table` gives back an equal table, bit by bit.
+    The file appears under its name only when it is complete. `read_table` gives back an equal table, bit by bit.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ def write_table(table: OOFTable, path: str | Path) -> None:
 def write_scores(scores: ScoreTable | FoldScores, path: str | Path, labels: Labels | None = None) -> None:
     """Write scores without folds to a parquet file, with their labels if there are any.
 
-    Scores of K fold models take one row per id and fold model. Raises OOFError when the labels are not of the same ids in the
-    same order.
+    Scores of K fold models take one row per id and fold model. Raises OOFError when the labels are not of the same ids
+    in the same order.
     """
     repeat = scores.n_models if isinstance(scores, FoldScores) else 1
     columns: dict[str, NDArray[Any]] = {"id": np.tile(scores.ids, repeat)}
@@ -104,8 +104,8 @@ def write_scores(scores: ScoreTable | FoldScores, path: str | Path, labels: Labe
     if labels is not None:
         if not np.array_equal(labels.ids, scores.ids):
             raise OOFError(
-                f"scores ({len(scores)} rows) and labels ({len(labels)} rows) written to {path} must hold the same ids in "
-                "the same order: align them by id first"
+                f"scores ({len(scores)} rows) and labels ({len(labels)} rows) written to {path} must hold "
+                "the same ids in the same order: align them by id first"
             )
         columns = {name: np.tile(values, repeat) for name, values in _label_columns(labels).items()}
         metadata |= _label_metadata(labels)
@@ -149,7 +149,8 @@ def read_table(path: str | Path) -> OOFTable:
     file = ScoreFile(Path(path))
     if file.metadata["kind"] != "oof":
         raise OOFError(
-            f"{path} holds {file.metadata['kind']}, not an OOF table: it has no folds; give the table of held-out scores"
+            f"{path} holds {file.metadata['kind']}, not an OOF table: it has no folds; "
+            "give the table of held-out scores"
         )
     labels = file.labels()
     scores = ScoreTable(labels.ids, file.members, file.classes, file.proba(), file.families)
@@ -241,7 +242,7 @@ def is_score_file(path: Path) -> bool:
 
 
 def open_parquet(path: Path) -> Any:
-    """Open a parquet file; raises OOFError when it is missing or something else, such as a CSV with the wrong suffix."""
+    """Open a parquet file; raises OOFError when it is missing or something else, such as a CSV."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -50,8 +50,8 @@ class ScoreTable:
     proba_NMC : array of float32, shape (N, M, C)
         Probabilities; they sum to 1 over the classes.
     families : tuple of str, optional
-        What members have in common, such as an architecture: combiners can tie weights within a family. One family per member
-        by default.
+        What members have in common, such as an architecture: combiners can tie weights within a family. One family per
+        member by default.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class ScoreTable:
         )
 
     def drop(self, patterns: Sequence[str]) -> "ScoreTable":
-        """Without the members that match a shell pattern such as `*_tta`; raises OOFError when a pattern matches no member."""
+        """The table without the members that match a shell pattern; OOFError for a pattern that matches none."""
         for pattern in patterns:
             if not any(fnmatchcase(m, pattern) for m in self.members):
                 raise OOFError(
@@ -129,7 +129,8 @@ class OOFTable:
     plan_digest : str
         Digest of the fold plan with which the members were trained; empty for imported tables.
     folds_assigned : bool, default False
-        Whether the folds were made only to cross-fit combiners. Such folds say nothing about how the members were trained.
+        Whether the folds were made only to cross-fit combiners. Such folds say nothing about how the members were
+        trained.
 
     Raises
     ------
@@ -217,8 +218,8 @@ class OOFTable:
 class FoldScores:
     """Scores of samples that no fold model saw, by all K fold models of every member.
 
-    An out-of-fold sample has a score of one fold model per member, such a sample has K. A combination is therefore applied to
-    the scores of each fold model and the K results are averaged. The plain average is the same either way.
+    An out-of-fold sample has a score of one fold model per member, such a sample has K. A combination is therefore
+    applied to the scores of each fold model and the K results are averaged. The plain average is the same either way.
 
     Parameters
     ----------

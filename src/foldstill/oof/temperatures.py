@@ -17,8 +17,8 @@ TEMPERATURE_RANGE = (0.25, 8.0)
 def fit_temperature(proba_NC: Float, votes_NC: Float) -> float:
     """The T in [0.25, 8] that maximises the likelihood of the votes under softmax(log p / T).
 
-    Above 1 the scores were too confident. The minimum of sum_i n_i CE(y_i, .) is found by the bounded method of Brent in log T
-    (temperature scaling: Guo et al., 2017, section 4.2).
+    Above 1 the scores were too confident. The minimum of sum_i n_i CE(y_i, .) is found by the bounded method of Brent
+    in log T (temperature scaling: Guo et al., 2017, section 4.2).
     """
     from scipy.optimize import minimize_scalar
 
