@@ -26,7 +26,7 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.distill.mixes import Mix
 from foldstill.distill.settings import LossName, ViewSource
 from foldstill.hms.cache import Cache
-from foldstill.hms.source import HmsView
+from foldstill.hms.views import VIEWS
 from foldstill.oof.store import read_labels, read_scores
 from foldstill.oof.table import FoldScores
 from foldstill.stacking import COMBINERS
@@ -198,4 +198,4 @@ def losses() -> set[str]:
 
 
 def hms_view_kinds() -> set[str]:
-    return {view.kind for view in get_args(get_args(HmsView)[0])}
+    return {view.kind for view in VIEWS}
