@@ -70,10 +70,10 @@ def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
 
     path = of_file(tmp_path, hms)
     assert call(monkeypatch, "prepare", path, "--jobs", "1") == 0
-    told = capsys.readouterr()
-    assert "prepare: done" in told.err
-    assert "cut short" in told.out
-    assert "left out" in told.out
+    output = capsys.readouterr()
+    assert "prepare: done" in output.err
+    assert "cut short" in output.out
+    assert "left out" in output.out
     with pytest.warns(UserWarning, match="could not be read and are left out"):
         data = read_experiment(path).data.load(tmp_path)
     assert data.view("mel").shape[1:] == (16, 32, 4)
@@ -137,7 +137,7 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("prepare", "{file}", "--rows", "window"), "leave the options out"),
         (("prepare", "{run}"), "need no preparation"),
@@ -151,7 +151,7 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     hms: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -164,7 +164,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert call(monkeypatch, *(a.format(**places) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert error.startswith("foldstill:")
-    assert told in error
+    assert message in error
 
 
 @pytest.mark.parametrize("view", ["mel", "eeg"])

@@ -226,7 +226,7 @@ def test_rates_mix_shares_not_counts():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (lambda: HorizontalFlip(p=1.5), r"p must be in \[0, 1\]"),
         (lambda: Cutout(holes=0), "holes"),
@@ -239,6 +239,6 @@ def test_rates_mix_shares_not_counts():
         (lambda: SameClassCutMix(starts=()), "starts"),
     ],
 )
-def test_settings_refuse_what_makes_no_sense(settings, said):
-    with pytest.raises(DataError, match=said):
+def test_settings_refuse_what_makes_no_sense(settings, message):
+    with pytest.raises(DataError, match=message):
         settings()

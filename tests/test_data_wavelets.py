@@ -27,7 +27,7 @@ def convolved(x_T, hertz, cycles, at):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_power_is_that_of_a_convolution_with_each_wavelet(order, rng):
-    """With a column of four samples, and a band that needs no more than one, a column is the coefficient in its middle."""
+    """With columns of four samples, and a band that needs only one, a column is the coefficient in its middle."""
     x_T = rng.standard_normal(T).cumsum()
     hertz = np.array([4.0, 7.0, 10.0])
     power = morlet_power(x_T[None].astype(np.float32), hertz, sfreq_hz=SFREQ, cycles=6, order=order, columns=800)

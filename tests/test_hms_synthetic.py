@@ -233,7 +233,7 @@ def test_the_spectrogram_file_is_the_power_density_of_its_chains():
     panels = chain_power(eeg).reshape(4, 100, -1)
     assert panels.shape[2] == 30
     assert (panels[0, :, 5:-5].argmax(axis=0) == 52 - 3).all()
-    # Two of four differences hold a sine of power 40^2 / 2, spread over a Hann window's noise bandwidth of 1.5 bins of 1/4 Hz.
+    # Two of four differences hold a sine of power 40^2 / 2. A Hann window spreads it over 1.5 bins of 1/4 Hz.
     assert panels[0, 49, 10] == pytest.approx(2 / 4 * 40**2 / 2 / (1.5 / 4), rel=0.02)
     assert panels[1].max() < 1e-3
 

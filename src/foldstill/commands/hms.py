@@ -41,8 +41,8 @@ def prepare_views(
 ) -> Prepared:
     """Make the views of an experiment's data, or those of an HMS folder that are named by kind, with their defaults.
 
-    A GPU computes the spectrograms of the EEG where the device is one. Raises ExperimentError where the experiment's data
-    are no HMS files, and where options contradict its [data] table.
+    A GPU computes the spectrograms of the EEG where the device is one. Raises ExperimentError where the experiment's
+    data are no HMS files, and where options contradict its [data] table.
     """
     if target.suffix == ".toml":
         data, root = read_experiment(target, changes).data, target.parent

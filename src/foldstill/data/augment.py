@@ -1,8 +1,8 @@
 """Augmentation as batched tensor code: every row of a batch draws its own parameters, all from one generator.
 
-Settings import no torch. They work on scaled inputs (mean 0 and variance 1 per channel), so 0 is the neutral fill; sizes
-are shares of an axis, so they do not depend on the resolution. Images are (B, C, H, W), signals (B, C, T); the last axis is
-time in both, the height of a spectrogram is its frequency axis.
+Settings import no torch. They work on scaled inputs (mean 0 and variance 1 per channel), so 0 is the neutral fill;
+sizes are shares of an axis, so they do not depend on the resolution. Images are (B, C, H, W), signals (B, C, T); the
+last axis is time in both, the height of a spectrogram is its frequency axis.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ def augment(
 ) -> tuple[Tensor, list[RowMix]]:
     """Apply the augmentations in their order; also gives the mixes of rows, from which the caller makes the targets.
 
-    `target_BC` is what same-class CutMix compares; partners are drawn within `group_B` where it is given. The same state of
-    the generator gives the same result. Raises DataError where an augmentation does not fit the shape of the batch.
+    `target_BC` is what same-class CutMix compares; partners are drawn within `group_B` where it is given. The same
+    state of the generator gives the same result. Raises DataError where an augmentation does not fit the shape of the
+    batch.
     """
     mixes: list[RowMix] = []
     for op in settings:

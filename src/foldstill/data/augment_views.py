@@ -27,12 +27,12 @@ def augment_views(
     group_B: Tensor | None = None,
     epoch: int = 0,
 ) -> tuple[tuple[Tensor, ...], list[RowMix]]:
-    """Augment each view by its own settings, except those that mix rows, then all views by `shared`; also give the mixes.
+    """Augment each view by its own settings, except those that mix rows, then all views by `shared`.
 
-    Draws belong to the kind of augmentation and not to the view: a hemisphere swap changes the same rows in all views that
-    have one (the first swap of each view, the second, and so on), and a mix has the same partners and shares in all views.
-    Where shares are areas that views round differently, targets follow their mean. Raises DataError where an augmentation
-    does not fit a view.
+    Also gives the mixes of rows. Draws belong to the kind of augmentation and not to the view: a hemisphere swap
+    changes the same rows in all views that have one (the first swap of each view, the second, and so on), and a mix has
+    the same partners and shares in all views. Where shares are areas that views round differently, targets follow their
+    mean. Raises DataError where an augmentation does not fit a view.
     """
     import torch
 

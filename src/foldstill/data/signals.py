@@ -37,8 +37,8 @@ def mean_for_gaps(x_ET: Signal) -> Signal:
 def line_for_gaps(x_ET: Signal) -> Signal:
     """Missing samples replaced by a line between their neighbours, so that a filter does not ring at a gap's edge.
 
-    Before the first and after the last sample that is not missing, its value is repeated; a channel without any sample is
-    zero.
+    Before the first and after the last sample that is not missing, its value is repeated; a channel without any sample
+    is zero.
     """
     if all_finite(x_ET):
         return x_ET

@@ -51,7 +51,7 @@ def half_bases(window: int, n_fft: int, first_bin: int, bins: int, taper: float)
 
 
 def frame_power(frames: Array, n_fft: int, first_bin: int, bins: int, taper: float = HANN) -> Array:
-    """Squared magnitude of the Fourier transform of length `n_fft` of each tapered frame: (..., W), W even, to (..., bins).
+    """Squared magnitude of the transform of length `n_fft` of each tapered frame: (..., W), W even, to (..., bins).
 
     A frame of W samples that is zero-padded to `n_fft` has only W values that matter, and only some bins are needed. A
     product with a small matrix computes them about ten times faster than an FFT of each padded frame. The window is

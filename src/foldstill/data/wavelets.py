@@ -28,14 +28,15 @@ _MAD_OF_UNIT_GAUSSIAN = 0.6745
 def morlet_power(
     x_ET: Signal, hertz_F: NDArray[np.float64], *, sfreq_hz: float, cycles: float, order: int, columns: int
 ) -> Signal:
-    """Mean power of each frequency in each of `columns` equal parts of the time, (E, F, W); a sine of amplitude a has a^2.
+    """Mean power of each frequency in each of `columns` equal parts of the time, (E, F, W).
 
-    A wavelet is exp(2 pi i f t) under a Gaussian of standard deviation cycles / (5 f). Order 1 is the Morlet scalogram.
-    Above, the power is the geometric mean of the powers with cycles, 2 cycles, ... order x cycles: a multiplicative
-    superlet, which is sharp in both time and frequency. The signal is reflected at its ends.
+    A sine of amplitude a has the power a^2. A wavelet is exp(2 pi i f t) under a Gaussian of standard deviation cycles
+    / (5 f). Order 1 is the Morlet scalogram. Above, the power is the geometric mean of the powers with cycles, 2
+    cycles, ... order x cycles: a multiplicative superlet, which is sharp in both time and frequency. The signal is
+    reflected at its ends.
 
-    A wavelet passes a narrow band only, so the product of the spectra is transformed back at the rate that this band needs
-    and not at that of the signal. No information is lost, and it is much faster than a convolution.
+    A wavelet passes a narrow band only, so the product of the spectra is transformed back at the rate that this band
+    needs and not at that of the signal. No information is lost, and it is much faster than a convolution.
 
     References
     ----------
@@ -81,8 +82,9 @@ def morlet_power(
 def wavelet_denoise(x_ET: Signal, wavelet: str, level: int, threshold: Threshold) -> Signal:
     """The signals without noise: detail coefficients below the universal threshold are removed.
 
-    The threshold is sigma sqrt(2 log T), where sigma is the median absolute finest detail of a channel over 0.6745 (Donoho
-    and Johnstone, 1994, sections 2.2 and 4.2). "hard" keeps coefficients above it, "soft" also shrinks them by it.
+    The threshold is sigma sqrt(2 log T), where sigma is the median absolute finest detail of a channel over 0.6745
+    (Donoho and Johnstone, 1994, sections 2.2 and 4.2). "hard" keeps coefficients above it, "soft" also shrinks them by
+    it.
 
     Raises FoldstillError where PyWavelets is not installed, or does not have the wavelet.
     """

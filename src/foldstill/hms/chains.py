@@ -32,7 +32,7 @@ def midline_differences(eeg_ET: Signal) -> Signal:
 
 
 class ChainSpectrogram(PanelView):
-    """One panel of spectra per chain: signals are cleaned record by record, spectra are computed for one record or many.
+    """One panel of spectra per chain; signals are cleaned per record, spectra computed for one record or many.
 
     One formula serves both: NumPy computes it for NumPy arrays, torch for tensors, on the tensor's device.
     """

@@ -50,7 +50,7 @@ class SignalFile:
 
 @dataclass(frozen=True)
 class HmsFolder:
-    """A folder in the layout of the competition; raises DataError that names every missing file and folder of the split."""
+    """A folder with the files of the competition; raises DataError that names everything missing of the split."""
 
     root: Path
     split: Split = "train"
@@ -62,8 +62,8 @@ class HmsFolder:
         missing = [path.name for path in wanted if not path.exists()]
         if missing:
             raise DataError(
-                f"{self.root} is not an HMS folder: it has no {', '.join(missing)}: unpack the competition's files there, "
-                "or generate synthetic ones with `foldstill synth-hms`"
+                f"{self.root} is not an HMS folder: it has no {', '.join(missing)}: unpack the competition's files "
+                "there, or generate synthetic ones with `foldstill synth-hms`"
             )
 
     @property
@@ -104,8 +104,8 @@ class HmsFolder:
             odd = np.flatnonzero(~np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)))
             if len(odd):
                 raise DataError(
-                    f"{self.table} must have a number in each row of {column}, got {str(frame[column].iloc[odd[0]])!r} in "
-                    f"line {odd[0] + 2} ({len(odd)} such rows): correct them"
+                    f"{self.table} must have a number in each row of {column}, got "
+                    f"{str(frame[column].iloc[odd[0]])!r} in line {odd[0] + 2} ({len(odd)} such rows): correct them"
                 )
         return frame
 

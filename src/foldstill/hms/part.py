@@ -1,4 +1,4 @@
-"""One part of a preparation: its files are read once, and its views are made row by row, or for all rows on a device."""
+"""One part of a preparation: files are read once, and views are made row by row, or for all rows on a device."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
 
 
 def panels_on(device: str, view: ChainSpectrogram, signals: Mapping[int, Signal]) -> Iterator[tuple[int, Signal]]:
-    """Panels of each row, computed on a device in float32; rows whose signals are equally long are computed together."""
+    """Panels of each row, computed on a device in float32; rows with equally long signals are computed together."""
     import torch
 
     for length in sorted({x.shape[1] for x in signals.values()}):

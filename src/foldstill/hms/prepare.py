@@ -50,8 +50,8 @@ def prepare(
 ) -> Prepared:
     """Make the views of a folder's samples, as arrays in a cache that HmsData reads.
 
-    What is finished and made from the same files is kept, and an interrupted preparation is resumed. Problems of files are
-    collected in problems.csv of the cache.
+    What is finished and made from the same files is kept, and an interrupted preparation is resumed. Problems of files
+    are collected in problems.csv of the cache.
 
     Parameters
     ----------
@@ -68,9 +68,10 @@ def prepare(
     strict : bool, default False
         Whether the first problem of a file is an error.
     work : Work, default one process
-        Processes of one thread each. With the device "auto" or "cpu" NumPy computes everything and torch is not imported;
-        any other torch device computes the spectrograms of the EEG, and threads read for it. Both give the same values but
-        for rounding: stored values differ by at most one step of eight bits. `force` makes finished views again.
+        Processes of one thread each. With the device "auto" or "cpu" NumPy computes everything and torch is not
+        imported; any other torch device computes the spectrograms of the EEG, and threads read for it. Both give the
+        same values but for rounding: stored values differ by at most one step of eight bits. `force` makes finished
+        views again.
 
     Returns
     -------
@@ -87,8 +88,8 @@ def prepare(
     table = label_rows(source, rows)
     if any("eeg" in view.needs for view in views) and (table.recordings_N == "").any():
         raise DataError(
-            f"rows = {rows!r} gives samples of several recordings, and views of the EEG need one: use views of spectrogram "
-            "files, or other rows"
+            f"rows = {rows!r} gives samples of several recordings, and views of the EEG need one: use views of "
+            "spectrogram files, or other rows"
         )
     made_from = _made_from(views, source, table, rows)
     _check_other_rows(cache, table, views, force=work.force)
@@ -97,13 +98,7 @@ def prepare(
     if todo:
         out.mkdir(parents=True, exist_ok=True)
         task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
-        parts = _make_parts(task, table, [made_from[view.name] for view in todo], work)
-        findings.add(parts)
-        _write_tables(cache, table, findings)
-        for view in todo:
-            computed_by = sorted({part.computed_by[view.name] for part in parts})
-            _finish_view(cache, view, len(table), made_from[view.name], computed_by)
-        _write_manifest(cache, rows, len(table), findings)
+        _make_views(task, table, made_from, findings, work)
     return Prepared(cache, tuple(findings.problems), len(table), tuple(sorted(findings.unreadable)))
 
 
@@ -134,6 +129,22 @@ class _Findings:
             self.digests |= part.digests
 
 
+def _make_views(
+    task: PartTask, table: LabelRows, made_from: dict[str, dict[str, Any]], findings: _Findings, work: Work
+) -> None:
+    """Make the views of a task, then finish the cache: tables, arrays, sidecars, manifest, in this order.
+
+    The order makes sure that a file that exists is finished.
+    """
+    parts = _make_parts(task, table, [made_from[view.name] for view in task.views], work)
+    findings.add(parts)
+    _write_tables(task.cache, table, findings)
+    for view in task.views:
+        computed_by = sorted({part.computed_by[view.name] for part in parts})
+        _finish_view(task.cache, view, len(table), made_from[view.name], computed_by)
+    _write_manifest(task.cache, made_from[task.views[0].name]["rule"], len(table), findings)
+
+
 def _made_from(
     views: Sequence[View], source: HmsFolder, table: LabelRows, rule: LabelRule
 ) -> dict[str, dict[str, Any]]:
@@ -150,8 +161,8 @@ def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, 
             cache.sidecar_file(name).unlink(missing_ok=True)
     elif others:
         raise DataError(
-            f"{cache.folder} holds views of other rows ({', '.join(others)}), and all views of a cache have the same rows: "
-            "prepare into another folder, or force it to be made again"
+            f"{cache.folder} holds views of other rows ({', '.join(others)}), and all views of a cache have the same "
+            "rows: prepare into another folder, or force it to be made again"
         )
 
 
@@ -186,7 +197,7 @@ def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]
 
 @contextmanager
 def _one_thread_each(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
-    """Workers of one thread each: processes, or threads of this process, which alone holds the device and all signals."""
+    """Workers of one thread each: processes, or threads of this process, which alone uses the device."""
     from joblib import parallel_config
     from threadpoolctl import threadpool_limits
 
@@ -237,9 +248,6 @@ def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, .
         return {}
     parts = [Part.from_json(entry) for entry in entries[1:]]
     return {part.rows: part for part in parts}
-
-
-# Tables, then arrays, then sidecars, then the manifest: a file that exists is finished.
 
 
 def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:

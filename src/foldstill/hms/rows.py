@@ -29,9 +29,10 @@ votes. recording, spectrogram: all labels of one file, votes added up. window: e
 
 @dataclass(frozen=True)
 class LabelRows:
-    """Samples of an HMS folder: where their windows are, which patient was recorded, and the votes (None in a test split).
+    """Samples of an HMS folder: where their windows are, which patient was recorded, and the votes.
 
-    `recordings_N` is "" where a sample combines several recordings (rule "spectrogram"). Offsets are in seconds.
+    A test split has no votes. `recordings_N` is "" where a sample combines several recordings (rule "spectrogram").
+    Offsets are in seconds.
     """
 
     ids_N: Strings
@@ -83,8 +84,8 @@ class LabelRows:
 def label_rows(folder: HmsFolder, rule: LabelRule = "unique_votes") -> LabelRows:
     """The samples of a folder; in a test split every row of test.csv is one, and its windows begin at 0.
 
-    Raises DataError for a recording of two patients, which would be in two folds at once, and for votes that are negative
-    or all zero in a row.
+    Raises DataError for a recording of two patients, which would be in two folds at once, and for votes that are
+    negative or all zero in a row.
     """
     frame = folder.frame()
     if folder.split == "test":

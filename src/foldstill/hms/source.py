@@ -48,7 +48,7 @@ class HmsData(Settings):
 
     kind: Literal["hms"] = "hms"
     folder: str
-    """Folder of train.csv, train_eegs and train_spectrograms; a relative path starts at the experiment file's folder."""
+    """Folder of train.csv and the signal files; a relative path starts at the experiment file's folder."""
     cache: str = "hms-cache"
     """Folder of the prepared views; a relative path starts at the experiment file's folder."""
     rows: LabelRule = "unique_votes"
@@ -77,7 +77,8 @@ class HmsData(Settings):
     def load(self, root: Path) -> Dataset:
         """The prepared views and the labels of their rows, with patients as groups.
 
-        Rows whose files could not be read are left out with a warning. Raises DataError where the views are not prepared.
+        Rows whose files could not be read are left out with a warning. Raises DataError where the views are not
+        prepared.
         """
         cache = Cache(root / self.cache)
         rows, readable_N = cache.rows()

@@ -30,8 +30,8 @@ def encode(values: Signal, bounds: Bounds) -> NDArray[Any]:
 def decode(stored: NDArray[Any], bounds: Bounds, out: Signal | None = None) -> Signal:
     """Stored values as float32, written into `out` if it is not None.
 
-    A reused buffer is several times faster than a new array. One sample at a time stays in the processor's cache, which is
-    faster than a batch.
+    A reused buffer is several times faster than a new array. One sample at a time stays in the processor's cache, which
+    is faster than a batch.
     """
     if out is None:
         out = np.empty(stored.shape, np.float32)

@@ -23,8 +23,8 @@ class HmsSubmission:
     def write(self, ids: Sequence[str], proba_NC: Float, classes: Sequence[str], out: Path) -> None:
         """Write probabilities (N, 6), each row normalised to a sum of one.
 
-        Raises DataError where a recording of the sample was not scored, or where the sample or the predictions have other
-        classes than the competition.
+        Raises DataError where a recording of the sample was not scored, or where the sample or the predictions have
+        other classes than the competition.
         """
         import pandas as pd
 
@@ -53,8 +53,8 @@ class HmsSubmission:
 def hms_submission(data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
     """The submission that is asked for by a sample file, or by the name submission.csv of the output; None otherwise.
 
-    Without a sample file, that of the folder `data` is followed. Raises DataError where there is no sample file, or where
-    `out` is no .csv.
+    Without a sample file, that of the folder `data` is followed. Raises DataError where there is no sample file, or
+    where `out` is no .csv.
     """
     if sample is None and out.name != "submission.csv":
         return None

@@ -67,7 +67,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Session:
-    """The monitoring of one patient: the EEG (20, T), its spectrogram (400, S), and the recordings that are parts of it."""
+    """The monitoring of one patient: the EEG (20, T), its spectrogram (400, S), and the recordings in it."""
 
     patient_id: int
     spectrogram_id: int
@@ -77,7 +77,7 @@ class Session:
 
 
 def sessions(patients: int, seed: int, *, recordings: int = 4) -> Iterator[Session]:
-    """One session per patient, each with `recordings` recordings; patient i does not depend on the number of patients."""
+    """One session per patient; patient i does not depend on the number of patients."""
     if patients < 1 or recordings < 1:
         raise DataError(f"synthetic HMS needs 1 patient and 1 recording or more, got {patients} and {recordings}")
     for number in range(patients):
@@ -179,7 +179,7 @@ def write_synthetic_hms(
     test_patients: int = 1,
     report: OnProgress = silent,
 ) -> None:
-    """Write train.csv, test.csv, sample_submission.csv and the four folders of signals in the format of the competition.
+    """Write train.csv, test.csv, sample_submission.csv and the four folders of signals, as the competition does.
 
     Parameters
     ----------
@@ -201,8 +201,6 @@ def write_synthetic_hms(
     DataError
         Where `out` already holds such files, or no patient is left to train on.
     """
-    import pandas as pd
-
     if not 0 <= test_patients < patients:
         raise DataError(f"test_patients must leave patients to train on, got {test_patients} of {patients}: lower it")
     if (out / "train.csv").exists():
@@ -226,6 +224,12 @@ def write_synthetic_hms(
                 eeg = eeg[:, : EEG_SECONDS * SFREQ_HZ]
             _write_eeg(out / f"{split}_eegs" / f"{recording.eeg_id}.parquet", eeg)
         report(Progress("patients", number + 1, patients))
+    _write_tables(out, train, test)
+
+
+def _write_tables(out: Path, train: list[tuple[Any, ...]], test: list[tuple[int, int, int]]) -> None:
+    import pandas as pd
+
     sample = pd.DataFrame({"eeg_id": [row[1] for row in test]}).assign(**dict.fromkeys(VOTE_COLUMNS, 1 / len(CLASSES)))
     tables = {
         "test.csv": pd.DataFrame(test, columns=list(TEST_COLUMNS)),

@@ -1,8 +1,9 @@
-"""Synthetic EEG of an intensive care unit: background and artefacts of a patient, and the patterns that experts vote on.
+"""Synthetic EEG of an intensive care unit: background, artefacts, and the patterns that experts vote on.
 
-Patterns follow the American Clinical Neurophysiology Society's critical care terminology (Hirsch et al., 2021): rhythmic delta
-is 0.5 to 4 Hz without an interval between waves, periodic discharges are shorter than 0.5 s with an interval between them,
-seizures evolve in frequency, shape and location for at least 10 s. E electrodes (19, and the EKG last), T samples at 200 Hz.
+Patterns follow the American Clinical Neurophysiology Society's critical care terminology (Hirsch et al., 2021):
+rhythmic delta is 0.5 to 4 Hz without an interval between waves, periodic discharges are shorter than 0.5 s with an
+interval between them, seizures evolve in frequency, shape and location for at least 10 s. E electrodes (19, and the EKG
+last), T samples at 200 Hz.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class Episode:
-    """A pattern between two times; `sharpness` and `laterality` in [0, 1] change one class into another continuously."""
+    """A pattern between two times; `sharpness` and `laterality` in [0, 1] blend one class into another."""
 
     pattern: Pattern
     start_s: float
@@ -128,7 +129,7 @@ def _clamp(value: float, low: float, high: float) -> float:
 def simulate(
     rng: np.random.Generator, patient: Patient, seconds: float, episodes: tuple[Episode, ...], bad: tuple[int, ...] = ()
 ) -> Signal:
-    """The recording (20, T) in microvolts; `bad` electrodes have lost their contact, which gives hum, drift and pops."""
+    """The recording (20, T) in microvolts; `bad` electrodes have lost their contact: hum, drift and jumps."""
     n = round(seconds * SFREQ_HZ)
     # One generator each, so that a pattern changes neither the background nor the artefacts.
     background, patterns, rng = rng.spawn(3)

@@ -94,8 +94,8 @@ def view_of_kind(kind: str) -> View:
     }
     if kind not in views:
         raise DataError(
-            f"no view of kind {kind!r} that needs no further settings: name one of {sorted(views)}, or write an experiment "
-            "file with [[data.views]]"
+            f"no view of kind {kind!r} that needs no further settings: name one of {sorted(views)}, or write an "
+            "experiment file with [[data.views]]"
         )
     return views[kind]()
 

@@ -33,7 +33,7 @@ class KaggleSpectrogram(LogPanelView):
     kind: Literal["kaggle_spectrogram"] = "kaggle_spectrogram"
     name: str = "kaggle_spectrogram"
     crop: Literal["label", "whole"] = "label"
-    """Whether the view covers `seconds` around the label, or the whole file; files differ in length, so whole needs a width."""
+    """Whether the view covers `seconds` around the label, or the whole file; whole needs a width."""
     seconds: int = SPECTROGRAM_SECONDS
     """Length of the crop in seconds, in the middle of the label's 600 s."""
     order: tuple[Literal["LL", "RL", "LP", "RP"], ...] = ("LL", "RL", "LP", "RP")

@@ -158,7 +158,7 @@ class ScipySpectrogram(ChainSpectrogram, LogPanelView):
         return x_ET
 
     def full_spectra(self, x_BET: Array) -> Array:
-        """Log power before resizing, (B, 4, n_fft // 2 + 1, frames); frames with a missing sample have the lowest value."""
+        """Log power before resizing, (B, 4, n_fft // 2 + 1, frames); frames with a missing sample are lowest."""
         xp, bins = namespace(x_BET), self.n_fft // 2 + 1
         chains: list[Array] = [0.0] * len(CHAINS)
         frames_BEFW = window_frames(x_BET, self.window, self.window - self.overlap)

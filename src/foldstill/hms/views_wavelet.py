@@ -54,8 +54,7 @@ class Scalogram(LogPanelView):
     cycles: float = 3.0
     """Number of cycles of a wavelet; more cycles are sharper in frequency and less sharp in time."""
     order: int = 1
-    """Number of wavelets per frequency: 1 is the Morlet scalogram; more are a superlet, the geometric mean of wavelets with
-    more and more cycles."""
+    """Number of wavelets per frequency: 1 is the Morlet scalogram, more are a superlet (a geometric mean)."""
     log_low: float = -3.0
     log_high: float = 7.0
 
@@ -136,7 +135,7 @@ class Denoised(Settings):
     wavelet: str = "db8"
     """Name of a discrete wavelet of PyWavelets; the public recipe uses "haar"."""
     level: int = 4
-    """Number of levels of detail that are thresholded; the first covers 50 to 100 Hz, each further one the octave below."""
+    """Number of levels of detail that are thresholded; the first covers 50 to 100 Hz, each next one an octave below."""
     threshold: Threshold = "soft"
     """Whether coefficients above the threshold are shrunk by it (soft) or kept as they are (hard)."""
 
