@@ -232,7 +232,7 @@ def test_statistics_are_five_a_class_in_their_named_order() -> None:
 
 
 def test_the_loss_of_the_report_scores_a_perfect_prediction_zero() -> None:
-    """With a softmax before the log-softmax, as in the reference meta-model, this was ln(e + 5) - 1 = 1.0436 for six classes."""
+    """With a softmax before the log-softmax, as in the reference, it was ln(e + 5) - 1 = 1.0436 for six classes."""
     import torch
 
     target = torch.eye(6)

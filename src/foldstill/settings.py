@@ -25,8 +25,8 @@ class ByKind:
     """Annotation of a field whose table selects its settings class by the key `kind`.
 
     `Annotated[Combiner, ByKind("combiner")]` accepts every class that `type_adapter` receives under "combiner". A class
-    can therefore hold settings of kinds that its own file does not import, itself included. `Annotated[A | B, ByKind()]`
-    accepts the classes of the union. In both cases an error concerns the selected class only.
+    can therefore hold settings of kinds that its own file does not import, itself included. `Annotated[A | B,
+    ByKind()]` accepts the classes of the union. In both cases an error concerns the selected class only.
     """
 
     def __init__(self, kinds_name: str = "") -> None:
@@ -53,8 +53,8 @@ def alternatives(hint: Any, kinds: Kinds) -> tuple[Any, ...]:
             if isinstance(mark, ByKind) and mark.kinds_name:
                 if mark.kinds_name not in kinds:
                     raise KeyError(
-                        f"no settings classes are known for kinds of {mark.kinds_name}: pass them to type_adapter, as in "
-                        f"type_adapter(settings, {{{mark.kinds_name!r}: (FirstClass, SecondClass)}})"
+                        f"no settings classes are known for kinds of {mark.kinds_name}: pass them to type_adapter, as "
+                        f"in type_adapter(settings, {{{mark.kinds_name!r}: (FirstClass, SecondClass)}})"
                     )
                 return tuple(kinds[mark.kinds_name])
         return alternatives(inner, kinds)

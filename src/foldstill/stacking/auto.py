@@ -13,12 +13,13 @@ from foldstill.compare import Interval, IntervalSettings, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import Average
+from foldstill.stacking.candidates import default_ladder
 from foldstill.stacking.combiner import (
     AnyCombiner,
     Combination,
     Combiner,
+    CombinerSettings,
     Proba,
     State,
     array,
@@ -28,21 +29,8 @@ from foldstill.stacking.combiner import (
 )
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
-from foldstill.stacking.gradient_boosting import LightGBM
-from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
-
-
-def default_ladder() -> tuple[Combiner, ...]:
-    """Return the default rungs, simplest first; all are fast, so that the choice can be repeated in every fold."""
-    return (
-        Recalibrated(),
-        Recalibrated(name="convex_families", of=Convex(tied=True)),
-        LogPool(name="log_pool_families", tied=True),
-        LogPool(),
-        LightGBM(folds=3, rounds=100),
-    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ class AutoCombination:
 
 
 @dataclass(frozen=True)
-class Auto(Settings):
+class Auto(CombinerSettings):
     """The plain average, unless cross-fitting by group shows a gain whose confidence interval excludes zero.
 
     Two decisions are made on held-out groups of the rows of the fit. 1. The first rung, by default the recalibrated
@@ -75,6 +63,7 @@ class Auto(Settings):
 
     Examples
     --------
+    >>> from foldstill.stacking.log_pool import LogPool
     >>> from foldstill.testing import synthetic_table
     >>> auto = Auto(folds=3, ladder=(Recalibrated(), LogPool()))
     >>> auto.fit(synthetic_table()).explanation
@@ -83,8 +72,8 @@ class Auto(Settings):
 
     title: ClassVar[str] = "Auto"
     summary: ClassVar[str] = (
-        "Chosen among the others by cross-fitting; the plain average, unless the confidence interval of the gain excludes "
-        "zero."
+        "Chosen among the others by cross-fitting; the plain average, unless the confidence interval of the gain "
+        "excludes zero."
     )
 
     kind: Literal["auto"] = "auto"
@@ -141,8 +130,8 @@ class Auto(Settings):
         index = int(array(state, "index"))
         if not 0 <= index < len(self.rungs):
             raise StackError(
-                f"the saved choice is rung {index}, but the ladder of auto has {len(self.rungs)} rungs: its settings were "
-                "changed; fit the combiner and save it again"
+                f"the saved choice is rung {index}, but the ladder of auto has {len(self.rungs)} rungs: its settings "
+                "were changed; fit the combiner and save it again"
             )
         rung = self.rungs[index]
         return AutoCombination(
@@ -164,7 +153,8 @@ class Auto(Settings):
         if gain is not None:
             return f"{rungs[best].name} chosen: {_signed(gain)} against {rungs[base].name}, {data}"
         if base_gain is not None:
-            return f"{rungs[base].name} chosen: {_signed(base_gain)} against average, and no freer combiner beats it, {data}"
+            kept = f"{rungs[base].name} chosen: {_signed(base_gain)} against average"
+            return f"{kept}, and no freer combiner beats it, {data}"
         return f"average kept: no combiner of {len(rungs) - 1} beats it by an interval that excludes zero, {data}"
 
 

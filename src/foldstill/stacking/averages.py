@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
 
 
 def mean(proba_NMC: Float) -> Proba:
@@ -77,13 +76,23 @@ class FixedCombination:
         return {"n_members": np.asarray(self.n_members)}
 
 
-def restore_fixed(rule: Callable[[Float], Proba], state: State) -> FixedCombination:
-    """Return the combination that has this state."""
-    return FixedCombination(rule, int(array(state, "n_members")))
+class FixedRule(CombinerSettings):
+    """Base of the averages: nothing is fitted, so the rule is the whole result."""
+
+    @property
+    def rule(self) -> Callable[[Float], Proba]:
+        """The function from probabilities (N, M, C) to (N, C)."""
+        raise NotImplementedError
+
+    def fit(self, table: OOFTable) -> FixedCombination:
+        return FixedCombination(self.rule, len(table.members))
+
+    def restore(self, state: State) -> FixedCombination:
+        return FixedCombination(self.rule, int(array(state, "n_members")))
 
 
 @dataclass(frozen=True)
-class Average(Settings):
+class Average(FixedRule):
     """The plain average of the members' probabilities.
 
     Examples
@@ -100,19 +109,13 @@ class Average(Settings):
     kind: Literal["average"] = "average"
     name: str = "average"
 
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
-
-    def fit(self, table: OOFTable) -> FixedCombination:
-        return FixedCombination(mean, len(table.members))
-
-    def restore(self, state: State) -> FixedCombination:
-        return restore_fixed(mean, state)
+    @property
+    def rule(self) -> Callable[[Float], Proba]:
+        return mean
 
 
 @dataclass(frozen=True)
-class Geometric(Settings):
+class Geometric(FixedRule):
     """The normalised geometric average: the average of log-probabilities, which sharpens where members agree.
 
     Examples
@@ -129,19 +132,13 @@ class Geometric(Settings):
     kind: Literal["geometric"] = "geometric"
     name: str = "geometric"
 
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
-
-    def fit(self, table: OOFTable) -> FixedCombination:
-        return FixedCombination(geometric_mean, len(table.members))
-
-    def restore(self, state: State) -> FixedCombination:
-        return restore_fixed(geometric_mean, state)
+    @property
+    def rule(self) -> Callable[[Float], Proba]:
+        return geometric_mean
 
 
 @dataclass(frozen=True)
-class Median(Settings):
+class Median(FixedRule):
     """The median over members per class, normalised.
 
     Examples
@@ -158,19 +155,13 @@ class Median(Settings):
     kind: Literal["median"] = "median"
     name: str = "median"
 
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
-
-    def fit(self, table: OOFTable) -> FixedCombination:
-        return FixedCombination(median, len(table.members))
-
-    def restore(self, state: State) -> FixedCombination:
-        return restore_fixed(median, state)
+    @property
+    def rule(self) -> Callable[[Float], Proba]:
+        return median
 
 
 @dataclass(frozen=True)
-class Trimmed(Settings):
+class Trimmed(FixedRule):
     """The average per class without the lowest and the highest members, normalised.
 
     Examples
@@ -192,19 +183,14 @@ class Trimmed(Settings):
     def __post_init__(self) -> None:
         if not 0 <= self.share < 0.5:
             raise StackError(
-                f"share of trimmed must be in [0, 0.5), got {self.share}: 0.2 leaves out a fifth of the members at each end"
+                f"share of trimmed must be in [0, 0.5), got {self.share}: 0.2 leaves out a fifth of the members at "
+                "each end"
             )
 
     @classmethod
     def example(cls) -> Self:
         return cls(share=0.25)
 
-    def fit(self, table: OOFTable) -> FixedCombination:
-        return FixedCombination(self._rule, len(table.members))
-
-    def restore(self, state: State) -> FixedCombination:
-        return restore_fixed(self._rule, state)
-
     @property
-    def _rule(self) -> Callable[[Float], Proba]:
+    def rule(self) -> Callable[[Float], Proba]:
         return partial(trimmed_mean, share=self.share)

@@ -1,20 +1,19 @@
 """The best single member: chosen on the rows of the fit, never on the rows it is scored on."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
-from foldstill.stacking.combiner import State
+from foldstill.stacking.combiner import CombinerSettings, State
 from foldstill.stacking.convex import WeightedAverage, restore_weighted
 
 
 @dataclass(frozen=True)
-class BestMember(Settings):
+class BestMember(CombinerSettings):
     """All weight on the member with the lowest KL; of equals, the first.
 
     Examples
@@ -30,12 +29,8 @@ class BestMember(Settings):
     kind: Literal["best_member"] = "best_member"
     name: str = "best_member"
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         loss_NM = row_kl(target=table.labels.target_NC[:, None], proba=table.proba_NMC)

@@ -14,7 +14,7 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.settings import ByKind
+from foldstill.settings import ByKind, Settings
 
 Proba = NDArray[np.float64]
 
@@ -86,6 +86,15 @@ class Combiner(Protocol):
         ...
 
 
+class CombinerSettings(Settings):
+    """Base of combiners whose defaults are a small example. Derived classes are frozen dataclasses."""
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return an instance with the default settings."""
+        return cls()
+
+
 AnyCombiner = Annotated[Combiner, ByKind("combiner")]
 """Field type of settings that contain a combiner of any kind."""
 
@@ -94,7 +103,7 @@ AnyCombiner = Annotated[Combiner, ByKind("combiner")]
 class FittedCombiner:
     """A combiner after its fit, with the names of members and classes, so that it can be applied to other tables.
 
-    `combiner` holds the settings, `combination` what was fitted, `table_digest` the digest of the table it was fitted to.
+    `combiner` holds the settings, `combination` what was fitted, `table_digest` the digest of the fitted table.
     """
 
     combiner: Combiner
@@ -121,9 +130,9 @@ class FittedCombiner:
     def apply(self, scores: ScoreTable | FoldScores, *, pooled: bool = False) -> Proba:
         """Combine the scores of other samples.
 
-        Members are matched by name: their order does not matter, and further members are ignored. Scores of K fold models
-        are combined model by model, and the K results are averaged, because the combiner was fitted to the scores of
-        one fold model per sample.
+        Members are matched by name: their order does not matter, and further members are ignored. Scores of K fold
+        models are combined model by model, and the K results are averaged, because the combiner was fitted to the
+        scores of one fold model per sample.
 
         Parameters
         ----------
@@ -151,14 +160,16 @@ class FittedCombiner:
         """
         if scores.classes != self.classes:
             raise StackError(
-                f"{self.name} was fitted to the classes {list(self.classes)}, but the scores have {list(scores.classes)}: "
+                f"{self.name} was fitted to the classes {list(self.classes)}, but the scores have "
+                f"{list(scores.classes)}: "
                 "bring the columns into the order of the fit"
             )
         missing = [m for m in self.members if m not in scores.members]
         if missing:
             raise StackError(
-                f"{self.name} was fitted to {len(self.members)} members, but the scores lack {len(missing)} of them, first "
-                f"{missing[:3]}: predict these samples with every fitted member, or fit again without the missing ones"
+                f"{self.name} was fitted to {len(self.members)} members, but the scores lack {len(missing)} of them, "
+                f"first {missing[:3]}: predict these samples with every fitted member, or fit again without the "
+                "missing ones"
             )
         if isinstance(scores, FoldScores):
             if not pooled:

@@ -4,7 +4,7 @@ N samples, M members, C classes, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
 _FEW = 16384
@@ -25,7 +24,7 @@ _SHORTEST = 1e-6
 
 @dataclass(frozen=True)
 class WeightedAverage:
-    """A weighted average of members. `gap` bounds how far its KL on the rows of the fit is above the optimum, in nats."""
+    """A weighted average of members. `gap` bounds how far its KL on the fitted rows is above the optimum, in nats."""
 
     weight_M: NDArray[np.float64]
     gap: float
@@ -50,12 +49,13 @@ def duality_gap(weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64]) 
 
 
 @dataclass(frozen=True)
-class Convex(Settings):
+class Convex(CombinerSettings):
     """The weights >= 0 that sum to one and minimise KL to the vote shares, found exactly.
 
     References
     ----------
-    M. Frank, P. Wolfe (1956), An algorithm for quadratic programming; M. Jaggi (2013), Revisiting Frank-Wolfe, section 2.
+    M. Frank, P. Wolfe (1956), An algorithm for quadratic programming; M. Jaggi (2013), Revisiting
+    Frank-Wolfe, section 2.
 
     Examples
     --------
@@ -72,12 +72,8 @@ class Convex(Settings):
     tied: bool = False
     """Fit one weight per family instead of one per member: networks that differ only in their seed are exchangeable."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)

@@ -4,7 +4,7 @@ N samples, M members, C classes, K folds.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from foldstill.workers import OnProgress, Progress, silent
 C = TypeVar("C", bound=Combiner)
 
 Folds = NDArray[Any] | int | None
-"""None: the table's own folds. A number: that many new group folds. An array: the fold of each row, groups not split."""
+"""None: the table's own folds. A number: that many new group folds. An array: the fold of each row."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,6 @@ def best_by_crossfit(candidates: Sequence[C], table: OOFTable, *, folds: int, se
         return candidates[0]
     fold_N = group_folds(table.labels.groups, folds, seed=seed)
     return min(candidates, key=lambda candidate: crossfit(candidate, table, folds=fold_N).kl)
-
-
-def with_best_ridge(combiner: C, table: OOFTable) -> C:
-    """Return `combiner` with the one of its `ridges` that has the lowest KL over its `folds` inner group folds."""
-    settings: Any = combiner
-    candidates: list[C] = [replace(settings, ridges=(ridge,)) for ridge in settings.ridges]
-    return best_by_crossfit(candidates, table, folds=settings.folds)
 
 
 def group_folds(groups: NDArray[Any], n_folds: int, *, seed: int = 0) -> NDArray[np.int16]:

@@ -5,21 +5,18 @@ N samples, M members, C classes, D columns (families, members, or the average al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import log_proba, mean
 from foldstill.stacking.combiner import Proba, State, array, require_members
-from foldstill.stacking.crossfit import with_best_ridge
 from foldstill.stacking.features import family_numbers
 from foldstill.stacking.loglinear import Prior, minimise_kl
-from foldstill.stacking.setting_checks import require_ridges
+from foldstill.stacking.ridged import Ridged
 
 F32 = NDArray[np.float32]
 
@@ -29,8 +26,8 @@ Over = Literal["average", "families", "members"]
 def regime(proba_NMC: Float) -> F32:
     """Return how the members disagree per sample, (N, 4 + C), independent of their order.
 
-    The entropy of their average, its excess over their mean entropy (the Jensen-Shannon divergence between members), the
-    mean standard deviation over members, the largest probability of the average, and the average itself.
+    The entropy of their average, its excess over their mean entropy (the Jensen-Shannon divergence between members),
+    the mean standard deviation over members, the largest probability of the average, and the average itself.
     """
     pooled_NC = mean(proba_NMC)
     entropy_N = -(pooled_NC * log_proba(pooled_NC)).sum(axis=1)
@@ -70,7 +67,7 @@ class GatedCombination:
 
 
 @dataclass(frozen=True)
-class Gated(Settings):
+class Gated(Ridged):
     """A log-linear pool of families whose powers and biases depend on the disagreement of the members.
 
     It is fitted by KL. The ridge pulls it towards the geometric average of the families and is chosen by cross-fitting
@@ -93,23 +90,9 @@ class Gated(Settings):
     name: str = "gated"
     over: Over = "families"
     """What has a weight: families, single members, or only the plain average, which is then recalibrated by regime."""
-    ridges: tuple[float, ...] = (1.0, 0.1, 0.01)
-    """Ridges to choose from, strongest first; a single ridge is used without a choice."""
-    folds: int = 3
-    """Number of inner group folds, drawn within the rows of the fit."""
-    row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
-
-    def __post_init__(self) -> None:
-        require_ridges(self)
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls(ridges=(0.1,))
 
     def fit(self, table: OOFTable) -> GatedCombination:
-        return with_best_ridge(self, table)._fit(table)
+        return self.with_best_ridge(table)._fit(table)
 
     def restore(self, state: State) -> GatedCombination:
         return GatedCombination(*(array(state, key) for key in ("column", "mean", "scale", "power", "bias")))

@@ -15,9 +15,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import Combination, State, array, text
+from foldstill.stacking.combiner import Combination, CombinerSettings, State, array, text
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
@@ -54,12 +53,12 @@ def restore_trees(state: State) -> Trees:
 
 
 @dataclass(frozen=True)
-class LightGBM(Settings):
+class LightGBM(CombinerSettings):
     """Boosted trees on summary statistics, added to the log anchor and fitted to vote shares by KL.
 
-    One booster per inner group fold grows in step with the others. All keep the number of rounds with the lowest KL over
-    all held-out rows, which can be zero, and their scores are averaged. Every row thus counts in the choice of the number
-    of rounds, and no final refit is needed.
+    One booster per inner group fold grows in step with the others. All keep the number of rounds with the lowest KL
+    over all held-out rows, which can be zero, and their scores are averaged. Every row thus counts in the choice of the
+    number of rounds, and no final refit is needed.
 
     References
     ----------
@@ -82,10 +81,10 @@ class LightGBM(Settings):
     kind: Literal["lightgbm"] = "lightgbm"
     name: str = "lightgbm"
     features: FeatureSet = "statistics"
-    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
-    the log-probabilities of every member), or "members" (these alone)."""
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
+    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
     folds: int = 5
     """Number of inner group folds, drawn within the rows of the fit."""
     rounds: int = 200
@@ -103,8 +102,8 @@ class LightGBM(Settings):
     feature_share: float = 1.0
     """Share of the features that each tree uses; above 0, at most 1."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
     seed: int = 0
     """Random seed."""
 

@@ -13,8 +13,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
-from foldstill.stacking.combiner import State
+from foldstill.stacking.combiner import CombinerSettings, State
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
@@ -23,9 +22,9 @@ from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_we
 def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDArray[np.intp]) -> list[int]:
     """Return the picked columns in order; of equals, the first.
 
-    The first `start` picks are the best single columns. Each further pick is the column whose addition to the running sum
-    lowers -sum y log most. Only sums change from pick to pick, so a trial costs one addition and one logarithm per entry,
-    in buffers that are reused.
+    The first `start` picks are the best single columns. Each further pick is the column whose addition to the running
+    sum lowers -sum y log most. Only sums change from pick to pick, so a trial costs one addition and one logarithm per
+    entry, in buffers that are reused.
     """
     proba_DE = np.ascontiguousarray(entries.proba_ED.T[allowed])
     share_E = entries.share_E.astype(np.float32)
@@ -51,13 +50,13 @@ def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDAr
 
 
 @dataclass(frozen=True)
-class Greedy(Settings):
+class Greedy(CombinerSettings):
     """Weights from greedy forward selection with replacement, averaged over bags of members.
 
     References
     ----------
-    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes (2004), Ensemble selection from libraries of models: sorted start,
-    replacement, and bags of members against overfitting.
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes (2004), Ensemble selection from libraries of models: sorted
+    start, replacement, and bags of members against overfitting.
 
     Examples
     --------
@@ -82,8 +81,8 @@ class Greedy(Settings):
     tied: bool = False
     """Pick families instead of members."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
     seed: int = 0
     """Random seed of the bags."""
 

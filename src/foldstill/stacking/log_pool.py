@@ -4,7 +4,7 @@ N samples, M members, C classes, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import log_proba
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.voted_entries import columns_of, member_weights
 
@@ -42,7 +41,7 @@ class LogPoolCombination:
 
 
 @dataclass(frozen=True)
-class LogPool(Settings):
+class LogPool(CombinerSettings):
     """A power >= 0 per member and a bias per class, fitted by KL with a ridge towards the geometric average.
 
     Examples
@@ -63,16 +62,12 @@ class LogPool(Settings):
     ridge: float = 1e-3
     """Strength of the pull of each power towards its value in the geometric average; 0 turns it off."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
         if not self.ridge >= 0:
             raise StackError(f"ridge of log_pool must be 0 or more, got {self.ridge}: 0.001 is a good start")
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
 
     def fit(self, table: OOFTable) -> LogPoolCombination:
         columns = columns_of(table.scores.families, tied=self.tied)

@@ -4,20 +4,17 @@ N samples, C classes, F features.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
 from foldstill.stacking.combiner import State, array
-from foldstill.stacking.crossfit import with_best_ridge
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.loglinear import Prior, minimise_kl
-from foldstill.stacking.setting_checks import require_ridges
+from foldstill.stacking.ridged import Ridged
 
 F32 = NDArray[np.float32]
 
@@ -45,15 +42,15 @@ def restore_linear(state: State) -> Linear:
 
 
 @dataclass(frozen=True)
-class Logistic(Settings):
+class Logistic(Ridged):
     """Multinomial logistic regression on log-probabilities or statistics, with a ridge towards the anchor.
 
     It is fitted to vote shares by KL. The ridge is chosen by cross-fitting over inner group folds.
 
     References
     ----------
-    K. M. Ting, I. H. Witten (1999), Issues in stacked generalization: class probabilities as features and a linear model
-    work best.
+    K. M. Ting, I. H. Witten (1999), Issues in stacked generalization: class probabilities as features and a linear
+    model work best.
 
     Examples
     --------
@@ -71,27 +68,13 @@ class Logistic(Settings):
     kind: Literal["logistic"] = "logistic"
     name: str = "logistic"
     features: FeatureSet = "members"
-    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
-    the log-probabilities of every member), or "members" (these alone)."""
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
-    ridges: tuple[float, ...] = (1.0, 0.1, 0.01)
-    """Ridges on standardised features to choose from, strongest first; a single ridge is used without a choice."""
-    folds: int = 3
-    """Number of inner group folds, drawn within the rows of the fit."""
-    row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
-
-    def __post_init__(self) -> None:
-        require_ridges(self)
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls(ridges=(0.1,))
+    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
 
     def fit(self, table: OOFTable) -> AnchoredCombination:
-        return with_best_ridge(self, table)._fit(table)
+        return self.with_best_ridge(table)._fit(table)
 
     def restore(self, state: State) -> AnchoredCombination:
         return restore_anchored(state, self.anchor, self.features, restore_linear)

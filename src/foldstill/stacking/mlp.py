@@ -16,9 +16,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import State, array
+from foldstill.stacking.combiner import CombinerSettings, State, array
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
@@ -66,8 +65,8 @@ def restore_network(state: State) -> Network:
 def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "Tensor":
     """Return cross-entropy + kl_weight * KL(target || softmax(logits)) per row, (B,).
 
-    The log-softmax is applied to logits, once: a perfect one-hot prediction scores 0. (In the report that this loss comes
-    from, an additional softmax made a perfect prediction score 1.04.)
+    The log-softmax is applied to logits, once: a perfect one-hot prediction scores 0. (In the report that this loss
+    comes from, an additional softmax made a perfect prediction score 1.04.)
     """
     import torch
 
@@ -79,11 +78,11 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 
 @dataclass(frozen=True)
-class MLP(Settings):
+class MLP(CombinerSettings):
     """A network on summary statistics, added to the log anchor; its last layer starts at zero.
 
-    `bags` networks are trained, each with one of `folds` inner group folds held out. The KL on the held-out fold selects
-    the epoch; the state before the first epoch is a candidate. The scores of the networks are averaged.
+    `bags` networks are trained, each with one of `folds` inner group folds held out. The KL on the held-out fold
+    selects the epoch; the state before the first epoch is a candidate. The scores of the networks are averaged.
 
     Examples
     --------
@@ -95,17 +94,17 @@ class MLP(Settings):
 
     title: ClassVar[str] = "MLP"
     summary: ClassVar[str] = (
-        "A small network on the minimum, maximum, mean, median and standard deviation of the members' scores per class, "
-        "added to an average of the members."
+        "A small network on the minimum, maximum, mean, median and standard deviation of the members' scores per "
+        "class, added to an average of the members."
     )
 
     kind: Literal["mlp"] = "mlp"
     name: str = "mlp"
     features: FeatureSet = "statistics"
-    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
-    the log-probabilities of every member), or "members" (these alone)."""
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
     anchor: Anchor = "recalibrated"
-    """What the scores start at: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
+    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the hidden layers."""
     epochs: int = 60
@@ -125,8 +124,8 @@ class MLP(Settings):
     bags: int = 3
     """Number of networks whose scores are averaged; at most `folds`."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
     seed: int = 0
     """Random seed."""
 
@@ -134,7 +133,8 @@ class MLP(Settings):
         require_at_least(self, folds=2, bags=1, epochs=0, patience=1, batch=1)
         if self.bags > self.folds:
             raise StackError(
-                f"bags of mlp must be at most folds ({self.folds}), got {self.bags}: each network needs its own held-out fold"
+                f"bags of mlp must be at most folds ({self.folds}), got {self.bags}: each network needs its own "
+                "held-out fold"
             )
         if min(self.hidden, default=1) < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise StackError(

@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
-from foldstill.stacking.combiner import State
+from foldstill.stacking.combiner import CombinerSettings, State
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
 
 
 @dataclass(frozen=True)
-class Pruned(Settings):
+class Pruned(CombinerSettings):
     """The plain average of members that are added one by one for the lowest KL, within a budget.
 
-    Its cross-fitted score shows what a few members are worth, at the cost of these members alone. Fewer members than the
-    budget allows are kept when one more would raise the KL.
+    Its cross-fitted score shows what a few members are worth, at the cost of these members alone. Fewer members than
+    the budget allows are kept when one more would raise the KL.
 
     References
     ----------
@@ -47,8 +46,8 @@ class Pruned(Settings):
     costs: tuple[tuple[str, float], ...] = ()
     """Cost of members as pairs of name and cost, all in one unit, such as milliseconds; other members cost 1."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
         if not all(cost > 0 for cost in (self.budget, *dict(self.costs).values())):
@@ -62,12 +61,14 @@ class Pruned(Settings):
         cost_of = dict(self.costs)
         if unknown := [name for name in cost_of if name not in table.members]:
             raise StackError(
-                f"costs of pruned name the members {unknown}, but the table has {list(table.members)}: correct the names"
+                f"costs of pruned name the members {unknown}, but the table has {list(table.members)}: correct the "
+                "names"
             )
         cost_M = np.asarray([cost_of.get(member, 1.0) for member in table.members])
         if cost_M.min() > self.budget:
             raise StackError(
-                f"no member fits a budget of {self.budget:g}, the cheapest costs {cost_M.min():g}: raise `budget` of pruned"
+                f"no member fits a budget of {self.budget:g}, the cheapest costs {cost_M.min():g}: raise `budget` of "
+                "pruned"
             )
         entries = voted_entries(table, columns_of(table.members, tied=False), self.row_weight)
         # The gain of the first member is counted from the uniform prediction.

@@ -4,7 +4,7 @@ N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,17 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import Average, log_proba
-from foldstill.stacking.combiner import AnyCombiner, Combination, Proba, State, array, strip_prefix, with_prefix
+from foldstill.stacking.combiner import (
+    AnyCombiner,
+    Combination,
+    CombinerSettings,
+    Proba,
+    State,
+    array,
+    strip_prefix,
+    with_prefix,
+)
 from foldstill.stacking.loglinear import Prior, minimise_kl
 
 SLOPE_BOUNDS = (0.1, 10.0)
@@ -47,10 +55,11 @@ class RecalibratedCombination:
 
 
 @dataclass(frozen=True)
-class Recalibrated(Settings):
+class Recalibrated(CombinerSettings):
     """A pool with one temperature and a bias per class, fitted to vote shares by KL in log space.
 
-    The temperature is fitted after pooling, because any non-trivial linear pool of calibrated members is under-confident.
+    The temperature is fitted after pooling, because any non-trivial linear pool of calibrated members is
+    under-confident.
 
     References
     ----------
@@ -76,12 +85,8 @@ class Recalibrated(Settings):
     bias: bool = True
     """Fit a bias per class as well."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> RecalibratedCombination:
         pool = self.of.fit(table)
@@ -116,6 +121,7 @@ class Recalibrated(Settings):
         slope_C, bias_C = array(state, "slope"), array(state, "bias")
         if len(slope_C) != len(bias_C):
             raise StackError(
-                f"the saved recalibration has {len(slope_C)} slopes but {len(bias_C)} biases: fit the combiner and save it again"
+                f"the saved recalibration has {len(slope_C)} slopes but {len(bias_C)} biases: fit the combiner and "
+                "save it again"
             )
         return RecalibratedCombination(pool, slope_C, bias_C)

@@ -20,15 +20,6 @@ def require_at_least(settings: Any, **minimum: int) -> None:
             raise StackError(f"{field} of {settings.kind} must be {least} or more, got {getattr(settings, field)}")
 
 
-def require_ridges(settings: Any) -> None:
-    """Raise StackError unless `settings` has positive ridges and two or more folds to choose among them."""
-    if not settings.ridges or min(settings.ridges) <= 0:
-        raise StackError(
-            f"ridges of {settings.kind} must be one or more positive numbers, got {settings.ridges}: try (1.0, 0.1, 0.01)"
-        )
-    require_at_least(settings, folds=2)
-
-
 def require_different_names(combiners: Iterable[Any], owner: str) -> None:
     """Raise StackError when two combiners have the same name; `owner` names the setting that holds them."""
     names = [combiner.name for combiner in combiners]

@@ -16,9 +16,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.sklearn_files import dump_estimator, load_estimator
 
@@ -52,11 +51,11 @@ class SklearnCombination:
 
 
 @dataclass(frozen=True)
-class SklearnCombiner(Settings):
+class SklearnCombiner(CombinerSettings):
     """A scikit-learn classifier or multi-output regressor on the members' log-probabilities or statistics.
 
-    A classifier is fitted on one row per sample and class with votes, weighted by the vote share of the class. A regressor
-    is fitted on the vote shares as its outputs; its predictions are floored and normalised.
+    A classifier is fitted on one row per sample and class with votes, weighted by the vote share of the class. A
+    regressor is fitted on the vote shares as its outputs; its predictions are floored and normalised.
 
     Examples
     --------
@@ -75,11 +74,11 @@ class SklearnCombiner(Settings):
     options: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the named estimator, such as `{ C = 0.1 }`; give `random_state` where it has one."""
     features: FeatureSet = "members"
-    """Input: "statistics" over all members, "family_statistics" over each family of members, "statistics_and_members" (with
-    the log-probabilities of every member), or "members" (these alone)."""
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
     row_weight: RowWeight = "none"
-    """Weight of each row in the fit: "none" (equal weights), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or
-    "damped" (votes, rising slowly beyond 10)."""
+    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
+    (votes, rising slowly beyond 10)."""
     kind: Literal["sklearn"] = "sklearn"
     name: str = "sklearn"
 
@@ -90,12 +89,13 @@ class SklearnCombiner(Settings):
             self.unfitted()
         elif not hasattr(self.estimator, "fit") or not hasattr(self.estimator, "get_params"):
             raise StackError(
-                f"estimator of sklearn must be the name of a scikit-learn estimator or an estimator, got {self.estimator!r}"
+                "estimator of sklearn must be the name of a scikit-learn estimator or an estimator, got "
+                f"{self.estimator!r}"
             )
         elif self.options:
             raise StackError(
-                f"options of sklearn are for an estimator that is given by name, got a {type(self.estimator).__name__} object: "
-                "set them on the object"
+                f"options of sklearn are for an estimator that is given by name, got a {type(self.estimator).__name__} "
+                "object: set them on the object"
             )
 
     @classmethod
@@ -113,8 +113,8 @@ class SklearnCombiner(Settings):
         if self.estimator not in classes:
             near = difflib.get_close_matches(self.estimator, classes, n=1)
             raise StackError(
-                f"estimator of sklearn must be the name of a classifier or regressor of scikit-learn, got {self.estimator!r}"
-                + (f": did you mean {near[0]}?" if near else ": see sklearn.utils.all_estimators")
+                "estimator of sklearn must be the name of a classifier or regressor of scikit-learn, got "
+                f"{self.estimator!r}" + (f": did you mean {near[0]}?" if near else ": see sklearn.utils.all_estimators")
             )
         try:
             return classes[self.estimator](**self.options)
@@ -142,7 +142,7 @@ class SklearnCombiner(Settings):
 
 
 def _fit(estimator: Any, features_EF: NDArray[np.float32], target_E: Any, weight_E: NDArray[np.float64] | None) -> None:
-    """Fit in place. The weights go to the last step of a pipeline. Raises StackError when there is no place for them."""
+    """Fit in place; the weights go to the last step of a pipeline. Raises StackError when it takes no weights."""
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import has_fit_parameter
 

@@ -1,8 +1,8 @@
 """scikit-learn estimators as bytes, by skops: nothing is unpickled.
 
-skops lists the types of a file before it makes any. Beyond the types that skops trusts, only classes of scikit-learn and
-of a few modules of SciPy are accepted, never functions, so that a file cannot run code. A file that was changed on purpose
-can still crash the process, because compiled trees do not check their indices.
+skops lists the types of a file before it makes any. Beyond the types that skops trusts, only classes of scikit-learn
+and of a few modules of SciPy are accepted, never functions, so that a file cannot run code. A file that was changed on
+purpose can still crash the process, because compiled trees do not check their indices.
 """
 
 import importlib
@@ -65,8 +65,8 @@ def _trusted_types(data: bytes, action: str) -> list[str]:
     refused = [name for name in names if not _is_acceptable(name)]
     if refused:
         raise StackError(
-            f"a scikit-learn estimator cannot be {action}, it contains {refused}: only types of scikit-learn, NumPy and SciPy "
-            "are accepted"
+            f"a scikit-learn estimator cannot be {action}, it contains {refused}: only types of scikit-learn, NumPy "
+            "and SciPy are accepted"
         )
     return list(names)
 

@@ -52,8 +52,8 @@ def save(fitted: FittedCombiner, folder: Path) -> None:
 def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> FittedCombiner:
     """Return the fitted combiner in `folder`, equal to the one that was saved.
 
-    `combiners` are the classes that the settings can have; add your own to read a combiner of your own. Raises StackError
-    when a file is missing, was changed, or has another schema.
+    `combiners` are the classes that the settings can have; add your own to read a combiner of your own. Raises
+    StackError when a file is missing, was changed, or has another schema.
     """
     from pydantic import ValidationError
 
@@ -84,7 +84,8 @@ def _plain_settings(combiner: Combiner) -> dict[str, Any]:
     settings: Any = combiner
     if not is_dataclass(settings):
         raise StackError(
-            f"only a combiner that is a dataclass can be saved, got {type(combiner).__name__}: add @dataclass(frozen=True)"
+            f"only a combiner that is a dataclass can be saved, got {type(combiner).__name__}: add "
+            "@dataclass(frozen=True)"
         )
     plain: dict[str, Any] = _plain(asdict(settings))  # type: ignore[arg-type]
     return plain

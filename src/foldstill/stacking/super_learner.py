@@ -1,4 +1,7 @@
-"""The super learner: a library of combiners that is itself combined. N samples, C classes, L combiners of the library."""
+"""The super learner: a library of combiners that is itself combined.
+
+N samples, C classes, L combiners of the library.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
@@ -9,12 +12,12 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
 from foldstill.stacking.averages import normalised
+from foldstill.stacking.candidates import default_library
 from foldstill.stacking.combiner import (
     AnyCombiner,
     Combination,
-    Combiner,
+    CombinerSettings,
     Proba,
     State,
     array,
@@ -24,24 +27,9 @@ from foldstill.stacking.combiner import (
 )
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.crossfit import crossfit, group_folds
-from foldstill.stacking.gated import Gated
-from foldstill.stacking.gradient_boosting import LightGBM
-from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
 from foldstill.stacking.voted_entries import VotedEntries
-
-
-def default_library() -> tuple[Combiner, ...]:
-    """Return the default library: the recalibrated average, and combiners that leave it in different ways."""
-    return (
-        Recalibrated(),
-        Recalibrated(name="vector_scaled", slope="per_class"),
-        Recalibrated(name="convex_families", of=Convex(tied=True)),
-        LogPool(name="log_pool_families", tied=True),
-        Gated(),
-        LightGBM(folds=3, rounds=100),
-    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ class SuperCombination:
 
 
 @dataclass(frozen=True)
-class Super(Settings):
+class Super(CombinerSettings):
     """The super learner: convex weights over the cross-fitted scores of a library of combiners.
 
     Other modes are the plain average of the best combiners of the library, and the best one alone.
@@ -81,6 +69,7 @@ class Super(Settings):
     --------
     >>> from foldstill.stacking import crossfit
     >>> from foldstill.stacking.averages import Average
+    >>> from foldstill.stacking.log_pool import LogPool
     >>> from foldstill.testing import synthetic_table
     >>> round(crossfit(Super(library=(Average(), LogPool()), folds=3), synthetic_table()).kl, 2)
     0.2
@@ -139,8 +128,8 @@ class Super(Settings):
         weight_L = array(state, "weight")
         if len(weight_L) != len(self.library):
             raise StackError(
-                f"the saved weights are for {len(weight_L)} combiners, but the library of super has {len(self.library)}: "
-                "fit the combiner and save it again"
+                f"the saved weights are for {len(weight_L)} combiners, but the library of super has "
+                f"{len(self.library)}: fit the combiner and save it again"
             )
         combinations = tuple(
             combiner.restore(strip_prefix(f"combination{i}", state)) if weight_L[i] > 0 else None

@@ -4,7 +4,7 @@ N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
-from foldstill.settings import Settings
 from foldstill.stacking.combiner import (
     AnyCombiner,
     Combination,
+    CombinerSettings,
     Proba,
     State,
     array,
@@ -42,7 +42,7 @@ class TemperedCombination:
 
 
 @dataclass(frozen=True)
-class Tempered(Settings):
+class Tempered(CombinerSettings):
     """A combiner of calibrated members: one temperature per member is fitted to the votes of the same rows first.
 
     An average of calibrated members is too soft, so the combiner should end with a calibration of its own, as most
@@ -66,10 +66,6 @@ class Tempered(Settings):
     name: str = "tempered"
     of: AnyCombiner = field(default_factory=Recalibrated)
     """The combiner of the calibrated members."""
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
 
     def fit(self, table: OOFTable) -> TemperedCombination:
         temperature_M = member_temperatures(table)

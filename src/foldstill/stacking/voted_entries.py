@@ -19,7 +19,7 @@ BLOCK = 8192
 
 @dataclass(frozen=True)
 class VotedEntries:
-    """Probabilities of the entries with votes, one column per member or family, and the share of each entry in the mean."""
+    """Probabilities of the entries with votes, one column per member or family, and the weight of each entry."""
 
     proba_ED: NDArray[np.float32]
     share_E: NDArray[np.float64]
@@ -30,8 +30,8 @@ class VotedEntries:
         This is KL up to a constant. `share_E` includes the mean over rows.
         """
         loss, gradient_D = 0.0, np.zeros(len(weight_D))
-        # One block at a time becomes float64, in a buffer that stays in cache: float32 products would leave the gradient
-        # noisy at 1e-5, and an optimiser that stops there cannot certify more.
+        # One block at a time becomes float64, in a buffer that stays in cache: float32 products would leave the
+        # gradient noisy at 1e-5, and an optimiser that stops there cannot certify more.
         buffer_BD = np.empty((min(BLOCK, len(self.share_E)), len(weight_D)))
         for start in range(0, len(self.share_E), BLOCK):
             share_B = self.share_E[start : start + BLOCK]

@@ -18,8 +18,9 @@ def weight_intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower and upper ends (M,) of each member's weight over fits to groups drawn with replacement.
 
-    Members with equal predictions share their weight in no determined way, which an interval shows and a point does not.
-    The ends are percentiles; with 40 resamples those of a 90 % interval lie between the second and third most extreme.
+    Members with equal predictions share their weight in no determined way, which an interval shows and a point does
+    not. The ends are percentiles; with 40 resamples those of a 90 % interval lie between the second and third most
+    extreme.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ def weight_intervals(
     n_groups = int(group_N.max()) + 1
     drawn = []
     for _ in range(resamples):
-        # A group that is drawn twice has twice the weight: the same fit as on repeated rows, which a table cannot contain.
+        # A group that is drawn twice has twice the weight: the same fit as on repeated rows, which a table cannot
+        # contain.
         count_G = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
         labels = replace(table.labels, sample_weight_N=table.labels.sample_weight_N * count_G[group_N])
         weight_M = fit(combiner, replace(table, labels=labels)).weight_M

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def check_audit(check: "type[AuditCheck]") -> None:
     """Check that a class is an audit check that `foldstill.audit` can run.
 
-    A check answers for every table, names itself in its finding, says the same twice, and does not change the table. A warning or
-    a failure comes with a cure.
+    A check answers for every table, names itself in its finding, says the same twice, and does not change the table. A
+    warning or a failure comes with a cure.
 
     Parameters
     ----------

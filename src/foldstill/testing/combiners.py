@@ -196,6 +196,6 @@ def _check_permuted_labels(combiner: Combiner, table: OOFTable) -> None:
     kl = crossfit(combiner, permuted).kl
     require(
         kl > prior_kl - 0.02,
-        f"{combiner.name} learned from labels that were permuted between groups (KL {kl:.3f}, class prior {prior_kl:.3f}): "
-        "it must remember groups",
+        f"{combiner.name} learned from labels that were permuted between groups (KL {kl:.3f}, class prior "
+        f"{prior_kl:.3f}): it must remember groups",
     )
