@@ -14,7 +14,7 @@ from foldstill.settings import Settings
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.gated import Gated
 from foldstill.stacking.gradient_boosting import LightGBM
@@ -24,6 +24,7 @@ from foldstill.stacking.mlp import MLP
 from foldstill.stacking.pruned import Pruned
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.sklearn_combiner import SklearnCombiner
+from foldstill.stacking.state import State, array
 from foldstill.stacking.super_learner import Super
 from foldstill.stacking.tempered import Tempered
 from foldstill.testing import check_combiner, synthetic_table

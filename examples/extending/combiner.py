@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float, kl_divergence, softmax
 from foldstill.oof.table import OOFTable
 from foldstill.settings import Settings
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import Proba, require_members
+from foldstill.stacking.state import State, array
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float, clip_rows, softmax
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average
-from foldstill.stacking.combiner import Combination, Proba, State, array, require_members, strip_prefix, with_prefix
+from foldstill.stacking.combiner import Combination, Proba, require_members
 from foldstill.stacking.features import FeatureSet, features
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
 Anchor = Literal["average", "recalibrated", "none"]
 """What a stacker starts at: the plain average, the recalibrated average, or the uniform distribution."""

@@ -15,22 +15,12 @@ from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average
 from foldstill.stacking.candidates import default_ladder
-from foldstill.stacking.combiner import (
-    AnyCombiner,
-    Combination,
-    Combiner,
-    CombinerSettings,
-    Proba,
-    State,
-    array,
-    strip_prefix,
-    text,
-    with_prefix,
-)
+from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, CombinerSettings, Proba
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
+from foldstill.stacking.state import State, array, strip_prefix, text, with_prefix
 
 
 @dataclass(frozen=True)

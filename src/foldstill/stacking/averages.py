@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.stacking.state import State, array
 
 
 def mean(proba_NMC: Float) -> Proba:

@@ -8,8 +8,9 @@ import numpy as np
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings, State
+from foldstill.stacking.combiner import CombinerSettings
 from foldstill.stacking.convex import WeightedAverage, restore_weighted
+from foldstill.stacking.state import State
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 N samples, M members, C classes, K fold models.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Annotated, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,9 @@ from foldstill.errors import StackError
 from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.settings import ByKind, Settings
+from foldstill.stacking.state import State
 
 Proba = NDArray[np.float64]
-
-State = Mapping[str, NDArray[Any] | str]
-"""What a fit has determined: arrays, saved in one .npz file, and texts, saved in one file each.
-
-A key `a/b` is the key `b` of the inner combination `a`.
-"""
 
 
 class Combination(Protocol):
@@ -209,34 +203,3 @@ def require_members(proba_NMC: Float, n_members: int) -> None:
             f"the combination was fitted to {n_members} members, got scores of shape {proba_NMC.shape}: "
             "pass (samples, members, classes) with the members of the fit in their order"
         )
-
-
-def with_prefix(prefix: str, state: State) -> State:
-    """Return the state of an inner combination with `prefix/` before each key."""
-    return {f"{prefix}/{key}": value for key, value in state.items()}
-
-
-def strip_prefix(prefix: str, state: State) -> State:
-    """Return the entries below `prefix/` without it: the inverse of `with_prefix`."""
-    start = f"{prefix}/"
-    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-
-
-def array(state: State, key: str) -> NDArray[Any]:
-    """Return the array under `key`; raise StackError when there is none, as in a file of another version."""
-    value = state.get(key)
-    if not isinstance(value, np.ndarray):
-        raise StackError(
-            f"the saved combination has no array {key!r}, only {sorted(state)}: fit the combiner and save it again"
-        )
-    return value
-
-
-def text(state: State, key: str) -> str:
-    """Return the text under `key`; raise StackError when there is none."""
-    value = state.get(key)
-    if not isinstance(value, str):
-        raise StackError(
-            f"the saved combination has no text {key!r}, only {sorted(state)}: fit the combiner and save it again"
-        )
-    return value

@@ -13,7 +13,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
 _FEW = 16384

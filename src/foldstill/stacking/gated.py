@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float, softmax
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import log_proba, mean
-from foldstill.stacking.combiner import Proba, State, array, require_members
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.features import family_numbers
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.ridged import Ridged
+from foldstill.stacking.state import State, array
 
 F32 = NDArray[np.float32]
 

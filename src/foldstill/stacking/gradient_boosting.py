@@ -16,10 +16,11 @@ from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import Combination, CombinerSettings, State, array, text
+from foldstill.stacking.combiner import Combination, CombinerSettings
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
+from foldstill.stacking.state import State, array, text
 
 Matrix = NDArray[np.float64]
 

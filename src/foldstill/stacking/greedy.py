@@ -13,9 +13,10 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings, State
+from foldstill.stacking.combiner import CombinerSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
 from foldstill.stacking.setting_checks import require_at_least
+from foldstill.stacking.state import State
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
 

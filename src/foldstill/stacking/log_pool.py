@@ -14,8 +14,9 @@ from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import log_proba
-from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
 from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import columns_of, member_weights
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import State, array
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.ridged import Ridged
+from foldstill.stacking.state import State, array
 
 F32 = NDArray[np.float32]
 

@@ -17,10 +17,11 @@ from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import CombinerSettings, State, array
+from foldstill.stacking.combiner import CombinerSettings
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
+from foldstill.stacking.state import State, array
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings, State
+from foldstill.stacking.combiner import CombinerSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.state import State
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
 
 

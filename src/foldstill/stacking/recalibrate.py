@@ -14,17 +14,9 @@ from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import Average, log_proba
-from foldstill.stacking.combiner import (
-    AnyCombiner,
-    Combination,
-    CombinerSettings,
-    Proba,
-    State,
-    array,
-    strip_prefix,
-    with_prefix,
-)
+from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba
 from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
 SLOPE_BOUNDS = (0.1, 10.0)
 """Lowest and highest inverse temperature."""

@@ -17,9 +17,10 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import CombinerSettings, Proba, State, array, require_members
+from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.sklearn_files import dump_estimator, load_estimator
+from foldstill.stacking.state import State, array
 
 
 @dataclass(frozen=True)

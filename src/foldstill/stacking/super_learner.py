@@ -14,21 +14,12 @@ from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.candidates import default_library
-from foldstill.stacking.combiner import (
-    AnyCombiner,
-    Combination,
-    CombinerSettings,
-    Proba,
-    State,
-    array,
-    strip_prefix,
-    text,
-    with_prefix,
-)
+from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
+from foldstill.stacking.state import State, array, strip_prefix, text, with_prefix
 from foldstill.stacking.voted_entries import VotedEntries
 
 

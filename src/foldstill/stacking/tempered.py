@@ -12,18 +12,9 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
-from foldstill.stacking.combiner import (
-    AnyCombiner,
-    Combination,
-    CombinerSettings,
-    Proba,
-    State,
-    array,
-    require_members,
-    strip_prefix,
-    with_prefix,
-)
+from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba, require_members
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
 
 @dataclass(frozen=True)
