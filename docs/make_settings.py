@@ -20,9 +20,11 @@ PAGE = Path(__file__).with_name("settings.md")
 
 HEAD = """# Every key of an experiment file
 
-Made from the code by `python docs/make_settings.py`. An experiment is one TOML file; an unknown key is an error that names
-its place. A top-level `[recipe]` table holds defaults for the recipe of every member and of the student. Tables with a
-`kind` are alternatives: the value of `kind` selects one. `name` is the name in tables, folders and reports.
+Made from the code by `python docs/make_settings.py`. An experiment is one TOML file. An unknown key is an error that
+names its path in the file. A top-level `[recipe]` table holds defaults for the recipe of every member and of the student.
+
+Two keys recur. `kind` selects the table's class: a section that begins with `kind = "..."` describes one of the
+alternatives. `name` is the name in tables, folders and reports; it is the kind when it is not set.
 """
 
 
@@ -81,24 +83,37 @@ def default(field: "dataclasses.Field[Any]") -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value!r}`" if value not in ("", (), {}) else "none"
 
 
+def introduction(kind: type) -> str:
+    """What a class is: how a file selects it, its title, and its docstring."""
+    selected = next((f.default for f in dataclasses.fields(kind) if f.name == "kind"), None)
+    if selected is None:
+        return description(kind)
+    title = getattr(kind, "title", "")
+    heading = f'`kind = "{selected}"`' + (f": {title}." if title else ".")
+    return f"{heading}\n\n{description(kind)}"
+
+
+def rows_of(kind: type) -> list[str]:
+    """One line of the table per key; `kind` and `name` are left out where they mean what they mean everywhere."""
+    hints, docs = get_type_hints(kind, include_extras=True), field_docs(kind)
+    lines = []
+    for field in dataclasses.fields(kind):
+        if field.name not in docs and field.name in ("kind", "name") and field.default is not dataclasses.MISSING:
+            continue
+        meaning = docs.get(field.name, "Name in tables, folders and reports." if field.name == "name" else "")
+        cells = (f"`{field.name}`", named(hints[field.name]), default(field), meaning)
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return lines
+
+
 def page() -> str:
     lines = [HEAD]
     for kind in settings_classes(Experiment, KINDS):
-        hints, docs = get_type_hints(kind, include_extras=True), field_docs(kind)
-        lines += [
-            f"## {kind.__name__}",
-            "",
-            description(kind),
-            "",
-            "| key | is | default | |",
-            "| --- | --- | --- | --- |",
-        ]
-        for field in dataclasses.fields(kind):
-            cells = (f"`{field.name}`", named(hints[field.name]), default(field), docs.get(field.name, ""))
-            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-        lines.append("")
+        lines += [f"## {kind.__name__}", "", introduction(kind), ""]
+        if rows := rows_of(kind):
+            lines += ["| key | is | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
     for kinds_name, kinds in KINDS.items():
-        lines += [f"## Kinds of {kinds_name}", "", "| `kind` | settings | |", "| --- | --- | --- |"]
+        lines += [f"## Kinds of {kinds_name}", "", "| `kind` | settings | summary |", "| --- | --- | --- |"]
         lines += [f'| `"{kind.kind}"` | {named(kind)} | {kind.summary} |' for kind in kinds]
         lines.append("")
     return "\n".join(lines)

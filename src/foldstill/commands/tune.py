@@ -12,13 +12,13 @@ import numpy as np
 from foldstill.base_models.specs import JoinedMember
 from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
+from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError
 from foldstill.files import write_csv, write_text
 from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
 from foldstill.pipeline.overrides import with_values
-from foldstill.pipeline.sources import DataSettings
 from foldstill.workers import Progress, Work
 
 if TYPE_CHECKING:
@@ -179,10 +179,10 @@ def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
         )
 
 
-_LOADED: list[tuple[DataSettings, Path, Dataset]] = []
+_LOADED: list[tuple[DataSource, Path, Dataset]] = []
 
 
-def _load(data: DataSettings, root: Path) -> Dataset:
+def _load(data: DataSource, root: Path) -> Dataset:
     """The experiment's own data and the last trial's are kept, so that each is loaded once a process."""
     for settings, place, dataset in _LOADED:
         if (settings, place) == (data, root):

@@ -10,14 +10,15 @@ from foldstill.base_models.specs import Member
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
+from foldstill.data.source import DataSource
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.pipeline.sources import DataSettings
+from foldstill.pipeline.sources import SOURCES
 from foldstill.settings import ByKind, Kinds, Settings
 from foldstill.stacking.combiner import AnyCombiner
 from foldstill.stacking.kinds import COMBINERS, default_combiners
 
-KINDS: Kinds = {"combiner": COMBINERS}
+KINDS: Kinds = {"source": SOURCES, "combiner": COMBINERS}
 """The classes that a table with a `kind` can select, by the name in the `ByKind` annotation of its field."""
 
 
@@ -75,7 +76,7 @@ class Experiment(Settings):
 
     name: str
     """Name of the run folder."""
-    data: Annotated[DataSettings, ByKind()]
+    data: Annotated[DataSource, ByKind("source")]
     """Where inputs and labels come from."""
     member: tuple[Annotated[Member, ByKind()], ...]
     """The base models, each trained once per fold."""

@@ -1,18 +1,10 @@
 """Every kind of data set that an experiment file can name."""
 
-from typing import TYPE_CHECKING, Union
-
 from foldstill.data.digits import DigitsData
 from foldstill.data.folder import FolderData
 from foldstill.data.npz import NpzData
-from foldstill.data.source import DataSource
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic_source import SyntheticHmsData
 
 SOURCES = (NpzData, FolderData, DigitsData, HmsData, SyntheticHmsData)
 """Add a class here, and experiment files, documentation and contract tests find it by its `kind`."""
-
-if TYPE_CHECKING:
-    DataSettings = DataSource
-else:
-    DataSettings = Union[*SOURCES]
