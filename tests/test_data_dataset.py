@@ -19,7 +19,7 @@ def test_arrays_in_memory_make_a_data_set():
 
 
 @pytest.mark.parametrize(
-    ("views", "said"),
+    ("views", "message"),
     [
         ({}, "at least one view"),
         ({"image": np.zeros((3, 4))}, "add the channel axis"),
@@ -27,8 +27,8 @@ def test_arrays_in_memory_make_a_data_set():
         ({"image": np.full((3, 4, 4, 1), "x")}, "must hold numbers"),
     ],
 )
-def test_views_that_do_not_fit_are_refused(views, said):
-    with pytest.raises(DataError, match=said):
+def test_views_that_do_not_fit_are_refused(views, message):
+    with pytest.raises(DataError, match=message):
         Dataset(_labels(), views)
 
 

@@ -64,7 +64,7 @@ def test_identical_files_under_two_names_are_one_group(root):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "must name one of votes, shares or label, got none"),
         ({"votes": ("a", "b"), "label": "c"}, r"got \['votes', 'label'\]"),
@@ -73,8 +73,8 @@ def test_identical_files_under_two_names_are_one_group(root):
         ({"label": "c", "table": ""}, "needs path .* and table"),
     ],
 )
-def test_settings_that_contradict_themselves_are_refused(settings, said):
-    with pytest.raises(DataError, match=said):
+def test_settings_that_contradict_themselves_are_refused(settings, message):
+    with pytest.raises(DataError, match=message):
         FolderData(**({"path": "img", "table": "votes.csv"} | settings))
 
 
@@ -96,7 +96,7 @@ def test_a_missing_column_lists_those_there_are(root):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("votes.parquet", "file,cat\na.png,1\n", "is not a parquet file .*name it by what it is"),
         ("empty.csv", "", "is not a CSV file"),
@@ -104,9 +104,9 @@ def test_a_missing_column_lists_those_there_are(root):
         ("votes.xlsx", "x", "must be named .csv"),
     ],
 )
-def test_tables_that_are_not_what_their_name_says_are_refused(root, name, content, said):
+def test_tables_that_are_not_what_their_name_says_are_refused(root, name, content, message):
     (root / name).write_text(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         FolderData(path="img", table=name, votes=("cat", "dog")).load(root)
     with pytest.raises(DataError, match=r"no file"):
         FolderData(path="img", table="none.csv", votes=("cat", "dog")).load(root)

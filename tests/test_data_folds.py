@@ -87,15 +87,15 @@ def test_a_class_absent_from_a_training_fold_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"n_folds": 1}, "n_folds must be 2 or more"),
         ({"test_share": 1.0}, "test_share must be in"),
         ({"strategy": "random"}, "grouped or stratified_grouped"),
     ],
 )
-def test_options_that_make_no_plan_are_refused(labels, options, said):
-    with pytest.raises(FoldError, match=said):
+def test_options_that_make_no_plan_are_refused(labels, options, message):
+    with pytest.raises(FoldError, match=message):
         make_plan(labels, **options)
 
 

@@ -51,7 +51,7 @@ def test_annotators_outside_the_classes_are_refused(choice):
 
 
 @pytest.mark.parametrize(
-    ("votes", "said"),
+    ("votes", "message"),
     [
         ([[1, 2], [-1, 2]], "1 of 2 rows have negative votes; first ids: .'r1'.*a missing vote is 0"),
         ([[1, 2], [np.nan, 2]], "NaN or infinite votes.*fill missing counts with 0"),
@@ -60,8 +60,8 @@ def test_annotators_outside_the_classes_are_refused(choice):
         ([[1], [1]], "two or more different names"),
     ],
 )
-def test_votes_that_are_none_are_refused(votes, said):
-    with pytest.raises(DataError, match=said):
+def test_votes_that_are_none_are_refused(votes, message):
+    with pytest.raises(DataError, match=message):
         Labels.from_votes(votes, ids=["r0", "r1"])
 
 

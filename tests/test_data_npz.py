@@ -80,7 +80,7 @@ def test_content_as_group_joins_copies_and_keeps_a_given_group_whole(root):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"path": "d.npz", "images": "images"}, "must name one of votes, shares, annotators or labels, got none"),
         (
@@ -93,13 +93,13 @@ def test_content_as_group_joins_copies_and_keeps_a_given_group_whole(root):
         ({"path": "d.npz", "images": "images", "votes": "votes", "group": ("a", "b")}, "give one key"),
     ],
 )
-def test_settings_that_contradict_themselves_are_refused(settings, said):
-    with pytest.raises(DataError, match=said):
+def test_settings_that_contradict_themselves_are_refused(settings, message):
+    with pytest.raises(DataError, match=message):
         NpzData(**settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"images": "pixels", "votes": "votes"}, "has no 'pixels' .for images., it has"),
         ({"images": "images", "votes": "objects"}, "never unpickled"),
@@ -108,8 +108,8 @@ def test_settings_that_contradict_themselves_are_refused(settings, said):
         ({"images": "images", "labels": "y", "classes": ("cat",)}, "indices 0..0"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(root, settings, said):
-    with pytest.raises(DataError, match=said):
+def test_arrays_that_do_not_fit_are_refused(root, settings, message):
+    with pytest.raises(DataError, match=message):
         NpzData(path="d.npz", **settings).load(root)
 
 

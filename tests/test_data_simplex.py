@@ -33,7 +33,7 @@ def test_a_probability_of_zero_is_floored_once():
 
 
 @pytest.mark.parametrize(
-    ("proba", "said"),
+    ("proba", "message"),
     [
         ([[2.0, -1.0]], "look like logits"),
         ([[0.5, 0.4]], "rows must sum to 1, 1 of 1 do not"),
@@ -42,8 +42,8 @@ def test_a_probability_of_zero_is_floored_once():
         ([[3, 1]], "look like logits or counts"),
     ],
 )
-def test_what_is_no_distribution_is_refused(proba, said):
-    with pytest.raises(DataError, match=said):
+def test_what_is_no_distribution_is_refused(proba, message):
+    with pytest.raises(DataError, match=message):
         check_rows(proba, "scores")
 
 

@@ -135,7 +135,7 @@ def test_independent_findings_are_refused_in_one_sentence(labels, rng):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda p: p[:, 0], r"must be \(rows, members, classes\), got float64 of shape \(30, 3\)"),
         (lambda p: p[..., :2], "wanted 3 classes on the last axis"),
@@ -150,8 +150,8 @@ def test_independent_findings_are_refused_in_one_sentence(labels, rng):
         (lambda p: {"m": p[:-1, 0]}, r"scores of member 'm' must be \(rows, classes\) = \(30, 3\), got \(29, 3\)"),
     ],
 )
-def test_predictions_that_do_not_fit_are_refused(labels, pred, change, said):
-    with pytest.raises(OOFError, match=said):
+def test_predictions_that_do_not_fit_are_refused(labels, pred, change, message):
+    with pytest.raises(OOFError, match=message):
         oof_table(change(pred), labels=labels)
 
 

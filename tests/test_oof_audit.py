@@ -33,7 +33,7 @@ def _with_scores(table: OOFTable, proba_NMC: np.ndarray) -> OOFTable:
     return replace(table, scores=scores, plan_digest="")
 
 
-def test_a_member_of_our_own_that_learnt_nothing_is_a_warning(clean):
+def test_a_member_of_our_own_that_learned_nothing_is_a_warning(clean):
     proba = clean.table.proba_NMC.copy()
     proba[:, 4] = np.random.default_rng(0).permutation(proba[:, 4])
     alignment = audit(replace(_with_scores(clean.table, proba), plan_digest="made-here"))["A3"]
@@ -101,7 +101,7 @@ def test_groups_in_two_folds_fail(clean):
     assert report.failed_hard
 
 
-def test_where_folds_come_from_is_said(clean):
+def test_the_audit_reports_where_folds_come_from(clean):
     assert audit(clean.table)["A2"].verdict == "pass"
     assert "Folds were imported" in audit(replace(clean.table, plan_digest=""))["A2"].evidence
     unproven = audit(replace(clean.table, plan_digest="", folds_assigned=True))
@@ -130,7 +130,7 @@ def test_a_member_with_its_classes_in_another_order_is_found(clean):
     assert audit(_with_scores(clean.table, proba))["A3"].verdict == "fail"
 
 
-def test_a_member_that_says_the_same_of_all_rows_is_no_misalignment(clean):
+def test_a_member_that_scores_all_rows_alike_is_no_misalignment(clean):
     proba = clean.table.proba_NMC.copy()
     proba[:, 4] = clean.table.labels.target_NC.mean(axis=0)
     assert audit(_with_scores(clean.table, proba))["A3"].verdict == "pass"
@@ -225,7 +225,7 @@ def _memory(table: OOFTable, folds) -> np.ndarray:
 _GROUP: dict[str, str] = {}
 
 
-def test_a_combiner_that_remembers_groups_is_told_by_row_folds_and_optimism(clean):
+def test_row_folds_and_optimism_reveal_a_combiner_that_remembers_groups(clean):
     _GROUP.update(zip(clean.table.labels.ids.tolist(), clean.table.labels.groups.tolist(), strict=True))
     report = audit(clean.table, combine=_memory, deep=True)
     assert report["A8"].verdict == "warn"
@@ -242,7 +242,7 @@ def test_a_combiner_that_sees_the_labels_it_is_scored_on_fails_the_canary(clean)
     assert report["A12"].verdict == "fail"
 
 
-def test_the_report_is_one_line_a_check(clean):
+def test_the_report_has_one_line_per_check(clean):
     lines = audit(clean.table).table().splitlines()
     assert len(lines) == 12
     assert lines[0].startswith("A1 ")

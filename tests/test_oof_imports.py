@@ -51,14 +51,14 @@ def _write(folder: Path, **frames: pd.DataFrame) -> list[Path]:
     return paths
 
 
-def _same(found: OOFTable, table: OOFTable) -> None:
-    assert found.proba_NMC == pytest.approx(table.proba_NMC, abs=1e-6)
-    assert (found.members, found.classes) == (table.members, table.classes)
-    assert found.labels.ids.tolist() == table.labels.ids.tolist()
-    assert found.labels.groups.tolist() == table.labels.groups.tolist()
-    assert found.labels.votes_NC == pytest.approx(table.labels.votes_NC)
-    assert found.fold_N.tolist() == table.fold_N.tolist()
-    assert not found.folds_assigned
+def _same(imported: OOFTable, table: OOFTable) -> None:
+    assert imported.proba_NMC == pytest.approx(table.proba_NMC, abs=1e-6)
+    assert (imported.members, imported.classes) == (table.members, table.classes)
+    assert imported.labels.ids.tolist() == table.labels.ids.tolist()
+    assert imported.labels.groups.tolist() == table.labels.groups.tolist()
+    assert imported.labels.votes_NC == pytest.approx(table.labels.votes_NC)
+    assert imported.fold_N.tolist() == table.fold_N.tolist()
+    assert not imported.folds_assigned
 
 
 @pytest.mark.parametrize("form", ["npz", "csv", "wide-csv"])
@@ -67,12 +67,12 @@ def test_what_is_exported_is_imported_without_any_setting(table, tmp_path, form)
     export_table(table, out, form)
     if form == "csv":
         paths = sorted((out / "members").iterdir())
-        found = import_scores(paths, ImportSettings(labels=str(out / "labels.csv")))
+        imported = import_scores(paths, ImportSettings(labels=str(out / "labels.csv")))
     else:
-        found = import_scores([out])
-    _same(found, table)
-    assert found.proba_NMC == pytest.approx(table.proba_NMC, abs=2e-7)
-    assert found.labels.stratum_N.tolist() == table.labels.stratum_N.tolist()
+        imported = import_scores([out])
+    _same(imported, table)
+    assert imported.proba_NMC == pytest.approx(table.proba_NMC, abs=2e-7)
+    assert imported.labels.stratum_N.tolist() == table.labels.stratum_N.tolist()
 
 
 @pytest.mark.parametrize("form", ["npz", "csv", "wide-csv"])
@@ -81,9 +81,9 @@ def test_totals_that_are_a_guess_come_back_as_a_guess(table, tmp_path, form):
     out = {"npz": tmp_path / "t.npz", "csv": tmp_path / "t", "wide-csv": tmp_path / "t.csv"}[form]
     export_table(guessed, out, form)
     paths = sorted((out / "members").iterdir()) if form == "csv" else [out]
-    found = import_scores(paths, ImportSettings(labels=str(out / "labels.csv")) if form == "csv" else None)
-    _same(found, guessed)
-    assert not found.labels.counted
+    imported = import_scores(paths, ImportSettings(labels=str(out / "labels.csv")) if form == "csv" else None)
+    _same(imported, guessed)
+    assert not imported.labels.counted
 
 
 def test_an_export_that_cannot_be_named_is_refused(table, tmp_path):
@@ -104,12 +104,12 @@ def test_a_file_foldstill_wrote_is_read_as_it_is(table, tmp_path):
 
 
 @pytest.mark.parametrize("columns", ["{class}", "{class}_prediction", "p_{class}", "{class}_vote"])
-def test_one_csv_a_member_with_a_csv_of_labels_is_enough(table, tmp_path, columns, rng):
+def test_one_csv_per_member_with_a_csv_of_labels_is_enough(table, tmp_path, columns, rng):
     shuffled = _frame(table, 1, columns).sample(frac=1, random_state=0)
     paths = _write(tmp_path, net_a=_frame(table, 0, columns), net_b=shuffled)
     (labels,) = _write(tmp_path, train=_truth(table))
-    found = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
-    _same(found, table)
+    imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
+    _same(imported, table)
 
 
 def test_members_as_parquet_with_ids_in_the_index(table, tmp_path):
@@ -162,8 +162,8 @@ def test_duplicate_ids_in_the_labels_are_refused(table, tmp_path):
 def test_rows_without_any_id_are_matched_by_position_only_when_as_many(table, tmp_path):
     paths = _write(tmp_path, net_a=_frame(table, 0).drop(columns="row"), net_b=_frame(table, 1).drop(columns="row"))
     (labels,) = _write(tmp_path, train=_truth(table).drop(columns="row"))
-    found = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
-    assert found.proba_NMC == pytest.approx(table.proba_NMC, abs=1e-6)
+    imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
+    assert imported.proba_NMC == pytest.approx(table.proba_NMC, abs=1e-6)
     _write(tmp_path, net_b=_frame(table, 1).drop(columns="row").iloc[:-1])
     with pytest.raises(OOFError, match=r"member 'net_b' has 23 rows, the labels 24, and no id to match them by"):
         import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
@@ -206,9 +206,9 @@ def test_folds_may_lie_in_a_file_of_their_own_by_group_as_flags(table, tmp_path)
 def test_a_table_without_folds_gets_group_folds(table, tmp_path):
     paths = _write(tmp_path, net_a=_frame(table, 0))
     (labels,) = _write(tmp_path, train=_truth(table).drop(columns="fold"))
-    found = import_scores(paths, ImportSettings(labels=str(labels), group="patient", n_folds=4))
-    assert found.folds_assigned
-    assert len(found.folds) == 4
+    imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient", n_folds=4))
+    assert imported.folds_assigned
+    assert len(imported.folds) == 4
 
 
 def test_labels_in_the_members_own_files_must_agree(table, tmp_path):
@@ -229,10 +229,10 @@ def test_hard_labels_and_members_that_name_a_class(table, tmp_path, rng):
     paths = _write(tmp_path, **frames)
     truth = _truth(table).assign(label=named[:, 0])[["row", "patient", "fold", "label"]]
     (labels,) = _write(tmp_path, train=truth)
-    found = import_scores(paths, ImportSettings(labels=str(labels), group="patient", classes=CLASSES, smoothing=0.8))
-    assert (found.proba_NMC.argmax(axis=2) == table.proba_NMC.argmax(axis=2)).all()
-    assert found.proba_NMC.max() == pytest.approx(0.8)
-    assert found.labels.target_NC.argmax(axis=1).tolist() == table.proba_NMC[:, 0].argmax(axis=1).tolist()
+    imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient", classes=CLASSES, smoothing=0.8))
+    assert (imported.proba_NMC.argmax(axis=2) == table.proba_NMC.argmax(axis=2)).all()
+    assert imported.proba_NMC.max() == pytest.approx(0.8)
+    assert imported.labels.target_NC.argmax(axis=1).tolist() == table.proba_NMC[:, 0].argmax(axis=1).tolist()
     with pytest.raises(OOFError, match=r"only name a class.*state it, with .*smoothing"):
         import_scores(paths, ImportSettings(labels=str(labels), classes=CLASSES))
 
@@ -252,9 +252,9 @@ def test_an_npz_is_guessed_or_named_key_by_key(table, tmp_path):
         classes=CLASSES,
         id=labels.ids,
     )
-    found = import_scores([path], ImportSettings(group="patient"))
-    _same(found, table)
-    assert not found.labels.counted
+    imported = import_scores([path], ImportSettings(group="patient"))
+    _same(imported, table)
+    assert not imported.labels.counted
     with pytest.raises(DataError, match=r"has no 'subject' \(for group\), it has \['pred'"):
         import_scores([path], ImportSettings(group="subject"))
     (truth,) = _write(tmp_path, train=_truth(table).rename(columns={"row": "id"}).iloc[::-1])
@@ -265,7 +265,7 @@ def test_an_npz_is_guessed_or_named_key_by_key(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
         ({"votes": np.ones((4, 2))}, "has no predictions"),
         ({"pred": np.full((4, 1, 2), 0.5)}, "has no labels that foldstill recognises"),
@@ -280,9 +280,9 @@ def test_an_npz_is_guessed_or_named_key_by_key(table, tmp_path):
         ({"pred": np.full((4, 1, 2), 0.5), "target": np.full((4, 2), 0.7)}, "vote shares: rows must sum to 1"),
     ],
 )
-def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, said):
+def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises((OOFError, DataError), match=said):
+    with pytest.raises((OOFError, DataError), match=message):
         import_scores([tmp_path / "x.npz"])
 
 
@@ -290,9 +290,9 @@ def test_one_member_may_come_without_its_axis_and_annotators_without_some_votes(
     scorers = rng.integers(0, 3, (N, 4))
     scorers[3, 1:] = -1
     np.savez(tmp_path / "x.npz", pred=rng.dirichlet(np.ones(3), N), scorers=scorers, group=np.arange(N))
-    found = import_scores([tmp_path / "x.npz"], ImportSettings(annotators="scorers", classes=CLASSES))
-    assert found.members == ("m0",)
-    assert found.labels.total_N[[0, 3]].tolist() == [4, 1]
+    imported = import_scores([tmp_path / "x.npz"], ImportSettings(annotators="scorers", classes=CLASSES))
+    assert imported.members == ("m0",)
+    assert imported.labels.total_N[[0, 3]].tolist() == [4, 1]
 
 
 def test_files_that_cannot_be_imported_together_are_refused(tmp_path):
@@ -308,30 +308,30 @@ def test_files_that_cannot_be_imported_together_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"votes": "v", "label": "y"}, "name one of votes, shares, annotators or label"),
         ({"space": "log"}, "proba or logit"),
         ({"votes": "v", "total": "n"}, "total goes with shares only"),
     ],
 )
-def test_settings_that_contradict_themselves_are_refused(settings, said):
-    with pytest.raises(OOFError, match=said):
+def test_settings_that_contradict_themselves_are_refused(settings, message):
+    with pytest.raises(OOFError, match=message):
         ImportSettings(**settings)
 
 
 def test_hms_imports_as_the_command_line_asks(real):
     settings = ImportSettings(group="patient_id", stratum="quality", drop_members=("*_nb", "*_nbtta"))
-    found = import_scores([real / "hms_oof" / "hms_oof.npz"], settings)
-    assert found.proba_NMC.shape == (12992, 33, 6)
-    assert found.folds == [0, 1, 2]
-    assert found.classes == ("seizure", "lpd", "gpd", "lrda", "grda", "other")
-    assert kl_divergence(target=found.labels.target_NC, proba=found.proba_NMC.mean(axis=1)) == pytest.approx(
+    imported = import_scores([real / "hms_oof" / "hms_oof.npz"], settings)
+    assert imported.proba_NMC.shape == (12992, 33, 6)
+    assert imported.folds == [0, 1, 2]
+    assert imported.classes == ("seizure", "lpd", "gpd", "lrda", "grda", "other")
+    assert kl_divergence(target=imported.labels.target_NC, proba=imported.proba_NMC.mean(axis=1)) == pytest.approx(
         0.4623, abs=1e-4
     )
 
 
-def test_a_table_a_head_with_sample_weights_and_folds_by_patient(real):
+def test_one_table_per_head_with_sample_weights_and_folds_by_patient(real):
     folder = real / "rsna2023_oof"
     paths = sorted(folder.glob("*96x256x256.parquet"))
     for head in ("kidney", "liver", "spleen"):
@@ -343,11 +343,11 @@ def test_a_table_a_head_with_sample_weights_and_folds_by_patient(real):
             folds=str(folder / "folds.parquet"),
             fold="fold*",
         )
-        found = import_scores(paths, settings)
-        assert found.proba_NMC.shape == (4711, 4, 3)
-        assert len(np.unique(found.labels.groups)) == 3147
-        assert len(found.folds) == 5
-        assert set(found.labels.sample_weight_N.tolist()) == {1.0, 2.0, 4.0}
+        imported = import_scores(paths, settings)
+        assert imported.proba_NMC.shape == (4711, 4, 3)
+        assert len(np.unique(imported.labels.groups)) == 3147
+        assert len(imported.folds) == 5
+        assert set(imported.labels.sample_weight_N.tolist()) == {1.0, 2.0, 4.0}
 
 
 def test_several_heads_at_once_are_refused(real):

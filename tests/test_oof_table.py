@@ -28,14 +28,14 @@ def test_members_are_picked_in_order_and_dropped_by_pattern(rng):
         scores.select(["rnn"])
 
 
-def test_families_default_to_one_a_member(rng):
+def test_each_member_is_its_own_family_by_default(rng):
     assert ScoreTable(IDS, ("m", "n"), ("x", "y"), _proba(rng, 3, 2)).families == ("m", "n")
     with pytest.raises(OOFError, match=r"one family per member"):
         ScoreTable(IDS, ("m", "n"), ("x", "y"), _proba(rng, 3, 2), ("only",))
 
 
 @pytest.mark.parametrize(
-    ("members", "shape", "said"),
+    ("members", "shape", "message"),
     [
         (("m", "m"), (3, 2), "member names must differ, got .'m'. twice"),
         (("m",), (3, 2), "must have shape"),
@@ -43,8 +43,8 @@ def test_families_default_to_one_a_member(rng):
         ((), (3, 0), "needs rows and members"),
     ],
 )
-def test_scores_of_another_shape_are_refused(rng, members, shape, said):
-    with pytest.raises(OOFError, match=said):
+def test_scores_of_another_shape_are_refused(rng, members, shape, message):
+    with pytest.raises(OOFError, match=message):
         ScoreTable(IDS, members, ("x", "y"), _proba(rng, *shape))
 
 
@@ -67,16 +67,16 @@ def test_align_brings_scores_into_the_labels_order(rng):
 
 
 @pytest.mark.parametrize(
-    ("classes", "fold", "said"),
+    ("classes", "fold", "message"),
     [
         (("y", "x"), [0, 1, 0], "same, in the same order"),
         (("x", "y"), [0, 1], "folds must be one per row"),
         (("x", "y"), [0, 1, -1], "holds no test rows"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(rng, classes, fold, said):
+def test_a_table_that_contradicts_itself_is_refused(rng, classes, fold, message):
     scores = ScoreTable(IDS, ("m",), classes, _proba(rng, 3, 1))
-    with pytest.raises(OOFError, match=said):
+    with pytest.raises(OOFError, match=message):
         OOFTable(scores, _labels(), np.array(fold, np.int16))
 
 

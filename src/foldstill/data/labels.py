@@ -82,7 +82,7 @@ class Labels:
     sample_weight_N : array of float, shape (N,), optional
         Weight of a sample for reasons other than its votes; 1 by default.
     counted : bool, default True
-        Whether the numbers of votes are true counts. False when only shares are known for sure.
+        Whether the numbers of votes are true counts. False when only the shares are certain.
 
     Raises
     ------
@@ -227,7 +227,7 @@ class Labels:
         shares = check_rows(shares_NC, "vote shares").astype(np.float64)
         total = np.broadcast_to(np.asarray(total_N, dtype=np.float64), (len(shares),))
         if not (np.isfinite(total).all() and (total > 0).all()):
-            raise DataError("the total of votes must be positive in every row: give 1 where it is not known")
+            raise DataError("the total of votes must be positive in every row: give 1 where it is unknown")
         votes = shares / shares.sum(axis=1, keepdims=True) * total[:, None]
         return cls.from_votes(votes, **({"counted": False} | rest))
 

@@ -1,4 +1,4 @@
-"""A1 and A2: are groups whole, and is it known that each row was held out from the model that scored it?"""
+"""A1 and A2: does each group stay in one fold, and do the folds prove that every score was held out?"""
 
 from typing import ClassVar
 

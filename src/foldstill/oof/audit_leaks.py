@@ -21,7 +21,7 @@ def _why_no_vote_noise(table: OOFTable) -> str:
     """Why vote noise cannot be used on this table; empty when it can."""
     labels = table.labels
     if not labels.counted:
-        return "The number of votes behind the shares is not known for sure."
+        return "The number of votes behind the shares is uncertain."
     if labels.total_N.mean() < FEW_VOTES:
         return "Rows have one label each: the noise of votes cannot be seen."
     if (labels.votes_NC % 1 != 0).any():

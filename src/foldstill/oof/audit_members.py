@@ -65,7 +65,9 @@ class Alignment:
                 elif ratio < POORLY_ALIGNED:
                     weak.append(f"{member} in {part} ({ratio:.2f})")
         if not lowest[1]:
-            return finding(self, "warn", "Every member says the same of all rows.", "drop members that learned nothing")
+            return finding(
+                self, "warn", "Every member gives all rows the same scores.", "drop members that learned nothing"
+            )
         if lost:
             evidence = f"{len(lost)} members or folds have no information about their rows: {', '.join(lost[:3])}."
             if table.plan_digest:

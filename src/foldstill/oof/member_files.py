@@ -39,23 +39,23 @@ def find_layout(files: Sequence[Columns], label_source: Columns, settings: Impor
     """The layout by the settings and the first file; without named classes, they are in the order of that file."""
     first = files[0]
     id_name = _shared_id([label_source, *files], settings)
-    known = settings.classes or _vote_classes(label_source, settings)
+    class_names = settings.classes or _vote_classes(label_source, settings)
     if settings.scores:
         named = class_columns(first, settings.scores) if "{class}" in settings.scores else {}
-        return Layout(id_name, settings.scores, known or tuple(named))
+        return Layout(id_name, settings.scores, class_names or tuple(named))
     # Where a file holds both, scores and labels have different names. Without labels, plain names and names of votes
     # are scores.
     patterns = [*SCORES, "{class}"] if label_source is first else [*SCORES, *VOTES, "{class}"]
     for pattern in patterns:
         columns = _score_columns(first, pattern, id_name, settings)
-        if len(columns) > 1 and set(known) <= set(columns):
-            return Layout(id_name, pattern, known or tuple(columns))
+        if len(columns) > 1 and set(class_names) <= set(columns):
+            return Layout(id_name, pattern, class_names or tuple(columns))
     for name in NAMED_CLASS:
         if name in first:
-            return Layout(id_name, name, known)
+            return Layout(id_name, name, class_names)
     columns = _score_columns(first, "{class}", id_name, settings)
     raise OOFError(
-        f"{first.path} has no column for the classes {[c for c in known if c not in columns] or '(two or more)'}, "
+        f"{first.path} has no column for the classes {[c for c in class_names if c not in columns] or '(two or more)'}, "
         f"it has {first.listing}: name the classes, or how columns are named with scores='{{class}}_prediction'"
     )
 
