@@ -1,4 +1,4 @@
-"""How work is done: how many processes, on which device, and who is told about progress."""
+"""How work is done: number of processes, device, and what receives the progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

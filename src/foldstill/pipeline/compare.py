@@ -57,8 +57,8 @@ def compare_stage(run: Run) -> Comparison:
 
 
 def _on_test_rows(run: Run) -> Comparison:
-    assert run.test is not None, "asked only of a run with locked rows"
-    assert run.test_labels is not None, "asked only of a run with locked rows"
+    assert run.test is not None, "called only for a run with locked rows"
+    assert run.test_labels is not None, "called only for a run with locked rows"
     members, costs = run.test.mean(), _member_costs(run)
     arms = [
         *member_arms(members, costs),
@@ -110,7 +110,7 @@ def _cross_validated_students(run: Run) -> list[Arm]:
 
 def _member_costs(run: Run) -> dict[str, Cost]:
     """The cost of a member with all its fold models, where it was measured."""
-    assert run.test is not None, "asked only of a run with locked rows"
+    assert run.test is not None, "called only for a run with locked rows"
     files = {m: run.dir.member_cost(m) for m in run.test.members}
     return {m: total_cost([Cost(**read_json(path))] * run.test.n_models) for m, path in files.items() if path.exists()}
 

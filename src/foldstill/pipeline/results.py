@@ -56,15 +56,17 @@ class CombinationResult:
 
 @dataclass(frozen=True)
 class StudentResult:
-    """One student of an experiment, and what is on disk of it."""
+    """One student of an experiment, and its results on disk.
+
+    There is one file per seed with scores of the locked test rows (`test_files`), and one with scores of the rows of the
+    OOF table by the cross-validated student (`oof_files`).
+    """
 
     settings: StudentSettings
     kind: Kind
     folder: Path
     test_files: tuple[Path, ...]
-    """Scores of the locked test rows, one file per seed."""
     oof_files: tuple[Path, ...]
-    """Scores of the rows of the OOF table by the cross-validated student, one file per seed."""
 
     @cached_property
     def cost(self) -> Cost | None:

@@ -34,7 +34,7 @@ Part = Literal["table", "table_digest", "test_file", "audit", "combinations", "s
 
 @dataclass(frozen=True)
 class Run:
-    """One run, of an experiment or of a table that was imported: where it is, how it is worked on, what it holds."""
+    """One run of an experiment or of an imported table: its folder, how it is worked on, and what it holds."""
 
     dir: RunDir
     settings: Experiment | None = None
