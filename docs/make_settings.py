@@ -21,7 +21,8 @@ PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Every key of an experiment file
 
 Made from the code by `python docs/make_settings.py`. An experiment is one TOML file. An unknown key is an error that
-names its path in the file. A top-level `[recipe]` table holds defaults for the recipe of every member and of the student.
+names its path in the file. A top-level `[recipe]` table holds defaults for the recipe of every member and of the
+student.
 
 Two keys recur. `kind` selects the table's class: a section that begins with `kind = "..."` describes one of the
 alternatives. `name` is the name in tables, folders and reports; it is the kind when it is not set.

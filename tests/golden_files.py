@@ -1,7 +1,7 @@
 """Goldens: numbers and texts that a change of the code must leave as they are, in `tests/golden/NAME.json`.
 
-Only `pytest --regenerate-golden` writes them. A number that still agrees with the file keeps the digits it has there, so the
-diff shows what moved and nothing else.
+Only `pytest --regenerate-golden` writes them. A number that still agrees with the file keeps the digits it has there,
+so that the diff shows only what has changed.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Golden:
         found = list(differences(was, now, tolerance))
         more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
         assert not found, (
-            f"{len(found)} values are not those of {path.name}; if they should differ, run pytest --regenerate-golden and review "
-            "the diff:\n  " + "\n  ".join(found[:20]) + more
+            f"{len(found)} values are not those of {path.name}; if they should differ, run pytest --regenerate-golden "
+            "and review the diff:\n  " + "\n  ".join(found[:20]) + more
         )
 
 

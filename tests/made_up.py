@@ -1,4 +1,4 @@
-"""What several test modules share: pictures, members and students as small as they can be, and a call of the command line."""
+"""What several test modules share: small pictures, members and students, and a call of the command line."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def loud_student(**settings: Any) -> Student:
 
 
 def write_two_views(path: Path, n: int = 96, seed: int = 0) -> None:
-    """An `.npz` of pictures whose brightness and signals whose rhythm tell the class, three classes, three rows a group."""
+    """An `.npz` of three classes, three rows per group; brightness of pictures and rhythm of signals tell the class."""
     rng = np.random.default_rng(seed)
     shown = rng.integers(0, 3, n)
     pictures = (rng.normal(60, 30, (n, 16, 16, 3)) + 50 * shown[:, None, None, None]).clip(0, 255).astype(np.uint8)

@@ -36,7 +36,7 @@ TINY = EegMember(
 
 @pytest.fixture(scope="module")
 def data():
-    """Noise in which the class is the frequency of a rhythm on the first four channels; float16, as views are stored."""
+    """Noise whose class is the frequency of a rhythm on the first four channels; float16, as views are stored."""
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 3, N)
     time = np.arange(SAMPLES) / SAMPLES

@@ -40,7 +40,7 @@ def test_signals_pass_through_a_body_of_their_own():
 
 
 def test_the_weights_carry_the_input_scaling():
-    """Constants that live apart from the weights are forgotten or, as in a reference project, wrong where they are used."""
+    """Constants that are stored apart from the weights are forgotten, or wrong where they are used."""
     built = network_for(TimmMember("m", "test_resnet"), 3, 2, (16, 16))
     assert {"input.mean", "input.std"} <= built.state_dict().keys()
 

@@ -6,7 +6,7 @@ from foldstill.errors import DataError
 
 
 def test_a_perfect_prediction_scores_exactly_zero():
-    """By the evaluation of the reference meta-model it scored 0.90: arguments swapped, and a softmax of probabilities."""
+    """A reference evaluation gave 0.90: its arguments were swapped, and it took a softmax of probabilities."""
     proba = [[0.2, 0.3, 0.5], [0.0, 1.0, 0.0]]
     assert kl_divergence(target=proba, proba=proba) == 0.0
 

@@ -131,7 +131,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told_of(view_NX: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Shape, type, mean and spread, the mean of the first half along each axis, and a sum that knows every value's place."""
+    """Shape, type, mean and spread, the mean of the first half along each axis, and a sum weighted by position."""
     values = view_NX.astype(np.float64)
     halves = [values.take(range(n // 2), axis=axis).mean() for axis, n in enumerate(values.shape) if n > 1]
     places = np.cos(1e-3 * np.arange(values.size) ** 2.0).reshape(values.shape)

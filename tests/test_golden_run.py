@@ -1,4 +1,4 @@
-"""A small run from its file to its verdict: what it says, what it leaves, and that any number of jobs leaves the same bytes."""
+"""A small run from its file to its verdict; any number of jobs leaves the same bytes."""
 
 import itertools
 import json

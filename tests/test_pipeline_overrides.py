@@ -93,7 +93,10 @@ def test_comments_and_order_are_kept() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("recipe.epohcs=3", r"with recipe.epohcs=3 has 1 mistake:\n  recipe.epohcs: no such key; did you mean epochs\?"),
+        (
+            "recipe.epohcs=3",
+            r"x.toml with recipe.epohcs=3 has 1 mistake:\n  recipe.epohcs: no such key; did you mean epochs\?",
+        ),
         ("recipe.epochs=many", r"recipe.epochs: input should be a valid integer, got \"many\""),
         ("recipe.warmup=1", r"  recipe: warmup must be a share of the steps in \[0, 1\), got 1"),
         ("member.cmm.lr=1", r"member.cmm: the list has no 'cmm', it has \['cnn', 'other'\]"),

@@ -113,7 +113,7 @@ def _opinions(pixels_NF: NDArray[np.float64], truth_N: NDArray[np.int64], disagr
 
 
 def _writers(rng: np.random.Generator, n: int, mean_size: float) -> NDArray[np.int64]:
-    """The writer of each row, in random order: every writer has at least one row, and numbers of rows are log-normal."""
+    """The writer of each row, in random order; numbers of rows per writer are log-normal and at least 1."""
     n_groups = max(1, min(n, round(n / mean_size)))
     weight = rng.lognormal(0.0, 0.6, n_groups)
     writer = np.concatenate([np.arange(n_groups), rng.choice(n_groups, n - n_groups, p=weight / weight.sum())])

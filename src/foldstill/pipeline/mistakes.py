@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def sentences(error: "ValidationError", raw: Any, written: Any, classes: Sequence[Any]) -> list[str]:
     """One sentence per mistake.
 
-    `raw` is the parsed file with shared tables filled in, as it was checked; `written` is the file as the user wrote it.
-    `classes` are the settings classes whose keys can be suggested. A mistake in a table that several others share is one
-    mistake.
+    `raw` is the parsed file with shared tables filled in, as it was checked; `written` is the file as the user wrote
+    it. `classes` are the settings classes whose keys can be suggested. A mistake in a table that several others share
+    is one mistake.
     """
     keys = sorted({each.name for one in classes for each in fields(one)})
     return list(dict.fromkeys(_sentence(detail, raw, written, keys) for detail in error.errors()))

@@ -58,8 +58,8 @@ class CombinationResult:
 class StudentResult:
     """One student of an experiment, and its results on disk.
 
-    There is one file per seed with scores of the locked test rows (`test_files`), and one with scores of the rows of the
-    OOF table by the cross-validated student (`oof_files`).
+    Per seed there is one file with scores of the locked test rows (`test_files`), and one with scores of the rows of
+    the OOF table by the cross-validated student (`oof_files`).
     """
 
     settings: StudentSettings
