@@ -54,8 +54,9 @@ def find_layout(files: Sequence[Columns], label_source: Columns, settings: Impor
         if name in first:
             return Layout(id_name, name, class_names)
     columns = _score_columns(first, "{class}", id_name, settings)
+    missing = [c for c in class_names if c not in columns] or "(two or more)"
     raise OOFError(
-        f"{first.path} has no column for the classes {[c for c in class_names if c not in columns] or '(two or more)'}, "
+        f"{first.path} has no column for the classes {missing}, "
         f"it has {first.listing}: name the classes, or how columns are named with scores='{{class}}_prediction'"
     )
 
