@@ -13,14 +13,17 @@ import torch
 
 import harness  # imported first, because it pins the number of threads
 from foldstill.base_models import Recipe, TimmMember, train_members
-from foldstill.base_models.engine import fit
+from foldstill.base_models.engine import fit_network
 from foldstill.base_models.inputs import DeviceInputs
+from foldstill.base_models.rows import Phase
 from foldstill.data.dataset import Dataset
 from foldstill.data.erasing import Cutout, FrequencyMask, TimeMask
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
 from foldstill.data.moving import HorizontalFlip, Shift
+from foldstill.data.training import FitContext, TrainingSet
+from foldstill.workers import Work
 
 CLASSES = 6
 
@@ -58,7 +61,7 @@ def g6() -> None:
         def same(ours: Path, _: Path) -> None:
             """Check that the weights do not depend on the number of processes."""
             alone = Path(root) / "alone"
-            train_members(members, data, plan, alone, jobs=1)
+            train_members(members, data, plan, alone, work=Work(workers=1, device="cpu"))
             for weights in sorted(alone.rglob("weights.safetensors")):
                 assert weights.read_bytes() == (ours / weights.relative_to(alone)).read_bytes(), weights
 
@@ -114,20 +117,14 @@ def g8() -> None:
     heavy = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
     network = TimmMember("m", "test_efficientnet").build([(64, 128, 4)], CLASSES)
     inputs, target = DeviceInputs(data.views["image"]), data.labels.target_NC
+    training_set = TrainingSet.from_labels(data.labels, data.views, np.arange(1024))
     batches = list(inputs.batches(torch.arange(1024).split(32)))
     fixed = network.input(batches[0]).contiguous(memory_format=torch.channels_last)
 
     def epoch(augment: tuple = heavy) -> None:
-        fit(
-            network,
-            inputs,
-            target,
-            np.ones(1024),
-            np.arange(1024),
-            Recipe(epochs=1, batch_size=32, augment=augment),
-            seed=0,
-            keep_scaling=True,
-        )
+        # Phases after the first keep the input scaling.
+        phase = Phase(Recipe(epochs=1, batch_size=32, augment=augment), np.arange(1024), number=2)
+        fit_network(network, training_set, phase, FitContext())
 
     def epoch_of_one_batch() -> None:
         """Run the same steps without gathering, scaling or augmenting."""
@@ -151,9 +148,10 @@ def g8() -> None:
 
 def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
     torch.manual_seed(0)
-    view = data.view(member.view)
-    network = member.build([view.shape[1:]], CLASSES)
-    fit(network, DeviceInputs(view), data.labels.target_NC, np.ones(len(view)), rows, member.recipe, seed=0)
+    network = member.build([data.view(member.view).shape[1:]], CLASSES)
+    # Not `member.fit`, which computes on one thread.
+    training_set = TrainingSet.from_labels(data.labels, data.views, rows)
+    fit_network(network, training_set, Phase(member.recipe, rows), FitContext())
 
 
 if __name__ == "__main__":

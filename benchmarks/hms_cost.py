@@ -17,12 +17,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from foldstill.base_models.joined import resolve
-from foldstill.base_models.members import _cost
+from foldstill.base_models.eeg_member import EegMember
+from foldstill.base_models.joined_member import Joined, resolve
 from foldstill.base_models.recipes import Recipe
-from foldstill.base_models.specs import Trainable
-from foldstill.data.dataset import Dataset
-from foldstill.data.labels import Labels
+from foldstill.base_models.timm_member import TimmMember
+from foldstill.distill.sizes import size_of
 from foldstill.hms.chains import ChainSpectrogram
 from foldstill.hms.montage import CLASSES, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
@@ -101,10 +100,13 @@ def bytes_per_row(view: View) -> int:
     return prod(view.shape) * stored_dtype(view.bounds).itemsize
 
 
-def macs(member: Trainable, views: tuple[View, ...]) -> float:
+NetworkMember = TimmMember | EegMember | Joined
+
+
+def macs(member: NetworkMember, views: tuple[View, ...]) -> float:
     """Multiply-accumulates per row."""
     blank = {view.name: np.zeros((1, *view.shape), np.float32) for view in views}
-    return _cost(member.without_download(), Dataset(Labels.from_hard([0], classes=CLASSES), blank)) / 2
+    return float(size_of(member, [blank[name] for name in member.views], len(CLASSES)).macs or 0)
 
 
 def images(recipe: Recipe, rows: float) -> float:
@@ -118,7 +120,7 @@ def images(recipe: Recipe, rows: float) -> float:
     return rows * (recipe.epochs * first + second.epochs * SHARE_AT_LEAST.get(second.min_votes, 1.0))
 
 
-def gpu_hours(experiment: Experiment, member: Trainable, rows: int) -> float:
+def gpu_hours(experiment: Experiment, member: NetworkMember, rows: int) -> float:
     """Estimate GPU hours as images / rate, with at least STEP_S per step.
 
     Each fold trains on the rows of the other folds, and locked rows are left out. The rate is the published rate times
@@ -131,8 +133,8 @@ def gpu_hours(experiment: Experiment, member: Trainable, rows: int) -> float:
     return passed * max(seconds, STEP_S / member.recipe.batch_size) / 3600
 
 
-def _seconds_per_row(member: Trainable, views: tuple[View, ...]) -> float:
-    network = getattr(member.settings, "network", "")
+def _seconds_per_row(member: NetworkMember, views: tuple[View, ...]) -> float:
+    network = getattr(member, "network", "")
     if network not in PUBLISHED:
         return 6 * macs(member, views) / OTHER_FLOPS
     rate, side = PUBLISHED[network]

@@ -19,9 +19,10 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,21 +30,28 @@ from numpy.typing import NDArray
 from torch import nn
 
 from foldstill.base_models import Recipe, collect, collect_without, train_members
+from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.fitting import check_network, fit_member
+from foldstill.base_models.network_model import NetworkModel, load_network
 from foldstill.base_models.networks import Network
-from foldstill.base_models.specs import Shape, channels_and_size
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import Float, row_kl, softmax
+from foldstill.data.training import FitContext, TrainingSet
 from foldstill.distill import DirichletMix, StudentSettings, TeacherOnly, VotesOnly, mixed_targets
 from foldstill.distill.mixes import Mix
+from foldstill.distill.module_member import ModuleMember
+from foldstill.distill.student import student_of
 from foldstill.distill.targets import average_teacher
-from foldstill.distill.training import train
+from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
+from foldstill.workers import Work
 
 ROWS, NEW_ROWS, FEATURES, CLASSES = 2000, 8000, 20, 6
 REGIMES = {"2 to 6 votes": (2, 6), "10 to 20 votes": (10, 20)}
 MIXES: dict[str, Mix] = {"dirichlet": DirichletMix(), "teacher": TeacherOnly()}
-STUDENT = StudentSettings(recipe=Recipe(epochs=30, batch_size=128, lr=1e-2, weight_decay=0.0))
+STUDENT = StudentSettings(view="features", recipe=Recipe(epochs=30, batch_size=128, lr=1e-2, weight_decay=0.0))
+WORK = Work(workers=1, device="cpu")
 Floats = NDArray[np.float64]
 
 
@@ -58,16 +66,26 @@ class Mlp:
     width: int = 256
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30, batch_size=128, lr=3e-3, weight_decay=0.0))
 
+    title: ClassVar[str] = "MLP"
+    summary: ClassVar[str] = "A network with one hidden layer."
+    kind: ClassVar[str] = "mlp"
+
     @property
-    def settings(self) -> "Mlp":
-        return self
+    def epochs(self) -> int:
+        return self.recipe.epochs
+
+    def check(self, training_set: TrainingSet) -> float:
+        return check_network(self, training_set)
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
+        return fit_member(self, training_set, context)
+
+    def load(self, folder: Path) -> NetworkModel:
+        return load_network(folder, self.build, "auto")
 
     def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         channels, _ = channels_and_size(shapes[0])
         return Network(mlp(channels, self.width, n_classes), channels)
-
-    def without_download(self) -> "Mlp":
-        return self
 
 
 MEMBERS = [Mlp(f"mlp{i}") for i in range(3)]
@@ -128,25 +146,20 @@ def optimism(seed: int, votes: tuple[int, int]) -> Iterator[tuple[str, str, floa
     with TemporaryDirectory() as scratch:
         folder, dataset = Path(scratch), Dataset(data.labels, {"features": data.signals_N})
         for pairs in (False, True):
-            train_members(MEMBERS, dataset, plan, folder, seed=seed, jobs=1, device="cpu", pairs=pairs)
+            train_members(MEMBERS, dataset, plan, folder, seed=seed, pairs=pairs, work=WORK)
         for source, mixes in (("votes", ["votes"]), ("naive", list(MIXES)), ("pairs", list(MIXES))):
             for name in mixes:
                 held, fresh = np.empty((ROWS, CLASSES)), []
                 for fold in range(plan.n_folds):
                     rows, target, weight = targets(source, MIXES.get(name, VotesOnly()), data, plan, fold, folder)
                     torch.manual_seed(seed)
-                    student = train(
-                        replace(STUDENT, view="features"),
-                        data.signals_N,
-                        rows,
-                        target,
-                        weight,
-                        data.labels.classes,
-                        folder / f"{source}-{name}-{fold}",
-                        seed=seed,
-                        device="cpu",
-                        module=mlp(FEATURES, 16, CLASSES),
-                    )
+                    module = ModuleMember("student", mlp(FEATURES, 16, CLASSES), "features", STUDENT.member().recipe)
+                    lesson, place = Lesson(rows, target, weight), folder / f"{source}-{name}-{fold}"
+                    classes = data.labels.classes
+                    [job] = student_jobs(STUDENT, data.signals_N, classes, lesson, {seed: place}, module)
+                    for _ in run_students([job], WORK, bar_per_student(WORK)):
+                        pass
+                    student = student_of(job)
                     held[plan.held_out(fold)] = student.predict(data.signals_N[plan.held_out(fold)], device="cpu")
                     fresh.append(new.excess(student.predict(new.signals_N, device="cpu")))
                 yield source, name, data.excess(held), float(np.mean(fresh))

@@ -21,6 +21,7 @@ from foldstill.base_models import Recipe
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import StudentSettings, VotesOnly, distill
 from foldstill.distill.settings import LossName
+from foldstill.workers import Work
 
 TRAIN_ROWS, FOLDS = 600, 3
 LOSSES: tuple[tuple[LossName, float], ...] = (
@@ -33,6 +34,9 @@ LOSSES: tuple[tuple[LossName, float], ...] = (
     ("dkd", 2.0),
     ("jsd", 1.0),
 )
+
+
+WORK = Work(workers=1, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def main(seeds: int) -> None:
                 loss=arm.loss,
                 temperature=arm.temperature,
             )
-            student = distill(task.members, task.images[:TRAIN_ROWS], task.votes, settings, seed=seed, device="cpu")
+            student = distill(task.members, task.images[:TRAIN_ROWS], task.votes, settings, seeds=[seed], work=WORK)
             proba = student.predict(task.images[TRAIN_ROWS:], device="cpu")
             kl[name].append(kl_divergence(target=task.truth[TRAIN_ROWS:], proba=proba))
     reference = np.asarray(kl["kl, T = 1"])

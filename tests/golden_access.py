@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 import foldstill as fs
-from foldstill.base_models import Member
+from foldstill.base_models import MEMBERS
 from foldstill.compare import Arm, compare
 from foldstill.data.folds import FoldPlan
 from foldstill.data.simplex import kl_divergence
-from foldstill.distill.mixes import Mix
+from foldstill.distill.mixes import MIXES
 from foldstill.distill.settings import LossName, ViewSource
 from foldstill.hms.cache import Cache
 from foldstill.hms.views import VIEWS
@@ -177,7 +177,7 @@ def prepared(cache: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def member_kinds() -> set[str]:
-    return {member.kind for member in get_args(Member)}
+    return {member.kind for member in MEMBERS}
 
 
 def combiner_kinds() -> set[str]:
@@ -186,7 +186,7 @@ def combiner_kinds() -> set[str]:
 
 
 def mix_kinds() -> set[str]:
-    return {mix.kind for mix in get_args(Mix)}
+    return {mix.kind for mix in MIXES}
 
 
 def view_sources() -> set[str]:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from foldstill.base_models import EarlyStopping, JobProgress, Recipe, SecondStage, TimmMember, train_members
+from foldstill.base_models import EarlyStopping, Recipe, SecondStage, TimmMember, train_members
 from foldstill.data.augment import HorizontalFlip, Noise, Shift
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
+from foldstill.workers import OnProgress, Progress, Work, silent
 
 if TYPE_CHECKING:
     from foldstill.distill import Student
@@ -75,11 +76,21 @@ def read_history(place: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((place / "history.csv").read_text().splitlines()))
 
 
-def interruptions(member: str, train: Callable[[Callable[[JobProgress], None]], None]) -> int:
-    """How often a training was interrupted that is interrupted after every epoch of this member, and begun again."""
+def one_worker(report: OnProgress = silent, *, force: bool = False) -> Work:
+    """Everything in this process, on the CPU."""
+    return Work(workers=1, device="cpu", force=force, report=report)
 
-    def stop(progress: JobProgress) -> None:
-        if progress.member == member and progress.held_out_kl is None:
+
+def is_epoch(progress: Progress, member: str) -> bool:
+    """Whether this is the end of an epoch of the member, not of one of its models."""
+    return progress.task == member and progress.note.startswith("training loss")
+
+
+def interruptions(member: str, train: Callable[[OnProgress], None]) -> int:
+    """How often a training was interrupted that is interrupted after every epoch of this member, and started again."""
+
+    def stop(progress: Progress) -> None:
+        if is_epoch(progress, member):
             raise KeyboardInterrupt
 
     stops = 0
@@ -98,7 +109,7 @@ def noise_run(members: Sequence[TimmMember], folder: Path) -> tuple[Dataset, Fol
     votes = rng.multinomial(5, [0.5, 0.3, 0.2], 36).astype(float)
     dataset = Dataset(Labels.from_votes(votes), {"image": rng.integers(0, 256, (36, 16, 16, 3)).astype(np.uint8)})
     plan = FoldPlan.from_folds(dataset.labels, np.where(np.arange(36) < 4, -1, np.arange(36) % 2))
-    train_members(members, dataset, plan, folder, jobs=1, device="cpu")
+    train_members(members, dataset, plan, folder, work=one_worker())
     return dataset, plan
 
 

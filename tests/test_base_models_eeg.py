@@ -13,6 +13,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.moving import ChainReversal, HemisphereSwap, TimeShift
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import MemberError
+from made_up import one_worker
 
 N, CHANNELS, SAMPLES = 72, 5, 64
 AUGMENT = (
@@ -53,7 +54,7 @@ def plan(data):
 
 
 def test_an_eeg_member_gives_whole_tables_and_the_same_scores_again(data, plan, tmp_path):
-    train_members([TINY], data, plan, tmp_path, jobs=1)
+    train_members([TINY], data, plan, tmp_path, work=one_worker())
     table, test = collect(tmp_path, [TINY], data.labels, plan)
     assert table.scores.families == ("eeg",)
     assert np.array_equal(table.labels.ids, data.labels.ids[plan.oof_rows])
@@ -76,7 +77,7 @@ def test_it_learns_a_rhythm_that_is_nowhere_in_the_means(view, between, data, pi
     member = replace(TINY, between=between, recipe=Recipe(epochs=12, batch_size=12, lr=0.01))
     if view == "pictures":
         data, member = pictures, replace(member, kernel=3)
-    train_members([member], data, plan, tmp_path, jobs=1)
+    train_members([member], data, plan, tmp_path, work=one_worker())
     table, _ = collect(tmp_path, [member], data.labels, plan)
     target = table.labels.target_NC
     prior = np.broadcast_to(target.mean(axis=0), target.shape)
@@ -85,7 +86,7 @@ def test_it_learns_a_rhythm_that_is_nowhere_in_the_means(view, between, data, pi
 
 def test_the_same_seed_gives_the_same_weights(data, plan, tmp_path):
     for place in ("one", "two"):
-        train_members([TINY], data, plan, tmp_path / place, jobs=1)
+        train_members([TINY], data, plan, tmp_path / place, work=one_worker())
     for fold in range(2):
         name = f"tiny/fold-{fold}/weights.safetensors"
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -171,7 +172,7 @@ def test_a_timm_network_takes_the_same_head(kind):
         ({"kernel": 4}, "odd length"),
         ({"features": 18, "heads": 4}, "multiple of twice the heads"),
         ({"drop_rate": 1.0}, "drop_rate"),
-        ({"name": "a/b"}, "folder's name"),
+        ({"name": "a/b"}, "folder name"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(change, said):
@@ -184,7 +185,7 @@ def test_settings_that_make_no_network_are_refused(change, said):
     [
         (TINY, (32, 3, 5), "has images of 32 x 3: give it fewer widths"),
         (replace(TINY, widths=(8,) * 7), (5, 64), "fewer widths"),
-        (replace(TINY, separate=(5,)), (5, 64), r"separate names \[5\], the view 'eeg' has 5 channels"),
+        (replace(TINY, separate=(5,)), (5, 64), r"separate names the channels \[5\], the view 'eeg' has 5 channels"),
         (replace(TINY, separate=(0, 1)), (2, 64), "not all"),
     ],
 )

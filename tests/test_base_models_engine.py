@@ -1,22 +1,28 @@
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from foldstill.base_models import KL, EarlyStopping, Recipe
-from foldstill.base_models.averaging import MovingAverage
-from foldstill.base_models.engine import fit, predict
+from foldstill.base_models import EarlyStopping, Recipe
+from foldstill.base_models.engine import WarmedAverage, fit_network
+from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import DeviceInputs
+from foldstill.base_models.losses import KL
 from foldstill.base_models.networks import Network
+from foldstill.base_models.rows import Phase
 from foldstill.data.augment import Noise
+from foldstill.data.batch import Batch
 from foldstill.data.mixing import Mixup, Mosaic
 from foldstill.data.moving import HorizontalFlip
 from foldstill.data.simplex import kl_divergence
+from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
 
 N, C = 96, 3
+SEED_0 = FitContext(seed=0)
 
 
 @pytest.fixture
@@ -36,15 +42,25 @@ def network(seed=0):
     return Network(body, 2)
 
 
-def train(data, rows=None, net=None, recipe=None, **rest):
+def train(data, rows=None, net=None, recipe=None, *, judges=None, context=SEED_0, number=1, keep_best=True, **rest):
+    """A network trained on rows of the data, and the history; `rest` are further fields of the training set."""
     images, target = data
     net = net or network()
-    rest.setdefault("weight", np.ones(N))
-    weight, early = rest.pop("weight"), rest.pop("early_weight", None)
-    rest.setdefault("seed", 0)
-    recipe = recipe or Recipe(epochs=4, batch_size=16)
     rows = np.arange(N) if rows is None else rows
-    return net, fit(net, DeviceInputs(images), target, weight, rows, recipe, early_weight_N=early, **rest)
+    training_set = TrainingSet({"image": images}, ("a", "b", "c"), rows, target, **rest)
+    phase = Phase(recipe or Recipe(epochs=4, batch_size=16), rows, judges, number, keep_best)
+    return net, fit_network(net, training_set, phase, context)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher that gives what a function says of the batch."""
+
+    targets: Callable[[Batch], torch.Tensor]
+    passes: None = None
+
+    def open(self, device):
+        return self.targets
 
 
 def same(one, two):
@@ -54,7 +70,7 @@ def same(one, two):
 
 def test_it_learns(data):
     net, history = train(data, recipe=Recipe(epochs=15, batch_size=16))
-    proba = predict(net, DeviceInputs(data[0]), np.arange(N))
+    proba = predict_proba(net, DeviceInputs(data[0]), np.arange(N))
     assert proba.dtype == np.float32
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
     assert kl_divergence(target=data[1], proba=proba) < 0.1
@@ -70,7 +86,7 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_the_callers_randomness_al
     train(data, net=nets[0], recipe=recipe)
     assert torch.equal(torch.rand(3), expected)
     train(data, net=nets[1], recipe=recipe)
-    train(data, net=nets[2], recipe=recipe, seed=1)
+    train(data, net=nets[2], recipe=recipe, context=FitContext(seed=1))
     assert same(nets[0], nets[1])
     assert not same(nets[0], nets[2])
 
@@ -82,7 +98,7 @@ def test_rows_outside_are_never_read(data):
     net, history = train(data, rows=rows)
     images, target, weight = images.copy(), target.copy(), np.ones(N)
     images[1::2], target[1::2], weight[1::2] = 255, np.nan, np.nan
-    other, other_history = train((images, target), rows=rows, weight=weight)
+    other, other_history = train((images, target), rows=rows, weight_N=weight)
     assert same(net, other)
     assert history == other_history
 
@@ -118,10 +134,11 @@ def test_a_constant_channel_is_left_unscaled_and_nan_is_refused():
 def test_signals_are_trained_on_too(rng):
     signals = rng.normal(size=(40, 5, 20)).astype(np.float32)
     target = np.eye(2)[(signals[:, 0].mean(axis=1) > 0).astype(int)]
+    training_set = TrainingSet({"signal": signals}, ("low", "high"), np.arange(40), target)
     net = Network(nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(5, 2)), 5)
     recipe = Recipe(epochs=30, batch_size=10, lr=0.1)
-    fit(net, DeviceInputs(signals), target, np.ones(40), np.arange(40), recipe, seed=0)
-    assert kl_divergence(target=target, proba=predict(net, DeviceInputs(signals), np.arange(40))) < 0.3
+    fit_network(net, training_set, Phase(recipe, np.arange(40)), FitContext())
+    assert kl_divergence(target=target, proba=predict_proba(net, DeviceInputs(signals), np.arange(40))) < 0.3
 
 
 def test_batches_have_one_shape_and_what_is_left_over_is_dropped(data):
@@ -141,7 +158,7 @@ def test_batches_have_one_shape_and_what_is_left_over_is_dropped(data):
     train(data, rows=np.arange(70), net=net, recipe=Recipe(epochs=1, batch_size=32))
     assert sizes == [32, 32]
     sizes.clear()
-    predict(net, DeviceInputs(data[0]), np.arange(70), batch_size=32)
+    predict_proba(net, DeviceInputs(data[0]), np.arange(70), batch_size=32)
     assert sizes == [32, 32, 32]
     sizes.clear()
     train(data, rows=np.arange(20), net=net, recipe=Recipe(epochs=1, batch_size=32))
@@ -151,9 +168,9 @@ def test_batches_have_one_shape_and_what_is_left_over_is_dropped(data):
 def test_padding_does_not_move_predictions(data):
     net, _ = train(data)
     inputs = DeviceInputs(data[0])
-    whole = predict(net, inputs, np.arange(N), batch_size=N)
-    np.testing.assert_allclose(predict(net, inputs, np.arange(N), batch_size=17), whole, atol=1e-6)
-    np.testing.assert_allclose(predict(net, inputs, np.array([5, 3]), batch_size=17), whole[[5, 3]], atol=1e-6)
+    whole = predict_proba(net, inputs, np.arange(N), batch_size=N)
+    np.testing.assert_allclose(predict_proba(net, inputs, np.arange(N), batch_size=17), whole, atol=1e-6)
+    np.testing.assert_allclose(predict_proba(net, inputs, np.array([5, 3]), batch_size=17), whole[[5, 3]], atol=1e-6)
 
 
 @pytest.mark.parametrize("destroy", [Noise(std=1e3), Mosaic(epochs=9)], ids=lambda op: op.kind)
@@ -161,12 +178,12 @@ def test_augmentation_never_touches_what_is_predicted_and_judged(data, destroy):
     """A reference project made mosaics of its validation rows during the warm-up."""
     net, _ = train(data)
     inputs = DeviceInputs(data[0])
-    clean = predict(net, inputs, np.arange(N))
+    clean = predict_proba(net, inputs, np.arange(N))
     scaled = net.input(torch.from_numpy(data[0]).permute(0, 3, 1, 2)).detach()
     seen = []
     hook = net.body.register_forward_pre_hook(lambda _module, args: seen.append((net.training, args[0].clone())))
     recipe = Recipe(epochs=1, batch_size=16, lr=1e-12, augment=(destroy,), early_stopping=EarlyStopping())
-    train(data, rows=np.arange(48), net=net, recipe=recipe, valid_rows=np.arange(48, N), keep_scaling=True)
+    train(data, rows=np.arange(48), net=net, recipe=recipe, judges=np.arange(48, N), number=2)
     hook.remove()
     for training, x in seen:
         rows = scaled[:48] if training else scaled[48:]
@@ -175,7 +192,7 @@ def test_augmentation_never_touches_what_is_predicted_and_judged(data, destroy):
         assert as_it_is.any() != training
     assert {training for training, _ in seen} == {True, False}
     net.load_state_dict(train(data)[0].state_dict())
-    np.testing.assert_array_equal(predict(net, inputs, np.arange(N)), clean)
+    np.testing.assert_array_equal(predict_proba(net, inputs, np.arange(N)), clean)
 
 
 def test_the_rate_of_a_step_is_the_schedules(data):
@@ -193,9 +210,8 @@ def test_the_rate_of_a_step_is_the_schedules(data):
         step_factor=1e-9,
     )
     after = [net.body[1].weight.detach().clone()]
-    _, history = train(
-        data, net=net, recipe=recipe, on_epoch=lambda _: after.append(net.body[1].weight.detach().clone())
-    )
+    context = FitContext(report=lambda _: after.append(net.body[1].weight.detach().clone()))
+    _, history = train(data, net=net, recipe=recipe, context=context)
     assert [epoch.lr for epoch in history] == [3e-3, pytest.approx(3e-12)]
     assert (after[1] - after[0]).abs().max() > 1e-3
     assert (after[2] - after[1]).abs().max() < 1e-6
@@ -213,34 +229,35 @@ def test_row_weights_scale_what_a_row_teaches(data):
     wrong = target.copy()
     wrong[N // 2 :] = wrong[N // 2 :, ::-1]
     recipe = Recipe(epochs=1, batch_size=N, optimizer="sgd", weight_decay=0)
-    one, _ = train((images, wrong), net=plain(), recipe=recipe, weight=weight)
-    two, _ = train((images, target), net=plain(), recipe=recipe, weight=weight)
+    one, _ = train((images, wrong), net=plain(), recipe=recipe, weight_N=weight)
+    two, _ = train((images, target), net=plain(), recipe=recipe, weight_N=weight)
     three, _ = train((images, wrong), net=plain(), recipe=recipe)
     assert same(one, two)
     assert not same(one, three)
 
 
-def test_a_weighted_draw_leaves_rows_of_rate_zero_out(data):
+def test_a_draw_by_votes_leaves_rows_without_votes_out(data):
     images, target = data
-    rate = np.where(np.arange(N) % 4 == 0, 1.0, 0.0)
-    spoilt = target.copy()
-    spoilt[rate == 0] = np.nan
-    net, history = train((images, spoilt), draw_N=rate)
-    assert np.isfinite(history[-1].loss)
-    assert not same(net, train(data)[0])
+    total = np.where(np.arange(N) % 4 == 0, 1.0, 0.0)
+    wrong = np.where(total[:, None] > 0, target, target[:, ::-1])
+    recipe = Recipe(epochs=2, batch_size=16, sampling="votes")
+    one, _ = train((images, wrong), recipe=recipe, total_N=total)
+    two, _ = train((images, target), recipe=recipe, total_N=total)
+    assert same(one, two)
+    assert not same(one, train(data, recipe=replace(recipe, sampling="uniform"))[0])
 
 
 def test_the_average_follows_the_weights_as_the_formula_says():
     module = nn.Linear(1, 1, bias=False)
     nn.init.constant_(module.weight, 1.0)
-    average = MovingAverage(module, 0.5)
+    average = WarmedAverage(module, 0.5)
     expected = 1.0
     for step, value in enumerate([2.0, 4.0, -1.0]):
         nn.init.constant_(module.weight, value)
-        average.update(step)
+        average.update(module, step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-        assert average.state["weight"].item() == pytest.approx(expected)
+        assert average.module.weight.item() == pytest.approx(expected)
 
 
 def test_a_recipe_with_an_average_ends_with_it(data):
@@ -290,7 +307,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(data):
         return logits.sum() * (float("nan") if len(calls) == 9 else 1e-6)
 
     with pytest.raises(MemberError, match=r"became nan in epoch 2, step 3 of 6"):
-        train(data, loss=broken)
+        train(data, recipe=Recipe(epochs=4, batch_size=16, loss=broken))
 
 
 def test_a_target_provider_sees_the_augmented_batch(data):
@@ -303,10 +320,10 @@ def test_a_target_provider_sees_the_augmented_batch(data):
         )
         return torch.full((len(batch.rows_B), C), 1 / C)
 
-    net, _ = train(data, targets=targets, recipe=Recipe(epochs=12, batch_size=16, augment=(Mixup(),)))
-    assert {batch.view for batch in seen} == set(range(12))
+    net, _ = train(data, teacher=Taught(targets), recipe=Recipe(epochs=12, batch_size=16, augment=(Mixup(),)))
+    assert {batch.augmentation_pass for batch in seen} == set(range(12))
     assert all(len(batch.mixes) == 1 and batch.inputs.shape == (16, 2, 8, 8) for batch in seen)
-    proba = predict(net, DeviceInputs(data[0]), np.arange(N))
+    proba = predict_proba(net, DeviceInputs(data[0]), np.arange(N))
     np.testing.assert_allclose(proba, 1 / C, atol=0.15)
 
 
@@ -319,7 +336,7 @@ def test_mixing_partners_stay_within_their_fold(data):
         assert torch.equal(rows[:, 0] % 3, rows[:, 1] % 3)
         return torch.full((len(batch.rows_B), C), 1 / C)
 
-    train(data, targets=targets, mix_within_N=fold, recipe=Recipe(epochs=1, batch_size=16, augment=(Mixup(),)))
+    train(data, teacher=Taught(targets), fold_N=fold, recipe=Recipe(epochs=1, batch_size=16, augment=(Mixup(),)))
 
 
 def test_a_tempered_loss_replaces_the_recipes(data):
@@ -334,11 +351,11 @@ def test_early_stopping_keeps_the_best_epoch_on_its_own_rows(data):
     rows, judges = np.arange(48), np.arange(48, N)
     opposed[judges] = target[judges][:, [1, 2, 0]]  # the more is learnt, the worse the judges find it
     recipe = Recipe(epochs=30, batch_size=16, early_stopping=EarlyStopping(patience=3))
-    net, history = train((images, opposed), rows=rows, valid_rows=judges, recipe=recipe)
+    net, history = train((images, opposed), rows=rows, judges=judges, recipe=recipe)
     kl = [epoch.inner_kl for epoch in history]
     assert len(history) < 30
     assert len(history) == kl.index(min(kl)) + 1 + 3
-    proba = predict(net, DeviceInputs(images), judges)
+    proba = predict_proba(net, DeviceInputs(images), judges)
     assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl), rel=1e-4)
 
 
@@ -349,11 +366,11 @@ def test_an_epoch_of_the_warm_up_is_not_the_best_one(warm_up, data):
     opposed, judges = target.copy(), np.arange(48, N)
     opposed[judges] = target[judges][:, [1, 2, 0]]  # the more is learnt, the worse the judges find it
     recipe = Recipe(epochs=12, batch_size=16, early_stopping=EarlyStopping(patience=2), **warm_up)
-    net, history = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe)
+    net, history = train((images, opposed), rows=np.arange(48), judges=judges, recipe=recipe, total_N=np.ones(N))
     kl = [epoch.inner_kl for epoch in history]
     assert min(kl[:4]) < min(kl[4:])
     assert len(history) == 4 + kl[4:].index(min(kl[4:])) + 1 + 2
-    proba = predict(net, DeviceInputs(images), judges)
+    proba = predict_proba(net, DeviceInputs(images), judges)
     assert kl_divergence(target=opposed[judges], proba=proba) == pytest.approx(min(kl[4:]), rel=1e-4)
 
 
@@ -363,25 +380,28 @@ def test_a_stage_can_end_with_its_last_weights_though_an_earlier_epoch_was_bette
     opposed, judges = target.copy(), np.arange(48, N)
     opposed[judges] = target[judges][:, [1, 2, 0]]
     recipe = Recipe(epochs=5, batch_size=16, early_stopping=EarlyStopping(patience=5))
-    final, history = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe, keep_best=False)
-    best, _ = train((images, opposed), rows=np.arange(48), valid_rows=judges, recipe=recipe)
-    kl = [kl_divergence(target=opposed[judges], proba=predict(n, DeviceInputs(images), judges)) for n in (final, best)]
+    final, history = train((images, opposed), rows=np.arange(48), judges=judges, recipe=recipe, keep_best=False)
+    best, _ = train((images, opposed), rows=np.arange(48), judges=judges, recipe=recipe)
+    kl = [
+        kl_divergence(target=opposed[judges], proba=predict_proba(n, DeviceInputs(images), judges))
+        for n in (final, best)
+    ]
     assert kl == pytest.approx([history[-1].inner_kl, min(e.inner_kl for e in history)], rel=1e-4)
     assert kl[0] > kl[1] + 0.01
 
 
 def test_rows_have_no_weight_of_their_votes_in_the_unweighted_epochs(data):
     """Heavy rows alone are trained on after the warm-up, and all alike in it; sample weights count throughout."""
-    weight, early = np.where(np.arange(N) < N // 2, 2.0, 0.0), np.linspace(0.5, 1.5, N)
+    votes = {"total_N": np.where(np.arange(N) < N // 2, 2.0, 0.0), "weight_N": np.linspace(0.5, 1.5, N)}
     recipe = Recipe(epochs=2, batch_size=16, row_weight="clamp", unweighted_epochs=1)
-    warmed, history = train(data, recipe=recipe, weight=weight, early_weight=early)
-    _, light = train(data, recipe=replace(recipe, row_weight="none", unweighted_epochs=0), weight=early)
-    _, heavy = train(data, recipe=replace(recipe, unweighted_epochs=0), weight=weight)
+    warmed, history = train(data, recipe=recipe, **votes)
+    _, light = train(data, recipe=replace(recipe, row_weight="none", unweighted_epochs=0), **votes)
+    _, heavy = train(data, recipe=replace(recipe, unweighted_epochs=0), **votes)
     assert history[0].loss == light[0].loss
     assert history[1].loss != light[1].loss
     assert history[0].loss != heavy[0].loss
-    again, _ = train(data, recipe=recipe, weight=weight)
-    assert not same(warmed, again)  # ones are the weights of the warm-up when none are given
+    again, _ = train(data, recipe=recipe, total_N=votes["total_N"])
+    assert not same(warmed, again)  # sample weights are ones where none are given
 
 
 def test_adam_decays_its_averages_as_told(data):
@@ -395,7 +415,7 @@ def test_early_stopping_needs_rows_to_judge_on(data):
     with pytest.raises(MemberError, match="go together"):
         train(data, recipe=Recipe(early_stopping=EarlyStopping()))
     with pytest.raises(MemberError, match="go together"):
-        train(data, valid_rows=np.arange(5))
+        train(data, judges=np.arange(5))
 
 
 def test_one_row_cannot_be_trained_on(data):
@@ -418,7 +438,8 @@ def test_a_gpu_learns_the_same_thing(data):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("foldstill.base_models.inputs._FREE_SHARE", share)
             inputs = DeviceInputs(images, "cuda")
-        net = network()
-        recipe = Recipe(epochs=15, batch_size=16, augment=(HorizontalFlip(), Mixup()))
-        fit(net, inputs, target, np.ones(N), np.arange(N), recipe, seed=0)
-        assert kl_divergence(target=target, proba=predict(net, inputs, np.arange(N))) < 0.2
+            net = network()
+            recipe = Recipe(epochs=15, batch_size=16, augment=(HorizontalFlip(), Mixup()))
+            training_set = TrainingSet({"image": images}, ("a", "b", "c"), np.arange(N), target)
+            fit_network(net, training_set, Phase(recipe, np.arange(N)), FitContext(device="cuda"))
+        assert kl_divergence(target=target, proba=predict_proba(net, inputs, np.arange(N))) < 0.2

@@ -11,6 +11,7 @@ from safetensors.torch import load_file as load_torch
 from foldstill.base_models import (
     EarlyStopping,
     EegMember,
+    FoldModels,
     JoinedMember,
     Recipe,
     SecondStage,
@@ -19,18 +20,19 @@ from foldstill.base_models import (
     predict_members,
     train_members,
 )
-from foldstill.base_models.engine import fit
-from foldstill.base_models.inputs import DeviceInputs, JoinedInputs
-from foldstill.base_models.joined import resolve
+from foldstill.base_models.engine import fit_network
+from foldstill.base_models.joined_member import resolve
+from foldstill.base_models.rows import Phase
 from foldstill.data.augment import ChannelDropout, HorizontalFlip, Noise
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mixup
 from foldstill.data.simplex import kl_divergence
+from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.workers import Work
-from made_up import interruptions
+from made_up import interruptions, is_epoch, one_worker
 
 N = 200
 RECIPE = Recipe(epochs=4, batch_size=16, augment=(HorizontalFlip(),))
@@ -68,7 +70,7 @@ def plan(data):
 @pytest.fixture(scope="module")
 def trained(data, plan, tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
-    train_members(MEMBERS, data, plan, folder, jobs=1)
+    train_members(MEMBERS, data, plan, folder, work=one_worker())
     return folder
 
 
@@ -89,7 +91,7 @@ def test_channels_of_one_view_and_the_other_view_as_a_whole_are_nodes_that_look_
     """A picture is one node and a signal three; the joined member has to put two halves together all the same."""
     nodes = replace(BOTH, blocks=1, heads=2)
     members = [nodes, PICTURE, SIGNAL]
-    train_members(members, data, plan, backbones, jobs=1)
+    train_members(members, data, plan, backbones, work=one_worker())
     assert read_weights(backbones, "both", 0)["between.exchange.position"].shape == (4, 16)
     table, _ = collect(backbones, members, data.labels, plan)
     target = table.labels.target_NC
@@ -138,11 +140,11 @@ def test_it_starts_as_the_geometric_average_of_its_parts(temperature, data, trai
     network.adopt([load_torch(trained / name / "fold-0/weights.safetensors") for name in BOTH.members])
     views = [torch.from_numpy(data.views[name][:9]) for name in ("image", "signal")]
     raws = [views[0].permute(0, 3, 1, 2), views[1]]
-    said = network.eval()(raws).softmax(dim=1)
+    joined_proba = network.eval()(raws).softmax(dim=1)
     proba = torch.stack([part(raw).softmax(dim=1) for part, raw in zip(network.parts, raws, strict=True)])
     geometric = proba.log().mean(dim=0).softmax(dim=1)
     assert (proba[0] - proba[1]).abs().max() > 0.1
-    torch.testing.assert_close(said, geometric)
+    torch.testing.assert_close(joined_proba, geometric)
 
 
 def test_new_rows_get_the_stored_scores_of_the_test_rows(trained, data, plan):
@@ -150,9 +152,9 @@ def test_new_rows_get_the_stored_scores_of_the_test_rows(trained, data, plan):
     views = {name: array[plan.test_rows] for name, array in data.views.items()}
     said = predict_members(trained, MEMBERS, views, data.labels.classes)
     np.testing.assert_allclose(said.proba_KNMC, test.proba_KNMC, atol=1e-6)
-    with pytest.raises(MemberError, match=r"views \['signal'\], given are \['image'\]"):
+    with pytest.raises(MemberError, match=r"views \['signal'\], got \['image'\]"):
         predict_members(trained, MEMBERS, {"image": views["image"]}, data.labels.classes)
-    with pytest.raises(MemberError, match=r"\[16, 16, 1\] \(image\).*got \[8, 16, 1\] \(image\), \[3, 64\] \(signal\)"):
+    with pytest.raises(MemberError, match=r"\(16, 16, 1\) \(image\).*got \(8, 16, 1\) \(image\), \(3, 64\) \(signal\)"):
         predict_members(trained, MEMBERS, views | {"image": views["image"][:, :8]}, data.labels.classes)
 
 
@@ -179,12 +181,12 @@ TUNED = replace(
 
 def test_a_joined_training_interrupted_after_every_epoch_ends_with_the_same_bytes(backbones, data, plan, trained):
     members = [TUNED, PICTURE, SIGNAL]
-    train_members(members, data, plan, backbones, jobs=1)
+    train_members(members, data, plan, backbones, work=one_worker())
     path = backbones / "both/fold-1/weights.safetensors"
     unbroken = path.read_bytes()
     (backbones / "both").rename(backbones / "before")
 
-    stops = interruptions("both", lambda stop: train_members(members, data, plan, backbones, jobs=1, on_progress=stop))
+    stops = interruptions("both", lambda stop: train_members(members, data, plan, backbones, work=one_worker(stop)))
     assert stops == 2 * 3
     assert path.read_bytes() == unbroken
 
@@ -196,37 +198,36 @@ def test_a_backbone_rate_moves_the_joined_weights_once_they_thaw(backbones, data
     seen = []
 
     def look(progress):
-        if progress.member == "both" and progress.held_out_kl is None:
+        if is_epoch(progress, "both"):
             last = sorted((backbones / "both/fold-0").glob("checkpoint-*"))[-1]
             seen.append(load_file(last)["network.parts.0.body.conv_stem.weight"])
 
-    train_members([tuned, PICTURE, SIGNAL], data, plan, backbones, jobs=1, folds=(0,), on_progress=look)
+    train_members([tuned, PICTURE, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker(look))
     start = read_weights(trained, "picture", 0)["body.conv_stem.weight"]
     assert np.array_equal(seen[0], start)
     assert not np.array_equal(seen[1], start)
 
 
 def test_a_changed_part_is_refused_by_name_and_force_redoes_what_depends_on_it(backbones, data, plan):
-    train_members(MEMBERS, data, plan, backbones, jobs=1, folds=(0,))
+    train_members(MEMBERS, data, plan, backbones, folds=(0,), work=one_worker())
     place = backbones / "both/fold-0"
     other = replace(PICTURE, recipe=replace(RECIPE, epochs=1))
     (backbones / "picture").unlink()
     with pytest.raises(ExperimentError, match=r"both.*part.picture.recipe.epochs was 4, is 1"):
-        train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,))
+        train_members([BOTH, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker())
     assert not (backbones / "picture").exists()
     before = (place / "weights.safetensors").read_bytes()
-    train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,), force=True)
+    train_members([BOTH, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker(force=True))
     assert (place / "weights.safetensors").read_bytes() != before
-    heard = []
-    train_members([BOTH, other, SIGNAL], data, plan, backbones, jobs=1, folds=(0,), on_progress=heard.append)
-    assert [progress.held_out_kl is not None for progress in heard] == [True] * 3
+    ends = train_members([BOTH, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker())
+    assert [end.held_out_kl is not None for end in ends] == [True] * 3
 
 
 def test_without_two_folds_it_starts_from_its_members_without_those_two(data, tmp_path):
     three = make_plan(data.labels, n_folds=3, strategy="grouped")
     brief = Recipe(epochs=1, batch_size=16)
     members = [replace(m, recipe=brief) for m in MEMBERS]
-    train_members(members, data, three, tmp_path, jobs=1, pairs=True, folds=(0, 2))
+    train_members(members, data, three, tmp_path, pairs=True, folds=(0, 2), work=one_worker())
     joined = load_file(tmp_path / "both/pair-0-2/weights.safetensors")
     own = load_file(tmp_path / "picture/pair-0-2/weights.safetensors")
     key = "body.conv_stem.weight"
@@ -267,13 +268,12 @@ def test_settings_that_join_nothing_are_refused(change, said):
 def test_a_joined_member_alone_needs_trained_parts_of_the_same_settings(data, plan, backbones, tmp_path):
     joined = resolve(MEMBERS)[:1]
     with pytest.raises(MemberError, match="member both, fold 0 joins 'picture', which is not trained"):
-        train_members(joined, data, plan, tmp_path / "elsewhere", jobs=1)
+        train_members(joined, data, plan, tmp_path / "elsewhere", work=one_worker())
     other = resolve([BOTH, replace(PICTURE, drop_rate=0.5), SIGNAL])[:1]
     with pytest.raises(ExperimentError, match=r"picture.*member.drop_rate was 0.0, is 0.5"):
-        train_members(other, data, plan, backbones, jobs=1)
-    heard = []
-    train_members(joined, data, plan, backbones, jobs=1, folds=(1,), on_progress=heard.append)
-    assert heard[-1].held_out_kl is not None
+        train_members(other, data, plan, backbones, work=one_worker())
+    [end] = train_members(joined, data, plan, backbones, folds=(1,), work=one_worker())
+    assert end.held_out_kl is not None
 
 
 @pytest.mark.parametrize("temperature", ["none", "row", "class"])
@@ -293,9 +293,9 @@ def test_with_frozen_parts_nothing_of_them_moves_not_even_running_statistics(dat
     network = joined.build([(16, 16, 1), (3, 64)], 4)
     network.parts[0].input.mean.fill_(100.0)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    inputs = JoinedInputs([DeviceInputs(data.views["image"]), DeviceInputs(data.views["signal"])])
-    recipe = Recipe(epochs=1, batch_size=16, weight_decay=0.5, ema=0.5)
-    fit(network, inputs, data.labels.target_NC, np.ones(N), np.arange(N), recipe, seed=0, view_augment=[(), ()])
+    training_set = TrainingSet.from_labels(data.labels, data.views, np.arange(N))
+    phase = Phase(Recipe(epochs=1, batch_size=16, weight_decay=0.5, ema=0.5), np.arange(N))
+    fit_network(network, training_set, phase, FitContext(seed=0), [(), ()])
     moved = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {"norms", "between", "head"}
 
@@ -324,7 +324,10 @@ def test_teachers_on_augmented_views_refuse_joined_members(trained, data, plan):
 
     table, _ = collect(trained, MEMBERS, data.labels, plan)
     with pytest.raises(DistillError, match=r"members \['both'\] read several views at once.*set views = \"identity\""):
-        view_teachers(trained, resolve(MEMBERS), data, plan, table, average_teacher(table), TeacherOnly(), view="image")
+        view_teachers(
+            [FoldModels(member, trained) for member in resolve(MEMBERS)], data, plan, table, average_teacher(table),
+            TeacherOnly(), view="image",
+        )  # fmt: skip
 
 
 FILE = """

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from foldstill.base_models import TimmMember
-from foldstill.base_models.networks import InputLayer, Network, network_for
+from foldstill.base_models.networks import InputLayer, Network
 from foldstill.errors import MemberError
 
 
@@ -17,7 +17,7 @@ from foldstill.errors import MemberError
     ],
 )
 def test_any_channels_and_sizes(network, channels, size, options):
-    built = network_for(TimmMember("m", network, options=options), channels, 7, size).eval()
+    built = TimmMember("m", network, options=options).build([(*size, channels)], 7).eval()
     with torch.inference_mode():
         assert built(torch.zeros(2, channels, *size)).shape == (2, 7)
 
@@ -41,30 +41,30 @@ def test_signals_pass_through_a_body_of_their_own():
 
 def test_the_weights_carry_the_input_scaling():
     """Constants that are stored apart from the weights are forgotten, or wrong where they are used."""
-    built = network_for(TimmMember("m", "test_resnet"), 3, 2, (16, 16))
+    built = TimmMember("m", "test_resnet").build([(16, 16, 3)], 2)
     assert {"input.mean", "input.std"} <= built.state_dict().keys()
 
 
 def test_a_stem_stride_of_one_keeps_the_resolution():
-    coarse = network_for(TimmMember("m", "test_resnet"), 3, 2, (32, 32)).eval()
-    fine = network_for(TimmMember("m", "test_resnet", stem_stride=1), 3, 2, (32, 32)).eval()
+    coarse = TimmMember("m", "test_resnet").build([(32, 32, 3)], 2).eval()
+    fine = TimmMember("m", "test_resnet", stem_stride=1).build([(32, 32, 3)], 2).eval()
     x = torch.zeros(1, 3, 32, 32)
     assert fine.body.forward_features(x).shape[2] == 2 * coarse.body.forward_features(x).shape[2]
 
 
 def test_unknown_names_get_near_ones():
     with pytest.raises(MemberError, match=r"no network 'test_resnt'.*test_resnet"):
-        network_for(TimmMember("m", "test_resnt"), 3, 2)
+        TimmMember("m", "test_resnt").build([(16, 16, 3)], 2)
 
 
 def test_a_size_that_the_network_refuses_is_one_sentence():
     with pytest.raises(MemberError, match=r"member 'm'.*refuses images of 20 x 20.*set image_size"):
-        network_for(TimmMember("m", "test_coatnet"), 3, 2, (20, 20))
+        TimmMember("m", "test_coatnet").build([(20, 20, 3)], 2)
 
 
 def test_a_refused_option_names_itself():
     with pytest.raises(MemberError, match=r"timm refuses 'test_resnet'.*patch_sise"):
-        network_for(TimmMember("m", "test_resnet", options={"patch_sise": 4}), 3, 2)
+        TimmMember("m", "test_resnet", options={"patch_sise": 4}).build([(16, 16, 3)], 2)
 
 
 def test_missing_pretrained_weights_are_one_sentence(monkeypatch):
@@ -75,12 +75,12 @@ def test_missing_pretrained_weights_are_one_sentence(monkeypatch):
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", fail)
     with pytest.raises(MemberError, match=r"pretrained weights of 'test_resnet'.*no route.*pretrained = false"):
-        network_for(TimmMember("m", "test_resnet", pretrained=True), 3, 2)
+        TimmMember("m", "test_resnet", pretrained=True).build([(16, 16, 3)], 2)
 
 
 def test_a_stem_that_has_no_stride_to_change_is_refused():
     with pytest.raises(MemberError, match="stem_stride"):
-        network_for(TimmMember("m", "test_vit", stem_stride=1, image_size=32), 3, 2)
+        TimmMember("m", "test_vit", stem_stride=1, image_size=32).build([(16, 16, 3)], 2)
 
 
 @pytest.mark.parametrize(

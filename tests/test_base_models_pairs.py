@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from foldstill.base_models import Recipe, TimmMember, collect, collect_without, train_members
@@ -9,6 +8,8 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.errors import ExperimentError, MemberError
+from foldstill.oof.store import read_scores
+from made_up import one_worker
 
 MEMBERS = [
     TimmMember(name, "test_efficientnet", recipe=Recipe(epochs=epochs, batch_size=16))
@@ -32,7 +33,7 @@ def plan(data):
 @pytest.fixture(scope="module")
 def trained(data, plan, tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
-    train_members(MEMBERS, data, plan, folder, jobs=1, pairs=True)
+    train_members(MEMBERS, data, plan, folder, pairs=True, work=one_worker())
     return folder
 
 
@@ -46,12 +47,14 @@ def altered(data, rows):
 def test_every_two_folds_get_a_model_and_finished_ones_are_kept(trained, data, plan):
     made = {str(p.parent.relative_to(trained)) for p in trained.rglob("done.json")}
     assert made == {f"{name}/pair-{pair}" for name in ("short", "long") for pair in ("0-1", "0-2", "1-2")}
-    heard = []
-    train_members(MEMBERS, data, plan, trained, jobs=1, pairs=True, on_progress=heard.append)
-    assert [(p.member, p.folds) for p in heard[:3]] == [("short", (0, 1)), ("short", (0, 2)), ("short", (1, 2))]
-    assert all(p.held_out_kl is not None for p in heard)
+    received = []
+    ends = train_members(MEMBERS, data, plan, trained, pairs=True, work=one_worker(received.append))
+    assert [(p.member, p.folds) for p in ends[:3]] == [("short", (0, 1)), ("short", (0, 2)), ("short", (1, 2))]
+    assert all(p.held_out_kl is not None for p in ends)
+    assert {p.task for p in received} == {"short, pairs of folds", "long, pairs of folds"}
+    assert received[-1].note.endswith("over 3 of 3 pairs")
     with pytest.raises(ExperimentError, match="seed"):
-        train_members(MEMBERS, data, plan, trained, jobs=1, pairs=True, seed=1)
+        train_members(MEMBERS, data, plan, trained, pairs=True, seed=1, work=one_worker())
 
 
 def test_the_table_without_a_fold_holds_the_other_rows_and_nothing_of_the_fold(trained, data, plan, tmp_path):
@@ -60,7 +63,7 @@ def test_the_table_without_a_fold_holds_the_other_rows_and_nothing_of_the_fold(t
     assert table.folds == [1, 2]
     assert table.members == ("short", "long")
     other = altered(data, np.concatenate([plan.held_out(0), plan.test_rows]))
-    train_members(MEMBERS, other, plan, tmp_path, jobs=1, pairs=True)
+    train_members(MEMBERS, other, plan, tmp_path, pairs=True, work=one_worker())
     np.testing.assert_array_equal(collect_without(tmp_path, MEMBERS, other.labels, plan, 0).proba_NMC, table.proba_NMC)
     # What is compared does depend on rows that it may see.
     seen = collect_without(tmp_path, MEMBERS, other.labels, plan, 1).proba_NMC
@@ -69,20 +72,20 @@ def test_the_table_without_a_fold_holds_the_other_rows_and_nothing_of_the_fold(t
 
 def test_a_row_is_scored_by_a_model_that_saw_neither_its_fold_nor_the_scored_one(trained, data, plan, tmp_path):
     other = altered(data, plan.held_out(0, 1))
-    train_members(MEMBERS, other, plan, tmp_path, jobs=1, pairs=True)
+    train_members(MEMBERS, other, plan, tmp_path, pairs=True, work=one_worker())
     for member in MEMBERS:
         before, after = (p / member.name / "pair-0-1" / "weights.safetensors" for p in (trained, tmp_path))
         assert before.read_bytes() == after.read_bytes()
     table = collect_without(trained, MEMBERS, data.labels, plan, 0)
-    said = pq.read_table(trained / "long" / "pair-0-1" / "oof.parquet").to_pandas().set_index("id")
-    of_one = table.labels.ids[table.fold_N == 1]
-    np.testing.assert_array_equal(table.proba_NMC[table.fold_N == 1, 1], said.loc[of_one].to_numpy())
+    scores = read_scores(trained / "long" / "pair-0-1" / "oof.parquet")
+    of_one = np.isin(scores.ids, table.labels.ids[table.fold_N == 1])
+    np.testing.assert_array_equal(table.proba_NMC[table.fold_N == 1, 1], scores.proba_NMC[of_one, 0])
 
 
 def test_two_folds_have_no_pair_to_leave_out_and_missing_models_are_named(data, plan, trained, tmp_path):
     two = make_plan(data.labels, n_folds=2, test_share=0.15, strategy="grouped")
     with pytest.raises(MemberError, match="three folds or more, got 2"):
-        train_members(MEMBERS, data, two, tmp_path, jobs=1, pairs=True)
+        train_members(MEMBERS, data, two, tmp_path, pairs=True, work=one_worker())
     with pytest.raises(MemberError, match=r"short, folds 0 and 1 is not trained, .*pair-0-1 has no done"):
         collect_without(tmp_path, MEMBERS, data.labels, plan, 1)
     with pytest.raises(MemberError, match="fold-0 has no done"):

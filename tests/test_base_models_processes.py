@@ -12,7 +12,8 @@ from foldstill.base_models import EegMember, JoinedMember, Recipe, SecondStage, 
 from foldstill.data.augment import Noise
 from foldstill.data.dataset import Dataset
 from foldstill.errors import MemberError
-from made_up import RECIPE, SMALL, folds_of, weights
+from foldstill.workers import Work
+from made_up import RECIPE, SMALL, folds_of, one_worker, weights
 
 BRIEF = Recipe(epochs=1, batch_size=16)
 SIGNAL = EegMember(
@@ -29,17 +30,20 @@ def data(pictures):
 
 def test_processes_give_the_same_bytes_as_one_process(data, tmp_path):
     """Joined members too, which wait for the weights that other processes leave."""
-    plan, heard = folds_of(data, 2), []
-    train_members(MEMBERS, data, plan, tmp_path / "one", jobs=1)
-    train_members(MEMBERS, data, plan, tmp_path / "two", jobs=2, on_progress=heard.append)
+    plan, received = folds_of(data, 2), []
+    train_members(MEMBERS, data, plan, tmp_path / "one", work=one_worker())
+    two = Work(workers=2, device="cpu", report=received.append)
+    ends = train_members(MEMBERS, data, plan, tmp_path / "two", work=two)
     for name in ("both", "small", "signal"):
         for fold in range(2):
             assert weights(tmp_path / "two", name, fold) == weights(tmp_path / "one", name, fold)
-        assert sorted(p.folds for p in heard if p.member == name and p.held_out_kl is not None) == [(0,), (1,)]
+        assert sorted(p.folds for p in ends if p.member == name and p.held_out_kl is not None) == [(0,), (1,)]
+        last = [p for p in received if p.task == name][-1]
+        assert last.done == last.total
     assert not list(tmp_path.rglob("progress.json"))
 
 
 def test_a_mistake_in_a_worker_arrives_as_its_sentence(pictures, tmp_path):
     wrong = replace(SMALL, recipe=replace(RECIPE, second_stage=SecondStage(min_votes=100)))
     with pytest.raises(MemberError, match=r"member small, fold .: training needs 2 rows"):
-        train_members([wrong], pictures, folds_of(pictures, 2), tmp_path, jobs=2)
+        train_members([wrong], pictures, folds_of(pictures, 2), tmp_path, work=Work(workers=2, device="cpu"))

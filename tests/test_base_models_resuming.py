@@ -11,24 +11,24 @@ import pytest
 
 from foldstill.base_models import train_members
 from foldstill.errors import MemberError
-from made_up import RECIPE, SMALL, STATEFUL, folds_of, interruptions
+from made_up import RECIPE, SMALL, STATEFUL, folds_of, interruptions, is_epoch, one_worker
 
 KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from made_up import STATEFUL, bright_pictures, folds_of
+from made_up import STATEFUL, bright_pictures, folds_of, one_worker
 from foldstill.base_models import train_members
 data = bright_pictures()
-tell = lambda p: print(*p.folds, p.epoch, flush=True)
-train_members([STATEFUL], data, folds_of(data, 2), Path(sys.argv[1]), jobs=1, on_progress=tell)
+tell = lambda p: print(p.done, flush=True)
+train_members([STATEFUL], data, folds_of(data, 2), Path(sys.argv[1]), work=one_worker(tell))
 """
 
 
 @pytest.fixture(scope="module")
 def unbroken(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    train_members([STATEFUL], pictures, folds_of(pictures, 2), folder, jobs=1)
+    train_members([STATEFUL], pictures, folds_of(pictures, 2), folder, work=one_worker())
     return folder
 
 
@@ -45,23 +45,23 @@ def test_a_killed_training_goes_on_to_the_same_bytes(pictures, unbroken, tmp_pat
     command = [sys.executable, "-c", KILLED, str(tmp_path), os.path.dirname(__file__)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if line == "1 2\n":
+            if line == "6\n":  # four epochs of the first fold, two of the second
                 time.sleep(0.02)  # into the next epoch
                 process.send_signal(signal.SIGKILL)
                 break
     assert (tmp_path / "small/fold-0/done.json").exists()
     assert not (tmp_path / "small/fold-1/done.json").exists()
     assert list((tmp_path / "small/fold-1").glob("checkpoint-*"))
-    heard = []
-    train_members([STATEFUL], pictures, folds_of(pictures, 2), tmp_path, jobs=1, on_progress=heard.append)
-    assert next(p.epoch for p in heard if p.folds == (1,)) > 2
+    received = []
+    train_members([STATEFUL], pictures, folds_of(pictures, 2), tmp_path, work=one_worker(received.append))
+    assert next(p.done for p in received if is_epoch(p, "small")) > 6
     assert_same_files(unbroken, tmp_path)
 
 
 def test_a_training_interrupted_after_every_epoch_ends_with_the_same_bytes(pictures, unbroken, tmp_path):
     plan = folds_of(pictures, 2)
     stops = interruptions(
-        "small", lambda stop: train_members([STATEFUL], pictures, plan, tmp_path, jobs=1, on_progress=stop)
+        "small", lambda stop: train_members([STATEFUL], pictures, plan, tmp_path, work=one_worker(stop))
     )
     assert stops == 2 * (3 + 1)
     assert_same_files(unbroken, tmp_path)
@@ -72,8 +72,8 @@ def test_a_checkpoint_of_other_inputs_is_refused_by_name(pictures, three_folds, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_members([SMALL], pictures, three_folds, tmp_path, jobs=1, on_progress=stop)
+        train_members([SMALL], pictures, three_folds, tmp_path, work=one_worker(stop))
     other = replace(SMALL, recipe=replace(RECIPE, weight_decay=0.5))
     with pytest.raises(MemberError, match=r"fold 0: .*member.recipe.weight_decay was 0.02, is 0.5"):
-        train_members([other], pictures, three_folds, tmp_path, jobs=1)
-    train_members([other], pictures, three_folds, tmp_path, jobs=1, force=True)
+        train_members([other], pictures, three_folds, tmp_path, work=one_worker())
+    train_members([other], pictures, three_folds, tmp_path, work=one_worker(force=True))

@@ -7,23 +7,24 @@ import pytest
 from safetensors.numpy import load_file
 
 from foldstill.base_models import EarlyStopping, Recipe, SecondStage, TimmMember, collect, train_members
-from foldstill.base_models.rows import inner_split, stages_of
+from foldstill.base_models.rows import phases_of
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
+from foldstill.data.training import TrainingSet
 from foldstill.errors import ExperimentError, MemberError
-from made_up import SMALL, bright_pictures, folds_of, read_history, weights
+from made_up import SMALL, bright_pictures, folds_of, one_worker, read_history, weights
 
 
 def test_the_second_stage_sees_rows_with_many_votes_only(pictures, three_folds, tmp_path):
     recipe = Recipe(epochs=1, batch_size=16, second_stage=SecondStage(min_votes=8, epochs=2, lr=1e-3))
     member = replace(SMALL, recipe=recipe)
-    train_members([member], pictures, three_folds, tmp_path / "one", jobs=1)
+    train_members([member], pictures, three_folds, tmp_path / "one", work=one_worker())
     history = read_history(tmp_path / "one/small/fold-0")
     assert [row["stage"] for row in history] == ["1", "2", "2"]
     assert max(float(row["lr"]) for row in history[1:]) <= 1e-3
     none = replace(member, recipe=replace(recipe, second_stage=SecondStage(min_votes=100)))
     with pytest.raises(MemberError, match=r"member small, fold 0: training needs 2 rows or more, got 0"):
-        train_members([none], pictures, three_folds, tmp_path / "none", jobs=1)
+        train_members([none], pictures, three_folds, tmp_path / "none", work=one_worker())
 
 
 def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_see(pictures, three_folds):
@@ -33,8 +34,10 @@ def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_
         second_stage=SecondStage(min_votes=8, first_max_votes=4, epochs=1, starts_from="best"),
     )  # fmt: skip
     labels = pictures.labels
-    train, valid = inner_split(three_folds.training(0), labels, recipe.early_stopping, 0)
-    (_, few, all_judges), (_, many, judges_of_many) = stages_of(recipe, train, valid, labels)
+    training_set = TrainingSet.from_labels(labels, pictures.views, three_folds.training(0))
+    first, second = phases_of(recipe, training_set, 0)
+    few, all_judges, many, judges_of_many = first.rows, first.judges, second.rows, second.judges
+    assert first.keep_best
     assert (labels.total_N[few] <= 4).all()
     assert (labels.total_N[many] >= 8).all()
     assert (labels.total_N[judges_of_many] >= 8).all()
@@ -43,22 +46,20 @@ def test_each_stage_trains_on_its_rows_and_is_judged_on_rows_of_the_fold_it_may_
     assert not set(seen) & {*three_folds.held_out(0), *three_folds.test_rows}
     assert not set(labels.groups[all_judges]) & set(labels.groups[np.concatenate([few, many])])
     with pytest.raises(MemberError, match="judged by 'stage' has no row to judge on"):
-        stages_of(replace(recipe, second_stage=SecondStage(min_votes=100)), train, valid, labels)
+        phases_of(replace(recipe, second_stage=SecondStage(min_votes=100)), training_set, 0)
 
 
 def test_rows_on_the_edge_go_to_the_stage_that_their_agreement_earns():
     """As published for HMS: rows of four votes are noisy where experts disagree, and good where they do not."""
     votes = np.array([[3, 0], [2, 2], [4, 0], [3, 1], [5, 0], [3, 2], [1, 0]])
-    labels, rows = Labels.from_votes(votes), np.arange(7)
+    training_set = TrainingSet.from_labels(Labels.from_votes(votes), {}, np.arange(7))
     stage = SecondStage(min_votes=5, min_votes_unanimous=4, first_max_votes=4)
-    (_, noisy, _), (_, good, _) = stages_of(Recipe(second_stage=stage), rows, None, labels)
-    assert noisy.tolist() == [0, 1, 3, 6]
-    assert good.tolist() == [2, 4, 5]
-    (_, everything, _), (_, good, _) = stages_of(
-        Recipe(second_stage=replace(stage, first_max_votes=None)), rows, None, labels
-    )
-    assert everything.tolist() == rows.tolist()
-    assert good.tolist() == [2, 4, 5]
+    noisy, good = phases_of(Recipe(second_stage=stage), training_set, 0)
+    assert noisy.rows.tolist() == [0, 1, 3, 6]
+    assert good.rows.tolist() == [2, 4, 5]
+    everything, good = phases_of(Recipe(second_stage=replace(stage, first_max_votes=None)), training_set, 0)
+    assert everything.rows.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert good.rows.tolist() == [2, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,14 @@ def test_rows_on_the_edge_go_to_the_stage_that_their_agreement_earns():
     ],
 )
 def test_the_rows_that_judge_epochs_can_be_those_of_few_or_of_many_votes(judged_by, first, second):
-    labels, rows = Labels.from_votes([[1, 0], [9, 0], [10, 0], [28, 0], [8, 1], [2, 0]]), np.arange(6)
+    """Six rows are in the group that the inner split takes, copies of them in the group that is trained on."""
+    votes = np.array([[1, 0], [9, 0], [10, 0], [28, 0], [8, 1], [2, 0]])
+    labels = Labels.from_votes(np.tile(votes, (2, 1)), groups=np.repeat(["a", "b"], 6))
+    training_set = TrainingSet.from_labels(labels, {}, np.arange(12))
     recipe = Recipe(early_stopping=EarlyStopping(judged_by=judged_by), second_stage=SecondStage(min_votes=9))
-    assert [judges.tolist() for _, _, judges in stages_of(recipe, rows, rows, labels)] == [first, second]
-    ((_, _, judges),) = stages_of(replace(recipe, second_stage=None), rows, rows, labels)
-    assert judges.tolist() == first
+    assert [(phase.judges % 6).tolist() for phase in phases_of(recipe, training_set, 0)] == [first, second]
+    [phase] = phases_of(replace(recipe, second_stage=None), training_set, 0)
+    assert (phase.judges % 6).tolist() == first
 
 
 def test_the_epoch_whose_weights_are_kept_is_the_one_its_judges_like_best(tmp_path):
@@ -92,7 +96,7 @@ def test_the_epoch_whose_weights_are_kept_is_the_one_its_judges_like_best(tmp_pa
             early_stopping=EarlyStopping(share=0.4, patience=4, judged_by=judged_by),
         )  # fmt: skip
         member = TimmMember("small", "test_resnet", recipe=recipe)
-        train_members([member], data, plan, tmp_path / judged_by, jobs=1, folds=[0])
+        train_members([member], data, plan, tmp_path / judged_by, folds=[0], work=one_worker())
         history = read_history(tmp_path / judged_by / "small/fold-0")
         kl = [float(row["inner_kl"]) for row in history]
         best[judged_by] = kl.index(min(kl))
@@ -109,7 +113,9 @@ def test_a_second_stage_starts_from_the_weights_it_is_told_to(pictures, three_fo
             epochs=4, batch_size=16, schedule="constant", lr=0.03, early_stopping=EarlyStopping(share=0.3, patience=4),
             second_stage=SecondStage(min_votes=1, epochs=1, lr=1e-12, starts_from=start),
         )  # fmt: skip
-        train_members([replace(member, recipe=recipe)], pictures, three_folds, tmp_path / start, jobs=1, folds=[0])
+        train_members(
+            [replace(member, recipe=recipe)], pictures, three_folds, tmp_path / start, folds=[0], work=one_worker()
+        )
         kl = [float(row["inner_kl"]) for row in read_history(tmp_path / start / "convnext/fold-0")]
         assert min(kl[:4]) < kl[3] - 0.01
         assert kl[4] == pytest.approx(kl[3] if start == "final" else min(kl[:4]), rel=1e-4)
@@ -138,7 +144,7 @@ def test_one_row_of_each_unit_is_trained_on_and_every_row_is_scored(windows, tmp
     plan, drawn = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped"), []
     draw = engine.one_of_each
     monkeypatch.setattr(engine, "one_of_each", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
-    train_members([WINDOWS], windows, plan, tmp_path, jobs=1)
+    train_members([WINDOWS], windows, plan, tmp_path, work=one_worker())
     assert len(drawn) == 2 * 3
     for fold in range(2):
         units = set(windows.units_N[plan.training(fold)])
@@ -151,13 +157,13 @@ def test_one_row_of_each_unit_is_trained_on_and_every_row_is_scored(windows, tmp
 
 
 def test_draws_of_units_need_units_and_are_part_of_what_a_member_is_made_from(windows, pictures, three_folds, tmp_path):
-    with pytest.raises(MemberError, match=r"\['small'\] take one row of each unit, the data has none"):
-        train_members([WINDOWS], pictures, three_folds, tmp_path, jobs=1)
+    with pytest.raises(MemberError, match=r"draws one row of each unit, and the rows of this data have no units"):
+        train_members([WINDOWS], pictures, three_folds, tmp_path, work=one_worker())
     two = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped")
-    train_members([WINDOWS], windows, two, tmp_path, jobs=1)
+    train_members([WINDOWS], windows, two, tmp_path, work=one_worker())
     other = replace(windows, units_N=windows.units_N[::-1].copy())
     with pytest.raises(ExperimentError, match="units"):
-        train_members([WINDOWS], other, two, tmp_path, jobs=1)
+        train_members([WINDOWS], other, two, tmp_path, work=one_worker())
 
 
 def first_stage_alone(folder):
@@ -167,19 +173,22 @@ def first_stage_alone(folder):
 
 
 def test_a_stage_that_thaws_follows_one_that_trains_the_classifier_alone(pictures, three_folds, tmp_path):
+    epochs = []
+
     def stop(progress):
-        if progress.epoch == 2:
+        epochs.append(progress)
+        if len(epochs) == 2:
             raise KeyboardInterrupt
 
     recipe = Recipe(epochs=2, batch_size=16, second_stage=SecondStage(min_votes=1, epochs=2, thaws=True))
     member = replace(SMALL, recipe=recipe, drop_rate=0.2)
     with pytest.raises(KeyboardInterrupt):
-        train_members([member], pictures, three_folds, tmp_path, jobs=1, on_progress=stop)
+        train_members([member], pictures, three_folds, tmp_path, work=one_worker(stop))
     stages = first_stage_alone(tmp_path)
-    train_members([member], pictures, three_folds, tmp_path, jobs=1)
+    train_members([member], pictures, three_folds, tmp_path, work=one_worker())
     end = load_file(tmp_path / "small/fold-0/weights.safetensors")
     once = replace(member, recipe=Recipe(epochs=1, batch_size=2, lr=1e-12, weight_decay=0, clip_norm=1e-12))
-    train_members([once], pictures, three_folds, tmp_path / "first", jobs=1)
+    train_members([once], pictures, three_folds, tmp_path / "first", work=one_worker())
     first = load_file(tmp_path / "first/small/fold-0/weights.safetensors")
     kernels = [key for key in first if key.startswith("body.") and first[key].ndim == 4]
     head = [key for key in first if key.startswith("body.classifier")]

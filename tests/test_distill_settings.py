@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from foldstill.base_models.recipes import KL, EarlyStopping, Recipe, SecondStage
-from foldstill.base_models.specs import EegMember
+from foldstill.base_models.eeg_member import EegMember
+from foldstill.base_models.losses import DKD, KL
+from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
 from foldstill.distill.mixes import DirichletMix, VotesOnly
 from foldstill.distill.settings import SIZES, StudentSettings
 from foldstill.errors import DistillError
@@ -29,6 +30,7 @@ def test_the_student_is_trained_at_its_own_temperature_and_not_with_the_row_weig
     member = StudentSettings(recipe=Recipe(row_weight="log1p"), temperature=3.0).member()
     assert member.recipe.loss == KL(temperature=3.0)
     assert member.recipe.row_weight == "none"
+    assert StudentSettings(loss="dkd", temperature=3.0).member().recipe.loss == DKD(temperature=3.0)
 
 
 def test_the_student_without_a_teacher_differs_in_its_targets_only():

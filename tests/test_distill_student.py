@@ -10,8 +10,10 @@ from foldstill.base_models.recipes import Recipe
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
-from foldstill.distill import StudentSettings, distill, load_student, predict_student, train_student
+from foldstill.distill import Lesson, StudentSettings, distill, load_student, predict_student, train_student
 from foldstill.errors import DistillError, ExperimentError
+from foldstill.workers import silent
+from made_up import one_worker
 
 SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=3, batch_size=16))
 
@@ -26,16 +28,18 @@ def dataset(rng):
     return Dataset(Labels.from_hard(hard, classes=list("abcd")), {"image": images.astype(np.uint8)})
 
 
-def train(dataset, folder, settings=SETTINGS, rows=None, **rest):
+def train(dataset, folder, settings=SETTINGS, rows=None, *, unlabelled=None, seed=0, report=silent, force=False):
     rows = np.arange(30) if rows is None else rows
-    return train_student(settings, dataset, rows, dataset.labels.target_NC[rows], np.ones(len(rows)), folder, **rest)
+    lesson = Lesson(rows, dataset.labels.target_NC[rows], np.ones(len(rows)), unlabelled=unlabelled)
+    return train_student(settings, dataset, lesson, folder, seed=seed, work=one_worker(report, force=force))
 
 
 def test_a_student_leaves_its_files_and_is_read_back_with_the_same_scores(dataset, tmp_path):
-    heard = []
-    student = train(dataset, tmp_path, on_progress=heard.append)
+    received = []
+    student = train(dataset, tmp_path, report=received.append)
     assert {p.name for p in tmp_path.iterdir()} == {"weights.safetensors", "history.csv", "done.json"}
-    assert [e.epoch for e in heard] == [0, 1, 2]
+    assert [p.done for p in received] == [1, 2, 3, 3]
+    assert {(p.task, p.total) for p in received} == {("student", 3)}
     with (tmp_path / "history.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3
     rows = dataset.view("image")[30:]
@@ -61,7 +65,7 @@ def test_a_student_copies_its_teacher_from_the_view_alone(dataset, tmp_path):
     teacher = np.roll(0.85 * np.eye(4)[np.arange(40) % 4] + 0.15 / 4, 1, axis=1)
     target, weight = mix_votes(dataset.labels.votes_NC[:30], teacher[:30], TeacherOnly())
     recipe = Recipe(epochs=25, batch_size=10)
-    train_student(replace(SETTINGS, recipe=recipe), dataset, np.arange(30), target, weight, tmp_path)
+    train_student(replace(SETTINGS, recipe=recipe), dataset, Lesson(np.arange(30), target, weight), tmp_path)
     proba = predict_student(tmp_path, {"image": dataset.view("image")[30:]})
     to_teacher, to_votes = (kl_divergence(target=t[30:], proba=proba) for t in (teacher, dataset.labels.target_NC))
     assert to_teacher < 0.5 < to_votes
@@ -78,29 +82,29 @@ def test_rows_outside_those_given_do_not_reach_the_student(dataset, tmp_path):
 
 def test_a_finished_student_is_not_trained_again_and_changed_inputs_are_named(dataset, tmp_path):
     train(dataset, tmp_path)
-    heard = []
-    train(dataset, tmp_path, on_progress=heard.append)
-    assert heard == []
+    received = []
+    train(dataset, tmp_path, report=received.append)
+    assert received == []
     with pytest.raises(ExperimentError, match="seed"):
         train(dataset, tmp_path, seed=1)
     with pytest.raises(ExperimentError, match="targets"):
         train(dataset, tmp_path, rows=np.arange(10, 40))
-    train(dataset, tmp_path, seed=1, force=True, on_progress=heard.append)
-    assert len(heard) == 3
+    train(dataset, tmp_path, seed=1, force=True, report=received.append)
+    assert [p.done for p in received] == [1, 2, 3, 3]
 
 
 def test_an_interrupted_student_goes_on_to_the_same_bytes(dataset, tmp_path):
     train(dataset, tmp_path / "whole")
 
-    def stop(epoch):
-        if epoch.epoch == 1:
+    def stop(progress):
+        if progress.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, tmp_path / "parts", on_progress=stop)
-    heard = []
-    train(dataset, tmp_path / "parts", on_progress=heard.append)
-    assert [e.epoch for e in heard] == [2]
+        train(dataset, tmp_path / "parts", report=stop)
+    received = []
+    train(dataset, tmp_path / "parts", report=received.append)
+    assert {p.done for p in received} == {3}
     whole, parts = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "parts"))
     assert whole == parts
 
@@ -114,7 +118,7 @@ def test_every_loss_trains(dataset, tmp_path):
 
 def test_targets_of_the_wrong_shape_and_missing_students_are_refused(dataset, tmp_path):
     with pytest.raises(DistillError, match="make them for the rows"):
-        train_student(SETTINGS, dataset, np.arange(30), dataset.labels.target_NC, np.ones(40), tmp_path)
+        train_student(SETTINGS, dataset, Lesson(np.arange(30), dataset.labels.target_NC, np.ones(40)), tmp_path)
     with pytest.raises(DistillError, match="no trained student"):
         load_student(tmp_path)
     student = train(dataset, tmp_path)
@@ -141,12 +145,16 @@ def test_a_notebook_is_told_the_spread_over_seeds(dataset):
     student = distill(teacher, images, votes, SETTINGS, seeds=2)
     (other,) = student.further_seeds
     assert not np.array_equal(student.predict(images), other.predict(images))
-    told = student.kl(images, votes)
-    assert told.deviation == pytest.approx(abs(told.by_seed[0] - told.by_seed[1]) / 2**0.5)
-    assert str(told) == f"KL {told.mean:.4f} ± {told.deviation:.4f} over 2 seeds"
+    kl = student.kl(images, votes)
+    assert kl.deviation == pytest.approx(abs(kl.by_seed[0] - kl.by_seed[1]) / 2**0.5)
+    assert str(kl) == f"KL {kl.mean:.4f} ± {kl.deviation:.4f} over 2 seeds"
+    again = distill(teacher, images, votes, SETTINGS, seeds=(1, 0))
+    np.testing.assert_array_equal(again.predict(images), other.predict(images))
     assert "one seed" in str(other.kl(images, votes))
     with pytest.raises(DistillError, match="1 for a module"):
         distill(teacher, images, votes, nn.Flatten(), seeds=2)
+    with pytest.raises(DistillError, match="all different"):
+        distill(teacher, images, votes, SETTINGS, seeds=(1, 1))
 
 
 def test_a_notebook_is_told_what_only_a_run_can_give(dataset):

@@ -42,13 +42,13 @@ def test_single_votes_cannot_tell_what_the_teacher_is_worth(rng):
     found = fit_pseudo_votes(votes, q)
     assert not found.identified
     assert found.c == UNIDENTIFIED_VOTES
-    assert "cannot be fitted" in found.says
+    assert "cannot be fitted" in found.explanation
 
 
 def test_a_perfect_teacher_is_worth_as_many_votes_as_the_search_allows_and_that_is_said(rng):
     q = rng.dirichlet(np.ones(3), 2000)
     votes = np.stack([rng.multinomial(8, row) for row in q]).astype(float)
-    assert "edge of the search, above" in fit_pseudo_votes(votes, q).says
+    assert "edge of the search, above" in fit_pseudo_votes(votes, q).explanation
 
 
 def test_a_dirichlet_target_is_votes_plus_pseudo_votes(rng):
@@ -177,7 +177,7 @@ def test_the_sentence_on_a_permuted_teacher_is_of_what_the_student_is_taught(rng
     q, votes = teacher_and_votes(rng)
     labels, soft = Labels.from_votes(votes), soft_of(q)
     told = explain_mix(soft, labels, DirichletMix(), ablation="class_permuted")
-    assert told == f"average, class-permuted: {fit_pseudo_votes(votes, class_permuted(soft, 0).proba_NC).says}"
+    assert told == f"average, class-permuted: {fit_pseudo_votes(votes, class_permuted(soft, 0).proba_NC).explanation}"
     assert told.partition(": ")[2] != explain_mix(soft, labels, DirichletMix()).partition(": ")[2]
     target, _ = mixed_targets(soft, labels, DirichletMix(), ablation="class_permuted")
     np.testing.assert_array_equal(target, mix_votes(votes, class_permuted(soft, 0).proba_NC, DirichletMix())[0])

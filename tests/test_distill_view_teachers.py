@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from foldstill.base_models import Recipe, TimmMember, collect
-from foldstill.base_models.engine import Batch
+from foldstill.base_models import FoldModels, Recipe, TimmMember, collect
 from foldstill.data.augment import HorizontalFlip
 from foldstill.data.augmentation import RowMix
+from foldstill.data.batch import Batch
 from foldstill.data.mixing import Mixup
 from foldstill.distill import (
     DirichletMix,
     FixedMix,
+    Lesson,
     StudentSettings,
     TeacherOnly,
     VotesOnly,
@@ -49,12 +50,13 @@ def soft(run):
 
 def teachers_of(run, soft, mix, **rest):
     folder, members, dataset, plan, table = run
-    return view_teachers(folder, members, dataset, plan, table, soft, mix, view="image", **rest)
+    models = [FoldModels(member, folder) for member in members]
+    return view_teachers(models, dataset, plan, table, soft, mix, view="image", **rest)
 
 
 def batch_of(network, dataset, rows, mixes=()):
     raw = torch.from_numpy(dataset.view("image")[rows]).permute(0, 3, 1, 2)
-    return Batch(torch.from_numpy(rows), network.input(raw), mixes, 0)
+    return Batch(torch.from_numpy(rows), network.input(raw), network.unscale, mixes)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def network(run):
 @pytest.mark.parametrize("mix", [DirichletMix(), DirichletMix(votes=2.0), FixedMix(0.3), TeacherOnly()])
 def test_on_the_row_as_it_is_the_target_is_that_of_the_table(run, soft, network, mix):
     _, _, dataset, plan, table = run
-    live = LiveTeachers(teachers_of(run, soft, mix), network.input, "cpu")
+    live = LiveTeachers(teachers_of(run, soft, mix), "cpu")
     wanted, _ = mixed_targets(soft, table.labels, mix)
     got = live(batch_of(network, dataset, plan.oof_rows))
     np.testing.assert_allclose(got.numpy(), wanted, atol=1e-4)
@@ -76,11 +78,11 @@ def test_on_the_row_as_it_is_the_target_is_that_of_the_table(run, soft, network,
 
 def test_a_row_is_scored_by_models_that_never_saw_its_fold_and_by_no_other(run, soft, network):
     _, _, dataset, plan, _ = run
-    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
     batch = batch_of(network, dataset, plan.oof_rows)
     before = live.member_scores(batch)
     with torch.no_grad():
-        for model in live._models[1]:
+        for model in live._networks_KM[1]:
             model.body.get_classifier().weight.mul_(-5)
     moved = (live.member_scores(batch) != before).flatten(1).any(1).numpy()
     np.testing.assert_array_equal(moved, plan.fold_N[plan.oof_rows] == 1)
@@ -93,9 +95,9 @@ def test_in_a_mixed_image_votes_mix_as_rates_and_the_teacher_sees_the_mixed_imag
     partner = torch.tensor([[0, 1], [1, 0]])
     plain = batch_of(network, dataset, rows)
     blended = (plain.inputs[partner] * share[..., None, None, None]).sum(1)
-    batch = Batch(plain.rows_B, blended, (RowMix(partner, share),), 0)
-    live = LiveTeachers(teachers_of(run, soft, DirichletMix(votes=2.0)), network.input, "cpu")
-    teacher = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")(batch)
+    batch = Batch(plain.rows_B, blended, network.unscale, (RowMix(partner, share),))
+    live = LiveTeachers(teachers_of(run, soft, DirichletMix(votes=2.0)), "cpu")
+    teacher = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")(batch)
     votes = dataset.labels.votes_NC[rows]
     rate = share.numpy() @ (votes / votes.sum(1, keepdims=True))
     rate[1] = share.numpy()[1] @ (votes / votes.sum(1, keepdims=True))[[1, 0]]
@@ -112,11 +114,11 @@ def test_a_row_of_many_votes_does_not_swamp_the_partner_it_is_mixed_with(run, so
     teachers = replace(teachers, votes_NC=votes_NC)
     plain = batch_of(network, dataset, rows)
     half = RowMix(torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5))
-    batch = Batch(plain.rows_B, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), (half,), 0)
-    teacher = LiveTeachers(replace(teachers, mix=TeacherOnly()), network.input, "cpu")(batch).numpy()
+    batch = Batch(plain.rows_B, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), network.unscale, (half,))
+    teacher = LiveTeachers(replace(teachers, mix=TeacherOnly()), "cpu")(batch).numpy()
     # 11 votes, half of them for each class, and two of the teacher.
     wanted = (11 * np.array([0.5, 0.5, 0.0]) + 2 * teacher) / 13
-    np.testing.assert_allclose(LiveTeachers(teachers, network.input, "cpu")(batch).numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(LiveTeachers(teachers, "cpu")(batch).numpy(), wanted, atol=1e-5)
 
 
 def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, soft, tmp_path, monkeypatch):
@@ -126,18 +128,10 @@ def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, s
     monkeypatch.setattr(LiveTeachers, "__call__", lambda self, batch: shown.append(batch) or say(self, batch))
     settings = replace(SETTINGS, views="live", recipe=replace(SETTINGS.recipe, augment=(HorizontalFlip(), Mixup())))
     target, weight = mixed_targets(soft, table.labels, settings.mix)
-    taught = train_student(
-        settings,
-        dataset,
-        plan.oof_rows,
-        target,
-        weight,
-        tmp_path / "live",
-        teachers=teachers_of(run, soft, settings.mix),
-    )
-    plain = train_student(
-        replace(settings, views="identity"), dataset, plan.oof_rows, target, weight, tmp_path / "identity"
-    )
+    lesson = Lesson(plan.oof_rows, target, weight, teachers_of(run, soft, settings.mix))
+    taught = train_student(settings, dataset, lesson, tmp_path / "live")
+    as_they_are = replace(settings, views="identity"), replace(lesson, teachers=None)
+    plain = train_student(as_they_are[0], dataset, as_they_are[1], tmp_path / "identity")
     rows = dataset.view("image")[plan.test_rows]
     assert np.abs(taught.predict(rows) - plain.predict(rows)).max() > 0
     assert len(shown) == 8  # two epochs of 32 rows
@@ -151,10 +145,8 @@ def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, s
 def bank_lesson(run, soft, folder, settings, seed):
     _, _, dataset, plan, table = run
     target, weight = mixed_targets(soft, table.labels, settings.mix)
-    teachers = teachers_of(run, soft, settings.mix, bank=folder / "bank")
-    return train_student(
-        settings, dataset, plan.oof_rows, target, weight, folder / f"student-{seed}", seed=seed, teachers=teachers
-    )
+    lesson = Lesson(plan.oof_rows, target, weight, teachers_of(run, soft, settings.mix), folder / "bank")
+    return train_student(settings, dataset, lesson, folder / f"student-{seed}", seed=seed)
 
 
 def test_a_bank_is_filled_once_and_teaches_every_later_student(run, soft, tmp_path, monkeypatch):
@@ -162,7 +154,9 @@ def test_a_bank_is_filled_once_and_teaches_every_later_student(run, soft, tmp_pa
     settings = replace(SETTINGS, views="bank", bank_views=2, recipe=recipe)
     asked = []
     ask = LiveTeachers.member_scores
-    monkeypatch.setattr(LiveTeachers, "member_scores", lambda self, batch: asked.append(batch.view) or ask(self, batch))
+    monkeypatch.setattr(
+        LiveTeachers, "member_scores", lambda self, batch: asked.append(batch.augmentation_pass) or ask(self, batch)
+    )
     bank_lesson(run, soft, tmp_path, settings, seed=0)
     # 32 rows in batches of 8; the third epoch repeats the first view.
     assert asked == [0] * 4 + [1] * 4
@@ -186,7 +180,7 @@ def test_a_bank_of_other_augmentation_is_refused(run, soft, tmp_path):
 
 def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp_path):
     _, _, dataset, plan, _ = run
-    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
     batch = batch_of(network, dataset, plan.oof_rows)
     BankedTeachers(live, tmp_path, {}, 1)(batch)
     with pytest.raises(DistillError, match="inputs differ"):
@@ -198,14 +192,14 @@ def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp
 
 def test_every_batch_of_a_banked_view_is_checked_not_the_first_alone(run, soft, network, tmp_path):
     _, _, dataset, plan, _ = run
-    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), network.input, "cpu")
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
     first, second = (batch_of(network, dataset, rows) for rows in np.split(plan.oof_rows, 2))
     recorded = BankedTeachers(live, tmp_path, {}, 2)
     recorded(first)
     recorded(second)
     replayed = BankedTeachers(live, tmp_path, {}, 2)
     replayed(first)
-    with pytest.raises(DistillError, match=r"step 1 of the bank in .* \(inputs differ\)"):
+    with pytest.raises(DistillError, match=r"step 1 of pass 0 of the bank in .* \(inputs differ\)"):
         replayed(replace(second, inputs=second.inputs.flip(0)))
 
 
@@ -217,12 +211,11 @@ def test_what_cannot_teach_on_views_is_refused(run, soft, tmp_path):
     with pytest.raises(DistillError, match="saw the rows"):
         teachers_of(run, replace(soft, held_out=False), TeacherOnly())
     with pytest.raises(DistillError, match=r"members read the views \['eeg'\]"):
-        view_teachers(folder, other, dataset, plan, table, soft, TeacherOnly(), view="image")
+        view_teachers([FoldModels(other[0], folder)], dataset, plan, table, soft, TeacherOnly(), view="image")
     target, weight = mixed_targets(soft, table.labels, DirichletMix())
-    with pytest.raises(DistillError, match="needs teachers on its views"):
-        train_student(replace(SETTINGS, views="live"), dataset, plan.oof_rows, target, weight, tmp_path)
+    lesson = Lesson(plan.oof_rows, target, weight)
+    with pytest.raises(DistillError, match="needs teachers of augmented images"):
+        train_student(replace(SETTINGS, views="live"), dataset, lesson, tmp_path)
+    taught = replace(lesson, teachers=teachers_of(run, soft, DirichletMix()))
     with pytest.raises(DistillError, match="needs a folder"):
-        train_student(
-            replace(SETTINGS, views="bank"), dataset, plan.oof_rows, target, weight, tmp_path,
-            teachers=teachers_of(run, soft, DirichletMix()),
-        )  # fmt: skip
+        train_student(replace(SETTINGS, views="bank"), dataset, taught, tmp_path)

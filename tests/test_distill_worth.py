@@ -6,6 +6,7 @@ import pytest
 from foldstill.base_models import Recipe
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import DirichletMix, StudentSettings, VotesOnly, distill
+from foldstill.workers import Work
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,6 @@ def test_at_two_votes_a_row_a_dirichlet_mixed_student_is_nearer_the_truth_than_o
     for mix in (VotesOnly(), DirichletMix()):
         recipe = Recipe(epochs=20, batch_size=64)
         settings = StudentSettings(network="test_efficientnet", image_size=16, recipe=recipe, mix=mix)
-        student = distill(members, images[:TAUGHT], votes, settings, device="cpu")
+        student = distill(members, images[:TAUGHT], votes, settings, work=Work(device="cpu"))
         scores[mix.kind] = kl_divergence(target=truth[TAUGHT:], proba=student.predict(images[TAUGHT:], device="cpu"))
     assert scores["dirichlet"] < 0.8 * scores["votes"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foldstill.base_models import EegMember, JoinedMember
-from foldstill.base_models.joined import resolve
+from foldstill.base_models.joined_member import resolve
 from foldstill.commands.demo import demo_text
 from foldstill.hms import HmsData, SyntheticHmsData
 from foldstill.hms.views import HmsView
@@ -42,7 +42,7 @@ def test_augmentations_fit_the_channels_of_the_view(path: Path) -> None:
     """A batch of two, mixed and swapped as in training: a permutation of too few channels would end a long run."""
     import torch
 
-    from foldstill.base_models.specs import channels_and_size
+    from foldstill.base_models.architecture import channels_and_size
     from foldstill.data.augment import augment
     from foldstill.data.augment_views import augment_views
 

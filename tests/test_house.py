@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "foldstill"
@@ -50,7 +48,6 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.xfail(reason="the settings of members and their networks still import each other", strict=False)
 def test_no_file_imports_itself_through_others() -> None:
     imports = {name: {other for other in imported(tree) if other in MODULES} - {name} for name, tree in MODULES.items()}
     assert circle(imports) == []
@@ -82,7 +79,6 @@ def long_functions(text: str) -> list[str]:
     return names
 
 
-@pytest.mark.xfail(reason="the training engine still has long functions", strict=False)
 def test_a_long_function_has_a_reason_beside_it() -> None:
     long = {module_of(path): long_functions(path.read_text(encoding="utf-8")) for path in FILES}
     assert {name: functions for name, functions in long.items() if functions} == {}

@@ -15,12 +15,18 @@ A name is imported when it is first used, and torch only when something is train
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# The function has the name of its package, so it is imported here and not when it is first used: whatever imports the
+# package later does not replace it.
+from foldstill.distill.notebook import distill
+
 if TYPE_CHECKING:
+    from foldstill.base_models.eeg_member import EegMember
+    from foldstill.base_models.joined_member import JoinedMember
     from foldstill.base_models.recipes import Recipe
-    from foldstill.base_models.specs import EegMember, JoinedMember, TimmMember
+    from foldstill.base_models.timm_member import TimmMember
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, Labels, kl_divergence
-    from foldstill.distill import StudentSettings
+    from foldstill.distill.settings import StudentSettings
     from foldstill.distill.sizes import student_sizes
     from foldstill.errors import FoldstillError
     from foldstill.oof import audit, import_scores, oof_table, read_table, write_table
@@ -30,14 +36,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Dataset": "foldstill.data",
-    "EegMember": "foldstill.base_models.specs",
+    "EegMember": "foldstill.base_models.eeg_member",
     "FoldSettings": "foldstill.pipeline.experiment",
     "FoldstillError": "foldstill.errors",
-    "JoinedMember": "foldstill.base_models.specs",
+    "JoinedMember": "foldstill.base_models.joined_member",
     "Labels": "foldstill.data",
     "Recipe": "foldstill.base_models.recipes",
-    "StudentSettings": "foldstill.distill",
-    "TimmMember": "foldstill.base_models.specs",
+    "StudentSettings": "foldstill.distill.settings",
+    "TimmMember": "foldstill.base_models.timm_member",
     "Work": "foldstill.workers",
     "audit": "foldstill.oof",
     "import_scores": "foldstill.oof",
@@ -77,8 +83,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "distill":  # the package itself, which can be called
-        return importlib.import_module("foldstill.distill")
     if name not in _HOME:
         raise AttributeError(f"module 'foldstill' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

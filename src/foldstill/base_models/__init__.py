@@ -1,25 +1,29 @@
-"""Member settings, networks, the training engine and the loop over folds. Importing this imports no torch."""
+"""Members, their training engine and the loop over folds. Importing this package imports no torch."""
 
 from foldstill.base_models.collected import collect, collect_without
-from foldstill.base_models.jobs import JobProgress
+from foldstill.base_models.eeg_member import EegMember
+from foldstill.base_models.fold_models import FoldModels
+from foldstill.base_models.joined_member import JoinedMember, resolve
+from foldstill.base_models.kinds import MEMBERS
+from foldstill.base_models.member import Member, Model
 from foldstill.base_models.members import predict_members, train_members
-from foldstill.base_models.recipes import KL, CrossEntropyKL, EarlyStopping, Recipe, SecondStage
-from foldstill.base_models.specs import EegMember, JoinedMember, Member, TimmMember, Trainable
+from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
+from foldstill.base_models.timm_member import TimmMember
 
 __all__ = [
-    "KL",
-    "CrossEntropyKL",
+    "MEMBERS",
     "EarlyStopping",
     "EegMember",
-    "JobProgress",
+    "FoldModels",
     "JoinedMember",
     "Member",
+    "Model",
     "Recipe",
     "SecondStage",
     "TimmMember",
-    "Trainable",
     "collect",
     "collect_without",
     "predict_members",
+    "resolve",
     "train_members",
 ]

@@ -1,4 +1,4 @@
-"""What trained members said of rows they never saw, read from their folders as score tables. Imports no torch.
+"""Scores of trained members for rows they never saw, read from their folders into tables. Imports no torch.
 
 N rows, M members, C classes, K fold models.
 """
@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.jobs import folds_told, job_folder
-from foldstill.base_models.joined import AnyMember
+from foldstill.base_models.fold_models import model_folder
+from foldstill.base_models.joined_member import AnyMember
+from foldstill.base_models.members import named_folds
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
 from foldstill.errors import MemberError
 from foldstill.files import read_json
+from foldstill.manifest import DONE
+from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 
@@ -32,11 +35,11 @@ def collect(
     proba_KNMC = np.empty((plan.n_folds, len(test), len(members), len(labels.classes)), np.float32)
     for m, member in enumerate(members):
         for fold in range(plan.n_folds):
-            place = _finished(folder, member, labels, plan, fold)
+            job = _finished(folder, member, labels, plan, fold)
             held = plan.held_out(fold)
-            proba_NMC[held, m] = _read_scores(place / "oof.parquet", labels.ids[held], labels.classes)
+            proba_NMC[held, m] = _read_proba(job / "oof.parquet", labels, held)
             if len(test):
-                proba_KNMC[fold, :, m] = _read_scores(place / "test.parquet", labels.ids[test], labels.classes)
+                proba_KNMC[fold, :, m] = _read_proba(job / "test.parquet", labels, test)
     table = _table(proba_NMC, members, labels, plan, plan.oof_rows)
     if not len(test):
         return table, None
@@ -54,9 +57,9 @@ def collect_without(folder: Path, members: Sequence[AnyMember], labels: Labels, 
         for other in range(plan.n_folds):
             if other == fold:
                 continue
-            place, both = _finished(folder, member, labels, plan, *sorted((fold, other))), plan.held_out(fold, other)
+            job, both = _finished(folder, member, labels, plan, *sorted((fold, other))), plan.held_out(fold, other)
             of_other = plan.fold_N[both] == other
-            scores = _read_scores(place / "oof.parquet", labels.ids[both], labels.classes)
+            scores = _read_proba(job / "oof.parquet", labels, both)
             proba_NMC[both[of_other], m] = scores[of_other]
     return _table(proba_NMC, members, labels, plan, plan.training(fold))
 
@@ -70,22 +73,24 @@ def _table(
 
 
 def _finished(folder: Path, member: AnyMember, labels: Labels, plan: FoldPlan, *folds: int) -> Path:
-    """The folder of a finished job of these labels and folds."""
-    place = job_folder(folder, member, *folds)
-    if not (place / "done.json").exists():
+    """The folder of a finished job; raises MemberError if it was made from other labels or folds."""
+    job = model_folder(folder, member.name, *folds)
+    if not (job / DONE).exists():
         raise MemberError(
-            f"member {member.name}, {folds_told(folds)} is not trained, {place} has no done.json: train it first"
+            f"member {member.name}, {named_folds(folds)} is not trained, {job} has no {DONE}: train it first"
         )
-    inputs = read_json(place / "done.json")["inputs"]
+    inputs = read_json(job / DONE)["inputs"]
     if (inputs["labels"], inputs["plan"]) != (labels.digest, plan.digest):
-        raise MemberError(f"{place} was trained with other labels or folds: use the run's own, or train anew")
-    return place
+        raise MemberError(f"{job} was trained with other labels or folds: use those of the run, or train again")
+    return job
 
 
-def _read_scores(path: Path, ids: Strings, classes: tuple[str, ...]) -> NDArray[np.float32]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, use_threads=False)
-    if table["id"].to_pylist() != ids.tolist():
-        raise MemberError(f"{path} does not hold the rows of its fold: the file was changed; train the member anew")
-    return np.stack([table[name].to_numpy() for name in classes], axis=1)
+def _read_proba(path: Path, labels: Labels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The scores of these rows in a file with one member."""
+    scores = read_scores(path)
+    assert isinstance(scores, ScoreTable), "a job writes scores of one model"
+    if not np.array_equal(scores.ids, labels.ids[rows]) or scores.classes != labels.classes:
+        raise MemberError(
+            f"{path} does not hold the rows and classes of its fold: the file was changed; train the member again"
+        )
+    return scores.proba_NMC[:, 0]

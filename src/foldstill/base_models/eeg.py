@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foldstill.base_models.heads import Head
-from foldstill.base_models.networks import Network
 from foldstill.base_models.nodes import Exchange, SoftmaxPool
-from foldstill.base_models.specs import EegMember
-from foldstill.errors import MemberError
 
 
 class Residual(nn.Module):
@@ -40,44 +37,48 @@ class Residual(nn.Module):
 
 
 class NodeEncoder(nn.Module):
-    """Each channel to one vector, by itself and all with the same weights: (B, E, T) or (B, E, H, W) to (B, E, D)."""
+    """Encodes each channel by itself, all with the same weights: (B, E, T) or (B, E, H, W) to (B, E, D)."""
 
-    def __init__(self, spec: EegMember, *, images: bool) -> None:
+    def __init__(self, widths: Sequence[int], kernel: int, features: int, drop_rate: float, *, images: bool) -> None:
         super().__init__()
-        pairs = zip((1, *spec.widths), spec.widths, strict=False)
-        self.convolutions = nn.Sequential(
-            *(Residual(a, b, spec.kernel, spec.drop_rate, images=images) for a, b in pairs)
-        )
-        width = spec.widths[-1]
-        # Signals in both directions: what is judged lies in their middle, not at their end. Images have no one direction.
+        pairs = zip((1, *widths), widths, strict=False)
+        self.convolutions = nn.Sequential(*(Residual(a, b, kernel, drop_rate, images=images) for a, b in pairs))
+        # Signals are read in both directions: what is labelled lies in their middle. Images have no one direction.
         self.sequence: nn.Module = (
-            nn.Linear(width, spec.features)
+            nn.Linear(widths[-1], features)
             if images
-            else nn.GRU(width, spec.features // 2, batch_first=True, bidirectional=True)
+            else nn.GRU(widths[-1], features // 2, batch_first=True, bidirectional=True)
         )
-        self.pool = SoftmaxPool(spec.features)
+        self.pool = SoftmaxPool(features)
 
     def forward(self, x: Tensor) -> Tensor:
         b, e = x.shape[:2]
-        seen = self.convolutions(x.reshape(b * e, 1, *x.shape[2:])).flatten(2).transpose(1, 2)
-        said = self.sequence(seen)
-        pooled: Tensor = self.pool(said if isinstance(said, Tensor) else said[0])
+        steps = self.convolutions(x.reshape(b * e, 1, *x.shape[2:])).flatten(2).transpose(1, 2)
+        encoded = self.sequence(steps)
+        pooled: Tensor = self.pool(encoded if isinstance(encoded, Tensor) else encoded[0])
         return pooled.view(b, e, -1)
 
 
 class EegBody(nn.Module):
     """Scaled signals (B, E, T), or images (B, E, H, W), to logits (B, C)."""
 
-    def __init__(self, spec: EegMember, in_channels: int, n_classes: int, *, images: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        separate: Sequence[int],
+        encoders: tuple[NodeEncoder, NodeEncoder | None],
+        exchange: Exchange,
+        pool: SoftmaxPool,
+        head: Head,
+    ) -> None:
+        """`encoders` are that of most channels and that of the `separate` ones, None where no channel is separate."""
         super().__init__()
-        apart = sorted(set(spec.separate))
-        self.shared = [e for e in range(in_channels) if e not in apart]
-        self.apart = apart
-        self.encoder = NodeEncoder(spec, images=images)
-        self.encoder_apart = NodeEncoder(spec, images=images) if apart else None
-        self.exchange = Exchange(in_channels, spec.features, spec.blocks, spec.heads, spec.drop_rate, spec.between)
-        self.pool = SoftmaxPool(spec.features)
-        self.head: nn.Module = Head(spec.features, n_classes, spec.temperature, spec.drop_rate)
+        self.apart = sorted(set(separate))
+        self.shared = [e for e in range(in_channels) if e not in self.apart]
+        self.encoder, self.encoder_apart = encoders
+        self.exchange = exchange
+        self.pool = pool
+        self.head: nn.Module = head
 
     def get_classifier(self) -> nn.Module:
         """The last layer, under the name it has in timm's networks."""
@@ -100,25 +101,3 @@ class EegBody(nn.Module):
 def _channels(x: Tensor, channels: Sequence[int]) -> Tensor:
     # Stacked, not indexed by a list: that would be copied to a GPU, which waits for it.
     return x if len(channels) == x.shape[1] else torch.stack([x[:, e] for e in channels], dim=1)
-
-
-def eeg_network(spec: EegMember, in_channels: int, n_classes: int, size: Sequence[int] | None = None) -> Network:
-    """A fresh network for signals (T,) or images (H, W) of this size, initialised from torch's global generator.
-
-    Without a size it reads signals. Raises MemberError for what the encoder would halve to nothing, and for channels that
-    are not there.
-    """
-    if size is not None and min(size) < 2 ** len(spec.widths):
-        lengths = f"{size[0]} samples" if len(size) == 1 else f"images of {' x '.join(map(str, size))}"
-        raise MemberError(
-            f"member {spec.name!r} halves its input {len(spec.widths)} times, the view {spec.view!r} has {lengths}: "
-            "give it fewer widths"
-        )
-    outside = [e for e in spec.separate if not 0 <= e < in_channels]
-    if outside or len(set(spec.separate)) == in_channels:
-        raise MemberError(
-            f"member {spec.name!r}: separate names {list(spec.separate)}, the view {spec.view!r} has {in_channels} channels "
-            "from 0: name some of them, not all"
-        )
-    images = size is not None and len(size) == 2
-    return Network(EegBody(spec, in_channels, n_classes, images=images), in_channels)

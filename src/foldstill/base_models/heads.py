@@ -7,7 +7,7 @@ import math
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from foldstill.base_models.specs import Temperature
+from foldstill.base_models.architecture import Temperature
 
 _LEAST = 0.05
 """A temperature near 0 would make any logit infinite."""

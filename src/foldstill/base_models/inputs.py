@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,34 @@ class JoinedInputs:
 
 AnyInputs = DeviceInputs | JoinedInputs
 
+_resident: list[tuple[NDArray[Any], DeviceInputs]] | None = None
+"""Views that stay on the device between fits, inside `keep_views_on_device`."""
 
-def together(views: Sequence[DeviceInputs]) -> AnyInputs:
-    """What a network reads: a view, or several joined."""
+
+def open_inputs(views: Sequence[NDArray[Any]], device: str | torch.device) -> AnyInputs:
+    """The views on the device, as a network reads them: one view, or several joined."""
+    global _resident
+    if _resident is None:
+        return _joined([DeviceInputs(view, device) for view in views])
+    # Views that are no longer read are freed before anything new is put on the device.
+    _resident = [kept for kept in _resident if any(kept[0] is view for view in views)]
+    for view in views:
+        if not any(view is array for array, _ in _resident):
+            _resident.append((view, DeviceInputs(view, device)))
+    return _joined([next(inputs for array, inputs in _resident if array is view) for view in views])
+
+
+@contextmanager
+def keep_views_on_device() -> Iterator[None]:
+    """Inside the block, views of the same arrays are put on the device once, however many models read them."""
+    global _resident
+    outer = _resident
+    _resident = [] if outer is None else outer
+    try:
+        yield
+    finally:
+        _resident = outer
+
+
+def _joined(views: Sequence[DeviceInputs]) -> AnyInputs:
     return views[0] if len(views) == 1 else JoinedInputs(views)

@@ -1,251 +1,202 @@
-"""One member trained without one fold, or without two: what a worker does, and the folder it leaves."""
+"""Jobs: one fit each, with a folder for what it leaves; run side by side in processes, or one after the other.
+
+Members over folds and students over seeds are both jobs. Importing this module imports no torch.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from foldstill.base_models.rows import draw_rates, inner_split, row_weights, stages_of, units
-from foldstill.base_models.specs import Trainable
-from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import Labels, Strings
+from foldstill.base_models.device import one_thread, pick_device
+from foldstill.base_models.member import Member
+from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import FoldstillError, MemberError
-from foldstill.files import atomic_write, digest, read_json, write_text
+from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
+from foldstill.errors import FoldstillError
+from foldstill.files import read_json, write_json
 from foldstill.manifest import DONE, Stage
+from foldstill.oof.store import write_scores
+from foldstill.oof.table import ScoreTable
+from foldstill.workers import Work
 
-if TYPE_CHECKING:
-    from foldstill.base_models.inputs import AnyInputs, DeviceInputs
-    from foldstill.base_models.joined import AnyMember
-    from foldstill.base_models.joined_network import AnyNetwork
-
-WEIGHTS = "weights.safetensors"
+_POLL_S = 0.5
+_PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Where one job stands: epochs done of all stages, mean training loss of the last one.
+    """How far one job is: epochs done of all epochs, and the mean training loss of the last one."""
 
-    `held_out_kl` is known when the job is finished, and chooses nothing.
-    """
-
+    job: str
+    """Name of the job."""
     member: str
     folds: tuple[int, ...]
-    """The folds this model is not trained on: one, or a pair."""
+    """The folds that the model is not trained on: one, a pair, or none."""
     epoch: int
     epochs: int
     loss: float
     held_out_kl: float | None = None
+    """Known when a job with held-out rows is finished; it chooses nothing."""
 
 
-@dataclass(frozen=True)
+OnJobProgress = Callable[[JobProgress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Rows to predict with the trained model, and the file in the job's folder for their scores."""
+
+    file: str
+    rows: Rows
+    ids: Strings
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
-    """One member, the folds it is not trained on, where its files go and what they are made from."""
+    """One fit: a member, what it learns from, and what the job leaves in its folder."""
 
-    member: Trainable
-    folds: tuple[int, ...]
+    name: str
+    """Names the job in messages and progress."""
+    member: Member
+    training_set: TrainingSet
     folder: Path
-    inputs: Mapping[str, Any]
-    parts: tuple[Job, ...] = ()
-    """Those of the same fold whose weights it starts from."""
-
-    @property
-    def name(self) -> str:
-        return f"member {self.member.name}, {folds_told(self.folds)}"
-
-    @property
-    def epochs(self) -> int:
-        """Of all stages."""
-        stage = self.member.recipe.second_stage
-        return self.member.recipe.epochs + (stage.epochs if stage else 0)
-
-    @property
-    def seed(self) -> int:
-        """Differs between members and folds, and does not depend on which other members there are."""
-        return int(digest(self.inputs["seed"], self.member.name, *self.folds), 16) % 2**31
+    made_from: Mapping[str, Any]
+    """JSON values that name all inputs."""
+    seed: int
+    folds: tuple[int, ...] = ()
+    """The folds that the model is not trained on."""
+    predictions: tuple[Prediction, ...] = ()
+    """The first is of held-out rows, whose KL is reported."""
+    batch_seed: int | None = None
+    """As in `FitContext`."""
+    needs: Mapping[str, Stage] = field(default_factory=dict)
+    """The stages of the members it starts from, by name."""
 
     @property
     def stage(self) -> Stage:
-        """The mark of its end, with what it is made from."""
-        return Stage(self.folder, self.inputs)
-
-    @property
-    def weights(self) -> Path:
-        """What it leaves of its network."""
-        return self.folder / WEIGHTS
+        """The mark of a finished job."""
+        return Stage(self.folder, self.made_from)
 
     def end(self) -> JobProgress:
-        """Where a finished job ended."""
-        done = read_json(self.folder / DONE)
-        return JobProgress(self.member.name, self.folds, self.epochs, self.epochs, done["loss"], done["held_out_kl"])
+        """The progress of a finished job, from its folder."""
+        done, epochs = read_json(self.folder / DONE), self.member.epochs
+        return JobProgress(
+            self.name, self.member.name, self.folds, epochs, epochs, done.get("loss", 0.0), done.get("held_out_kl")
+        )
+
+    def clear(self) -> None:
+        """Remove what an earlier run of this job left unfinished, or made from other inputs."""
+        for path in (self.folder / DONE, self.folder / _PROGRESS, *_checkpoints(self.folder)):
+            path.unlink(missing_ok=True)
 
 
-def flat(name: str, value: Any) -> dict[str, Any]:
-    """Nested settings as one level of dotted names and JSON values, so that a change is named as exactly as it can be.
+def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
+    """Run all jobs, and yield each one when it is finished, in any order.
 
-    >>> flat("member", {"recipe": {"epochs": 5}, "size": (32, 32)})
-    {'member.recipe.epochs': 5, 'member.size': [32, 32]}
+    On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config` chooses
+    another backend. On a GPU, and with one worker, the jobs run in this process. The same seed gives the same model
+    whatever the number of workers. `on_progress` is called after every epoch and at the end of each job, by one thread at a
+    time. A job that was interrupted continues from its last epoch.
     """
-    if isinstance(value, Mapping) and value:
-        return {key: leaf for part in value for key, leaf in flat(f"{name}.{part}", value[part]).items()}
-    return {name: json.loads(json.dumps(value))}
+    if not jobs:
+        return
+    device = pick_device(work.device)
+    n_workers = min(work.n_workers, len(jobs))
+    if device == "cpu" and n_workers > 1:
+        yield from _run_in_processes(jobs, n_workers, on_progress)
+        return
+    from foldstill.base_models.inputs import keep_views_on_device
+
+    with keep_views_on_device():
+        for job in jobs:
+            run_job(job, device, on_progress)
+            on_progress(job.end())
+            yield job
 
 
-def job_folder(folder: Path, member: AnyMember, *folds: int) -> Path:
-    """Where the model that holds out one fold, or two, lies."""
-    return folder / member.name / f"{'fold' if len(folds) == 1 else 'pair'}-{'-'.join(map(str, sorted(folds)))}"
-
-
-def folds_told(folds: tuple[int, ...]) -> str:
-    """`fold 2`, or `folds 0 and 3`."""
-    return f"fold{'s'[: len(folds) > 1]} {' and '.join(map(str, folds))}"
-
-
-class Bench:
-    """What one process keeps between jobs: views on the device, and on a GPU the network of the last job.
-
-    A fold of the same architecture gets its first weights written in place, so that nothing is compiled or planned anew.
-    """
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self._inputs: list[tuple[NDArray[Any], DeviceInputs]] = []
-        self._network: tuple[Trainable, AnyNetwork] | None = None
-
-    def inputs(self, views: Sequence[NDArray[Any]]) -> AnyInputs:
-        from foldstill.base_models.inputs import DeviceInputs, together
-
-        # Frees what is not read any more before anything new is put on the device.
-        self._inputs = [kept for kept in self._inputs if any(kept[0] is view for view in views)]
-        for view in views:
-            if not any(view is array for array, _ in self._inputs):
-                self._inputs.append((view, DeviceInputs(view, self.device)))
-        return together([next(inputs for array, inputs in self._inputs if array is view) for view in views])
-
-    def network(self, job: Job, views: Sequence[NDArray[Any]], n_classes: int) -> AnyNetwork:
-        """The job's network with its first weights, which depend on the job's seed and its parts only."""
-        import torch
-        from safetensors.torch import load_file
-
-        from foldstill.base_models.joined_network import JoinedNetwork
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
-            fresh = job.member.build([view.shape[1:] for view in views], n_classes)
-        if isinstance(fresh, JoinedNetwork):
-            fresh.adopt([load_file(part.weights) for part in job.parts])
-        if self.device == "cpu":
-            return fresh
-        if self._network is not None and self._network[0] == job.member:
-            self._network[1].load_state_dict(fresh.state_dict())
-        else:
-            self._network = (job.member, fresh.to(self.device))
-        return self._network[1]
-
-
-def run_job(
-    job: Job,
-    views: Sequence[NDArray[Any]],
-    labels: Labels,
-    plan: FoldPlan,
-    bench: Bench,
-    on_progress: Callable[[JobProgress], None],
-    units_N: Strings | None = None,
-) -> JobProgress:
-    """Train the job's network, or go on from its checkpoint, and leave its folder whole; `done.json` is written last."""
-    from safetensors.torch import save_file
-
-    from foldstill.base_models.checkpoint import Checkpoint
-    from foldstill.base_models.engine import Epoch, fit, predict
-
+def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
+    """Fit the job's member, or continue from its checkpoint, and leave its folder finished; `done.json` is written last."""
     start = time.process_time()
-    recipe = job.member.recipe
-    inputs = bench.inputs(views)
-    network = bench.network(job, views, len(labels.classes))
-    train, valid = inner_split(plan.training(*job.folds), labels, recipe.early_stopping, job.seed)
-    stages = stages_of(recipe, train, valid, labels)
-    lines: list[dict[str, Any]] = []
-    checkpoints = [job.folder / f"checkpoint-{stage}.safetensors" for stage in range(1, len(stages) + 1)]
-    epochs_before = 0
-    for stage, (stage_recipe, rows, judges) in enumerate(stages, start=1):
 
-        def report(epoch: Epoch, before: int = epochs_before) -> None:
-            on_progress(JobProgress(job.member.name, job.folds, before + epoch.epoch + 1, job.epochs, epoch.loss))
+    def report(progress: FitProgress) -> None:
+        on_progress(JobProgress(job.name, job.member.name, job.folds, progress.done, progress.total, progress.loss))
 
+    training_set, member = job.training_set, job.member
+    context = FitContext(job.seed, device, job.folder, job.made_from, report, job.batch_seed)
+    notes: dict[str, Any] = {}
+    with one_thread(device):
         try:
-            network.freeze(stage == 1 and recipe.second_stage is not None and recipe.second_stage.thaws)
-            history = fit(
-                network,
-                inputs,
-                labels.target_NC,
-                row_weights(labels, rows, stage_recipe.row_weight, stage_recipe.row_weight_maximum),
-                rows,
-                stage_recipe,
-                seed=job.seed + stage,
-                view_augment=[part.recipe.augment for part in job.member.parts],
-                unit_N=units(units_N, stage_recipe.sampling),
-                early_weight_N=row_weights(labels, rows, "none", 1.0),
-                draw_N=draw_rates(labels, rows, stage_recipe.sampling),
-                valid_rows=judges,
-                keep_scaling=stage > 1,
-                keep_best=stage_recipe.second_stage is None or stage_recipe.second_stage.starts_from == "best",
-                checkpoint=Checkpoint(checkpoints[stage - 1], job.inputs),
-                on_epoch=report,
-            )
+            model = member.fit(training_set, context)
         except FoldstillError as error:
-            raise MemberError(f"{job.name}: {error}") from error
-        lines += [{"stage": stage, **asdict(epoch)} for epoch in history]
-        epochs_before += stage_recipe.epochs
-
-    held, test = plan.held_out(*job.folds), plan.test_rows
-    proba_held = predict(network, inputs, held, precision=recipe.precision)
-    _write_scores(job.folder / "oof.parquet", labels.ids[held], labels.classes, proba_held)
-    # Models of pairs are for cross-validation, which does not touch the test split.
-    if len(test) and len(job.folds) == 1:
-        proba_test = predict(network, inputs, test, precision=recipe.precision)
-        _write_scores(job.folder / "test.parquet", labels.ids[test], labels.classes, proba_test)
-    with atomic_write(job.weights) as part:
-        save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
-    _write_history(job.folder / "history.csv", lines)
-    held_out_kl = kl_divergence(target=labels.target_NC[held], proba=proba_held)
-    end = JobProgress(job.member.name, job.folds, job.epochs, job.epochs, lines[-1]["loss"], held_out_kl)
-    job.stage.finish(
-        loss=end.loss,
-        held_out_kl=held_out_kl,
-        epochs=len(lines),
-        cpu_s=round(time.process_time() - start, 2),
-        parameters=sum(p.numel() for p in network.parameters()),
-    )
-    for path in checkpoints:
+            raise type(error)(f"{job.name}: {error}") from error
+        for prediction in job.predictions:
+            proba_NC = model.predict(training_set.views, prediction.rows, device=device)
+            scores = ScoreTable(
+                prediction.ids, (member.name,), training_set.classes, proba_NC[:, None], (member.family,)
+            )
+            write_scores(scores, job.folder / prediction.file)
+            if prediction is job.predictions[0]:
+                target_NC = training_set.target_NC[prediction.rows]
+                notes["held_out_kl"] = kl_divergence(target=target_NC, proba=proba_NC)
+    model.save(job.folder)
+    job.stage.finish(**model.facts, **notes, cpu_s=round(time.process_time() - start, 2))
+    for path in _checkpoints(job.folder):
         path.unlink(missing_ok=True)
-    on_progress(end)
-    return end
 
 
-def _write_scores(path: Path, ids: Strings, classes: tuple[str, ...], proba_NC: NDArray[np.float32]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        "id": pa.array(ids.tolist()),
-        **{name: pa.array(column) for name, column in zip(classes, proba_NC.T, strict=True)},
-    }
-    with atomic_write(path) as part:
-        pq.write_table(pa.table(columns), part, compression="zstd", use_dictionary=False)
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
-def _write_history(path: Path, lines: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, text.getvalue())
+def _run_in_processes(jobs: Sequence[Job], n_workers: int, on_progress: OnJobProgress) -> Iterator[Job]:
+    import joblib
+
+    lock, over = threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        reported: dict[Path, int] = {}
+        while not over.wait(_POLL_S):
+            for job in jobs:
+                progress = _read_progress(job)
+                if progress and progress.epoch > reported.get(job.folder, 0):
+                    reported[job.folder] = progress.epoch
+                    with lock:
+                        on_progress(progress)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        calls = (joblib.delayed(_work)(index, job) for index, job in enumerate(jobs))
+        pool = joblib.Parallel(
+            n_jobs=n_workers, prefer="processes", pre_dispatch="all", batch_size=1, return_as="generator_unordered"
+        )
+        for index in pool(calls):
+            with lock:
+                on_progress(jobs[index].end())
+            yield jobs[index]
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _work(index: int, job: Job) -> int:
+    """Run a job in a worker; its progress goes through a file, which any kind of worker can write."""
+    path = job.folder / _PROGRESS
+    try:
+        run_job(job, "cpu", lambda progress: write_json(path, asdict(progress)))
+    finally:
+        path.unlink(missing_ok=True)
+    return index
+
+
+def _read_progress(job: Job) -> JobProgress | None:
+    try:
+        values = read_json(job.folder / _PROGRESS)
+    except FileNotFoundError:
+        return None
+    return JobProgress(**{**values, "folds": job.folds})

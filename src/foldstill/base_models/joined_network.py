@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foldstill.base_models.architecture import Shape, channels_and_size
 from foldstill.base_models.heads import Head
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.networks import Network
 from foldstill.base_models.nodes import Exchange, SoftmaxPool
-from foldstill.base_models.specs import JoinedMember, Shape, Trainable, channels_and_size
 
 
 class JoinedNetwork(nn.Module):
@@ -27,20 +27,24 @@ class JoinedNetwork(nn.Module):
     """
 
     def __init__(
-        self, spec: JoinedMember, parts: Sequence[Network], nodes: Sequence[tuple[int, int]], n_classes: int
+        self,
+        parts: Sequence[Network],
+        widths: Sequence[int],
+        between: SideBySide | Attended,
+        head: Head,
+        backbone_rate: float,
     ) -> None:
-        """`nodes` says of each part how many nodes of how many features it gives."""
+        """`widths` are the numbers of features of the parts' nodes."""
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        # Networks differ in the size of their features; without this the loudest would be heard alone.
-        self.norms = nn.ModuleList(nn.LayerNorm(features) for _, features in nodes)
-        self.between = _Attended(spec, nodes) if spec.blocks else _SideBySide(spec, nodes)
-        width = spec.hidden or sum(features for _, features in nodes)
-        self.head = Head(width, n_classes, spec.temperature, spec.drop_rate)
+        # Networks differ in the size of their features; without norms the one with the largest values would dominate.
+        self.norms = nn.ModuleList(nn.LayerNorm(features) for features in widths)
+        self.between = between
+        self.head = head
         nn.init.zeros_(self.head.linear.weight)
         nn.init.zeros_(self.head.linear.bias)
-        self._by_node = spec.blocks > 0
-        self._backbone_rate = spec.backbone_rate
+        self._by_node = isinstance(between, Attended)
+        self._backbone_rate = backbone_rate
         self._frozen = False
         self.freeze(False)
 
@@ -72,6 +76,10 @@ class JoinedNetwork(nn.Module):
         """Each view scaled and resized."""
         return tuple(part.input(raw) for part, raw in zip(self._networks, raws, strict=True))
 
+    def unscale(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Scaled views in raw units again."""
+        return tuple(part.unscale(view) for part, view in zip(self._networks, views, strict=True))
+
     def body(self, views: Sequence[Tensor]) -> Tensor:
         """Logits of scaled views."""
         nodes, log_proba = [], []
@@ -91,13 +99,13 @@ class JoinedNetwork(nn.Module):
         return list(self.parts)  # type: ignore[arg-type]
 
 
-class _SideBySide(nn.Module):
-    """One feature vector a network, beside each other, through one layer: each (B, 1, F) to (B, hidden)."""
+class SideBySide(nn.Module):
+    """One feature vector per network, concatenated and passed through one layer: each (B, 1, F) to (B, hidden)."""
 
-    def __init__(self, spec: JoinedMember, nodes: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, width: int, hidden: int, drop_rate: float) -> None:
+        """`width` is the sum of all F; with `hidden` 0 there is no layer."""
         super().__init__()
-        width = sum(features for _, features in nodes)
-        layers = [nn.Dropout(spec.drop_rate), nn.Linear(width, spec.hidden), nn.ReLU()] if spec.hidden else []
+        layers = [nn.Dropout(drop_rate), nn.Linear(width, hidden), nn.ReLU()] if hidden else []
         self.layers = nn.Sequential(*layers)
 
     def forward(self, nodes: Sequence[Tensor]) -> Tensor:
@@ -105,14 +113,17 @@ class _SideBySide(nn.Module):
         return hidden
 
 
-class _Attended(nn.Module):
-    """The nodes of all networks, brought to one width, look at each other and are pooled: each (B, n, F) to (B, hidden)."""
+class Attended(nn.Module):
+    """Nodes of all networks, brought to one width, attend to each other and are pooled: each (B, n, F) to (B, hidden)."""
 
-    def __init__(self, spec: JoinedMember, nodes: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, nodes: Sequence[tuple[int, int]], hidden: int, blocks: int, heads: int, drop_rate: float
+    ) -> None:
+        """`nodes` are, per network, the number of nodes and of their features."""
         super().__init__()
-        self.widths = nn.ModuleList(nn.Linear(features, spec.hidden) for _, features in nodes)
-        self.exchange = Exchange(sum(n for n, _ in nodes), spec.hidden, spec.blocks, spec.heads, spec.drop_rate)
-        self.pool = SoftmaxPool(spec.hidden)
+        self.widths = nn.ModuleList(nn.Linear(features, hidden) for _, features in nodes)
+        self.exchange = Exchange(sum(n for n, _ in nodes), hidden, blocks, heads, drop_rate)
+        self.pool = SoftmaxPool(hidden)
 
     def forward(self, nodes: Sequence[Tensor]) -> Tensor:
         alike = [widen(nodes_BnF) for widen, nodes_BnF in zip(self.widths, nodes, strict=True)]
@@ -124,20 +135,6 @@ AnyNetwork = Network | JoinedNetwork
 """What the engine can train."""
 
 
-def joined_network(
-    spec: JoinedMember, members: Sequence[Trainable], shapes: Sequence[Shape], n_classes: int
-) -> JoinedNetwork:
-    """A fresh network of these members for views of these shapes, initialised from torch's global generator."""
-    parts, nodes = [], []
-    for member, shape in zip(members, shapes, strict=True):
-        # Their weights come from the fold they were trained in, so nothing is downloaded.
-        network = member.without_download().build([shape], n_classes)
-        assert isinstance(network, Network), "a part reads one view"
-        parts.append(network)
-        nodes.append(_nodes(network, shape, by_node=spec.blocks > 0))
-    return JoinedNetwork(spec, parts, nodes, n_classes)
-
-
 def _nodes_and_logits(network: Network, view: Tensor, *, by_node: bool) -> tuple[Tensor, Tensor]:
     """Nodes (B, n, F), or what the classifier reads as the only one, and logits (B, C)."""
     if by_node:
@@ -147,8 +144,8 @@ def _nodes_and_logits(network: Network, view: Tensor, *, by_node: bool) -> tuple
 
 
 @torch.no_grad()
-def _nodes(network: Network, shape: Shape, *, by_node: bool) -> tuple[int, int]:
-    """How many nodes of how many features a network gives: asked, because networks name that number differently."""
+def count_nodes(network: Network, shape: Shape, *, by_node: bool) -> tuple[int, int]:
+    """Number of nodes and of their features, found by a forward pass because networks name that number differently."""
     channels, size = channels_and_size(shape)
     scaled = network.eval().input(torch.zeros(1, channels, *size))
     nodes_BnF, _ = _nodes_and_logits(network, scaled, by_node=by_node)

@@ -1,49 +1,340 @@
-"""Losses as callables: logits (B, C), target distributions (B, C) and row weights (B,) to one float32 number."""
+"""Training losses as settings that can be called: logits, target distributions and row weights in, one number out.
+
+B batch, C classes. Every loss takes (logits_BC, target_BC, weight_B): targets are probabilities at temperature 1, weights
+have mean 1 over the training rows, and the result is the mean over rows of weight times the loss of the row, float32
+whatever autocast does. Importing this module imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Union
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import Tensor
+from foldstill.errors import MemberError
+from foldstill.settings import Settings
 
-from foldstill.base_models.recipes import AnyLoss, CrossEntropyKL
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+_TINY = 1e-7
+
+
+class Loss(Protocol):
+    """Settings of a training loss, called once per batch."""
+
+    title: ClassVar[str]
+    """Short name for tables."""
+    summary: ClassVar[str]
+    """One plain sentence for reports and documentation."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the loss in an experiment file."""
+        ...
+
+    @classmethod
+    def example(cls) -> Loss:
+        """The smallest working instance."""
+        ...
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        """The mean over rows of weight times loss, a float32 scalar."""
+        ...
+
+
+@dataclass(frozen=True)
+class KL(Settings):
+    """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T)).
+
+    T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening the
+    one target, instead of keeping a term for votes and one for the teacher, is exact at T = 1; above it, targets of few
+    votes stay too confident.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = KL()
+    >>> round(float(loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.ones(1))), 4)
+    0.6931
+    """
+
+    title: ClassVar[str] = "KL"
+    summary: ClassVar[str] = "Kullback-Leibler divergence between target and prediction."
+    kind: Literal["kl"] = "kl"
+    temperature: float = 1.0
+    """T; values above 1 soften target and prediction, for a student (Hinton et al., 2015, section 2)."""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    @classmethod
+    def example(cls) -> KL:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        if self.temperature == 1:
+            return _mean(row_kl(logits_BC, target_BC), weight_B)
+        soft_BC = _soften(target_BC, self.temperature)
+        return self.temperature**2 * _mean(row_kl(logits_BC.float() / self.temperature, soft_BC), weight_B)
+
+
+@dataclass(frozen=True)
+class CrossEntropyKL(Settings):
+    """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = CrossEntropyKL(kl_weight=1.0)
+    >>> round(float(loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.ones(1))), 4)
+    1.3863
+    """
+
+    title: ClassVar[str] = "cross-entropy + KL"
+    summary: ClassVar[str] = "Cross-entropy with the most voted class plus KL with the vote shares."
+    kind: Literal["ce_kl"] = "ce_kl"
+    kl_weight: float = 2.0
+    """Weight of KL relative to the cross-entropy."""
+
+    def __post_init__(self) -> None:
+        if self.kl_weight < 0:
+            raise MemberError(
+                f"kl_weight must not be negative, got {self.kl_weight}: 0 trains on the most voted class only"
+            )
+
+    @classmethod
+    def example(cls) -> CrossEntropyKL:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
+        hard_B = cross_entropy(logits_BC.float(), target_BC.argmax(dim=1), reduction="none")
+        return _mean(hard_B + self.kl_weight * row_kl(logits_BC, target_BC), weight_B)
+
+
+@dataclass(frozen=True)
+class MSE(Settings):
+    """Half the mean squared distance of centred logits: distillation at high temperature (Hinton et al., 2015, eq. 4).
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = MSE()
+    >>> round(float(loss(torch.zeros(1, 2), torch.tensor([[0.8, 0.2]]), torch.ones(1))), 4)
+    0.2402
+    """
+
+    title: ClassVar[str] = "MSE of logits"
+    summary: ClassVar[str] = "Squared distance between the centred logits of student and target."
+    kind: Literal["mse"] = "mse"
+
+    @classmethod
+    def example(cls) -> MSE:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        student_BC = logits_BC.float()
+        distance_BC = student_BC - student_BC.mean(1, keepdim=True) - _centred_logits(target_BC)
+        return _mean(distance_BC.square().sum(1) / (2 * distance_BC.shape[1]), weight_B)
+
+
+@dataclass(frozen=True)
+class Standardised(Settings):
+    """KL between softmaxes of z-scored logits, times T^2 (Sun et al., 2024, *Logit Standardization*).
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = Standardised()
+    >>> round(float(loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.8, 0.2]]), torch.ones(1))), 4)
+    1.8485
+    """
+
+    title: ClassVar[str] = "standardised KL"
+    summary: ClassVar[str] = "KL between softmaxes of standardised logits."
+    kind: Literal["standardised"] = "standardised"
+    temperature: float = 2.0
+    """Divides the standardised logits of both sides."""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    @classmethod
+    def example(cls) -> Standardised:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        import torch
+
+        student_BC = _standardised(logits_BC.float()) / self.temperature
+        teacher_BC = torch.softmax(_standardised(_centred_logits(target_BC)) / self.temperature, 1)
+        return _mean(row_kl(student_BC, teacher_BC), weight_B) * self.temperature**2
+
+
+@dataclass(frozen=True)
+class DIST(Settings):
+    """One minus correlation, over the classes of each row and over the rows of each class (Huang et al., 2022, eq. 9).
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = DIST()
+    >>> logits, target = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.8, 0.2], [0.2, 0.8]])
+    >>> round(float(loss(logits, target, torch.ones(2))), 4)
+    4.0
+    """
+
+    title: ClassVar[str] = "DIST"
+    summary: ClassVar[str] = "One minus the correlation of predictions, per row and per class."
+    kind: Literal["dist"] = "dist"
+    temperature: float = 1.0
+    """Softens target and prediction."""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    @classmethod
+    def example(cls) -> DIST:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        import torch
+
+        student = torch.softmax(logits_BC.float() / self.temperature, 1)
+        target = _soften(target_BC, self.temperature)
+        within_B = 1 - torch.cosine_similarity(_centred(student, 1), _centred(target, 1), dim=1)
+        between_C = 1 - torch.cosine_similarity(_centred(student, 0), _centred(target, 0), dim=0)
+        return (_mean(within_B, weight_B) + between_C.mean()) * self.temperature**2
+
+
+@dataclass(frozen=True)
+class DKD(Settings):
+    """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al., 2022).
+
+    Equation 7 of the paper. The target class is the class with the largest target; for a row whose two largest targets are
+    equal, the ordinary KL is used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = DKD(temperature=1.0)
+    >>> round(float(loss(torch.zeros(1, 3), torch.tensor([[0.5, 0.3, 0.2]]), torch.ones(1))), 4)
+    0.0992
+    """
+
+    title: ClassVar[str] = "DKD"
+    summary: ClassVar[str] = "KL of the target class against the rest, plus a weighted KL among the rest."
+    kind: Literal["dkd"] = "dkd"
+    temperature: float = 2.0
+    """Softens target and prediction."""
+    alpha: float = 1.0
+    """Weight of the target class against the rest."""
+    beta: float = 2.0
+    """Weight of KL among the rest."""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    @classmethod
+    def example(cls) -> DKD:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        import torch
+
+        student = torch.log_softmax(logits_BC.float() / self.temperature, 1)
+        target = _soften(target_BC, self.temperature)
+        top = target.topk(2, 1)
+        tied = top.values[:, 0] == top.values[:, 1]
+        chosen = torch.zeros_like(target, dtype=torch.bool).scatter_(1, top.indices[:, :1], True)
+        one_s, one_t = student[chosen], target[chosen]
+        rest_s = torch.log((1 - one_s.exp()).clamp_min(_TINY))
+        pair = torch.xlogy(one_t, one_t) - one_t * one_s + torch.xlogy(1 - one_t, 1 - one_t) - (1 - one_t) * rest_s
+        others_s = torch.log_softmax(student.masked_fill(chosen, -torch.inf), 1).masked_fill(chosen, 0)
+        others_t = target.masked_fill(chosen, 0)
+        others_t = others_t / others_t.sum(1, keepdim=True).clamp_min(_TINY)
+        others = (torch.xlogy(others_t, others_t) - others_t * others_s).sum(1)
+        ordinary = (torch.xlogy(target, target) - target * student).sum(1)
+        row_B = torch.where(tied, ordinary, self.alpha * pair + self.beta * others)
+        return _mean(row_B, weight_B) * self.temperature**2
+
+
+@dataclass(frozen=True)
+class JSD(Settings):
+    """Jensen-Shannon divergence, times T^2: bounded, so that a very wrong target cannot dominate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = JSD()
+    >>> round(float(loss(torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.ones(1))), 4)
+    0.6931
+    """
+
+    title: ClassVar[str] = "Jensen-Shannon"
+    summary: ClassVar[str] = "Jensen-Shannon divergence between target and prediction; it is bounded."
+    kind: Literal["jsd"] = "jsd"
+    temperature: float = 1.0
+    """Softens target and prediction."""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    @classmethod
+    def example(cls) -> JSD:
+        return cls()
+
+    def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
+        import torch
+
+        student = torch.softmax(logits_BC.float() / self.temperature, 1)
+        target = _soften(target_BC, self.temperature)
+        middle = (student + target) / 2
+        entropies_B = (torch.xlogy(student, student) + torch.xlogy(target, target)).sum(1) / 2
+        return _mean(entropies_B - torch.xlogy(middle, middle).sum(1), weight_B) * self.temperature**2
+
+
+LOSSES = (KL, CrossEntropyKL, MSE, Standardised, DIST, DKD, JSD)
+"""Every loss that a recipe can name, told apart by `kind`."""
+
+if TYPE_CHECKING:
+    LossSettings = Loss
+else:
+    LossSettings = Union[LOSSES]  # noqa: UP007 - built from the tuple
 
 
 def row_kl(logits_BC: Tensor, target_BC: Tensor) -> Tensor:
-    """KL(target || softmax(logits)) of each row in nats, float32 (B,)."""
-    log_proba = F.log_softmax(logits_BC.float(), dim=1)
-    return (torch.xlogy(target_BC, target_BC) - target_BC * log_proba).sum(dim=1)
+    """KL(target || softmax(logits)) per row in nats, float32 (B,)."""
+    import torch
+
+    log_proba_BC = torch.log_softmax(logits_BC.float(), dim=1)
+    return (torch.xlogy(target_BC, target_BC) - target_BC * log_proba_BC).sum(dim=1)
 
 
-def loss_for(settings: AnyLoss) -> Loss:
-    """The loss of these settings: the weighted sum over rows divided by the number of rows.
-
-    Weights have mean 1 over the training rows, so a batch of heavy rows counts more than one of light rows.
-    """
-    if isinstance(settings, CrossEntropyKL):
-        return _ce_kl(settings.kl_weight)
-    return _tempered_kl(settings.temperature)
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise MemberError(f"temperature must be positive, got {temperature}: 1 leaves the targets as they are")
 
 
-def _tempered_kl(temperature: float) -> Loss:
-    def loss(logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
-        if temperature == 1:
-            return (weight_B * row_kl(logits_BC, target_BC)).mean()
-        soft = target_BC.pow(1 / temperature)
-        soft = soft / soft.sum(dim=1, keepdim=True)
-        # T^2 keeps the gradient's size about the same at every temperature.
-        return temperature**2 * (weight_B * row_kl(logits_BC.float() / temperature, soft)).mean()
-
-    return loss
+def _mean(row_B: Tensor, weight_B: Tensor) -> Tensor:
+    return (row_B * weight_B.float()).mean()
 
 
-def _ce_kl(kl_weight: float) -> Loss:
-    def loss(logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
-        hard = F.cross_entropy(logits_BC.float(), target_BC.argmax(dim=1), reduction="none")
-        return (weight_B * (hard + kl_weight * row_kl(logits_BC, target_BC))).mean()
+def _soften(target_BC: Tensor, temperature: float) -> Tensor:
+    """target ** (1 / T), normalised. A power keeps exact zeros, which a logarithm with a floor would lift at T > 1."""
+    power = target_BC.float() if temperature == 1 else target_BC.float() ** (1 / temperature)
+    soft: Tensor = power / power.sum(1, keepdim=True)
+    return soft
 
-    return loss
+
+def _centred(values: Tensor, dim: int) -> Tensor:
+    return values - values.mean(dim, keepdim=True)
+
+
+def _centred_logits(target_BC: Tensor) -> Tensor:
+    return _centred(target_BC.float().clamp_min(_TINY).log(), 1)
+
+
+def _standardised(logits_BC: Tensor) -> Tensor:
+    return _centred(logits_BC, 1) / logits_BC.std(1, keepdim=True, correction=0).clamp_min(_TINY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from foldstill.base_models.specs import Between
+from foldstill.base_models.architecture import Between
 
 
 class SoftmaxPool(nn.Module):

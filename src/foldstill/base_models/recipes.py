@@ -6,13 +6,15 @@ Imports neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from foldstill.base_models.architecture import Precision
+from foldstill.base_models.losses import KL, LossSettings
 from foldstill.data.augment import AnyAugmentation
-from foldstill.data.labels import RowWeight
 from foldstill.data.mixing import Mosaic
+from foldstill.data.row_weights import RowWeight
 from foldstill.errors import MemberError
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
 
@@ -23,36 +25,9 @@ def require(good: bool, what: str) -> None:
         raise MemberError(what)
 
 
-@dataclass(frozen=True)
-class KL(Settings):
-    """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T))."""
-
-    kind: Literal["kl"] = "kl"
-    temperature: float = 1.0
-    """T; above 1 softens both sides, for a student (Hinton et al., 2015, section 2)."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.temperature > 0,
-            f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are",
-        )
-
-
-@dataclass(frozen=True)
-class CrossEntropyKL(Settings):
-    """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares."""
-
-    kind: Literal["ce_kl"] = "ce_kl"
-    kl_weight: float = 2.0
-    """How much KL counts beside the cross-entropy."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.kl_weight >= 0, f"kl_weight must not be negative, got {self.kl_weight}: 0 trains on hard classes only"
-        )
-
-
-AnyLoss = KL | CrossEntropyKL
+def check_name(name: str) -> None:
+    """Raises MemberError for a member's name that cannot name a folder."""
+    require(bool(name) and "/" not in name, f"a member's name must be usable as a folder name, got {name!r}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +122,7 @@ class Recipe(Settings):
     """Decay of the exponential moving average of the weights that predicts; 0 predicts with the last weights."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; 0 does not clip."""
-    loss: AnyLoss = field(default_factory=KL)
+    loss: Annotated[LossSettings, ByKind()] = field(default_factory=KL)
     """What is minimised against the vote shares."""
     row_weight: RowWeight = "none"
     """Weight of a row in the loss by its number of votes v: none; log1p: log(1 + v); clamp: v up to a maximum; damped: v up
@@ -165,7 +140,7 @@ class Recipe(Settings):
     """Off by default."""
     second_stage: SecondStage | None = None
     """Off by default."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU. The loss is always float32."""
 
     def __post_init__(self) -> None:
@@ -201,6 +176,11 @@ class Recipe(Settings):
             'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the training '
             "rows: set it, with a patience of as many epochs as there are if none should be saved",
         )
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all stages."""
+        return self.epochs + (self.second_stage.epochs if self.second_stage else 0)
 
     @property
     def warm_up_epochs(self) -> int:

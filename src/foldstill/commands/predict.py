@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.joined import resolve
+from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError

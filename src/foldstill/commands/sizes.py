@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldstill.base_models.joined import resolve
+from foldstill.base_models.joined_member import resolve
 from foldstill.cost import Cost, percent_of, total_cost, with_unit
 from foldstill.data.dataset import Dataset
 from foldstill.distill.sizes import size_of, student_sizes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foldstill.base_models.specs import JoinedMember
+from foldstill.base_models.joined_member import JoinedMember
 from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
 from foldstill.data.dataset import Dataset
 from foldstill.data.source import DataSource
@@ -24,8 +24,6 @@ from foldstill.workers import Progress, Work
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
-
-    from foldstill.base_models.jobs import JobProgress
 
 MADE_FROM = "experiment"
 
@@ -220,25 +218,13 @@ def _score(
     plan = base.folds.plan(labels, base.seed, tuning.root)
     member = experiment.member[_member_index(base, settings)]
     kl: list[float] = []
-
-    def hear(progress: "JobProgress") -> None:
-        if progress.held_out_kl is not None:
-            kl.append(progress.held_out_kl)
-
     tuning.folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=tuning.folder, prefix="trial-") as place:
+    with TemporaryDirectory(dir=tuning.folder, prefix="trial-") as folder:
         for fold in range(settings.folds):
-            train_members(
-                [member],
-                dataset,
-                plan,
-                Path(place),
-                seed=base.seed,
-                jobs=1,
-                device=tuning.device,
-                folds=(fold,),
-                on_progress=hear,
-            )
+            work = Work(workers=1, device=tuning.device)
+            [end] = train_members([member], dataset, plan, Path(folder), seed=base.seed, work=work, folds=(fold,))
+            assert end.held_out_kl is not None, "a finished fold has a score"
+            kl.append(end.held_out_kl)
             if fold + 1 < settings.folds:
                 tell(fold, float(np.mean(kl)))
     return float(np.mean(kl))

@@ -6,17 +6,17 @@ N samples (rows), C classes, A annotators.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
 from foldstill.files import digest
 
 Strings = NDArray[np.str_]
-RowWeight = Literal["none", "log1p", "clamp", "damped"]
 
 STRATUM_BOUNDS = (3, 10)
 """Numbers of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). Thresholds are named only here."""
@@ -337,16 +337,7 @@ class Labels:
         log1p: log(1 + v). clamp: v, but at most `maximum`. damped: v up to 10 and (10 + 2 log10 v) log10 v beyond,
         which goes on rising slowly (12.6 at 11 votes, 18.7 at 28) and was published for HMS with these constants.
         """
-        if scheme not in get_args(RowWeight):
-            raise DataError(f"row weight must be one of {', '.join(get_args(RowWeight))}, got {scheme!r}")
-        weight = self.sample_weight_N.copy()
-        if scheme == "log1p":
-            weight *= np.log1p(self.total_N)
-        elif scheme == "clamp":
-            weight *= np.minimum(self.total_N, maximum)
-        elif scheme == "damped":
-            log10_N = np.log10(self.total_N)
-            weight *= np.where(self.total_N > 10, (10 + 2 * log10_N) * log10_N, self.total_N)
+        weight = self.sample_weight_N * vote_weights(self.total_N, scheme, maximum)
         weight /= weight.mean()
         return weight
 

@@ -1,20 +1,44 @@
-"""A compact student that keeps what the ensemble knows: targets, training, cost, export. Imports no torch."""
+"""A compact student that keeps what the ensemble knows: targets, training, export.
 
-import sys
-from types import ModuleType
-from typing import Any
+The names are imported when they are first used, because `import foldstill` imports this package.
+"""
 
-from foldstill.distill.mixes import DirichletMix, FixedMix, TeacherOnly, VotesOnly
-from foldstill.distill.notebook import distill
-from foldstill.distill.onnx_file import OnnxStudent, predict_onnx
-from foldstill.distill.settings import StudentSettings
-from foldstill.distill.student import Student, load_student, predict_student
-from foldstill.distill.targets import SoftTargets, mixed_targets
-from foldstill.distill.training import train_student
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foldstill.distill.mixes import MIXES, DirichletMix, FixedMix, TeacherOnly, VotesOnly
+    from foldstill.distill.notebook import distill
+    from foldstill.distill.onnx_file import OnnxStudent, predict_onnx
+    from foldstill.distill.settings import StudentSettings
+    from foldstill.distill.student import Student, load_student, predict_student
+    from foldstill.distill.targets import SoftTargets, mixed_targets
+    from foldstill.distill.training import Lesson, train_student
+
+_MODULES = {
+    "MIXES": "mixes",
+    "DirichletMix": "mixes",
+    "FixedMix": "mixes",
+    "Lesson": "training",
+    "OnnxStudent": "onnx_file",
+    "SoftTargets": "targets",
+    "Student": "student",
+    "StudentSettings": "settings",
+    "TeacherOnly": "mixes",
+    "VotesOnly": "mixes",
+    "distill": "notebook",
+    "load_student": "student",
+    "mixed_targets": "targets",
+    "predict_onnx": "onnx_file",
+    "predict_student": "student",
+    "train_student": "training",
+}
 
 __all__ = [
+    "MIXES",
     "DirichletMix",
     "FixedMix",
+    "Lesson",
     "OnnxStudent",
     "SoftTargets",
     "Student",
@@ -30,11 +54,11 @@ __all__ = [
 ]
 
 
-class _Callable(ModuleType):
-    """The package under the name of what it is for, so that `foldstill.distill(...)` works in a notebook."""
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'foldstill.distill' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"foldstill.distill.{_MODULES[name]}"), name)
 
-    def __call__(self, *args: Any, **settings: Any) -> Student:
-        return distill(*args, **settings)
 
-
-sys.modules[__name__].__class__ = _Callable
+def __dir__() -> list[str]:
+    return __all__

@@ -5,21 +5,22 @@ again. The bank holds the members' scores of each view in float16, in the order 
 inputs: scores for inputs that are not replayed as they were are refused. B batch, M members, C classes, S steps.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from foldstill.data.batch import Batch, Passes
+from foldstill.distill.view_teachers import LiveTeachers, ViewTeachers
 from foldstill.errors import DistillError
 from foldstill.files import atomic_write
 from foldstill.manifest import changes
-
-if TYPE_CHECKING:
-    from foldstill.base_models.engine import Batch
-    from foldstill.distill.view_teachers import LiveTeachers
 
 CHECKED_ROWS = 64
 """So many rows of every batch are checked."""
@@ -28,35 +29,59 @@ CHECK_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class _View:
+class BankTeacher:
+    """Teachers of augmented batches whose scores are kept in a folder and reused: a value, opened on a device."""
+
+    teachers: ViewTeachers
+    folder: Path
+    made_from: Mapping[str, Any]
+    """JSON values that name data, models and augmentation."""
+    steps: int
+    """Number of batches per augmentation pass."""
+    count: int
+    """Number of augmentation passes that recur."""
+
+    @property
+    def passes(self) -> Passes:
+        # The seed is fixed: students that share a bank see the same batches and differ in their first weights.
+        return Passes(self.count, seed=0)
+
+    def open(self, device: str) -> BankedTeachers:
+        return BankedTeachers(self.teachers.open(device), self.folder, self.made_from, self.steps)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The stored scores of one augmentation pass."""
+
     scores_SBMC: Tensor
     rows_SB: Tensor
     check_S: Tensor
 
 
 class BankedTeachers:
-    """Like live teachers, but a view is scored the first time it comes and read from the bank ever after."""
+    """Like live teachers, but a pass is scored the first time it comes and read from the bank afterwards."""
 
-    def __init__(self, live: "LiveTeachers", folder: Path, made_from: dict[str, Any], steps: int) -> None:
-        """`made_from` names data, models and augmentation (JSON values); `steps` is the number of batches of a view."""
+    def __init__(self, live: LiveTeachers, folder: Path, made_from: Mapping[str, Any], steps: int) -> None:
+        """`made_from` names data, models and augmentation (JSON values); `steps` is the number of batches per pass."""
         self._live = live
         self._folder = folder
         self._made_from = made_from
         self._steps = steps
-        self._at: int | None = None
+        self._pass: int | None = None
         self._step = 0
-        self._stored: _View | None = None
+        self._stored: _Pass | None = None
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def __call__(self, batch: "Batch") -> Tensor:
-        if self._at != batch.view or self._step == self._steps:
-            self._at, self._step, self._fresh = batch.view, 0, []
-            self._stored = self._read(batch.view)
+    def __call__(self, batch: Batch) -> Tensor:
+        if self._pass != batch.augmentation_pass or self._step == self._steps:
+            self._pass, self._step, self._fresh = batch.augmentation_pass, 0, []
+            self._stored = self._read(batch.augmentation_pass)
         scores = self._replayed(batch, self._stored) if self._stored else self._scored(batch)
         self._step += 1
         return self._live.target(batch, scores)
 
-    def _scored(self, batch: "Batch") -> Tensor:
+    def _scored(self, batch: Batch) -> Tensor:
         # Rounded before use, so that the first student learns from the same numbers as the ones after it.
         scores = self._live.member_scores(batch).half()
         self._fresh.append((scores.cpu(), batch.rows_B.cpu(), _fingerprint(batch.inputs)))
@@ -64,25 +89,24 @@ class BankedTeachers:
             self._write()
         return scores
 
-    def _replayed(self, batch: "Batch", view: _View) -> Tensor:
-        same_rows = torch.equal(view.rows_SB[self._step], batch.rows_B.cpu())
-        recorded, now = view.check_S[self._step], _fingerprint(batch.inputs)
+    def _replayed(self, batch: Batch, stored: _Pass) -> Tensor:
+        same_rows = torch.equal(stored.rows_SB[self._step], batch.rows_B.cpu())
+        recorded, now = stored.check_S[self._step], _fingerprint(batch.inputs)
         same_inputs = torch.allclose(recorded, now, rtol=CHECK_TOLERANCE, atol=CHECK_TOLERANCE)
         if not (same_rows and same_inputs):
             raise DistillError(
-                f"view {batch.view}, step {self._step} of the bank in {self._folder} is not replayed as it was "
-                "recorded "
+                f"step {self._step} of pass {batch.augmentation_pass} of the bank in {self._folder} is not replayed as it was recorded "
                 f"({'inputs' if same_rows else 'rows'} differ): remove the bank to have it made again"
             )
-        return view.scores_SBMC[self._step].to(batch.inputs.device)
+        return stored.scores_SBMC[self._step].to(batch.inputs.device)
 
-    def _path(self, view: int) -> Path:
-        return self._folder / f"view-{view:03d}.safetensors"
+    def _path(self, augmentation_pass: int) -> Path:
+        return self._folder / f"view-{augmentation_pass:03d}.safetensors"
 
-    def _read(self, view: int) -> _View | None:
+    def _read(self, augmentation_pass: int) -> _Pass | None:
         from safetensors import safe_open
 
-        path = self._path(view)
+        path = self._path(augmentation_pass)
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as stream:
@@ -91,14 +115,14 @@ class BankedTeachers:
                     f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder to "
                     "make it again"
                 )
-            return _View(stream.get_tensor("scores"), stream.get_tensor("rows"), stream.get_tensor("check"))
+            return _Pass(stream.get_tensor("scores"), stream.get_tensor("rows"), stream.get_tensor("check"))
 
     def _write(self) -> None:
         from safetensors.torch import save_file
 
-        assert self._at is not None
+        assert self._pass is not None
         scores, rows, check = (torch.stack(part) for part in zip(*self._fresh, strict=True))
-        with atomic_write(self._path(self._at)) as part:
+        with atomic_write(self._path(self._pass)) as part:
             save_file(
                 {"scores": scores, "rows": rows, "check": check},
                 part,

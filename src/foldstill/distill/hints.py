@@ -1,14 +1,14 @@
-"""Feature hints: a student's features are drawn to those of one member, by the fold model that never saw the row.
+"""Feature hints: a student's features are pulled towards those of one member, by the fold model that never saw the row.
 
-After FitNets (Romero et al., 2015, section 2), on the features before the last layer. Fold models name the same thing
-differently, so the student guesses the features of each fold model through a linear layer of its own; those layers are
-thrown away when it is trained. B batch, C classes, K fold models, F features of the member.
+After FitNets (Romero et al., 2015, section 2), on the features before the last layer. The features of different fold models
+are not comparable, so the student predicts the features of each fold model through a linear layer of its own; these layers
+are dropped after training. B batch, K fold models, F features of the member.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,181 +16,108 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldstill.base_models.engine import Batch, Targets
-from foldstill.base_models.jobs import WEIGHTS, job_folder
-from foldstill.base_models.losses import Loss
-from foldstill.base_models.networks import InputLayer, Network
-from foldstill.base_models.specs import Shape, Trainable, channels_and_size
-from foldstill.data.dataset import Dataset
+from foldstill.base_models.architecture import channels_and_size
+from foldstill.base_models.fold_models import FoldModels
+from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.base_models.networks import Network
+from foldstill.data.batch import Batch
 from foldstill.data.folds import FoldPlan
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import DistillError
-from foldstill.files import digest, file_digest
+from foldstill.files import digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HintTeacher:
-    """Where the fold models of a member are, and which of them never saw a row; `fold_N` is of all rows trained on."""
+    """The fold models of a member, and which of them never saw a row; `fold_N` covers all rows of the training set."""
 
-    folder: Path
-    member: Trainable
+    models: FoldModels
     fold_N: NDArray[Any]
-    n_classes: int
-    shape: Shape
     weight: float
+    """Weight of the distance between features, relative to the loss of the student."""
 
     @property
     def made_from(self) -> dict[str, Any]:
         """What the hints depend on, as JSON values."""
-        models = [file_digest(self.weights(fold)) for fold in self.folds]
-        return {"member": self.member.name, "weight": self.weight, "models": digest(models, self.fold_N)}
+        weights = self.models.file_digests(self.folds)
+        return {"member": self.models.member.name, "weight": self.weight, "models": digest(weights, self.fold_N)}
 
     @property
     def folds(self) -> range:
         return range(int(self.fold_N.max()) + 1)
 
-    def weights(self, fold: int) -> Path:
-        return job_folder(self.folder, self.member, fold) / WEIGHTS
+    def open(self, network: AnyNetwork, seed: int, device: str) -> FeatureGuess:
+        """The hint of one training; raises MemberError for a network without a last layer that reads its features."""
+        assert isinstance(network, Network), "a student reads one view"
+        teachers = self.models.networks(self.folds, device)
+        (shape,) = self.models.load(0).shapes.values()
+        channels, size = channels_and_size(shape)
+        example = torch.zeros(1, channels, *size, device=device)
+        was_training = network.training
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            features, _ = network.eval().features_and_logits(network.input(example))
+            guess = FeatureGuess(self, teachers, features.shape[1], example)
+        network.train(was_training)
+        return guess.to(device)
 
-    def networks(self, device: str) -> list[Network]:
-        """Each fold model in evaluation mode, its classifier dropped: raw values in, features (B, F) out."""
-        from safetensors.torch import load_file
 
-        models = []
-        for fold in self.folds:
-            network = self.member.without_download().build([self.shape], self.n_classes)
-            assert isinstance(network, Network), "a member of one view"
-            network.load_state_dict(load_file(self.weights(fold)))
+class FeatureGuess(nn.Module):
+    """What a student takes the features of each fold model to be, and how far that is from the features themselves."""
+
+    def __init__(self, teacher: HintTeacher, networks: Sequence[AnyNetwork], n_features: int, example: Tensor) -> None:
+        """`n_features` is the student's number of features, `example` one raw row."""
+        super().__init__()
+        # Not registered as parts of this module: the teachers are neither trained nor saved.
+        self._teachers = tuple(networks)
+        for network in self._teachers:
+            assert isinstance(network, Network), "a hint comes from a member of one view"
             network.drop_classifier()
-            models.append(network.to(device).eval().requires_grad_(False))
-        return models
+        self._fold_N = torch.from_numpy(teacher.fold_N.astype(np.int64)).to(example.device)
+        self._weight = teacher.weight
+        self.guess = nn.Linear(n_features, len(networks) * self._teachers[0](example).shape[1])
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        guess: Tensor = self.guess(features_BF)
+        return guess
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> Tensor:
+        """The member's features (B, F), each row of zero mean and unit variance."""
+        raw, fold_B = batch.raw, self._fold_N[batch.rows_B]
+        parts = [torch.nonzero(fold_B == fold).flatten() for fold in range(len(self._teachers))]
+        seen = [network(raw[of_fold]) for network, of_fold in zip(self._teachers, parts, strict=True) if len(of_fold)]
+        features = torch.cat(seen).float()[torch.argsort(torch.cat(parts))]
+        return nn.functional.layer_norm(features, features.shape[1:])
+
+    def loss(self, guess: Tensor, batch: Batch, weight_B: Tensor) -> Tensor:
+        """Mean squared distance of the guess for each row's own fold model from its features, times the hint's weight."""
+        target_BF, fold_B = self.features(batch), self._fold_N[batch.rows_B]
+        guess_BKF = guess.reshape(len(guess), -1, target_BF.shape[1])
+        guess_BF = guess_BKF[torch.arange(len(guess), device=guess.device), fold_B]
+        distance_B = (guess_BF.float() - target_BF).square().mean(1)
+        return self._weight * (distance_B * weight_B).mean()
 
 
 def hint_teacher(
-    settings: StudentSettings,
-    members: Sequence[Trainable],
-    folder: Path,
-    dataset: Dataset,
-    plan: FoldPlan,
-    *,
-    unlabelled: NDArray[Any] | None = None,
+    settings: StudentSettings, models: Sequence[FoldModels], plan: FoldPlan, *, n_unlabelled: int = 0
 ) -> HintTeacher:
-    """The teacher of features that a student asks for, from the folder members were trained into.
+    """The teacher of features that a student asks for.
 
     Unlabelled rows come after those of the plan, each shown to the model of one fold, in turn. Raises DistillError for a
-    member that is not there or reads anything but the student's view.
+    member that does not exist or reads anything but the student's view.
     """
     hint = settings.features
     if hint is None:
         raise DistillError(f"student {settings.name!r} asks for no features: set `features`, or train it without hints")
-    member = next((m for m in members if m.name == hint.member), None)
-    if member is None:
+    by_name = {one.member.name: one for one in models}
+    chosen = by_name.get(hint.member)
+    if chosen is None:
+        raise DistillError(f"features.member is {hint.member!r}, members are {list(by_name)}: name one of these")
+    if chosen.member.views != (settings.view,):
         raise DistillError(
-            f"features.member is {hint.member!r}, members are {[m.name for m in members]}: name one of these"
-        )
-    if member.views != (settings.view,):
-        raise DistillError(
-            f"member {member.name!r} reads {list(member.views)}, the student {settings.view!r}: features are compared on one and "
+            f"member {hint.member!r} reads {list(chosen.member.views)}, the student {settings.view!r}: features are compared on "
             "the same view; name a member of the student's view"
         )
-    fold_N = np.concatenate([plan.fold_N, np.arange(0 if unlabelled is None else len(unlabelled)) % plan.n_folds])
-    shape = tuple(dataset.view(settings.view).shape[1:])
-    return HintTeacher(folder, member, fold_N, len(dataset.labels.classes), shape, hint.weight)
-
-
-class _HintedBody(nn.Module):
-    """A student's body that gives its logits and, beside them, what it takes the features of each fold model to be."""
-
-    def __init__(self, network: Network, shape: Shape, n_hints: int) -> None:
-        super().__init__()
-        self.body = network.body
-        self._seen = torch.empty(0)
-        self.hook = network.classifier.register_forward_pre_hook(self._keep)
-        self.guess = nn.Linear(self._features(network, shape), n_hints)
-
-    def _keep(self, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        self._seen = given[0].flatten(1)
-
-    @torch.no_grad()
-    def _features(self, network: Network, shape: Shape) -> int:
-        channels, size = channels_and_size(shape)
-        was = network.training
-        network.eval()(torch.zeros(1, channels, *size, device=network.input.mean.device))
-        network.train(was)
-        return self._seen.shape[1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.body(x)
-        return torch.cat([logits, self.guess(self._seen)], 1)
-
-
-class _HintTargets:
-    """Targets of the distribution, then the member's features (each row of zero mean and unit variance), then the fold."""
-
-    def __init__(
-        self,
-        teacher: HintTeacher,
-        models: list[Network],
-        student_input: InputLayer,
-        target_NC: Tensor,
-        targets: Targets | None,
-    ) -> None:
-        self._models = models
-        self._input = student_input
-        self._fold_N = torch.from_numpy(teacher.fold_N.astype(np.int64)).to(target_NC.device)
-        self._target_NC = target_NC
-        self._targets = targets
-
-    def __call__(self, batch: Batch) -> Tensor:
-        target = self._targets(batch) if self._targets else batch.mixed(self._target_NC[batch.rows_B])
-        raw = self._input.unscaled(batch.inputs)
-        fold_B = self._fold_N[batch.rows_B]
-        parts = [torch.nonzero(fold_B == fold).flatten() for fold in range(len(self._models))]
-        features = torch.cat([model(raw[of]) for model, of in zip(self._models, parts, strict=True) if len(of)])
-        features = features.float()[torch.argsort(torch.cat(parts))]
-        return torch.cat([target, nn.functional.layer_norm(features, features.shape[1:]), fold_B[:, None]], 1)
-
-
-def _hinted_loss(loss: Loss, n_classes: int, weight: float) -> Loss:
-    def value(out: Tensor, target: Tensor, weight_B: Tensor) -> Tensor:
-        hint_BF, fold_B = target[:, n_classes:-1], target[:, -1].long()
-        guess_BKF = out[:, n_classes:].reshape(len(out), -1, hint_BF.shape[1])
-        guess_BF = guess_BKF[torch.arange(len(out), device=out.device), fold_B]
-        apart_B = (guess_BF.float() - hint_BF).square().mean(1)
-        learned: Tensor = loss(out[:, :n_classes], target[:, :n_classes], weight_B)
-        return learned + weight * (apart_B * weight_B).mean()
-
-    return value
-
-
-@contextmanager
-def hinted(
-    network: Network,
-    teacher: HintTeacher,
-    loss: Loss,
-    targets: Targets | None,
-    target_NC: NDArray[Any],
-    seed: int,
-    device: str,
-) -> Iterator[tuple[Network, Loss, Targets]]:
-    """What to train instead of a student while it is drawn to a member's features: its weights are those of `network`.
-
-    Raises MemberError for a network without a last layer whose input are its features.
-    """
-    models = teacher.networks(device)
-    channels, size = channels_and_size(teacher.shape)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        n_features = models[0](torch.zeros(1, channels, *size, device=device)).shape[1]
-        body = _HintedBody(network, teacher.shape, len(models) * n_features)
-    student = Network(body, channels)
-    student.input = network.input
-    table = torch.from_numpy(np.asarray(target_NC, np.float32)).to(device)
-    try:
-        yield (
-            student.to(device),
-            _hinted_loss(loss, teacher.n_classes, teacher.weight),
-            _HintTargets(teacher, models, network.input, table, targets),
-        )
-    finally:
-        body.hook.remove()
+    fold_N = np.concatenate([plan.fold_N, np.arange(n_unlabelled) % plan.n_folds])
+    return HintTeacher(chosen, fold_N, hint.weight)

@@ -1,10 +1,12 @@
-"""How the votes of a row and its teacher become one distribution: the kinds of mix, and what a mix weighs a row.
+"""How the votes of a row and its teacher become one target: the kinds of mix, and the weight of a row.
 
-N rows, C classes.
+N rows, C classes. Importing this module imports no torch.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,29 +18,102 @@ from foldstill.settings import Settings
 TargetWeight = Literal["effective", "none", "votes", "log1p"]
 
 UNIDENTIFIED_VOTES = 4.0
-"""Pseudo-votes of a teacher when the votes cannot tell: what the likelihood picked where it could (3.6 to 3.9 in the
+"""Pseudo-votes of a teacher when the votes cannot tell: what the likelihood chose where it could (3.6 to 3.9 in the
 study this follows), so a hard label keeps a fifth of the target."""
 
 VOTES_RANGE = (0.1, 100.0)
 
 
+class Mix(Protocol):
+    """Settings that give the teacher's share of a target, from the number of votes of the row."""
+
+    title: ClassVar[str]
+    """Short name for tables."""
+    summary: ClassVar[str]
+    """One plain sentence for reports and documentation."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the mix in an experiment file."""
+        ...
+
+    @classmethod
+    def example(cls) -> Mix:
+        """The smallest working instance."""
+        ...
+
+    @property
+    def pseudo_votes(self) -> float:
+        """How many votes the teacher counts as in the weight of a row."""
+        ...
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> Mix:
+        """The same mix with everything set that is fitted to votes and held-out predictions of the teacher."""
+        ...
+
+    def teacher_share(self, total_N: Any) -> Any:
+        """The teacher's share per row, between 0 and 1, for numbers of votes in a NumPy array or a torch tensor."""
+        ...
+
+    def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
+        """One sentence about what the teacher of this name counts for."""
+        ...
+
+
 @dataclass(frozen=True)
 class DirichletMix(Settings):
-    """The teacher counts as so many votes: target = (votes + c q) / (n + c), so that rich votes outweigh it."""
+    """The teacher counts as a number of votes: target = (votes + c q) / (n + c), so that many votes outweigh it.
 
+    Examples
+    --------
+    >>> DirichletMix(votes=4.0).teacher_share(np.array([1.0, 12.0])).tolist()
+    [0.8, 0.25]
+    """
+
+    title: ClassVar[str] = "Dirichlet"
+    summary: ClassVar[str] = "The teacher counts as a number of votes, so that rows with many votes rely on it less."
     votes: float | None = None
-    """How many votes the teacher counts as; unset, the likelihood of the votes decides."""
+    """How many votes the teacher counts as; by default the number is fitted by maximum likelihood."""
     kind: Literal["dirichlet"] = "dirichlet"
 
     def __post_init__(self) -> None:
         if self.votes is not None and not self.votes > 0:
             raise DistillError(f"mix.votes must be positive, got {self.votes}: leave it out to have it fitted")
 
+    @classmethod
+    def example(cls) -> DirichletMix:
+        return cls(votes=4.0)
+
+    @property
+    def pseudo_votes(self) -> float:
+        if self.votes is None:
+            raise DistillError("a Dirichlet mix without `votes` must be fitted before it is applied: call fitted()")
+        return self.votes
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> DirichletMix:
+        return self if self.votes is not None else replace(self, votes=fit_pseudo_votes(votes_NC, teacher_NC).c)
+
+    def teacher_share(self, total_N: Any) -> Any:
+        return self.pseudo_votes / (total_N + self.pseudo_votes)
+
+    def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
+        if self.votes is not None:
+            return f"{teacher}: the teacher counts as {self.votes:g} votes, as asked"
+        return f"{teacher}: {fit_pseudo_votes(votes_NC, teacher_NC).explanation}"
+
 
 @dataclass(frozen=True)
 class FixedMix(Settings):
-    """The same share of the teacher in every row, however many votes it has."""
+    """The teacher has the same share in the target of every row, however many votes the row has.
 
+    Examples
+    --------
+    >>> FixedMix(0.25).teacher_share(np.array([1.0, 12.0])).tolist()
+    [0.25, 0.25]
+    """
+
+    title: ClassVar[str] = "fixed"
+    summary: ClassVar[str] = "The teacher has the same share in every target."
     share: float = 0.5
     """The teacher's share of the target, between 0 and 1."""
     kind: Literal["fixed"] = "fixed"
@@ -46,34 +121,117 @@ class FixedMix(Settings):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise DistillError(
-                f"mix.share must lie between 0 and 1, got {self.share}: for the ends there are votes and teacher"
+                f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the ends'
             )
+
+    @classmethod
+    def example(cls) -> FixedMix:
+        return cls()
+
+    @property
+    def pseudo_votes(self) -> float:
+        return UNIDENTIFIED_VOTES
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> FixedMix:
+        return self
+
+    def teacher_share(self, total_N: Any) -> Any:
+        return 0.0 * total_N + self.share
+
+    def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
+        return f"{teacher}: the teacher has {self.share:.0%} of every target, as asked"
 
 
 @dataclass(frozen=True)
 class TeacherOnly(Settings):
-    """The teacher alone: neither the votes nor their number are used."""
+    """The target is the teacher's prediction: neither the votes nor their number are used.
 
+    Examples
+    --------
+    >>> TeacherOnly().teacher_share(np.array([1.0, 12.0])).tolist()
+    [1.0, 1.0]
+    """
+
+    title: ClassVar[str] = "teacher only"
+    summary: ClassVar[str] = "The target is the teacher's prediction alone."
     kind: Literal["teacher"] = "teacher"
+
+    @classmethod
+    def example(cls) -> TeacherOnly:
+        return cls()
+
+    @property
+    def pseudo_votes(self) -> float:
+        return UNIDENTIFIED_VOTES
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> TeacherOnly:
+        return self
+
+    def teacher_share(self, total_N: Any) -> Any:
+        return 0.0 * total_N + 1.0
+
+    def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
+        return f"{teacher}: the teacher alone"
 
 
 @dataclass(frozen=True)
 class VotesOnly(Settings):
-    """The votes alone: the student without a teacher."""
+    """The target is the vote shares of the row: a student without a teacher.
 
+    Examples
+    --------
+    >>> VotesOnly().teacher_share(np.array([1.0, 12.0])).tolist()
+    [0.0, 0.0]
+    """
+
+    title: ClassVar[str] = "votes only"
+    summary: ClassVar[str] = "The target is the vote shares alone; there is no teacher."
     kind: Literal["votes"] = "votes"
 
+    @classmethod
+    def example(cls) -> VotesOnly:
+        return cls()
 
-Mix = DirichletMix | FixedMix | TeacherOnly | VotesOnly
+    @property
+    def pseudo_votes(self) -> float:
+        return UNIDENTIFIED_VOTES
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> VotesOnly:
+        return self
+
+    def teacher_share(self, total_N: Any) -> Any:
+        return 0.0 * total_N
+
+    def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
+        return "the votes alone"
+
+
+MIXES = (DirichletMix, FixedMix, TeacherOnly, VotesOnly)
+"""Every kind of mix that an experiment file can name, told apart by `kind`."""
+
+if TYPE_CHECKING:
+    MixSettings = Mix
+else:
+    MixSettings = Union[MIXES]  # noqa: UP007 - built from the tuple
+
+
+def mixed(mix: Mix, total_N1: Any, votes_share_NC: Any, teacher_NC: Any) -> Any:
+    """The target (N, C) of a fitted mix, for NumPy arrays as for torch tensors; rows without votes take the teacher alone.
+
+    >>> mixed(FixedMix(0.5), np.array([[2.0], [0.0]]), np.array([[1.0, 0], [0, 0]]), np.array([[0.5, 0.5], [0.2, 0.8]])).tolist()
+    [[0.75, 0.25], [0.2, 0.8]]
+    """
+    share_N1 = mix.teacher_share(total_N1) * (total_N1 > 0) + 1.0 * (total_N1 == 0)
+    return (1 - share_N1) * votes_share_NC + share_N1 * teacher_NC
 
 
 @dataclass(frozen=True)
 class PseudoVotes:
-    """How many votes a teacher is worth, and one sentence on how sure that is."""
+    """How many votes a teacher is worth, and a sentence about how certain that number is."""
 
     c: float
     identified: bool
-    says: str
+    explanation: str
 
 
 def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
@@ -115,38 +273,30 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
 def mix_votes(
     votes_NC: Float, teacher_NC: Float, mix: Mix, *, weight: TargetWeight = "effective"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Target (N, C) and weight (N,) from votes (counts; a row of zeros has none) and teacher rows of the same order.
+    """Target (N, C) and weight (N,) from votes (counts; a row of zeros has none) and the teacher's rows in the same order.
 
     Weights have mean 1. "effective" is n (1 + c) / (n + c): what n votes are worth when rows differ by more than
-    chance (a Dirichlet-multinomial's effective sample size); it saturates at 1 + c. A row without votes weighs as
+    chance (a Dirichlet-multinomial's effective sample size); it saturates at 1 + c. A row without votes weighs as much as
     one with one vote.
     """
     votes = np.asarray(votes_NC, dtype=np.float64)
     teacher = clip_rows(teacher_NC)
-    n = votes.sum(axis=1)
-    bare = n == 0
-    share = np.divide(votes, n[:, None], out=teacher.copy(), where=~bare[:, None])
-    c = UNIDENTIFIED_VOTES
-    target: NDArray[np.float64]
-    if isinstance(mix, DirichletMix):
-        c = mix.votes if mix.votes is not None else fit_pseudo_votes(votes, teacher).c
-        target = (votes + c * teacher) / (n + c)[:, None]
-    elif isinstance(mix, FixedMix):
-        target = (1 - mix.share) * share + mix.share * teacher
-    elif isinstance(mix, TeacherOnly):
-        target = teacher
-    else:
-        if bare.any():
-            raise DistillError(
-                f"{int(bare.sum())} of {len(n)} rows have no votes, which VotesOnly needs: leave those rows out"
-            )
-        target = share
-    counted = np.ones_like(n) if isinstance(mix, TeacherOnly) else np.maximum(n, 1.0)
+    total_N = votes.sum(axis=1)
+    without_votes = int((total_N == 0).sum())
+    if without_votes and isinstance(mix, VotesOnly):
+        raise DistillError(
+            f"{without_votes} of {len(votes)} rows have no votes, which VotesOnly needs: leave those rows out"
+        )
+    mix = mix.fitted(votes, teacher)
+    share = votes / np.maximum(total_N, np.finfo(np.float64).tiny)[:, None]
+    target: NDArray[np.float64] = mixed(mix, total_N[:, None], share, teacher)
+    counted_N = np.ones_like(total_N) if isinstance(mix, TeacherOnly) else np.maximum(total_N, 1.0)
+    c = mix.pseudo_votes
     schemes = {
-        "effective": counted * (1 + c) / (counted + c),
-        "none": np.ones_like(n),
-        "votes": counted,
-        "log1p": np.log1p(counted),
+        "effective": counted_N * (1 + c) / (counted_N + c),
+        "none": np.ones_like(total_N),
+        "votes": counted_N,
+        "log1p": np.log1p(counted_N),
     }
     if weight not in schemes:
         raise DistillError(f"row weight must be one of {sorted(schemes)}, got {weight!r}")

@@ -1,60 +1,125 @@
-"""Any ensemble's scores in, a trained student out, without files: what a notebook calls.
+"""Scores of any ensemble in, a trained student out: what a notebook calls.
 
-N rows, M members, C classes. Importing this imports no torch.
+N rows, M members, C classes. This module imports nothing but the standard library until `distill` is called, because
+`import foldstill` imports it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from foldstill.data.simplex import check_rows
-from foldstill.distill.mixes import mix_votes
-from foldstill.distill.settings import StudentSettings
-from foldstill.distill.student import Student
-from foldstill.distill.training import OnEpoch, train
-from foldstill.errors import DistillError
-from foldstill.oof.temperatures import fit_temperature, tempered
-
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
     from torch import nn
+
+    from foldstill.data.simplex import Float
+    from foldstill.distill.settings import StudentSettings
+    from foldstill.distill.student import Student
+    from foldstill.workers import Work
 
 
 def distill(
     teacher: ArrayLike,
     inputs: NDArray[Any],
     votes: ArrayLike,
-    student: "str | StudentSettings | nn.Module" = "small",
+    student: str | StudentSettings | nn.Module = "small",
     *,
     classes: Sequence[str] | None = None,
-    folder: Path | None = None,
-    seed: int = 0,
-    seeds: int = 1,
-    device: str = "auto",
-    on_progress: OnEpoch | None = None,
+    folder: Path | str | None = None,
+    seeds: int | Sequence[int] = 1,
+    work: Work | None = None,
 ) -> Student:
-    """A student of any ensemble: held-out scores, inputs and votes of the same rows in, a trained network out.
+    """Train a student from the held-out scores of any ensemble.
 
-    `teacher` are probabilities (N, C), or (N, M, C) of M members, which are then each calibrated on the votes and
-    averaged. They must come from models that did not see the row, or they only repeat its votes. `inputs` are
-    images (N, H, W, channels) or signals (N, channels, T). `votes` (N, C) are counts; a row of zeros has none and
-    learns from the teacher alone. `student` is a named size, a timm name, StudentSettings, or a torch module that
-    gives logits, which is trained in place. Without a `folder` nothing is kept on disk.
+    Parameters
+    ----------
+    teacher : array of shape (N, C) or (N, M, C)
+        Probabilities. Those of M members are each calibrated on the votes and then averaged. They must come from models that
+        did not see the row; otherwise they only repeat its votes.
+    inputs : array of shape (N, H, W, channels) or (N, channels, T)
+        Images or signals of the same rows, unscaled.
+    votes : array of shape (N, C)
+        Number of votes per row and class. A row of zeros has no votes and learns from the teacher alone.
+    student : str, StudentSettings or torch.nn.Module, default "small"
+        A named size, the name of a timm network, settings, or a module that gives logits, which is trained in place.
+    classes : sequence of str, optional
+        Names of the C classes; c0, c1, ... by default.
+    folder : path, optional
+        Where the student is kept and an interrupted call continues; nothing is kept by default.
+    seeds : int or sequence of int, default 1
+        Number of students, trained from the seeds 0, 1, ..., or the seeds themselves. They replace the seeds in settings.
+    work : Work, optional
+        Number of processes, device, and who receives the progress.
 
-    Of several `seeds`, which stand in place of those in settings, the first student comes back with the others as its
-    `further_seeds`, and `student.kl(rows, votes)` tells mean and spread: what is claimed of a student needs three.
+    Returns
+    -------
+    Student
+        The student of the first seed, with the others as its `further_seeds`; `student.kl(rows, votes)` gives mean and
+        standard deviation over the seeds. A claim about a student needs three.
+
+    Raises
+    ------
+    DistillError
+        If the arrays do not fit together, or settings need the trained members of a run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from foldstill import Recipe, StudentSettings
+    >>> images = np.zeros((8, 16, 16, 3), np.uint8)
+    >>> votes = np.eye(2)[np.arange(8) % 2]
+    >>> settings = StudentSettings(network="test_resnet", recipe=Recipe(epochs=1, batch_size=4))
+    >>> student = distill(0.8 * votes + 0.1, images, votes, settings)
+    >>> student.predict(images).shape
+    (8, 2)
     """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from foldstill.distill.mixes import mix_votes
+    from foldstill.distill.student import student_of
+    from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
+    from foldstill.errors import DistillError
+    from foldstill.workers import Work
+
+    scores, votes_NC = _checked(teacher, inputs, votes)
+    settings, member = _student(student)
+    _refuse_what_needs_a_run(settings)
+    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not seed_list or len(set(seed_list)) < len(seed_list) or (len(seed_list) > 1 and member is not None):
+        raise DistillError(
+            f"seeds must be 1 or more, all different, and 1 for a module, which has its first weights already, got {seeds}: "
+            "build one module per seed and call distill on each"
+        )
+    names = tuple(classes) if classes is not None else tuple(f"c{i}" for i in range(scores.shape[1]))
+    target, weight = mix_votes(votes_NC, scores, settings.mix, weight=settings.row_weight)
+    lesson, work = Lesson(np.arange(len(inputs)), target, weight), work or Work()
+    with _kept(folder) as place:
+        folders = {seed: place if index == 0 else place / f"seed-{index}" for index, seed in enumerate(seed_list)}
+        jobs = student_jobs(settings, np.asarray(inputs), names, lesson, folders, member)
+        for _ in run_students(jobs, work, bar_per_student(work)):
+            pass
+        first, *others = map(student_of, jobs)
+    return replace(first, further_seeds=tuple(others))
+
+
+def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tuple[Float, NDArray[Any]]:
+    """The teacher's scores (N, C), calibrated and averaged where they are of members, and the votes."""
+    import numpy as np
+
+    from foldstill.data.simplex import check_rows
+    from foldstill.errors import DistillError
+    from foldstill.oof.temperatures import fit_temperature, tempered
+
     votes_NC = np.asarray(votes, dtype=np.float64)
     scores = check_rows(teacher, "the teacher's scores")
     if not len(inputs) == len(scores) == len(votes_NC) or votes_NC.shape[-1] != scores.shape[-1]:
         raise DistillError(
-            f"teacher {scores.shape}, inputs {inputs.shape} and votes {votes_NC.shape} must have the same rows, and "
-            "teacher "
+            f"teacher {scores.shape}, inputs {inputs.shape} and votes {votes_NC.shape} must have the same rows, and teacher "
             "and votes the same classes: align them by id"
         )
     if votes_NC.ndim != 2 or not np.isfinite(votes_NC).all() or (votes_NC < 0).any():
@@ -62,63 +127,46 @@ def distill(
     if scores.ndim == 3:
         voted = votes_NC.sum(axis=1) > 0
         if voted.any():
-            scores = tempered(
-                scores, [fit_temperature(scores[voted, m], votes_NC[voted]) for m in range(scores.shape[1])]
-            )
+            temperatures = [fit_temperature(scores[voted, m], votes_NC[voted]) for m in range(scores.shape[1])]
+            scores = tempered(scores, temperatures)
         scores = scores.mean(axis=1)
-    names = tuple(classes) if classes is not None else tuple(f"c{i}" for i in range(scores.shape[1]))
-    module = None
+    return scores, votes_NC
+
+
+def _student(student: str | StudentSettings | nn.Module) -> tuple[StudentSettings, Any]:
+    """Settings, and the member around a module of the caller, if that is what was given."""
+    from foldstill.distill.module_member import ModuleMember
+    from foldstill.distill.settings import StudentSettings
+
     if isinstance(student, str):
-        settings = StudentSettings(network=student)
-    elif isinstance(student, StudentSettings):
-        settings = student
-    else:
-        settings, module = StudentSettings(network=type(student).__name__), student
-    _check_settings(settings)
-    if seeds < 1 or (seeds > 1 and module is not None):
-        raise DistillError(
-            f"seeds must be 1 or more, and 1 for a module, which has its first weights already, got {seeds}: "
-            "build a module a seed and call distill on each"
-        )
-    target, weight = mix_votes(votes_NC, scores, settings.mix, weight=settings.row_weight)
-    with _folder(folder) as place:
-        first, *others = (
-            train(
-                settings,
-                inputs,
-                np.arange(len(inputs)),
-                target,
-                weight,
-                names,
-                place if each == 0 else place / f"seed-{each}",
-                seed=seed + each,
-                device=device,
-                module=module,
-                on_progress=on_progress,
-            )
-            for each in range(seeds)
-        )
-    return replace(first, further_seeds=tuple(others))
+        return StudentSettings(network=student), None
+    if isinstance(student, StudentSettings):
+        return student, None
+    settings = StudentSettings(network=type(student).__name__)
+    return settings, ModuleMember(settings.name, student, settings.view, settings.member().recipe)
 
 
-def _check_settings(settings: StudentSettings) -> None:
-    """Refuse what only a run can give: trained members to ask, locked rows to judge on."""
+def _refuse_what_needs_a_run(settings: StudentSettings) -> None:
+    """Raises DistillError for settings that need trained members or locked test rows."""
+    from foldstill.distill.settings import StudentSettings
+    from foldstill.errors import DistillError
+
     usual = StudentSettings()
-    given = [
-        key
-        for key in ("views", "features", "uncertainty", "unlabelled", "cross_validate", "ablation")
-        if getattr(settings, key) != getattr(usual, key)
-    ]
-    if given:
+    names = ("views", "features", "uncertainty", "unlabelled", "cross_validate", "ablation")
+    changed = [name for name in names if getattr(settings, name) != getattr(usual, name)]
+    if changed:
         raise DistillError(
-            f"{given} of the student need the trained members of a run: leave them out, or use `foldstill run`"
+            f"{changed} of the student need the trained members of a run: leave them out, or use `foldstill run`"
         )
 
 
 @contextmanager
-def _folder(folder: Path | None) -> Iterator[Path]:
+def _kept(folder: Path | str | None) -> Iterator[Path]:
+    """The folder, or a temporary one."""
+    from tempfile import TemporaryDirectory
+
     if folder is not None:
-        yield folder
+        yield Path(folder)
         return
     with TemporaryDirectory() as scratch:
         yield Path(scratch)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from foldstill.base_models.recipes import KL, Recipe
-from foldstill.base_models.specs import EegMember, TimmMember
+from foldstill.base_models.eeg_member import EegMember
+from foldstill.base_models.losses import DIST, DKD, JSD, KL, MSE, LossSettings, Standardised
+from foldstill.base_models.recipes import Recipe
+from foldstill.base_models.timm_member import TimmMember
 from foldstill.compare.comparison import WITHOUT_TEACHER
-from foldstill.distill.mixes import FixedMix, Mix, TargetWeight, VotesOnly
+from foldstill.distill.mixes import FixedMix, MixSettings, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
-from foldstill.settings import Settings
+from foldstill.settings import ByKind, Settings
 
 ViewSource = Literal["identity", "live", "bank"]
 CrossValidation = Literal["none", "pairs", "naive"]
@@ -67,7 +69,7 @@ class StudentSettings(Settings):
 
     Arms of a comparison stay as they were fitted; only what the student is taught changes.
     """
-    mix: Mix = field(default_factory=FixedMix)
+    mix: Annotated[MixSettings, ByKind()] = field(default_factory=FixedMix)
     """How teacher and votes become one target; half and half, which on real votes beat pseudo-votes by likelihood."""
     row_weight: TargetWeight = "effective"
     """What a row counts: by the effective number of its votes, equally (none), by votes, or by log1p of votes."""
@@ -203,9 +205,8 @@ class StudentSettings(Settings):
         )
 
     def member(self) -> TimmMember | EegMember:
-        """What the training engine trains; the loss of kind kl is the recipe's, another is handed over beside it."""
-        loss = KL(temperature=self.temperature)
-        recipe = replace(self.recipe, loss=loss, row_weight="none", unweighted_epochs=0)
+        """The member that the student is: its network, with the student's loss and without weights by votes."""
+        recipe = replace(self.recipe, loss=self._loss(), row_weight="none", unweighted_epochs=0)
         if self.network == EegMember.kind:
             return self._eeg_member(recipe)
         return TimmMember(
@@ -218,6 +219,12 @@ class StudentSettings(Settings):
             options=self.options,
             recipe=recipe,
         )
+
+    def _loss(self) -> LossSettings:
+        if self.loss == "mse":
+            return MSE()
+        kinds = {kind.kind: kind for kind in (KL, Standardised, DIST, DKD, JSD)}
+        return kinds[self.loss](temperature=self.temperature)
 
     def _eeg_member(self, recipe: Recipe) -> EegMember:
         of_images = {"image_size": self.image_size, "pretrained": self.pretrained, "stem_stride": self.stem_stride}

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
-from foldstill.base_models.specs import EegMember, Trainable
+from foldstill.base_models.eeg_member import EegMember
+from foldstill.base_models.joined_member import Joined
+from foldstill.base_models.member import Member
+from foldstill.base_models.timm_member import TimmMember
 from foldstill.cost import Cost
 from foldstill.distill.settings import SIZES, StudentSettings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.errors import DistillError
 
 
 def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings | None = None) -> dict[str, Cost]:
@@ -27,23 +26,19 @@ def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}
 
 
-def size_of(member: Trainable, views: Sequence[NDArray[Any]], n_classes: int) -> Cost:
-    """What one row costs the network of these settings, as far as it can be counted; `views` are those it reads."""
+def size_of(member: Member, views: Sequence[NDArray[Any]], n_classes: int) -> Cost:
+    """Cost of one row for the network of these settings, as far as it can be counted; `views` are those it reads.
+
+    Raises DistillError for a member that is no network: its size is known only when it has been trained.
+    """
+    from foldstill.base_models.network_model import build_seeded, first_row
     from foldstill.cost.measure import count_cost
 
-    return count_cost(*untrained(member, views, n_classes))
-
-
-def untrained(
-    member: Trainable, views: Sequence[NDArray[Any]], n_classes: int
-) -> "tuple[AnyNetwork, Tensor | tuple[Tensor, ...]]":
-    """A network as it will be trained, without a download, and the first row as it reads it."""
-    import torch
-
-    from foldstill.base_models.inputs import DeviceInputs, together
-
-    rows = [view[:1] for view in views]
-    with torch.random.fork_rng(devices=[]):
-        network = member.without_download().build([row.shape[1:] for row in rows], n_classes)
-    (row,) = together([DeviceInputs(row) for row in rows]).batches([torch.zeros(1, dtype=torch.int64)])
-    return network, row
+    if isinstance(member, TimmMember):
+        member = replace(member, pretrained=False)  # the size is the same, and nothing is downloaded
+    if not isinstance(member, TimmMember | EegMember | Joined):
+        raise DistillError(
+            f"member {member.name!r} is no network (kind {member.kind!r}), so its size cannot be counted untrained"
+        )
+    shapes = [tuple(view.shape[1:]) for view in views]
+    return count_cost(build_seeded(member.build, shapes, n_classes, 0), first_row(views))

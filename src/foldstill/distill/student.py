@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.base_models.architecture import Precision
 from foldstill.base_models.device import pick_device
-from foldstill.base_models.specs import EegMember, TimmMember
+from foldstill.base_models.jobs import Job
+from foldstill.base_models.member import Member
 from foldstill.cost import Cost
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError
 from foldstill.files import read_json
+from foldstill.manifest import DONE
 
 if TYPE_CHECKING:
-    from foldstill.base_models.engine import Precision
     from foldstill.base_models.networks import Network
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Student:
     network: "Network"
     classes: tuple[str, ...]
     view: str
-    precision: "Precision" = "auto"
+    precision: Precision = "auto"
     further_seeds: "tuple[Student, ...]" = ()
     """The same student trained from other seeds, where several were asked for."""
 
     def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""
-        from foldstill.base_models.engine import predict
+        from foldstill.base_models.inference import predict_proba
         from foldstill.base_models.inputs import DeviceInputs
 
         inputs = DeviceInputs(rows_N, pick_device(device))
@@ -68,7 +68,7 @@ class Student:
                 f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
                 f"give the view {self.view!r} as it lay in training"
             )
-        return predict(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
+        return predict_proba(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
 
     def kl(self, rows_N: NDArray[Any], votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
         """KL(votes || prediction) of rows that it was not taught, for each seed it was trained from."""
@@ -104,22 +104,34 @@ class Student:
 
 
 def load_student(folder: Path) -> Student:
-    """The student that `train_student` left in a folder; raises DistillError when there is no whole one."""
-    from safetensors.torch import load_file
+    """The student that `train_student` left in a folder; raises DistillError if there is none, or it is not finished."""
+    from foldstill.base_models.kinds import read_member
 
-    if not (folder / "done.json").exists():
+    if not (folder / DONE).exists():
         raise DistillError(f"no trained student in {folder}: train it with `foldstill distill`")
-    inputs = read_json(folder / "done.json")["inputs"]
-    spec = inputs["member"]
-    if spec is None:
-        raise DistillError(f"the student in {folder} was a module of yours: build it, and load {WEIGHTS} into it")
-    precision = spec.pop("recipe")["precision"]
-    # JSON knows lists only, where settings hold tuples; the options of timm are lists.
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
-    member: TimmMember | EegMember = EegMember(**fields) if fields["kind"] == EegMember.kind else TimmMember(**fields)
-    network = build(member.without_download(), tuple(inputs["shape"]), len(inputs["classes"]), 0)
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    return Student(network.eval(), tuple(inputs["classes"]), spec["view"], precision)
+    settings = read_json(folder / DONE)["inputs"]["member"]
+    if settings is None:
+        raise DistillError(
+            f"the student in {folder} was trained from a module of your own: build the module, and load weights.safetensors into it"
+        )
+    return student_from(read_member(settings), folder)
+
+
+def student_of(job: Job) -> Student:
+    """The student that a finished job left."""
+    return student_from(job.member, job.folder)
+
+
+def student_from(member: Member, folder: Path) -> Student:
+    """The student that is the model of a member in a folder; raises DistillError for a member that is no network."""
+    from foldstill.base_models.network_model import NetworkModel
+    from foldstill.base_models.networks import Network
+
+    model = member.load(folder)
+    if not isinstance(model, NetworkModel) or not isinstance(model.network, Network):
+        raise DistillError(f"a student must be a network of one view, got a member of kind {member.kind!r}")
+    (view,) = model.shapes
+    return Student(model.network, model.classes, view, model.precision)
 
 
 def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: str = "auto") -> NDArray[np.float32]:
@@ -128,11 +140,3 @@ def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: 
     if student.view not in views:
         raise DistillError(f"the student reads the view {student.view!r}, given are {sorted(views)}: give that one")
     return student.predict(views[student.view], device=device)
-
-
-def build(member: TimmMember | EegMember, shape: tuple[int, ...], n_classes: int, seed: int) -> "Network":
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return member.build([shape], n_classes)

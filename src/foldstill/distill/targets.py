@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.simplex import Float, check_rows
-from foldstill.distill.mixes import (
-    DirichletMix,
-    FixedMix,
-    Mix,
-    TargetWeight,
-    TeacherOnly,
-    VotesOnly,
-    fit_pseudo_votes,
-    mix_votes,
-)
+from foldstill.distill.mixes import Mix, TargetWeight, VotesOnly, mix_votes
 from foldstill.errors import DistillError
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
@@ -104,13 +95,7 @@ def explain_mix(soft: SoftTargets, labels: Labels, mix: Mix, *, ablation: Ablati
     """One sentence on what `mixed_targets` makes of this teacher and these votes, for logs and cards."""
     if ablation == "class_permuted":
         soft = class_permuted(soft, seed)
-    if isinstance(mix, DirichletMix):
-        if mix.votes is not None:
-            return f"{soft.teacher}: the teacher counts as {mix.votes:g} votes, as asked"
-        return f"{soft.teacher}: {fit_pseudo_votes(_votes_of(soft, labels), soft.proba_NC).says}"
-    if isinstance(mix, FixedMix):
-        return f"{soft.teacher}: the teacher has {mix.share:.0%} of every target, as asked"
-    return f"{soft.teacher}: the teacher alone" if isinstance(mix, TeacherOnly) else "the votes alone"
+    return mix.explain(_votes_of(soft, labels), soft.proba_NC, soft.teacher)
 
 
 def class_permuted(soft: SoftTargets, seed: int) -> SoftTargets:

@@ -1,4 +1,4 @@
-"""Teachers asked about the very view the student sees, mixing included, each row by models that never saw its group.
+"""Teachers that predict the very augmented images that the student sees, each row by models that never saw its group.
 
 Teacher and student on one and the same augmented view is what makes long schedules pay (Beyer et al., 2022, *Knowledge
 distillation: a good teacher is patient and consistent*). N rows, M members, K fold models, C classes, B batch.
@@ -8,89 +8,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.jobs import WEIGHTS, job_folder
-from foldstill.base_models.specs import Trainable
+from foldstill.base_models.fold_models import FoldModels
+from foldstill.base_models.member import Member
+from foldstill.data.batch import Batch
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.simplex import clip_rows
-from foldstill.distill.mixes import DirichletMix, FixedMix, Mix, VotesOnly, fit_pseudo_votes
+from foldstill.distill.mixes import Mix, VotesOnly, mixed
 from foldstill.distill.targets import SoftTargets
 from foldstill.errors import DistillError
-from foldstill.files import digest, file_digest
+from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from foldstill.base_models.engine import Batch
-    from foldstill.base_models.joined_network import AnyNetwork
-    from foldstill.base_models.networks import InputLayer
-
 RATIO_BOUND = 5.0
-"""A combination may move a class's probability at most so many times from the pool of its members, on any view."""
+"""A combination may change a class's probability by at most this factor from the pool of its members, on any batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ViewTeachers:
-    """Where the fold models are and how their scores become a target; rows are all rows of the data set.
+    """The fold models of all members, and how their scores become a target; rows are all rows of the data set.
 
-    A combination can only be evaluated where its features exist, so on a view it is the calibrated average of its
-    members times `exp(log_ratio_NC)`: what it made of that average on the row as it is.
+    A combination can only be evaluated where its features exist. On an augmented batch it is therefore the calibrated average
+    of its members times `exp(log_ratio_NC)`: what it made of that average on the row as it is.
     """
 
-    folder: Path
-    members: tuple[Trainable, ...]
+    models: tuple[FoldModels, ...]
     fold_N: NDArray[np.int16]
     votes_NC: NDArray[np.float64]
     log_ratio_NC: NDArray[np.float64]
     temperature_M: NDArray[np.float64]
     mix: Mix
-    view: str
-    shape: tuple[int, ...]
-    bank: Path | None = None
-    """Where scores on recurring views are kept, for students that ask for a bank."""
 
     @property
     def made_from(self) -> dict[str, Any]:
-        """What the targets depend on, as JSON values: students and banks carry it."""
-        weights = [file_digest(self.weights(m, fold)) for m in self.members for fold in self.folds]
+        """What the targets depend on, as JSON values."""
+        weights = [value for models in self.models for value in models.file_digests(self.folds)]
+        settings = asdict(self.mix)  # type: ignore[call-overload]  # a mix is a dataclass
         return {
             "models": digest(weights),
-            "targets": digest(self.fold_N, self.votes_NC, self.log_ratio_NC, self.temperature_M, asdict(self.mix)),
+            "targets": digest(self.fold_N, self.votes_NC, self.log_ratio_NC, self.temperature_M, settings),
         }
 
     @property
     def folds(self) -> range:
         return range(int(self.fold_N.max()) + 1)
 
-    def weights(self, member: Trainable, fold: int) -> Path:
-        return job_folder(self.folder, member, fold) / WEIGHTS
+    @property
+    def passes(self) -> None:
+        """Live teachers can teach any batch."""
+        return None
 
-    def networks(self, device: str) -> list[list[AnyNetwork]]:
-        """The fold models [K][M] in evaluation mode on the device, asked for no gradient."""
-        from safetensors.torch import load_file
-
-        models = []
-        for fold in self.folds:
-            row = []
-            for member in self.members:
-                network = member.without_download().build([self.shape], self.votes_NC.shape[1])
-                network.load_state_dict(load_file(self.weights(member, fold)))
-                row.append(network.to(device).eval().requires_grad_(False))
-            models.append(row)
-        return models
+    def open(self, device: str) -> LiveTeachers:
+        return LiveTeachers(self, device)
 
 
 def view_teachers(
-    folder: Path,
-    members: Sequence[Trainable],
+    models: Sequence[FoldModels],
     dataset: Dataset,
     plan: FoldPlan,
     table: OOFTable,
@@ -98,37 +80,21 @@ def view_teachers(
     mix: Mix,
     *,
     view: str,
-    bank: Path | None = None,
     unlabelled: FoldScores | None = None,
 ) -> ViewTeachers:
-    """Teachers for the augmented views of a student that reads `view`, from the folder members were trained into.
+    """Teachers for the augmented batches of a student that reads `view`.
 
     `table` and `soft` are the members' and the combination's held-out scores of the same rows; the votes in `table`
-    calibrate the members and fit the mix. Rows that nobody voted on come after those of the data set, in `soft` as in
-    `unlabelled`, the members' scores of them; each is shown to the models of one fold, in turn. Raises DistillError for members that read another view: they cannot be shown
-    what the student sees.
+    calibrate the members and fit the mix. Rows without votes come after those of the data set, in `soft` as in `unlabelled`,
+    the members' scores for them; each is shown to the models of one fold, in turn. Raises DistillError for members that read
+    another view: they cannot be shown what the student sees.
     """
     labels = dataset.labels
-    if isinstance(mix, VotesOnly):
-        raise DistillError("teachers on augmented views have no part in a mix of votes only: name another mix")
-    if not soft.held_out:
-        raise DistillError(f"teacher {soft.teacher!r} saw the rows, but teachers on views are the models that did not")
-    joined = [m.name for m in members if m.parts]
-    if joined:
-        raise DistillError(
-            f"members {joined} read several views at once, a student sees one: joined members cannot be asked about its "
-            'augmented views; set views = "identity"'
-        )
-    elsewhere = sorted({name for m in members for name in m.views} - {view})
-    if elsewhere:
-        raise DistillError(
-            f"members read the views {elsewhere}, the student {view!r}: teachers can be asked about augmented views of "
-            'their own input only; set views = "identity"'
-        )
-    known = len(table.labels.ids)
+    _check_teachers([one.member for one in models], soft, mix, view)
+    n_voted = len(table.labels.ids)
     further = unlabelled.ids if unlabelled is not None else soft.ids[:0]
     if soft.ids.tolist() != [*table.labels.ids.tolist(), *further.tolist()] or not np.array_equal(
-        labels.ids[plan.oof_rows], soft.ids[:known]
+        labels.ids[plan.oof_rows], soft.ids[:n_voted]
     ):
         raise DistillError(
             "teacher, OOF table and data set must hold the same rows in the same order: align them by id"
@@ -145,20 +111,39 @@ def view_teachers(
     log_ratio_NC[rows] = np.clip(log_ratio, -bound, bound)
     votes_NC[plan.oof_rows] = table.labels.votes_NC
     fold_N = np.concatenate([plan.fold_N, np.arange(len(further)) % plan.n_folds]).astype(plan.fold_N.dtype)
-    if isinstance(mix, DirichletMix) and mix.votes is None:
-        mix = DirichletMix(votes=fit_pseudo_votes(table.labels.votes_NC, soft.proba_NC[:known]).c)
-    shape = tuple(dataset.view(view).shape[1:])
-    return ViewTeachers(folder, tuple(members), fold_N, votes_NC, log_ratio_NC, temperature_M, mix, view, shape, bank)
+    mix = mix.fitted(table.labels.votes_NC, soft.proba_NC[:n_voted])
+    return ViewTeachers(tuple(models), fold_N, votes_NC, log_ratio_NC, temperature_M, mix)
+
+
+def _check_teachers(members: Sequence[Member], soft: SoftTargets, mix: Mix, view: str) -> None:
+    if isinstance(mix, VotesOnly):
+        raise DistillError("teachers of augmented images have no part in a mix of votes only: choose another mix")
+    if not soft.held_out:
+        raise DistillError(
+            f"teacher {soft.teacher!r} saw the rows, but teachers of augmented images are the models that did not"
+        )
+    joined = [m.name for m in members if m.parts]
+    if joined:
+        raise DistillError(
+            f"members {joined} read several views at once, a student reads one: joined members cannot predict its "
+            'augmented images; set views = "identity"'
+        )
+    others = sorted({name for m in members for name in m.views} - {view})
+    if others:
+        raise DistillError(
+            f"members read the views {others}, the student {view!r}: teachers can predict augmented images of "
+            'their own view only; set views = "identity"'
+        )
 
 
 class LiveTeachers:
-    """Gives the training engine the target of each batch by running the fold models on it."""
+    """Gives the training engine the targets of each batch by running the fold models on it."""
 
-    def __init__(self, teachers: ViewTeachers, student_input: InputLayer, device: str) -> None:
+    def __init__(self, teachers: ViewTeachers, device: str) -> None:
         import torch
 
-        self._models = teachers.networks(device)
-        self._input = student_input
+        networks_MK = [one.networks(teachers.folds, device) for one in teachers.models]
+        self._networks_KM = list(zip(*networks_MK, strict=True))
         self._mix = teachers.mix
 
         def put(values: Any) -> Tensor:
@@ -178,33 +163,25 @@ class LiveTeachers:
         """Log-probabilities (B, M, C) of each row by the members of the fold that held it out."""
         import torch
 
-        # The student scaled the batch; each teacher scales by the constants of its own training rows.
-        raw = self._input.unscaled(batch.inputs)
-        fold_B = self._fold_N[batch.rows_B]
+        raw, fold_B = batch.raw, self._fold_N[batch.rows_B]
         scores: Tensor = raw.new_empty((len(raw), len(self._temperature_M), self._share_NC.shape[1]))
         with torch.no_grad():
-            for fold, models in enumerate(self._models):
+            for fold, networks in enumerate(self._networks_KM):
                 of_fold = torch.nonzero(fold_B == fold).flatten()
                 if len(of_fold):
-                    for m, model in enumerate(models):
-                        scores[of_fold, m] = model(raw[of_fold]).float().log_softmax(1)
+                    for m, network in enumerate(networks):
+                        scores[of_fold, m] = network(raw[of_fold]).float().log_softmax(1)
         return scores
 
     def target(self, batch: Batch, scores_BMC: Tensor) -> Tensor:
-        """Votes and teacher mixed for the batch as it was augmented: vote shares as rates, teacher as asked."""
+        """The mix of votes and teacher for the batch as it was augmented: vote shares mixed as rates, teacher as predicted."""
         import torch
 
         pool = torch.softmax(scores_BMC.float() / self._temperature_M[:, None], 2).mean(1)
         teacher = pool * batch.mixed(self._log_ratio_NC[batch.rows_B]).exp()
         teacher = teacher / teacher.sum(1, keepdim=True)
-        if isinstance(self._mix, DirichletMix) and self._mix.votes is not None:
-            total = batch.mixed(self._total_N[batch.rows_B])[:, None]
-            of_teacher = self._mix.votes / (total + self._mix.votes)
-        elif isinstance(self._mix, FixedMix):
-            of_teacher = torch.full_like(teacher[:, :1], self._mix.share)
-        else:
-            of_teacher = torch.ones_like(teacher[:, :1])
         share = batch.mixed(self._share_NC[batch.rows_B])
-        voted = share.sum(1, keepdim=True)
-        of_teacher = torch.where(voted > 0, of_teacher, 1.0)
-        return (1 - of_teacher) * share / voted.clamp(min=1e-12) + of_teacher * teacher
+        # A row without votes has no share, so a mixed row has the vote shares of its other partners.
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-12)
+        target: Tensor = mixed(self._mix, batch.mixed(self._total_N[batch.rows_B])[:, None], share, teacher)
+        return target

@@ -1,67 +1,72 @@
 """Students cross-validated over the folds of the plan: each is scored on a fold that it was not taught.
 
-With "pairs" its teachers did not see that fold either: of a row in fold g the student scored on f learns from models
-trained without f and g, combined by a combination fitted without f. "naive" takes the targets of the student that is
-shipped, whose teachers saw the votes of fold f: how much that flatters is measured in docs/benchmarks.md. N rows, C classes.
+With "pairs", its teachers did not see that fold either: for a row of fold g, the student that is scored on fold f learns from
+models trained without f and g, combined by a combination fitted without f. "naive" takes the targets of the final student,
+whose teachers saw the votes of fold f; docs/benchmarks.md measures how optimistic that is. N rows, C classes.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.collected import collect_without
-from foldstill.distill import StudentSettings, load_student, mixed_targets
+from foldstill.base_models.jobs import JobProgress, OnJobProgress
 from foldstill.distill.mixes import VotesOnly
+from foldstill.distill.settings import StudentSettings
+from foldstill.distill.student import load_student
+from foldstill.distill.targets import mixed_targets
+from foldstill.distill.training import Lesson, student_jobs
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.pipeline.lessons import Lesson, learned
 from foldstill.pipeline.run import Run
+from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.teachers import held_out_teacher, teacher_without
-from foldstill.workers import OnProgress, Progress
-
-Targets = tuple[NDArray[np.float64], NDArray[np.float64]]
+from foldstill.workers import Progress, Work
 
 
 def cross_validate(run: Run) -> None:
-    """Train and score, one a fold and seed, the students that ask for it; finished ones are kept."""
-    lessons = [lesson for settings in run.experiment.students() for lesson in _lessons(run, settings)]
-    if not lessons:
-        return
+    """Train and score the students that ask for it, one per fold and seed; finished ones are kept."""
+    jobs = [job for settings in run.experiment.students() for job in _jobs(run, settings)]
     labels, rows = run.dataset.labels.take(run.plan.oof_rows), run.plan.oof_rows
-    proba_NC = np.empty((len(run.dataset.labels), len(labels.classes)), np.float32)
-    for lesson in learned(
-        replace(run, work=replace(run.work, report=_one_bar_a_student(run.work.report, lessons))), lessons
-    ):
-        student, held = load_student(lesson.folder), run.plan.held_out(_fold(lesson))
-        proba_NC[held] = student.predict(run.dataset.view(student.view)[held], device=run.work.device)
-        if _fold(lesson) == run.plan.n_folds - 1:
-            name = lesson.settings.cross_validated_name
-            scores = ScoreTable(labels.ids, (name,), labels.classes, proba_NC[rows][:, None])
-            write_scores(scores, lesson.folder.parent / "oof.parquet", labels)
+    shape = (len(run.dataset.labels), len(labels.classes))
+    proba: dict[Path, NDArray[np.float32]] = defaultdict(lambda: np.empty(shape, np.float32))
+    scored: dict[Path, set[int]] = defaultdict(set)
+    for each in train_all(jobs, run.work, _bar_per_student(run.work, jobs)):
+        assert each.fold is not None, "a cross-validated student has a fold"
+        student, held = load_student(each.job.folder), run.plan.held_out(each.fold)
+        of_seed = each.job.folder.parent
+        proba[of_seed][held] = student.predict(run.dataset.view(student.view)[held], device=run.work.device)
+        scored[of_seed].add(each.fold)
+        if len(scored[of_seed]) == run.plan.n_folds:
+            name = each.settings.cross_validated_name
+            scores = ScoreTable(labels.ids, (name,), labels.classes, proba[of_seed][rows][:, None])
+            write_scores(scores, of_seed / "oof.parquet", labels)
 
 
-def _lessons(run: Run, settings: StudentSettings) -> Iterator[Lesson]:
-    """One a seed and fold, the folds of a seed one after the other; the targets of a fold are made once."""
+def _jobs(run: Run, settings: StudentSettings) -> list[StudentJob]:
+    """One job per seed and fold, the folds of a seed one after the other; the targets of a fold are made once."""
     if settings.cross_validate == "none":
-        return
-    place = run.dir.cross_validated(run.student_folder(settings))
-    targets = [_targets(run, settings, fold) for fold in range(run.plan.n_folds)]
-    for seed in range(settings.seeds):
-        for fold, (target_NC, weight_N) in enumerate(targets):
-            yield Lesson(
-                settings,
-                run.plan.training(fold),
-                target_NC,
-                weight_N,
-                run.experiment.seed + seed,
-                run.dir.seed(place, seed) / f"fold-{fold}",
-                fold=fold,
-            )
+        return []
+    folder = run.dir.cross_validated(run.student_folder(settings))
+    inputs, classes = run.dataset.view(settings.view), run.dataset.labels.classes
+    jobs = []
+    for fold in range(run.plan.n_folds):
+        lesson = Lesson(run.plan.training(fold), *_targets(run, settings, fold))
+        folders = {
+            run.experiment.seed + seed: run.dir.seed(folder, seed) / f"fold-{fold}" for seed in range(settings.seeds)
+        }
+        jobs += [
+            StudentJob(settings, replace(job, name=f"{job.name}, fold {fold}", folds=(fold,)), fold)
+            for job in student_jobs(settings, inputs, classes, lesson, folders)
+        ]
+    return sorted(jobs, key=lambda each: each.job.seed)
 
 
-def _targets(run: Run, settings: StudentSettings, fold: int) -> Targets:
+def _targets(run: Run, settings: StudentSettings, fold: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Targets and weights of the rows outside the fold, in the order of the plan."""
     labels, rows = run.dataset.labels, run.plan.training(fold)
     if isinstance(settings.mix, VotesOnly):
@@ -81,24 +86,18 @@ def _targets(run: Run, settings: StudentSettings, fold: int) -> Targets:
     return target_NC[taught], weight_N[taught] / weight_N[taught].mean()
 
 
-def _fold(lesson: Lesson) -> int:
-    assert lesson.fold is not None, "a cross-validated student has a fold"
-    return lesson.fold
+def _bar_per_student(work: Work, jobs: Sequence[StudentJob]) -> OnJobProgress:
+    """Reports all folds and seeds of a student as one bar."""
+    student = {each.job.name: each.settings.cross_validated_name for each in jobs}
+    epochs = dict.fromkeys(student, 0)
+    total: dict[str, int] = defaultdict(int)
+    for each in jobs:
+        total[each.settings.cross_validated_name] += each.job.member.epochs
 
+    def report(progress: JobProgress) -> None:
+        epochs[progress.job] = progress.epoch
+        bar = student[progress.job]
+        done = sum(epoch for name, epoch in epochs.items() if student[name] == bar)
+        work.report(Progress(bar, done, total[bar], f"training loss {progress.loss:.4f}"))
 
-def _one_bar_a_student(report: OnProgress, lessons: list[Lesson]) -> OnProgress:
-    """One bar for all folds and seeds of a student."""
-    student = {lesson.name: lesson.settings.cross_validated_name for lesson in lessons}
-    epochs = dict.fromkeys(student, 0.0)
-    total: dict[str, float] = {}
-    for lesson in lessons:
-        name = student[lesson.name]
-        total[name] = total.get(name, 0.0) + lesson.settings.recipe.epochs
-
-    def hear(progress: Progress) -> None:
-        epochs[progress.task] = progress.done
-        bar = student[progress.task]
-        done = sum(done for each, done in epochs.items() if student[each] == bar)
-        report(Progress(bar, done, total[bar], progress.note))
-
-    return hear
+    return report

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from foldstill.base_models.joined import resolve
-from foldstill.base_models.specs import Member
+from foldstill.base_models.joined_member import resolve
+from foldstill.base_models.kinds import MemberSettings
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
@@ -78,7 +78,7 @@ class Experiment(Settings):
     """Name of the run folder."""
     data: Annotated[DataSource, ByKind("source")]
     """Where inputs and labels come from."""
-    member: tuple[Annotated[Member, ByKind()], ...]
+    member: tuple[Annotated[MemberSettings, ByKind()], ...]
     """The base models, each trained once per fold."""
     seed: int = 0
     """Seed from which every random number of the run is derived."""

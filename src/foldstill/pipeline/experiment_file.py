@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from foldstill.base_models.specs import TimmMember
+from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
 from foldstill.pipeline.experiment import KINDS, Experiment

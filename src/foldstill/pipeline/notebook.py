@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from foldstill.base_models.specs import Member
+from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import Comparison, compare
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
@@ -121,7 +121,7 @@ class Trained:
 def train(
     views: Mapping[str, NDArray[Any]],
     labels: Labels,
-    members: Sequence[Member],
+    members: Sequence[AnyMember],
     folder: Path | str,
     *,
     folds: FoldSettings = FoldSettings(),
@@ -169,15 +169,6 @@ def train(
 
     dataset = Dataset(labels, views)
     plan = folds.plan(labels, seed, Path())
-    train_members(
-        members,
-        dataset,
-        plan,
-        Path(folder),
-        seed=seed,
-        jobs=work.workers,
-        device=work.device,
-        force=work.force,
-    )
+    train_members(members, dataset, plan, Path(folder), seed=seed, work=work)
     table, test = collect(Path(folder), members, labels, plan)
     return Trained(table, test, labels.take(plan.test_rows) if test is not None else None)

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from foldstill.base_models.joined import resolve
+from foldstill.base_models.joined_member import resolve
 from foldstill.distill import SoftTargets, StudentSettings
 from foldstill.files import digest
 from foldstill.manifest import Stage

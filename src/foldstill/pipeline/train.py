@@ -1,39 +1,27 @@
-"""Members over folds, what each costs to run, and the table of what they said of rows they never saw."""
+"""Members trained over folds, the cost of each, and the table of their held-out scores."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from foldstill.files import write_json
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.run import Run, table_digest
-from foldstill.workers import OnProgress, Progress
-
-if TYPE_CHECKING:
-    from foldstill.base_models.jobs import JobProgress
 
 
 def train_stage(run: Run) -> None:
-    """Train every member on every fold, and without every two where a student asks for it; finished jobs are kept."""
+    """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
     from foldstill.base_models.members import train_members
 
-    folds = run.plan.n_folds
-    bars = [(False, _bar_a_member(run.work.report, folds))]
-    if any(one.cross_validate == "pairs" for one in run.experiment.students()):
-        bars.append((True, _bar_a_member(run.work.report, folds * (folds - 1) // 2, pairs=True)))
-    for pairs, bar in bars:
+    of_pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
+    for pairs in (False, True) if of_pairs else (False,):
         train_members(
             run.experiment.member,
             run.dataset,
             run.plan,
             run.dir.members,
             seed=run.experiment.seed,
-            jobs=run.work.workers,
-            device=run.work.device,
-            force=run.work.force,
+            work=run.work,
             pairs=pairs,
-            on_progress=bar,
         )
     _measure_costs(run)
 
@@ -53,37 +41,14 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     return table, test
 
 
-def _bar_a_member(report: OnProgress, n_models: int, *, pairs: bool = False) -> "Callable[[JobProgress], None]":
-    """Progress of a member's models as one bar, with the mean held-out KL of those that are finished."""
-    of, what = (", pairs of folds", "pairs") if pairs else ("", "folds")
-    epochs: dict[str, dict[tuple[int, ...], int]] = {}
-    held_out: dict[str, dict[tuple[int, ...], float]] = {}
-
-    def hear(progress: "JobProgress") -> None:
-        scores = held_out.setdefault(progress.member, {})
-        if progress.held_out_kl is not None:
-            scores[progress.folds] = progress.held_out_kl
-        # The last epoch counts when the held-out rows are scored, so that a full bar has its score.
-        done = progress.epoch if progress.folds in scores else min(progress.epoch, progress.epochs - 1)
-        epochs.setdefault(progress.member, {})[progress.folds] = done
-        note = f"training loss {progress.loss:.4f}"
-        if scores:
-            note = f"held-out KL {sum(scores.values()) / len(scores):.4f} over {len(scores)} of {n_models} {what}"
-        done = sum(epochs[progress.member].values())
-        report(Progress(progress.member + of, done, progress.epochs * n_models, note))
-
-    return hear
-
-
 def _measure_costs(run: Run) -> None:
-    """Parameters, MACs, latency and bytes of one fold model of each member, measured once, on the CPU."""
-    from foldstill.base_models.joined import resolve
-    from foldstill.cost.measure import measure_cost
-    from foldstill.distill.sizes import untrained
+    """Measure one fold model of each member, once, on the CPU: parameters, MACs, latency and bytes."""
+    from foldstill.base_models.fold_models import FoldModels
+    from foldstill.base_models.joined_member import resolve
 
     for member in resolve(run.experiment.member):
         path = run.dir.member_cost(member.name)
         if path.exists() and not run.work.force:
             continue
-        views = [run.dataset.view(view) for view in member.views]
-        write_json(path, asdict(measure_cost(*untrained(member, views, len(run.dataset.labels.classes)))))
+        views = {view: run.dataset.view(view) for view in member.views}
+        write_json(path, asdict(FoldModels(member, run.dir.members).load(0).cost(views)))

@@ -1,0 +1,103 @@
+"""The protocols of a member and of its trained model. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.cost import Cost
+from foldstill.data.training import FitContext, Rows, TrainingSet
+
+
+class Model(Protocol):
+    """What a fit returns: it predicts probabilities for new rows, and can be saved and loaded."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one row of each view that the model reads."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Numbers about the fit to be kept in done.json, such as `loss`; empty for a model that was loaded."""
+        ...
+
+    def predict(
+        self, views: Mapping[str, NDArray[Any]], rows: Rows | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
+        """Probabilities (rows, C) of these rows of the views, of all rows by default; each row sums to one."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into a folder."""
+        ...
+
+    def cost(self, views: Mapping[str, NDArray[Any]]) -> Cost:
+        """What one prediction costs, measured on the first row of the views on the CPU."""
+        ...
+
+
+class Member(Protocol):
+    """A base model: settings that fit a model to a training set. A frozen dataclass.
+
+    A new kind is a class with these attributes in a file of its own, and an entry in `MEMBERS`.
+    """
+
+    title: ClassVar[str]
+    """Short name of the kind for tables."""
+    summary: ClassVar[str]
+    """One plain sentence about the kind for reports and documentation."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind in an experiment file."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Unique in an experiment; the name of its folder and of its column in tables."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """What it has in common with other members; combiners can tie weights within a family."""
+        ...
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views of the data set that it reads."""
+        ...
+
+    @property
+    def parts(self) -> tuple[Member, ...]:
+        """The members whose trained models it starts from; empty for a member that stands alone."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """How often `fit` reports progress: the epochs of all stages, or 1."""
+        ...
+
+    def check(self, training_set: TrainingSet) -> float:
+        """Work that a fit takes, in arbitrary units that compare members; long jobs start first.
+
+        Raises MemberError if the member cannot learn from this training set, before any time is spent.
+        """
+        ...
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> Model:
+        """Learn from the rows of a training set. The same seed gives the same model."""
+        ...
+
+    def load(self, folder: Path) -> Model:
+        """The model that was saved in a folder."""
+        ...

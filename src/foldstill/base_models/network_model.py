@@ -1,0 +1,112 @@
+"""A trained network as a model: it predicts, is saved as one safetensors file, and is read back from it.
+
+N rows, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foldstill.base_models.architecture import Precision, Shape
+from foldstill.base_models.device import pick_device
+from foldstill.base_models.inference import predict_proba
+from foldstill.base_models.inputs import open_inputs
+from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.cost import Cost
+from foldstill.cost.measure import measure_cost
+from foldstill.data.training import Rows
+from foldstill.errors import MemberError
+from foldstill.files import atomic_write
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A trained network with the views it reads and the classes it predicts."""
+
+    network: AnyNetwork
+    shapes: Mapping[str, Shape]
+    """Shape of one row per view, in the order in which the network reads them."""
+    classes: tuple[str, ...]
+    precision: Precision = "auto"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(
+        self, views: Mapping[str, NDArray[Any]], rows: Rows | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
+        """Probabilities (rows, C) of rows of the views; raises MemberError for views of another shape."""
+        arrays = self._arrays(views)
+        inputs = open_inputs(arrays, pick_device(device))
+        return predict_proba(
+            self.network, inputs, np.arange(len(inputs)) if rows is None else rows, precision=self.precision
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.safetensors`; its header names classes and shapes, so that the file needs no other."""
+        from safetensors.torch import save_file
+
+        state = {key: value.cpu().contiguous() for key, value in self.network.state_dict().items()}
+        about = {"classes": list(self.classes), "shapes": [[name, list(shape)] for name, shape in self.shapes.items()]}
+        with atomic_write(folder / WEIGHTS) as part:
+            save_file(state, part, metadata={"foldstill": json.dumps(about)})
+
+    def cost(self, views: Mapping[str, NDArray[Any]], *, batch: int = 32, threads: int = 1) -> Cost:
+        """What one prediction costs in eager mode on the CPU, on the first row of the views."""
+        return measure_cost(self.network.cpu(), first_row(self._arrays(views)), batch=batch, threads=threads)
+
+    def _arrays(self, views: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        missing = sorted(set(self.shapes) - set(views))
+        if missing:
+            raise MemberError(
+                f"the model reads the views {missing}, got {sorted(views)}: give every view it was trained on"
+            )
+        for name, shape in self.shapes.items():
+            if tuple(views[name].shape[1:]) != shape:
+                raise MemberError(
+                    f"the model reads rows of shape {shape} of the view {name!r}, got {tuple(views[name].shape[1:])}: "
+                    "prepare the new rows as the training rows were"
+                )
+        return [views[name] for name in self.shapes]
+
+
+def load_network(
+    folder: Path, build: Callable[[Sequence[Shape], int], AnyNetwork], precision: Precision
+) -> NetworkModel:
+    """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are replaced."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(folder / WEIGHTS, framework="pt") as stream:
+        about = json.loads((stream.metadata() or {}).get("foldstill", "null"))
+    if about is None:
+        raise MemberError(f"{folder / WEIGHTS} names neither classes nor shapes: train the model again")
+    shapes = {name: tuple(shape) for name, shape in about["shapes"]}
+    network = build_seeded(build, list(shapes.values()), len(about["classes"]), 0)
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return NetworkModel(network.eval(), shapes, tuple(about["classes"]), precision)
+
+
+def build_seeded(
+    build: Callable[[Sequence[Shape], int], AnyNetwork], shapes: Sequence[Shape], n_classes: int, seed: int
+) -> AnyNetwork:
+    """A fresh network whose first weights depend on the seed alone; the caller's random state is left as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(shapes, n_classes)
+
+
+def first_row(arrays: Sequence[NDArray[Any]]) -> Tensor | tuple[Tensor, ...]:
+    """The first row of the views as a network takes it: a tensor, or a tuple of one tensor per view."""
+    rows = open_inputs([array[:1] for array in arrays], "cpu")
+    (row,) = rows.batches([torch.zeros(1, dtype=torch.int64)])
+    return row

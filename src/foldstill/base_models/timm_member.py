@@ -1,0 +1,199 @@
+"""Members that are networks of timm. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from foldstill.base_models.architecture import Shape, Temperature, channels_and_size
+from foldstill.base_models.recipes import Recipe, check_name, require
+from foldstill.data.training import FitContext, TrainingSet
+from foldstill.errors import MemberError
+from foldstill.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from foldstill.base_models.member import Member
+    from foldstill.base_models.network_model import NetworkModel
+    from foldstill.base_models.networks import Network
+
+
+@dataclass(frozen=True)
+class TimmMember(Settings):
+    """A network of timm by its name, with any number of input channels.
+
+    Examples
+    --------
+    >>> member = TimmMember("resnet", "test_resnet")
+    >>> network = member.build([(32, 32, 3)], n_classes=6)
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    NPARAM
+    """
+
+    title: ClassVar[str] = "timm"
+    summary: ClassVar[str] = "A network of the timm library, trained on images."
+    name: str
+    network: str
+    """A name in `timm.list_models()`."""
+    kind: Literal["timm"] = "timm"
+    view: str = "image"
+    """Name of the view that the network reads."""
+    image_size: int | tuple[int, int] | None = None
+    """Side, or height and width, that images are resized to; by default they keep their size."""
+    pretrained: bool = False
+    """Whether to start from timm's pretrained weights, which are downloaded once."""
+    stem_stride: int | None = None
+    """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
+    drop_rate: float = 0.0
+    """Dropout before the classifier."""
+    drop_path_rate: float = 0.0
+    """Rate of stochastic depth, for networks that have it."""
+    temperature: Temperature = "none"
+    """Whether the network predicts a temperature per row, or per row and class, by which its logits are divided."""
+    options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
+    """Further arguments of `timm.create_model`, such as patch_size = 4."""
+    family: str = ""
+    """Group of similar members, within which combiners can tie weights; the network's name by default."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How the network is trained."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        require(
+            not isinstance(self.image_size, int) or self.image_size > 0,
+            f"image_size must be positive, got {self.image_size}",
+        )
+        require(self.stem_stride in (None, 1, 2, 4), f"stem_stride must be 1, 2 or 4, got {self.stem_stride}")
+        for key in ("drop_rate", "drop_path_rate"):
+            require(0 <= getattr(self, key) < 1, f"{key} must be in [0, 1), got {getattr(self, key)}")
+        if not self.family:
+            object.__setattr__(self, "family", self.network)
+
+    @classmethod
+    def example(cls) -> TimmMember:
+        return cls("timm", "test_resnet", recipe=Recipe(epochs=2, batch_size=8))
+
+    @property
+    def resize(self) -> tuple[int, int] | None:
+        """(H, W) that images are resized to, if any."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return (self.view,)
+
+    @property
+    def parts(self) -> tuple[Member, ...]:
+        return ()
+
+    @property
+    def epochs(self) -> int:
+        return self.recipe.total_epochs
+
+    def check(self, training_set: TrainingSet) -> float:
+        from foldstill.base_models.fitting import check_network
+
+        return check_network(self, training_set)
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
+        from foldstill.base_models.fitting import fit_member
+
+        return fit_member(self, training_set, context)
+
+    def load(self, folder: Path) -> NetworkModel:
+        from foldstill.base_models.network_model import load_network
+
+        return load_network(folder, replace(self, pretrained=False).build, self.recipe.precision)
+
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+        """A fresh network for rows of this one shape, initialised from torch's global generator.
+
+        Raises MemberError for a name timm does not know, an option or a size the network refuses, and for weights that
+        cannot be downloaded.
+        """
+        import timm
+        from torch import nn
+
+        from foldstill.base_models.heads import Head
+        from foldstill.base_models.networks import Network
+
+        in_channels, size = channels_and_size(*shapes)
+
+        if not timm.is_model(self.network):
+            near = difflib.get_close_matches(self.network, timm.list_models(), n=3, cutoff=0.5)
+            hint = f"did you mean {', '.join(near)}" if near else "see timm.list_models()"
+            raise MemberError(f"member {self.name!r}: timm has no network {self.network!r}: {hint}?")
+        wanted = self.resize or size
+        options = dict(self.options)
+        if timm.models.get_pretrained_cfg_value(self.network, "fixed_input_size"):
+            options.setdefault("img_size", list(wanted))
+        if self.drop_path_rate:
+            options["drop_path_rate"] = self.drop_path_rate
+        try:
+            body = timm.create_model(
+                self.network,
+                pretrained=self.pretrained,
+                in_chans=in_channels,
+                # 0 leaves the pooled features, dropped out already, for a head of our own.
+                num_classes=n_classes if self.temperature == "none" else 0,
+                drop_rate=self.drop_rate,
+                **options,
+            )
+        except Exception as error:
+            raise MemberError(f"member {self.name!r}: {_why(self, error)}") from error
+        if self.stem_stride is not None:
+            _set_stem_stride(self, body)
+        if self.temperature != "none":
+            body = nn.Sequential(body, Head(body.head_hidden_size, n_classes, self.temperature))
+        network = Network(body, in_channels, self.resize)
+        _try_size(self, network, in_channels, wanted)
+        return network
+
+
+def _why(member: TimmMember, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if member.pretrained and not isinstance(error, TypeError | AssertionError):
+        return (
+            f"pretrained weights of {member.network!r} cannot be had ({reason}): connect once so that they are cached, "
+            "or set pretrained = false"
+        )
+    return f"timm refuses {member.network!r} with these options ({reason}): correct `options` or `image_size`"
+
+
+def _set_stem_stride(member: TimmMember, body: nn.Module) -> None:
+    from torch import nn
+
+    first = next((m for m in body.modules() if isinstance(m, nn.Conv2d)), None)
+    if (
+        first is None
+        or member.stem_stride is None
+        or first.kernel_size[0] < member.stem_stride
+        or first.padding == (0, 0)
+    ):
+        raise MemberError(
+            f"member {member.name!r}: {member.network!r} does not begin with a padded convolution whose stride can be "
+            f"{member.stem_stride}: leave stem_stride out (a patch_size in `options` may serve)"
+        )
+    first.stride = (member.stem_stride, member.stem_stride)
+
+
+def _try_size(member: TimmMember, network: Network, in_channels: int, size: tuple[int, ...]) -> None:
+    """One forward pass without data: a size that a network refuses is better known before training."""
+    import torch
+
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, in_channels, *size))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MemberError(
+            f"member {member.name!r}: {member.network!r} refuses images of {' x '.join(map(str, size))} ({reason}): "
+            "set image_size to a size it takes"
+        ) from error
+    finally:
+        network.train(was_training)
