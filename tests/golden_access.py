@@ -78,8 +78,8 @@ def folds_of_run(run: Path) -> tuple[Array, str]:
 
 
 def columns_of(path: Path) -> list[str]:
-    """Names of a parquet file's columns, as they were when the goldens were recorded: parts joined by `__`."""
-    return [name.replace(":", "__") for name in parquet.read_schema(path).names]
+    """Names of a parquet file's columns."""
+    return list(parquet.read_schema(path).names)
 
 
 def kl_of(truth: Truth, proba_NC: Array) -> float:

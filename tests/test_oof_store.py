@@ -10,12 +10,11 @@ import pytest
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, OOFError
 from foldstill.oof.store import (
+    members_by_columns,
     read_labels,
     read_scores,
     read_table,
-    score_column,
-    split_score_column,
-    votes_column,
+    score_columns,
     write_scores,
     write_table,
 )
@@ -61,8 +60,8 @@ def test_anybody_can_read_the_file(table, tmp_path):
     write_table(table, tmp_path / "oof.parquet")
     frame = pq.read_table(tmp_path / "oof.parquet").to_pandas()
     assert frame.columns[:4].tolist() == ["id", "group", "stratum", "sample_weight"]
-    assert frame["p:net b:gpd_2"].to_numpy().tolist() == table.proba_NMC[:, 1, 1].tolist()
-    assert frame["votes:other"].to_numpy().tolist() == table.labels.votes_NC[:, 2].tolist()
+    assert frame["p__net b__gpd_2"].to_numpy().tolist() == table.proba_NMC[:, 1, 1].tolist()
+    assert frame["votes__other"].to_numpy().tolist() == table.labels.votes_NC[:, 2].tolist()
     assert frame["fold"].tolist() == table.fold_N.tolist()
 
 
@@ -110,12 +109,24 @@ def test_a_table_reads_back_whatever_its_classes_and_members_are_called(rng, tmp
     assert (read.digest, read.stratum_N.tolist()) == (labels.digest, labels.stratum_N.tolist())
 
 
-def test_every_score_has_a_column_of_its_own_that_names_member_and_class():
-    columns = {score_column(member, c): (member, c) for member in ODD_NAMES for c in ODD_NAMES}
-    assert len(columns) == len(ODD_NAMES) ** 2
-    assert all(split_score_column(column) == names for column, names in columns.items())
-    assert not set(columns) & {"id", "group", "fold", "stratum", *(votes_column(c) for c in ODD_NAMES)}
-    assert split_score_column("votes:x") is None
+def test_names_that_would_meet_in_a_column_are_numbered_and_the_metadata_names_them(rng, tmp_path):
+    members, classes = ("a", "a__b", "net"), ("c", "b__c")
+    labels = Labels.from_votes(rng.integers(1, 5, (4, 2)), classes=classes)
+    proba = rng.dirichlet(np.ones(2), (4, 3)).astype(np.float32)
+    table = OOFTable(ScoreTable(labels.ids, members, classes, proba), labels, np.array([0, 1, 0, 1], np.int16))
+    write_table(table, tmp_path / "t.parquet")
+    frame = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    assert frame["p__1__0"].to_numpy().tolist() == proba[:, 1, 0].tolist()
+    assert frame["votes__b__c"].to_numpy().tolist() == labels.votes_NC[:, 1].tolist()
+    _same(read_table(tmp_path / "t.parquet"), table)
+
+
+def test_members_are_found_in_columns_only_where_there_is_one_reading():
+    columns = [name for of_member in score_columns(("a__b", "net"), ("c", "b__c")) for name in of_member]
+    assert members_by_columns(["id", *columns], ("c", "b__c")) == ("a__b", "net")
+    three_readings = ["p__a__x", "p__a__a__x", "p__a__a__a__x", "p__a__a__a__a__x"]
+    assert members_by_columns(three_readings, ("x", "a__x")) == ()
+    assert members_by_columns(["p__c", "p__b__c"], ("c", "b__c")) == ()
 
 
 def test_names_that_are_empty_are_refused(table):
@@ -198,8 +209,8 @@ def test_missing_columns_are_named(table, tmp_path):
     path = tmp_path / "oof.parquet"
     write_table(table, path)
     stored = pq.read_table(path)
-    pq.write_table(stored.drop_columns(["p:gbm:lpd"]), path)
-    with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p:gbm:lpd'\]"):
+    pq.write_table(stored.drop_columns(["p__gbm__lpd"]), path)
+    with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p__gbm__lpd'\]"):
         read_table(path)
 
 

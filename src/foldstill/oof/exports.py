@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from foldstill.errors import OOFError
 from foldstill.files import atomic_write, write_csv
-from foldstill.oof.store import escaped, score_column, votes_column
+from foldstill.oof.store import members_by_columns, score_columns, votes_column
 from foldstill.oof.table import OOFTable
 
 ExportForm = Literal["npz", "csv", "wide-csv"]
@@ -38,12 +38,7 @@ def export_table(table: OOFTable, out: str | Path, form: ExportForm = "npz") -> 
     elif form == "csv":
         _write_csv_per_member(table, out)
     elif form == "wide-csv":
-        scores = {
-            score_column(member, class_name): table.proba_NMC[:, m, c]
-            for m, member in enumerate(table.members)
-            for c, class_name in enumerate(table.classes)
-        }
-        write_csv(out, _label_columns(table) | scores, float_format=FLOAT_FORMAT)
+        _write_wide_csv(table, out)
     else:
         raise OOFError(f"a table is exported as npz, csv or wide-csv, got {form!r}: name one of these")
 
@@ -68,13 +63,24 @@ def _write_npz(table: OOFTable, out: Path) -> None:
         np.savez_compressed(part, **arrays)
 
 
+def _write_wide_csv(table: OOFTable, out: Path) -> None:
+    names = [name for of_member in score_columns(table.members, table.classes) for name in of_member]
+    if set(members_by_columns(names, table.classes)) != set(table.members):
+        raise OOFError(
+            f"the names of members {list(table.members[:3])} and classes {list(table.classes[:3])} cannot be told apart "
+            "in names of columns such as p__member__class: export as npz or csv, or rename them"
+        )
+    scores = dict(zip(names, table.proba_NMC.reshape(len(table), -1).T, strict=True))
+    write_csv(out, _label_columns(table) | scores, float_format=FLOAT_FORMAT)
+
+
 def _write_csv_per_member(table: OOFTable, out: Path) -> None:
     unusable = [member for member in table.members if "/" in member or "\\" in member]
     if unusable:
         raise OOFError(f"members {unusable[:3]} cannot name a file: rename them, or export as npz or wide-csv")
     write_csv(out / "labels.csv", _label_columns(table), float_format=FLOAT_FORMAT)
     for m, member in enumerate(table.members):
-        scores = {f"p:{escaped(name)}": table.proba_NMC[:, m, c] for c, name in enumerate(table.classes)}
+        scores = {f"p__{name}": table.proba_NMC[:, m, c] for c, name in enumerate(table.classes)}
         columns = {"id": table.labels.ids} | scores
         write_csv(out / "members" / f"{member}.csv", columns, float_format=FLOAT_FORMAT)
 
@@ -91,4 +97,4 @@ def _label_columns(table: OOFTable) -> dict[str, NDArray[Any]]:
     if labels.counted:
         return columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(table.classes)}
     columns["total"] = labels.total_N
-    return columns | {f"shares:{escaped(c)}": labels.target_NC[:, i] for i, c in enumerate(table.classes)}
+    return columns | {f"shares__{c}": labels.target_NC[:, i] for i, c in enumerate(table.classes)}

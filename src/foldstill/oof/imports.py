@@ -18,8 +18,8 @@ from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba, smoothed_proba, with_folds
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.member_files import Layout, find_layout, member_name, member_proba, rows_by_id
-from foldstill.oof.roles import class_columns, label_columns, role_values
-from foldstill.oof.store import is_score_file, read_table, score_column, split_score_column
+from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
+from foldstill.oof.store import is_score_file, members_by_columns, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
 
 
@@ -109,25 +109,20 @@ class WideColumns:
 
     members: tuple[str, ...]
     classes: tuple[str, ...]
-    columns: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return [f"p__{member}__{c}" for member in self.members for c in self.classes]
 
 
 def _wide_columns(source: Columns, settings: ImportSettings) -> WideColumns | None:
-    """The columns `p:<member>:<class>` or `p__<member>__<class>` of a file, or None when it has none."""
-    pairs = [pair for name in source.arrays if (pair := split_score_column(name))]
-    if pairs:
-        members = tuple(dict.fromkeys(member for member, _ in pairs))
-        classes = settings.classes or tuple(dict.fromkeys(class_name for _, class_name in pairs))
-        return WideColumns(members, classes, tuple(score_column(m, c) for m in members for c in classes))
-    names = list(class_columns(source, "p__{class}"))
-    last_parts = [name.rsplit("__", 1)[1] for name in names if "__" in name]
-    classes = settings.classes or tuple(class_columns(source, "votes__{class}")) or tuple(dict.fromkeys(last_parts))
-    members = tuple(
-        dict.fromkeys(name.removesuffix(f"__{c}") for name in names for c in classes if name.endswith(f"__{c}"))
-    )
-    if not members:
-        return None
-    return WideColumns(members, classes, tuple(f"p__{m}__{c}" for m in members for c in classes))
+    """The members and classes of a file with columns `p__<member>__<class>`, or None when it has none."""
+    label_source = _label_source(source, settings)
+    by_votes = vote_columns(label_source, settings)
+    last_parts = [name.rsplit("__", 1)[1] for name in class_columns(source, "p__{class}").values()]
+    classes = settings.classes or tuple(by_votes[2] if by_votes else dict.fromkeys(last_parts))
+    members = members_by_columns(source.arrays, classes)
+    return WideColumns(members, classes) if members else None
 
 
 def _from_wide(source: Columns, wide: WideColumns, settings: ImportSettings) -> OOFTable:

@@ -14,7 +14,6 @@ from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.import_settings import ImportSettings
-from foldstill.oof.store import escaped, unescaped
 
 USUAL: dict[str, tuple[str, ...]] = {
     "pred": ("pred", "preds", "predictions", "proba", "oof", "scores"),
@@ -32,10 +31,9 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 """Names that are tried, in this order, for a role that the settings do not name."""
 
-VOTES = ("votes:{class}", "votes__{class}", "{class}_votes", "{class}_vote", "votes_{class}")
-SHARES = ("shares:{class}", "shares__{class}", "{class}_share", "target_{class}", "y__{class}")
+VOTES = ("votes__{class}", "{class}_votes", "{class}_vote", "votes_{class}")
+SHARES = ("shares__{class}", "{class}_share", "target_{class}", "y__{class}")
 SCORES = (
-    "p:{class}",
     "p__{class}",
     "{class}_prediction",
     "{class}_pred",
@@ -49,9 +47,6 @@ the classes, or the names of votes."""
 
 NAMED_CLASS = ("pred", "prediction", "predicted", "class")
 """Columns of members that only name a class."""
-
-_ESCAPED = (VOTES[0], SHARES[0], SCORES[0])
-"""The names that foldstill writes, see `foldstill.oof.store`."""
 
 _DIMENSIONS = {"votes": 2, "shares": 2, "label": 1}
 
@@ -78,19 +73,16 @@ def role_values(file: Columns, settings: ImportSettings, role: str) -> NDArray[A
 def class_columns(file: Columns, pattern: str) -> dict[str, str]:
     """Class -> column, for the columns that match a pattern such as `{class}_vote`, in the order of the file."""
     before, _, after = pattern.partition("{class}")
-    columns = {
+    return {
         name[len(before) : len(name) - len(after)]: name
         for name in file.arrays
         if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
     }
-    if pattern not in _ESCAPED:
-        return columns
-    return {unescaped(class_name): name for class_name, name in columns.items() if ":" not in class_name}
 
 
 def column_names(pattern: str, classes: Sequence[str]) -> list[str]:
     """The columns of these classes by a pattern."""
-    return [pattern.replace("{class}", escaped(name) if pattern in _ESCAPED else name) for name in classes]
+    return [pattern.replace("{class}", name) for name in classes]
 
 
 def vote_columns(file: Columns, settings: ImportSettings) -> tuple[str, str, dict[str, str]] | None:

@@ -1,14 +1,14 @@
 """Scores on disk: one parquet format for every file of scores, one column per member and class.
 
-Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes:<class>` and `p:<member>:<class>`; a
-colon inside a name is written as `%3A` and a percent sign as `%25`. No name of a class or member can therefore collide
-with another column. The metadata of the file, under `foldstill`, lists members, classes and the column of each score.
+Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes__<class>` and `p__<member>__<class>`.
+Where two pairs of a member and a class would share a name, the score columns of the file are numbered: `p__0__1`. The
+metadata of the file, under `foldstill`, lists members, classes and the column of each score, and the reader follows it.
 
 N rows, M members, C classes, K fold models.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +29,39 @@ def votes_column(class_name: str) -> str:
     """Name of the column that holds the votes for a class.
 
     >>> votes_column("id")
-    'votes:id'
+    'votes__id'
     """
-    return f"votes:{escaped(class_name)}"
+    return f"votes__{class_name}"
 
 
-def score_column(member: str, class_name: str) -> str:
-    """Name of the column that holds a member's probabilities for a class.
+def score_columns(members: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
+    """Name of the column of each member and class; numbers stand for the names where two names would be the same.
 
-    >>> score_column("resnet", "a:b")
-    'p:resnet:a%3Ab'
+    >>> score_columns(["net"], ["cat", "dog"])
+    [['p__net__cat', 'p__net__dog']]
+    >>> score_columns(["a", "a__b"], ["c", "b__c"])
+    [['p__0__0', 'p__0__1'], ['p__1__0', 'p__1__1']]
     """
-    return f"p:{escaped(member)}:{escaped(class_name)}"
+    named = [[f"p__{member}__{c}" for c in classes] for member in members]
+    if len({name for of_member in named for name in of_member}) == len(members) * len(classes):
+        return named
+    return [[f"p__{m}__{c}" for c in range(len(classes))] for m in range(len(members))]
 
 
-def split_score_column(column: str) -> tuple[str, str] | None:
-    """Member and class of a column named by `score_column`, or None for another column.
+def members_by_columns(columns: Iterable[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Members of which every class has a column `p__<member>__<class>`, in the order of the columns.
 
-    >>> split_score_column("p:resnet:a%3Ab")
-    ('resnet', 'a:b')
+    Empty unless each such column belongs to exactly one member and class.
+
+    >>> members_by_columns(["id", "p__net__cat", "p__net__dog"], ["cat", "dog"])
+    ('net',)
     """
-    prefix, *names = column.split(":")
-    if prefix != "p" or len(names) != 2:
-        return None
-    return unescaped(names[0]), unescaped(names[1])
-
-
-def escaped(name: str) -> str:
-    """The name of a class or member as it is written inside a column name."""
-    return name.replace("%", "%25").replace(":", "%3A")
-
-
-def unescaped(name: str) -> str:
-    """The name of a class or member as it was before it became part of a column name."""
-    return name.replace("%3A", ":").replace("%25", "%")
+    names = [name for name in columns if name.startswith("p__")]
+    candidates = dict.fromkeys(
+        name.removeprefix("p__").removesuffix(f"__{c}") for name in names for c in classes if name.endswith(f"__{c}")
+    )
+    members = tuple(m for m in candidates if m and all(f"p__{m}__{c}" in names for c in classes))
+    return members if len(names) == len(members) * len(classes) else ()
 
 
 def write_table(table: OOFTable, path: str | Path) -> None:
@@ -307,7 +306,7 @@ def _write(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    by_member = [[score_column(member, c) for c in scores.classes] for member in scores.members]
+    by_member = score_columns(scores.members, scores.classes)
     names = [name for of_member in by_member for name in of_member]
     # One contiguous run per column, so that arrow takes each without another copy.
     flat = np.ascontiguousarray(proba_NMC.reshape(len(proba_NMC), -1).T, dtype=np.float32)
