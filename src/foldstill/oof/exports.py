@@ -67,8 +67,8 @@ def _write_wide_csv(table: OOFTable, out: Path) -> None:
     names = [name for of_member in score_columns(table.members, table.classes) for name in of_member]
     if set(members_by_columns(names, table.classes)) != set(table.members):
         raise OOFError(
-            f"the names of members {list(table.members[:3])} and classes {list(table.classes[:3])} cannot be told apart "
-            "in names of columns such as p__member__class: export as npz or csv, or rename them"
+            f"members {list(table.members[:3])} and classes {list(table.classes[:3])} cannot be told apart in column "
+            "names such as p__member__class: export as npz or csv, or rename them"
         )
     scores = dict(zip(names, table.proba_NMC.reshape(len(table), -1).T, strict=True))
     write_csv(out, _label_columns(table) | scores, float_format=FLOAT_FORMAT)

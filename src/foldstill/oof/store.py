@@ -1,8 +1,9 @@
 """Scores on disk: one parquet format for every file of scores, one column per member and class.
 
-Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes__<class>` and `p__<member>__<class>`.
-Where two pairs of a member and a class would share a name, the score columns of the file are numbered: `p__0__1`. The
-metadata of the file, under `foldstill`, lists members, classes and the column of each score, and the reader follows it.
+Columns are `id`, `group`, `stratum`, `sample_weight`, `fold`, `fold_model`, `votes__<class>` and
+`p__<member>__<class>`. Where two pairs of a member and a class would share a name, the score columns of the file are
+numbered: `p__0__1`. The metadata of the file, under `foldstill`, lists members, classes and the column of each score,
+and the reader follows it.
 
 N rows, M members, C classes, K fold models.
 """
