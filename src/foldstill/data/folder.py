@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import read_columns
 from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
+from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
@@ -16,13 +17,12 @@ from foldstill.errors import DataError
 if TYPE_CHECKING:
     from typing import Self
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""Suffixes of the files that are read as images from a folder without a table."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FolderData(PlainSource):
     """A folder of images with a table of their labels. Name the columns of one of votes, shares or label.
+
+    All files are read to one range, whatever their bit depth. They are turned as their EXIF orientation says.
 
     Examples
     --------
@@ -54,6 +54,13 @@ class FolderData(PlainSource):
     """Size to which every image is scaled (bilinear): one number for a square, or (height, width)."""
     color: Literal["rgb", "gray"] = "rgb"
     """Three channels (`rgb`) or one (`gray`)."""
+    depth: Literal[8, 16] = 8
+    """Bits per channel: black is 0, and white is 255 (8) or 65,535 (16). Files with more bits are scaled to it."""
+    background: str = "black"
+    """Color behind transparent pixels: a name, or `#rrggbb`."""
+    white: float = 0.0
+    """Value of white in gray files of more than 8 bits, such as 4095 for 12 bits stored in 16. By default the highest
+    value that the depth of a file allows, and 1 in float files."""
     votes: tuple[str, ...] = ()
     """Columns of vote counts, one per class. Their names are the names of the classes."""
     shares: tuple[str, ...] = ()
@@ -76,8 +83,7 @@ class FolderData(PlainSource):
         if not (self.path and self.table):
             raise DataError("data needs path (the folder of images) and table (the CSV of their votes): set both")
         require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
-        if min(self._height_width) < 1:
-            raise DataError(f"data.size must be positive, got {self.size}: use for example 224 or (128, 256)")
+        _ = self._reader
         group_column(self.group)
 
     @classmethod
@@ -91,7 +97,7 @@ class FolderData(PlainSource):
         return cls(path="images", table="labels.csv", label="label", size=8), folder / "images"
 
     def load(self, root: Path) -> Dataset:
-        """Load the dataset into one uint8 array; raises DataError naming the files that are missing."""
+        """Load the dataset into one array; raises DataError naming files that are missing or cannot be read."""
         table = read_columns(root / self.table)
         files = [f"{name}{self.suffix}" for name in table.get(self.file, "file").tolist()]
         labels = self._label_columns.read(table)
@@ -109,30 +115,18 @@ class FolderData(PlainSource):
         return Inputs(np.asarray(names), {"image": self._read(path, names)})
 
     @property
-    def _height_width(self) -> tuple[int, int]:
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+    def _reader(self) -> ImageReader:
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return ImageReader(size, self.color, self.depth, self.background, self.white)
 
-    def _read(self, folder: Path, files: list[str]) -> NDArray[np.uint8]:
-        from PIL import Image, UnidentifiedImageError
-
+    def _read(self, folder: Path, files: list[str]) -> NDArray[Any]:
         missing = [f for f in files if not (folder / f).is_file()]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(files)} images are not in {folder}; first: {missing[:3]}: "
                 "correct data.path or data.file, or set data.suffix"
             )
-        height, width = self._height_width
-        images = np.empty((len(files), height, width, 3 if self.color == "rgb" else 1), dtype=np.uint8)
-        for out, name in zip(images, files, strict=True):
-            try:
-                with Image.open(folder / name) as image:
-                    pixels = image.convert("RGB" if self.color == "rgb" else "L")
-                    out[:] = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR)).reshape(out.shape)
-            except (UnidentifiedImageError, OSError) as error:
-                raise DataError(
-                    f"{folder / name} cannot be read as an image ({error}): replace the file or drop its row"
-                ) from error
-        return images
+        return self._reader.read(folder, files)
 
     @property
     def _label_columns(self) -> LabelColumns:
