@@ -2,21 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
 from foldstill.base_models.eeg_member import EegMember
-from foldstill.base_models.joined_member import AnyMember, JoinedMember
+from foldstill.base_models.joined_member import JoinedMember
 from foldstill.base_models.member import Member
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import MemberError
 
 MEMBERS = (TimmMember, EegMember, JoinedMember)
 """Every kind of member that an experiment file can name, told apart by `kind`. A class has an `example`."""
-
-if TYPE_CHECKING:
-    MemberSettings = AnyMember
-else:
-    MemberSettings = Union[MEMBERS]  # noqa: UP007 - built from the tuple
 
 
 def read_member(values: Mapping[str, Any]) -> Member:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from foldstill.base_models.joined_member import resolve
-from foldstill.base_models.kinds import MemberSettings
+from foldstill.base_models.joined_member import AnyMember, resolve
+from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
@@ -18,7 +18,7 @@ from foldstill.settings import ByKind, Kinds, Settings
 from foldstill.stacking.combiner import AnyCombiner
 from foldstill.stacking.kinds import COMBINERS, default_combiners
 
-KINDS: Kinds = {"source": SOURCES, "combiner": COMBINERS}
+KINDS: Kinds = {"source": SOURCES, "member": MEMBERS, "combiner": COMBINERS}
 """The classes that a table with a `kind` can select, by the name in the `ByKind` annotation of its field."""
 
 
@@ -78,7 +78,7 @@ class Experiment(Settings):
     """Name of the run folder."""
     data: Annotated[DataSource, ByKind("source")]
     """Where inputs and labels come from."""
-    member: tuple[Annotated[MemberSettings, ByKind()], ...]
+    member: tuple[Annotated[AnyMember, ByKind("member")], ...]
     """The base models, each trained once per fold."""
     seed: int = 0
     """Seed from which every random number of the run is derived."""
