@@ -52,10 +52,3 @@ class ByKL(Settings):
 
     def restore(self, state: State) -> WeightedAverage:
         return WeightedAverage(array(state, "weight_M"))
-
-
-if __name__ == "__main__":
-    from foldstill.testing import check_combiner, synthetic_table
-
-    check_combiner(ByKL())
-    print(ByKL().fit(synthetic_table()).weight_M.round(2))

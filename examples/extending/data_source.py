@@ -45,14 +45,3 @@ class UCRData(PlainSource):
             raise DataError(f"data.path must be a .tsv file of the UCR archive, got {path}, which is not a file")
         frame = pd.read_csv(path, sep="\t", header=None)
         return frame[0].to_numpy(str), frame.drop(columns=0).to_numpy(np.float32)[:, None, :]
-
-
-if __name__ == "__main__":
-    from tempfile import TemporaryDirectory
-
-    from foldstill.testing import check_source
-
-    with TemporaryDirectory() as folder:
-        source, new_rows = UCRData.example(Path(folder))
-        check_source(source, Path(folder), new_rows)
-        print(source.load(Path(folder)).view("signal").shape)

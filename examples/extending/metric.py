@@ -19,11 +19,3 @@ class TopTwoAccuracy:
         most_votes_N = predictions.target_NC.argmax(axis=1)
         top_two_N2 = predictions.proba_NC.argsort(axis=1)[:, -2:]
         return predictions.mean((top_two_N2 == most_votes_N[:, None]).any(axis=1))
-
-
-if __name__ == "__main__":
-    from foldstill.testing import check_metric
-
-    check_metric(TopTwoAccuracy())
-    small = Predictions.checked(target=[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], proba=[[0.5, 0.4, 0.1], [0.5, 0.4, 0.1]])
-    print(TopTwoAccuracy().score(small))
