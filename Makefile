@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types imports unit format benchmarks clean
+.PHONY: demo test lint types imports unit fuzz format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/foldstill demo
@@ -25,6 +25,10 @@ imports: $(INSTALLED)
 # The tests of a file stay in one process, so that only that process creates the file's fixtures.
 unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Thousands of wrong inputs for every command and public function, and a table of what became of them.
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/campaign.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
