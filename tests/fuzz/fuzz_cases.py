@@ -152,14 +152,14 @@ def _time_limit(seconds: int) -> Iterator[None]:
 @contextmanager
 def without_training() -> Iterator[None]:
     """Training raises `ReachedTraining`, so that a case ends when every check has passed."""
-    import foldstill.base_models.engine as engine
+    import foldstill.base_models.fitting as fitting
     import foldstill.commands.hms as hms
 
     def reached(*arguments: Any, **settings: Any) -> None:
         raise ReachedTraining
 
     # Both are imported or called late, so that the functions below are what every caller finds.
-    replaced = [(engine, "fit"), (hms, "write_synthetic_hms")]
+    replaced = [(fitting, "fit_network"), (hms, "write_synthetic_hms")]
     originals = [getattr(module, name) for module, name in replaced]
     for module, name in replaced:
         setattr(module, name, reached)

@@ -8,18 +8,26 @@ import numpy as np
 from fuzz_cases import Case
 
 BASE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "oof import": (("m0.csv", "m1.csv", "labels.csv", "folds.csv"),
-                   ("m0.csv", "m1.csv", "--labels", "labels.csv", "--folds", "folds.csv", "--out", "new.parquet")),
+    "oof import": (
+        ("m0.csv", "m1.csv", "labels.csv", "folds.csv"),
+        ("m0.csv", "m1.csv", "--labels", "labels.csv", "--folds", "folds.csv", "--out", "new.parquet"),
+    ),
     "oof audit": (("table.parquet",), ("table.parquet",)),
     "oof export": (("table.parquet",), ("table.parquet", "out.npz")),
     "oof build": (("run", "data.npz"), ("run",)),
     "stack": (("table.parquet",), ("table.parquet", "--out", "s", "--combiner", "average", "-q")),
     "compare": (("stacked",), ("stacked",)),
     "apply": (("stacked", "table.parquet"), ("stacked/convex", "table.parquet", "--out", "p.parquet")),
-    "predict": (("run", "new.npz"), ("--run", "run", "--data", "new.npz", "--arm", "a", "--out", "p.parquet", "--device", "cpu")),
+    "predict": (
+        ("run", "new.npz"),
+        ("--run", "run", "--data", "new.npz", "--arm", "a", "--out", "p.parquet", "--device", "cpu"),
+    ),
     "sizes": (("experiment.toml", "data.npz"), ("experiment.toml",)),
     "tune": (("tune.toml", "data.npz"), ("tune.toml", "--folder", "trials", "--device", "cpu", "-q")),
-    "train": (("experiment.toml", "data.npz"), ("experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q")),
+    "train": (
+        ("experiment.toml", "data.npz"),
+        ("experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q"),
+    ),
     "run": (("experiment.toml", "data.npz"), ("experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q")),
     "distill": (("run", "data.npz"), ("run", "--jobs", "1", "--device", "cpu", "-q")),
     "export": (("run", "data.npz"), ("run",)),
@@ -29,7 +37,7 @@ BASE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "init": ((), ("new.toml",)),
     "doctor": ((), ()),
     "demo": ((), ("--out", "d", "-q", "--jobs", "1")),
-}  # fmt: skip
+}
 """Files that a valid call of each command needs, and its arguments."""
 
 SLOW = {"demo", "export", "prepare", "distill", "doctor"}
@@ -90,21 +98,64 @@ WRONG_VALUES: dict[str, tuple[str, ...]] = {
     "--device": ("gpu", "", "cuda:99", "CPU!"),
     "--combiner": ("zebra", "", "..", "average,convex", "[/x]", LONG_NAME),
     "--strata": ("zebra", "", "[/x]"),
-    "--set": ("", "=", "recipe.epochs", "recipe.epochs=", "zebra=1", "recipe.zebra=1", "recipe.epochs=many", "recipe=1",
-              "recipe=x", "name=..", "name=a/b", "member.9.network=x", "member.a.zebra=1", "folds.n_folds=1",
-              "folds.n_folds=100", "folds.test_share=1.5", "folds.test_share=nan", "seed=-1", "recipe.lr=inf", "recipe.lr=[",
-              "..=1", "member=1", "data=1", "student.teacher=zebra", "student.unlabelled=missing.npz",
-              "student.features={member='zebra'}", "member.a.name=average", "student.name=a", "data.path=missing.npz",
-              "data.images=zebra", "data.votes=zebra", "data.group=zebra", "member.a.view=zebra", "member.a.network=zebra",
-              "recipe.augment=[{kind='zebra'}]", "stacking.combiner=[]", "stacking.combiner=[{kind='zebra'}]",
-              "member.a.name=..", "member.a.name=con/x", "member.a.name=", "thin_votes=0", "student.network=zebra"),
+    "--set": (
+        "",
+        "=",
+        "recipe.epochs",
+        "recipe.epochs=",
+        "zebra=1",
+        "recipe.zebra=1",
+        "recipe.epochs=many",
+        "recipe=1",
+        "recipe=x",
+        "name=..",
+        "name=a/b",
+        "member.9.network=x",
+        "member.a.zebra=1",
+        "folds.n_folds=1",
+        "folds.n_folds=100",
+        "folds.test_share=1.5",
+        "folds.test_share=nan",
+        "seed=-1",
+        "recipe.lr=inf",
+        "recipe.lr=[",
+        "..=1",
+        "member=1",
+        "data=1",
+        "student.teacher=zebra",
+        "student.unlabelled=missing.npz",
+        "student.features={member='zebra'}",
+        "member.a.name=average",
+        "student.name=a",
+        "data.path=missing.npz",
+        "data.images=zebra",
+        "data.votes=zebra",
+        "data.group=zebra",
+        "member.a.view=zebra",
+        "member.a.network=zebra",
+        "recipe.augment=[{kind='zebra'}]",
+        "stacking.combiner=[]",
+        "stacking.combiner=[{kind='zebra'}]",
+        "member.a.name=..",
+        "member.a.name=con/x",
+        "member.a.name=",
+        "thin_votes=0",
+        "student.network=zebra",
+    ),
     "--space": ("odds", ""),
     "--smoothing": ("2", "-1", "nan", "much", "0"),
     "--labels": ("missing.csv", "m0.csv", "notes.txt", ".", ""),
     "--folds": ("missing.csv", "m0.csv", "notes.txt", ".", ""),
-    "--id": ("zebra",), "--group": ("zebra",), "--fold": ("zebra",), "--stratum": ("zebra",), "--label": ("zebra",),
-    "--votes": ("zebra", "{class}_zebra", "{zebra}"), "--shares": ("zebra", "{class}_zebra"), "--total": ("zebra",),
-    "--scores": ("zebra", "{class}_zebra", "{zebra}", "{class"), "--sample-weight": ("zebra",),
+    "--id": ("zebra",),
+    "--group": ("zebra",),
+    "--fold": ("zebra",),
+    "--stratum": ("zebra",),
+    "--label": ("zebra",),
+    "--votes": ("zebra", "{class}_zebra", "{zebra}"),
+    "--shares": ("zebra", "{class}_zebra"),
+    "--total": ("zebra",),
+    "--scores": ("zebra", "{class}_zebra", "{zebra}", "{class"),
+    "--sample-weight": ("zebra",),
     "--classes": ("zebra", "cat", ""),
     "--drop-members": ("m*", "zebra"),
     "--test": ("missing.parquet", "notes.txt", "table.parquet", "."),
@@ -117,9 +168,15 @@ WRONG_VALUES: dict[str, tuple[str, ...]] = {
     "--precision": ("fp8", ""),
     "--trials": ("0", "-1", "many"),
     "--folder": ("notes.txt",),
-    "--patients": ("0", "-1", "many", "1.5"), "--recordings": ("0", "many"), "--test-patients": ("-1", "many"), "--seed": ("-1", "many"),
-    "--view": ("zebra", "", ".."), "--rows": ("zebra", ""), "--sample": ("zebra",), "--cache": ("notes.txt",),
-}  # fmt: skip
+    "--patients": ("0", "-1", "many", "1.5"),
+    "--recordings": ("0", "many"),
+    "--test-patients": ("-1", "many"),
+    "--seed": ("-1", "many"),
+    "--view": ("zebra", "", ".."),
+    "--rows": ("zebra", ""),
+    "--sample": ("zebra",),
+    "--cache": ("notes.txt",),
+}
 
 NO_PLACE_NEEDED = ("", ".")
 
@@ -142,9 +199,14 @@ def _wrong_values() -> Iterator[Case]:
                 if not refuse and command in SLOW:
                     continue
                 yield _case(
-                    command, f"{option} {value[:40]!r}", "wrong options", _with(arguments, option, value),
-                    also=("notes.txt",), places=(option, *_words(value)), must_refuse=refuse,
-                )  # fmt: skip
+                    command,
+                    f"{option} {value[:40]!r}",
+                    "wrong options",
+                    _with(arguments, option, value),
+                    also=("notes.txt",),
+                    places=(option, *_words(value)),
+                    must_refuse=refuse,
+                )
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -177,7 +239,7 @@ VALID: set[tuple[str, str, str]] = {
 
 
 def _wrong_paths() -> Iterator[Case]:
-    """Every path argument of every command as a missing file, a folder, an empty file, text, and a file of another kind."""
+    """Every path argument of every command as a missing file, a folder, an empty file, and another kind of file."""
     for command, (needs, arguments) in BASE.items():
         inputs = [i for i, word in enumerate(arguments) if word.split("/")[0] in needs]
         for at in inputs:
@@ -235,8 +297,12 @@ def damages(name: str) -> dict[str, Callable[[Path], object]]:
     }
 
 
-ACCEPTABLE_TEXT = {("labels.csv", "cut in half"), ("m0.csv", "cut by 20 bytes"), ("labels.csv", "cut by 20 bytes"),
-                   ("folds.csv", "cut by 20 bytes")}  # fmt: skip
+ACCEPTABLE_TEXT = {
+    ("labels.csv", "cut in half"),
+    ("m0.csv", "cut by 20 bytes"),
+    ("labels.csv", "cut by 20 bytes"),
+    ("folds.csv", "cut by 20 bytes"),
+}
 """A cut CSV may still be a table; what it then lacks is refused by other checks, or not at all."""
 
 
@@ -251,55 +317,108 @@ def _damaged_inputs() -> Iterator[Case]:
     for command, name in pairs:
         for damage, prepare in damages(name).items():
             yield _case(
-                command, f"{name} is {damage}", "damaged files", BASE[command][1], prepare=prepare, places=(name,),
+                command,
+                f"{name} is {damage}",
+                "damaged files",
+                BASE[command][1],
+                prepare=prepare,
+                places=(name,),
                 must_refuse=(name, damage) not in ACCEPTABLE_TEXT,
-            )  # fmt: skip
+            )
     for name in ("scores.npz", "m0.parquet"):
         for damage, prepare in damages(name).items():
             yield Case(
-                f"oof import: {name} is {damage}", "damaged files",
-                ("oof", "import", name, *(("--labels", "labels.parquet") if "m0" in name else ()), "--out", "n.parquet"),
-                (name, "labels.parquet"), prepare, (name,),
-            )  # fmt: skip
+                f"oof import: {name} is {damage}",
+                "damaged files",
+                (
+                    "oof",
+                    "import",
+                    name,
+                    *(("--labels", "labels.parquet") if "m0" in name else ()),
+                    "--out",
+                    "n.parquet",
+                ),
+                (name, "labels.parquet"),
+                prepare,
+                (name,),
+            )
     for name in ("images.csv", "images/s003.png"):
         for damage, prepare in damages(name).items():
             yield Case(
-                f"train: {name} is {damage}", "damaged files",
+                f"train: {name} is {damage}",
+                "damaged files",
                 ("train", "folder.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q"),
-                ("folder.toml", "images", "images.csv"), prepare, (name.split("/")[-1],),
+                ("folder.toml", "images", "images.csv"),
+                prepare,
+                (name.split("/")[-1],),
                 must_refuse=damage not in ("cut in half", "cut by 20 bytes") or name.endswith(".png"),
-            )  # fmt: skip
+            )
     for name in ("hms/train.csv",):
         for damage, prepare in damages(name).items():
-            yield _case("prepare", f"{name} is {damage}", "damaged files", BASE["prepare"][1], prepare=prepare,
-                        places=("train.csv",), must_refuse=not damage.startswith("cut"))  # fmt: skip
+            yield _case(
+                "prepare",
+                f"{name} is {damage}",
+                "damaged files",
+                BASE["prepare"][1],
+                prepare=prepare,
+                places=("train.csv",),
+                must_refuse=not damage.startswith("cut"),
+            )
 
 
 ARTEFACTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("apply", "stacked/convex", "table.parquet", "--out", "p.parquet"): (
-        "stacked/stacking/convex/combination.json", "stacked/stacking/convex/combination.npz", "stacked/stacking/convex/done.json"),
+        "stacked/stacking/convex/combination.json",
+        "stacked/stacking/convex/combination.npz",
+        "stacked/stacking/convex/done.json",
+    ),
     ("apply", "stacked/lightgbm", "table.parquet", "--out", "p.parquet"): (
-        "stacked/stacking/lightgbm/combination.json", "stacked/stacking/lightgbm/combination.npz"),
+        "stacked/stacking/lightgbm/combination.json",
+        "stacked/stacking/lightgbm/combination.npz",
+    ),
     ("compare", "stacked"): (
-        "stacked/oof.parquet", "stacked/stacking/convex/oof.parquet", "stacked/stacking/convex/done.json",
-        "stacked/stacking/convex/combination.npz"),
+        "stacked/oof.parquet",
+        "stacked/stacking/convex/oof.parquet",
+        "stacked/stacking/convex/done.json",
+        "stacked/stacking/convex/combination.npz",
+    ),
     ("compare", "run"): (
-        "run/experiment.toml", "run/oof.parquet", "run/test.parquet", "run/stacking/average/test.parquet",
-        "run/student/test.parquet", "run/student/cost.json", "run/members/a/cost.json",
-        "run/members/a/fold-0/history.csv"),
+        "run/experiment.toml",
+        "run/oof.parquet",
+        "run/test.parquet",
+        "run/stacking/average/test.parquet",
+        "run/student/test.parquet",
+        "run/student/cost.json",
+        "run/members/a/cost.json",
+        "run/members/a/fold-0/history.csv",
+    ),
     ("predict", "--run", "run", "--data", "new.npz", "--arm", "a", "--out", "p.parquet", "--device", "cpu"): (
-        "run/experiment.toml", "run/members/a/fold-0/weights.safetensors",
-        "run/members/a/fold-0/done.json", "run/provenance.json"),
+        "run/experiment.toml",
+        "run/members/a/fold-0/weights.safetensors",
+        "run/members/a/fold-0/done.json",
+        "run/provenance.json",
+    ),
     ("predict", "--run", "run", "--data", "new.npz", "--arm", "student", "--out", "p.parquet", "--device", "cpu"): (
-        "run/student/weights.safetensors", "run/student/done.json"),
+        "run/student/weights.safetensors",
+        "run/student/done.json",
+    ),
     ("predict", "--run", "run", "--data", "new.npz", "--arm", "convex", "--out", "p.csv", "--device", "cpu"): (
-        "run/stacking/convex/combination.json", "run/members/a/fold-1/weights.safetensors"),
+        "run/stacking/convex/combination.json",
+        "run/members/a/fold-1/weights.safetensors",
+    ),
     ("oof", "build", "run"): (
-        "run/members/a/fold-0/oof.parquet", "run/members/a/fold-0/test.parquet", "run/folds.parquet"),
+        "run/members/a/fold-0/oof.parquet",
+        "run/members/a/fold-0/test.parquet",
+        "run/folds.parquet",
+    ),
     ("run", "run", "--jobs", "1", "--device", "cpu", "-q"): (
-        "run/folds.parquet", "run/provenance.json", "run/members/a/fold-0/done.json", "run/stacking/convex/done.json",
-        "run/student/done.json"),
-}  # fmt: skip
+        "run/folds.parquet",
+        "run/provenance.json",
+        "run/members/a/fold-0/done.json",
+        "run/stacking/convex/done.json",
+        "run/student/done.json",
+    ),
+}
 """Command -> files of a run or a stack that it reads."""
 
 
@@ -318,9 +437,14 @@ def _damaged_artefacts() -> Iterator[Case]:
                 edited = damage.startswith(("changed", "cut", "missing")) and name.endswith((".toml", ".json", ".csv"))
                 remade = arguments[0] in ("run", "compare") and damage == "missing"
                 yield Case(
-                    f"{' '.join(arguments[:5])}: {name} is {damage}", "damaged artefacts", arguments, needs, prepare,
-                    (name.split("/")[-1], *name.split("/")[-2:-1]), must_refuse=not (edited or remade),
-                )  # fmt: skip
+                    f"{' '.join(arguments[:5])}: {name} is {damage}",
+                    "damaged artefacts",
+                    arguments,
+                    needs,
+                    prepare,
+                    (name.split("/")[-1], *name.split("/")[-2:-1]),
+                    must_refuse=not (edited or remade),
+                )
 
 
 def _flip(path: Path, at: float) -> None:
@@ -330,15 +454,30 @@ def _flip(path: Path, at: float) -> None:
 
 
 OUTPUTS: dict[str, tuple[str, str]] = {
-    "oof import": ("--out", "file"), "oof export": ("out.npz", "file"), "apply": ("--out", "file"),
-    "predict": ("--out", "file"), "stack": ("--out", "folder"), "train": ("--out", "folder"), "run": ("--out", "folder"),
-    "tune": ("--folder", "folder"), "prepare": ("--cache", "folder"), "synth-hms": ("new", "folder"),
-    "show view": ("--out", "file"), "init": ("new.toml", "file"), "demo": ("--out", "folder"),
-}  # fmt: skip
+    "oof import": ("--out", "file"),
+    "oof export": ("out.npz", "file"),
+    "apply": ("--out", "file"),
+    "predict": ("--out", "file"),
+    "stack": ("--out", "folder"),
+    "train": ("--out", "folder"),
+    "run": ("--out", "folder"),
+    "tune": ("--folder", "folder"),
+    "prepare": ("--cache", "folder"),
+    "synth-hms": ("new", "folder"),
+    "show view": ("--out", "file"),
+    "init": ("new.toml", "file"),
+    "demo": ("--out", "folder"),
+}
 """Command -> its option or argument that names an output, and what it is."""
 
-SUFFIXES = {"oof import": ".parquet", "oof export": ".npz", "apply": ".parquet", "predict": ".parquet",
-            "show view": ".png", "init": ".toml"}  # fmt: skip
+SUFFIXES = {
+    "oof import": ".parquet",
+    "oof export": ".npz",
+    "apply": ".parquet",
+    "predict": ".parquet",
+    "show view": ".png",
+    "init": ".toml",
+}
 
 
 def _outputs() -> Iterator[Case]:
@@ -373,9 +512,14 @@ def _outputs() -> Iterator[Case]:
                 else tuple(value if word == option else word for word in arguments)
             )
             yield _case(
-                command, f"the output is {name}", "outputs", changed, also=("notes.txt",), places=places,
+                command,
+                f"the output is {name}",
+                "outputs",
+                changed,
+                also=("notes.txt",),
+                places=places,
                 prepare=lambda folder: [(folder / f"folder{s}").mkdir() for s in ("", *set(SUFFIXES.values())) if s],
-            )  # fmt: skip
+            )
     yield from _outputs_that_replace()
 
 
@@ -402,40 +546,96 @@ def _outputs_that_replace() -> Iterator[Case]:
         "stack", "--out holds an oof.parquet of the user", kind, BASE["stack"][1], prepare=own_table, places=("s",)
     )
     for command in ("run", "train"):
-        yield _case(command, "--out holds an experiment.toml of the user", kind, BASE[command][1], prepare=own_experiment,
-                    places=("r",))  # fmt: skip
-    yield _case("stack", "--out is a trained run", kind, ("table.parquet", "--out", "run", "--combiner", "average", "-q"),
-                also=("run",), places=("run",))  # fmt: skip
-    yield _case("oof export", "onto its input", kind, ("table.parquet", "table.parquet", "--format", "wide-csv"),
-                places=("table.parquet",))  # fmt: skip
+        yield _case(
+            command,
+            "--out holds an experiment.toml of the user",
+            kind,
+            BASE[command][1],
+            prepare=own_experiment,
+            places=("r",),
+        )
+    yield _case(
+        "stack",
+        "--out is a trained run",
+        kind,
+        ("table.parquet", "--out", "run", "--combiner", "average", "-q"),
+        also=("run",),
+        places=("run",),
+    )
+    yield _case(
+        "oof export",
+        "onto its input",
+        kind,
+        ("table.parquet", "table.parquet", "--format", "wide-csv"),
+        places=("table.parquet",),
+    )
     yield _case(
         "oof export", "wide CSV onto its input", kind, ("table.parquet", "table.parquet"), places=("table.parquet",)
     )
-    yield _case("apply", "onto its input", kind, ("stacked/convex", "table.parquet", "--out", "table.parquet"),
-                places=("table.parquet",))  # fmt: skip
-    yield _case("apply", "onto the combination", kind,
-                ("stacked/convex", "table.parquet", "--out", "stacked/stacking/convex/oof.parquet"),
-                places=("oof.parquet",))  # fmt: skip
-    yield Case("oof import: onto its input", kind, ("oof", "import", "scores.npz", "--out", "scores.npz"), ("scores.npz",),
-               places=("scores.npz",))  # fmt: skip
-    yield Case("oof import: onto a member", kind,
-               ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "m0.parquet"),
-               ("m0.parquet", "m1.parquet", "labels.parquet"), places=("m0.parquet",))  # fmt: skip
-    yield Case("oof import: onto the labels", kind,
-               ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "labels.parquet"),
-               ("m0.parquet", "m1.parquet", "labels.parquet"), places=("labels.parquet",))  # fmt: skip
-    yield _case("predict", "onto its input", kind, ("--run", "run", "--data", "new.npz", "--arm", "a", "--out", "new.npz"),
-                places=("new.npz",))  # fmt: skip
-    yield _case("tune", "--out is the experiment itself", kind, (*BASE["tune"][1], "--out", "tune.toml"),
-                places=("tune.toml",))  # fmt: skip
+    yield _case(
+        "apply",
+        "onto its input",
+        kind,
+        ("stacked/convex", "table.parquet", "--out", "table.parquet"),
+        places=("table.parquet",),
+    )
+    yield _case(
+        "apply",
+        "onto the combination",
+        kind,
+        ("stacked/convex", "table.parquet", "--out", "stacked/stacking/convex/oof.parquet"),
+        places=("oof.parquet",),
+    )
+    yield Case(
+        "oof import: onto its input",
+        kind,
+        ("oof", "import", "scores.npz", "--out", "scores.npz"),
+        ("scores.npz",),
+        places=("scores.npz",),
+    )
+    yield Case(
+        "oof import: onto a member",
+        kind,
+        ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "m0.parquet"),
+        ("m0.parquet", "m1.parquet", "labels.parquet"),
+        places=("m0.parquet",),
+    )
+    yield Case(
+        "oof import: onto the labels",
+        kind,
+        ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "labels.parquet"),
+        ("m0.parquet", "m1.parquet", "labels.parquet"),
+        places=("labels.parquet",),
+    )
+    yield _case(
+        "predict",
+        "onto its input",
+        kind,
+        ("--run", "run", "--data", "new.npz", "--arm", "a", "--out", "new.npz"),
+        places=("new.npz",),
+    )
+    yield _case(
+        "tune", "--out is the experiment itself", kind, (*BASE["tune"][1], "--out", "tune.toml"), places=("tune.toml",)
+    )
     changes = ("run", "--set", "recipe.epochs=3", "--jobs", "1", "--device", "cpu", "-q")
     yield _case("run", "--set changes a finished run", kind, changes, also=("run",), places=("epochs",))
     yield _case("train", "--set changes a finished run", kind, changes, also=("run",), places=("epochs",))
-    yield _case("run", "another experiment into a finished run", kind,
-                ("experiment.toml", "--set", "recipe.lr=0.1", "--out", "run", "--jobs", "1", "--device", "cpu", "-q"),
-                also=("run",), places=("run", "lr"))  # fmt: skip
-    yield _case("demo", "--out is another run", kind, ("--out", "run", "-q", "--jobs", "1"), also=("run", "data.npz"),
-                places=("run",))  # fmt: skip
+    yield _case(
+        "run",
+        "another experiment into a finished run",
+        kind,
+        ("experiment.toml", "--set", "recipe.lr=0.1", "--out", "run", "--jobs", "1", "--device", "cpu", "-q"),
+        also=("run",),
+        places=("run", "lr"),
+    )
+    yield _case(
+        "demo",
+        "--out is another run",
+        kind,
+        ("--out", "run", "-q", "--jobs", "1"),
+        also=("run", "data.npz"),
+        places=("run",),
+    )
     yield _case("init", "the file exists", kind, ("notes.txt",), also=("notes.txt",), places=("notes.txt",))
     yield _case(
         "synth-hms", "the folder holds files", kind, ("hms", "--patients", "2", "-q"), also=("hms",), places=("hms",)

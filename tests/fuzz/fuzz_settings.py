@@ -12,13 +12,15 @@ from fuzz_world import EXPERIMENT
 
 KIND = "experiment files"
 NUMBERS = ("nan", "inf", "-inf", "-1", "0", "1e308", "-0.5", "9223372036854775808")
-WRONG_TYPES = {"int": ('"many"', "1.5", "true", "[1]", "{a = 1}", '""', "2024-01-01"),
-               "float": ('"many"', "true", "[1.0]", "{a = 1}", '""', "2024-01-01"),
-               "bool": ('"yes"', "1", "[true]", "{a = 1}"),
-               "str": ("1", "true", '["a"]', "{a = 1}", "1.5"),
-               "Literal": ('"zebra"', '""', "1", "true", "[]"),
-               "tuple": ('"many"', "1", "true"),
-               "table": ('"many"', "1", "true", "[]")}  # fmt: skip
+WRONG_TYPES = {
+    "int": ('"many"', "1.5", "true", "[1]", "{a = 1}", '""', "2024-01-01"),
+    "float": ('"many"', "true", "[1.0]", "{a = 1}", '""', "2024-01-01"),
+    "bool": ('"yes"', "1", "[true]", "{a = 1}"),
+    "str": ("1", "true", '["a"]', "{a = 1}", "1.5"),
+    "Literal": ('"zebra"', '""', "1", "true", "[]"),
+    "tuple": ('"many"', "1", "true"),
+    "table": ('"many"', "1", "true", "[]"),
+}
 """Values in TOML by the type that is wanted; each is of another type."""
 
 
@@ -36,8 +38,8 @@ def settings_cases() -> Iterator[Case]:
 
 def _tables() -> Iterator[tuple[str, type, tuple[str, ...]]]:
     """The tables of an experiment: dotted path, settings class, fields that other cases change."""
+    from foldstill.base_models.kinds import MEMBERS
     from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
-    from foldstill.base_models.specs import TimmMember
     from foldstill.data.augment import AUGMENTATIONS
     from foldstill.data.npz import NpzData
     from foldstill.distill.settings import FeatureHint, StudentSettings
@@ -48,7 +50,7 @@ def _tables() -> Iterator[tuple[str, type, tuple[str, ...]]]:
     yield "data", NpzData, ()
     yield "folds", FoldSettings, ()
     yield "recipe", Recipe, ()
-    yield "member.a", TimmMember, ("recipe",)
+    yield "member.a", MEMBERS[0], ("recipe",)
     yield "student", StudentSettings, ("recipe",)
     yield "recipe.early_stopping", EarlyStopping, ()
     yield "recipe.second_stage", SecondStage, ()
@@ -115,9 +117,13 @@ def _case(prefix: str, name: str, value: str, *, must_refuse: bool = True) -> Ca
         average = "{kind = 'average', name = 'plain'}, " if table.startswith("stacking") and kind != "average" else ""
         change = f"{table}=[{average}{{kind = '{kind}', {name} = {value}}}]"
     return Case(
-        f"{prefix}.{name} = {value}", KIND, (*ARGUMENTS, "--set", change), ("experiment.toml", "data.npz"),
-        places=(name,), must_refuse=must_refuse,
-    )  # fmt: skip
+        f"{prefix}.{name} = {value}",
+        KIND,
+        (*ARGUMENTS, "--set", change),
+        ("experiment.toml", "data.npz"),
+        places=(name,),
+        must_refuse=must_refuse,
+    )
 
 
 TEXTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
@@ -133,27 +139,48 @@ TEXTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "no [data]": ("[data]", "[daten]", ("data",)),
     "a wrong kind of data": ('kind = "npz"', 'kind = "zebra"', ("zebra",)),
     "no kind of data": ('kind = "npz"\n', "", ("kind", "data")),
-    "two members of one name": ("[[stacking.combiner]]", '[[member]]\nname = "a"\nnetwork = "test_vit"\n[[stacking.combiner]]',
-                                ("'a'",)),
-    "members a and A": ("[[stacking.combiner]]", '[[member]]\nname = "A"\nnetwork = "test_vit"\n[[stacking.combiner]]',
-                        ("'a'", "'A'")),
+    "two members of one name": (
+        "[[stacking.combiner]]",
+        '[[member]]\nname = "a"\nnetwork = "test_vit"\n[[stacking.combiner]]',
+        ("'a'",),
+    ),
+    "members a and A": (
+        "[[stacking.combiner]]",
+        '[[member]]\nname = "A"\nnetwork = "test_vit"\n[[stacking.combiner]]',
+        ("'a'", "'A'"),
+    ),
     "a member named like a combiner": ('name = "a"', 'name = "average"', ("average",)),
     "a member named like the student": ('name = "a"', 'name = "student"', ("student",)),
     "no combiner named average": ('[[stacking.combiner]]\nkind = "average"', "", ("average",)),
     "the teacher is no combiner": ('teacher = "average"', 'teacher = "auto"', ("auto",)),
     "the teacher is a member": ('teacher = "average"', 'teacher = "a"', ("teacher",)),
     "no locked rows for a student": ("test_share = 0.3", "test_share = 0.0", ("test_share",)),
-    "a missing unlabelled file": ('teacher = "average"', 'teacher = "average"\nunlabelled = "no.npz"', ("no.npz", "unlabelled")),
-    "an unknown member of features": ('teacher = "average"', 'teacher = "average"\nfeatures = {member = "b"}', ("features", "'b'")),
-    "an ablation without a name": ('teacher = "average"', 'teacher = "average"\n[[ablation]]\nseeds = 1', ("student", "ablation")),
+    "a missing unlabelled file": (
+        'teacher = "average"',
+        'teacher = "average"\nunlabelled = "no.npz"',
+        ("no.npz", "unlabelled"),
+    ),
+    "an unknown member of features": (
+        'teacher = "average"',
+        'teacher = "average"\nfeatures = {member = "b"}',
+        ("features", "'b'"),
+    ),
+    "an ablation without a name": (
+        'teacher = "average"',
+        'teacher = "average"\n[[ablation]]\nseeds = 1',
+        ("student", "ablation"),
+    ),
     "an ablation named ..": ('teacher = "average"', 'teacher = "average"\n[[ablation]]\nname = ".."', ("..",)),
     "a recipe that is text, with an ablation": (
-        'teacher = "average"', 'teacher = "average"\nrecipe = "x"\n[[ablation]]\nname = "b"', ("recipe",)),
+        'teacher = "average"',
+        'teacher = "average"\nrecipe = "x"\n[[ablation]]\nname = "b"',
+        ("recipe",),
+    ),
     "a network that timm lacks": ("test_vit", "resnet_zebra", ("resnet_zebra",)),
     "one mistake in the shared recipe": ("epochs = 1", 'epochs = 1\naugment = [{kind = "zebra"}]', ("augment",)),
     "a fold plan that is missing": ("n_folds = 2", 'n_folds = 2\npath = "no.parquet"', ("no.parquet",)),
     "two views of one array": ('images = "images"', 'images = "images"\nviews = {images = "image"}', ("image",)),
-}  # fmt: skip
+}
 """Name -> text in the experiment file, what replaces it, and words of which the refusal must contain one."""
 
 
@@ -185,12 +212,20 @@ def _texts() -> Iterator[Case]:
         "ü",
     ):
         usable = odd in ("[/x]", "=cmd()", "ü")
-        for place, old in (("experiment", 'name = "tiny"'), ("member", 'name = "a"'),
-                           ("combiner", 'kind = "convex"'), ("student", "seeds = 1")):  # fmt: skip
+        for place, old in (
+            ("experiment", 'name = "tiny"'),
+            ("member", 'name = "a"'),
+            ("combiner", 'kind = "convex"'),
+            ("student", "seeds = 1"),
+        ):
             new = f"name = {json.dumps(odd)}" if old.startswith("name") else f"{old}\nname = {json.dumps(odd)}"
             text = EXPERIMENT.replace(old, new)
             yield Case(
-                f"a {place} named {odd[:20]!r}", KIND, ("run", "experiment.toml", "--jobs", "1", "--device", "cpu", "-q"),
-                ("experiment.toml", "data.npz"), lambda folder, text=text: (folder / "experiment.toml").write_text(text),
-                ("name",), must_refuse=not usable,
-            )  # fmt: skip
+                f"a {place} named {odd[:20]!r}",
+                KIND,
+                ("run", "experiment.toml", "--jobs", "1", "--device", "cpu", "-q"),
+                ("experiment.toml", "data.npz"),
+                lambda folder, text=text: (folder / "experiment.toml").write_text(text),
+                ("name",),
+                must_refuse=not usable,
+            )

@@ -41,9 +41,19 @@ def _set(column: str, row: int, value: Any) -> Callable[[pd.DataFrame], None]:
 
 
 ODD_NUMBERS: dict[str, Any] = {
-    "many": "many", "1,000": "1,000", "-1": -1, "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"),
-    "a complex number": "1+2j", "1e400": "1e400", "empty text": " ", "True": True, "a date": "2024-01-01", "50 %": "50 %",
-}  # fmt: skip
+    "many": "many",
+    "1,000": "1,000",
+    "-1": -1,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "-inf": float("-inf"),
+    "a complex number": "1+2j",
+    "1e400": "1e400",
+    "empty text": " ",
+    "True": True,
+    "a date": "2024-01-01",
+    "50 %": "50 %",
+}
 
 
 def _columns_of_csv() -> Iterator[Case]:
@@ -51,18 +61,38 @@ def _columns_of_csv() -> Iterator[Case]:
     for name, value in ODD_NUMBERS.items():
         for row in (0, 37):
             for file, column in (("labels.csv", "cat_vote"), ("m1.csv", "dog_prediction")):
-                yield Case(f"{column} of {file} is {name} in row {row}", KIND, PLAIN, MEMBERS,
-                           _edit(file, _set(column, row, value)), (file, column, "m1"),
-                           must_refuse=name != "True")  # fmt: skip
-        yield Case(f"fold is {name}", KIND, WITH_FOLDS, MEMBERS, _edit("folds.csv", _set("fold", 3, value)),
-                   ("folds.csv", "fold"), must_refuse=name in ("nan", "inf", "-inf", "-1", "empty text", "1e400"))  # fmt: skip
+                yield Case(
+                    f"{column} of {file} is {name} in row {row}",
+                    KIND,
+                    PLAIN,
+                    MEMBERS,
+                    _edit(file, _set(column, row, value)),
+                    (file, column, "m1"),
+                    must_refuse=name != "True",
+                )
+        yield Case(
+            f"fold is {name}",
+            KIND,
+            WITH_FOLDS,
+            MEMBERS,
+            _edit("folds.csv", _set("fold", 3, value)),
+            ("folds.csv", "fold"),
+            must_refuse=name in ("nan", "inf", "-inf", "-1", "empty text", "1e400"),
+        )
 
         def weighted(frame: pd.DataFrame, value: Any = value) -> None:
             frame["sample_weight"] = pd.Series([1.0] * len(frame), dtype=object)
             frame.loc[5, "sample_weight"] = value
 
-        yield Case(f"sample_weight is {name}", KIND, PLAIN, MEMBERS, _edit("labels.csv", weighted),
-                   ("labels.csv", "weight"), must_refuse=name != "True")  # fmt: skip
+        yield Case(
+            f"sample_weight is {name}",
+            KIND,
+            PLAIN,
+            MEMBERS,
+            _edit("labels.csv", weighted),
+            ("labels.csv", "weight"),
+            must_refuse=name != "True",
+        )
 
         def totals(frame: pd.DataFrame, value: Any = value) -> pd.DataFrame:
             votes = frame[["cat_vote", "dog_vote", "owl_vote"]]
@@ -72,11 +102,25 @@ def _columns_of_csv() -> Iterator[Case]:
             frame.loc[5, "total"] = value
             return frame.drop(columns=list(votes))
 
-        yield Case(f"total is {name}", KIND, PLAIN, MEMBERS, _edit("labels.csv", totals),
-                   ("labels.csv", "total"), must_refuse=name != "True")  # fmt: skip
+        yield Case(
+            f"total is {name}",
+            KIND,
+            PLAIN,
+            MEMBERS,
+            _edit("labels.csv", totals),
+            ("labels.csv", "total"),
+            must_refuse=name != "True",
+        )
     for number, fold in (("0.5", 0.5), ("-2", -2), ("2**40", 2**40), ("1e30", 1e30)):
-        yield Case(f"fold is {number}", KIND, WITH_FOLDS, MEMBERS, _edit("folds.csv", _set("fold", 3, fold)),
-                   ("folds.csv", "fold"), must_refuse=number in ("0.5", "-2"))  # fmt: skip
+        yield Case(
+            f"fold is {number}",
+            KIND,
+            WITH_FOLDS,
+            MEMBERS,
+            _edit("folds.csv", _set("fold", 3, fold)),
+            ("folds.csv", "fold"),
+            must_refuse=number in ("0.5", "-2"),
+        )
     changes: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame | None], tuple[str, ...]]] = {
         "an id twice in a member": ("m1.csv", lambda f: _set("id", 1, f["id"][0])(f), ("m1",)),
         "an id twice in the labels": ("labels.csv", lambda f: _set("id", 1, f["id"][0])(f), ("labels.csv",)),
@@ -95,35 +139,78 @@ def _columns_of_csv() -> Iterator[Case]:
         "a member with another class": ("m1.csv", lambda f: f.assign(emu_prediction=0.0), ("m1",)),
         "a member without ids": ("m1.csv", lambda f: f.drop(columns="id"), ("m1.csv",)),
         "probabilities above 1": ("m1.csv", lambda f: f.assign(cat_prediction=f["cat_prediction"] + 1), ("m1",)),
-        "probabilities in per cent": ("m1.csv", lambda f: f.assign(**{c: f[c] * 100 for c in f if "_pred" in c}), ("m1",)),
+        "probabilities in per cent": (
+            "m1.csv",
+            lambda f: f.assign(**{c: f[c] * 100 for c in f if "_pred" in c}),
+            ("m1",),
+        ),
         "negative probabilities": ("m1.csv", lambda f: f.assign(cat_prediction=-f["cat_prediction"]), ("m1",)),
         "rows that sum to 0.9": ("m1.csv", lambda f: f.assign(**{c: f[c] * 0.9 for c in f if "_pred" in c}), ("m1",)),
         "rows of zeros": ("m1.csv", lambda f: f.assign(**{c: 0.0 for c in f if "_pred" in c}), ("m1",)),
-        "a row without votes": ("labels.csv", lambda f: f.assign(**{c: f[c].where(f.index != 4, 0) for c in f if "_vote" in c}),
-                                ("labels.csv",)),
-        "two columns of one name": ("m1.csv", lambda f: f.rename(columns={"dog_prediction": "cat_prediction"}), ("m1",)),
-        "a group in two folds": ("folds.csv", lambda f: f.assign(fold=[i % 3 for i in range(len(f))]), ("p00", "group")),
+        "a row without votes": (
+            "labels.csv",
+            lambda f: f.assign(**{c: f[c].where(f.index != 4, 0) for c in f if "_vote" in c}),
+            ("labels.csv",),
+        ),
+        "two columns of one name": (
+            "m1.csv",
+            lambda f: f.rename(columns={"dog_prediction": "cat_prediction"}),
+            ("m1",),
+        ),
+        "a group in two folds": (
+            "folds.csv",
+            lambda f: f.assign(fold=[i % 3 for i in range(len(f))]),
+            ("p00", "group"),
+        ),
         "one fold only": ("folds.csv", lambda f: f.assign(fold=0), ("fold",)),
-        "labels that are predictions": ("labels.csv", lambda f: f.rename(columns={
-            c: c.replace("_vote", "_prediction") for c in f}), ("labels.csv",)),
-    }  # fmt: skip
+        "labels that are predictions": (
+            "labels.csv",
+            lambda f: f.rename(columns={c: c.replace("_vote", "_prediction") for c in f}),
+            ("labels.csv",),
+        ),
+    }
     for name, (file, change, places) in changes.items():
         yield Case(name, KIND, WITH_FOLDS, MEMBERS, _edit(file, change), places)
 
     def fold_beside(frame: pd.DataFrame) -> None:
         frame["fold"] = np.arange(len(frame)) // 4 % 3
 
-    yield Case("a member with other folds than the folds file", KIND, WITH_FOLDS, MEMBERS, _edit("m1.csv", fold_beside),
-               ("m1", "fold"))  # fmt: skip
-    yield Case("predictions without any labels", KIND, ("oof", "import", "m0.csv", "--out", "o.parquet"), ("m0.csv",),
-               places=("m0.csv", "labels"))  # fmt: skip
-    yield Case("two members without any labels", KIND, ("oof", "import", "m0.csv", "m1.csv", "--out", "o.parquet"),
-               ("m0.csv", "m1.csv"), places=("m0.csv", "labels"))  # fmt: skip
-    yield Case("one member twice", KIND, ("oof", "import", "m0.csv", "m0.csv", "--labels", "labels.csv", "--out", "o.parquet"),
-               MEMBERS, places=("m0",))  # fmt: skip
-    yield Case("a CSV and a parquet of one name", KIND,
-               ("oof", "import", "m0.csv", "m0.parquet", "--labels", "labels.csv", "--out", "o.parquet"),
-               ("m0.csv", "m0.parquet", "labels.csv"), places=("m0",))  # fmt: skip
+    yield Case(
+        "a member with other folds than the folds file",
+        KIND,
+        WITH_FOLDS,
+        MEMBERS,
+        _edit("m1.csv", fold_beside),
+        ("m1", "fold"),
+    )
+    yield Case(
+        "predictions without any labels",
+        KIND,
+        ("oof", "import", "m0.csv", "--out", "o.parquet"),
+        ("m0.csv",),
+        places=("m0.csv", "labels"),
+    )
+    yield Case(
+        "two members without any labels",
+        KIND,
+        ("oof", "import", "m0.csv", "m1.csv", "--out", "o.parquet"),
+        ("m0.csv", "m1.csv"),
+        places=("m0.csv", "labels"),
+    )
+    yield Case(
+        "one member twice",
+        KIND,
+        ("oof", "import", "m0.csv", "m0.csv", "--labels", "labels.csv", "--out", "o.parquet"),
+        MEMBERS,
+        places=("m0",),
+    )
+    yield Case(
+        "a CSV and a parquet of one name",
+        KIND,
+        ("oof", "import", "m0.csv", "m0.parquet", "--labels", "labels.csv", "--out", "o.parquet"),
+        ("m0.csv", "m0.parquet", "labels.csv"),
+        places=("m0",),
+    )
 
 
 def _repacked(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Path], None]:
@@ -163,26 +250,64 @@ def _keys_of_npz() -> Iterator[Case]:
         "all the same": lambda a: np.full(a.shape, a.ravel()[0]),
     }
     may_pass = {
-        ("group", w) for w in ways if w not in ("one row short", "one row long", "without rows", "a scalar",
-                                                "of one more dimension", "transposed", "of NaN", "of infinity",
-                                                "of Python objects", "of records", "of bytes")
+        ("group", w)
+        for w in ways
+        if w
+        not in (
+            "one row short",
+            "one row long",
+            "without rows",
+            "a scalar",
+            "of one more dimension",
+            "transposed",
+            "of NaN",
+            "of infinity",
+            "of Python objects",
+            "of records",
+            "of bytes",
+        )
     } | {
-        ("votes", "of booleans"), ("votes", "of 1e30"), ("votes", "all the same"), ("fold", "of booleans"), ("fold", "of text"),
-        ("pred", "all the same"), ("classes", "negative"), ("fold", "of dates"), ("fold", "of bytes"), ("fold", "of records"),
-        ("members", "of booleans"), ("classes", "complex"), ("members", "complex"), ("id", "complex"), ("group", "complex"),
-        ("votes", "transposed"), ("fold", "negative"), ("fold", "complex"), ("pred", "all the same"),
-    }  # fmt: skip
+        ("votes", "of booleans"),
+        ("votes", "of 1e30"),
+        ("votes", "all the same"),
+        ("fold", "of booleans"),
+        ("fold", "of text"),
+        ("pred", "all the same"),
+        ("classes", "negative"),
+        ("fold", "of dates"),
+        ("fold", "of bytes"),
+        ("fold", "of records"),
+        ("members", "of booleans"),
+        ("classes", "complex"),
+        ("members", "complex"),
+        ("id", "complex"),
+        ("group", "complex"),
+        ("votes", "transposed"),
+        ("fold", "negative"),
+        ("fold", "complex"),
+        ("pred", "all the same"),
+    }
     places = {"pred": ("pred", "score"), "id": ("id",), "members": ("member",), "classes": ("class",)}
     for key in ("pred", "votes", "id", "group", "fold", "members", "classes"):
         for way, change in ways.items():
             yield Case(
-                f"{key} in an .npz is {way}", KIND, ("oof", "import", "scores.npz", "--out", "o.parquet"), ("scores.npz",),
-                _repacked(_key(key, change)), places.get(key, (key,)), must_refuse=(key, way) not in may_pass,
-            )  # fmt: skip
+                f"{key} in an .npz is {way}",
+                KIND,
+                ("oof", "import", "scores.npz", "--out", "o.parquet"),
+                ("scores.npz",),
+                _repacked(_key(key, change)),
+                places.get(key, (key,)),
+                must_refuse=(key, way) not in may_pass,
+            )
         yield Case(
-            f"{key} is missing in an .npz", KIND, ("oof", "import", "scores.npz", "--out", "o.parquet"), ("scores.npz",),
-            _repacked(lambda arrays, key=key: arrays.pop(key)), ("scores.npz", key), must_refuse=key in ("pred", "votes"),
-        )  # fmt: skip
+            f"{key} is missing in an .npz",
+            KIND,
+            ("oof", "import", "scores.npz", "--out", "o.parquet"),
+            ("scores.npz",),
+            _repacked(lambda arrays, key=key: arrays.pop(key)),
+            ("scores.npz", key),
+            must_refuse=key in ("pred", "votes"),
+        )
 
 
 def _forms_of_text() -> Iterator[Case]:
@@ -201,24 +326,40 @@ def _forms_of_text() -> Iterator[Case]:
             "no header": {"header": False},
         }.items():
             places = (file, "separator", "encoding", "m1") + (("m0",) if file == "labels.csv" else ())
-            yield Case(f"{file} with {name}", KIND, PLAIN, MEMBERS, _edit(file, lambda f: None, **settings), places,
-                       must_refuse=name == "no header")  # fmt: skip
+            yield Case(
+                f"{file} with {name}",
+                KIND,
+                PLAIN,
+                MEMBERS,
+                _edit(file, lambda f: None, **settings),
+                places,
+                must_refuse=name == "no header",
+            )
         for name, before in {"a comment line": "# made by me\n", "two empty lines": "\n\n", "a NUL": "\0"}.items():
             yield Case(
-                f"{file} begins with {name}", KIND, PLAIN, MEMBERS,
-                lambda folder, file=file, before=before: (folder / file).write_text(before + (folder / file).read_text()),
-                (file, "m1"), must_refuse=name == "a comment line",
-            )  # fmt: skip
+                f"{file} begins with {name}",
+                KIND,
+                PLAIN,
+                MEMBERS,
+                lambda folder, file=file, before=before: (folder / file).write_text(
+                    before + (folder / file).read_text()
+                ),
+                (file, "m1"),
+                must_refuse=name == "a comment line",
+            )
         for name, line in {
             "a longer line": "a,b,c,d,e,f,g,h\n",
             "a shorter line": "x\n",
             "a broken quote": '"x,1,2,3\n',
         }.items():
             yield Case(
-                f"{file} ends with {name}", KIND, PLAIN, MEMBERS,
+                f"{file} ends with {name}",
+                KIND,
+                PLAIN,
+                MEMBERS,
                 lambda folder, file=file, line=line: (folder / file).write_text((folder / file).read_text() + line),
                 (file, "m1", "line"),
-            )  # fmt: skip
+            )
 
 
 def _whole_tables() -> Iterator[Case]:
@@ -245,9 +386,14 @@ def _whole_tables() -> Iterator[Case]:
     }
     for name, (labels, columns) in wrong.items():
         yield Case(
-            name, KIND, one, (), lambda folder, labels=labels, columns=columns: twelve(folder, labels, columns),
-            ("label", "labels.csv"), must_refuse=name != "numbers under named columns",
-        )  # fmt: skip
+            name,
+            KIND,
+            one,
+            (),
+            lambda folder, labels=labels, columns=columns: twelve(folder, labels, columns),
+            ("label", "labels.csv"),
+            must_refuse=name != "numbers under named columns",
+        )
     unusual = {
         "[/x]",
         "=cmd()",
@@ -267,9 +413,15 @@ def _whole_tables() -> Iterator[Case]:
         "-0",
     }
     for odd in sorted(unusual):
-        yield Case(f"a class named {odd!r}", KIND, ("oof", "import", "scores.npz", "--out", "o.parquet"), ("scores.npz",),
-                   _repacked(_key("classes", lambda a, odd=odd: np.asarray([odd, "dog", "owl"]))), ("class",),
-                   must_refuse=False)  # fmt: skip
+        yield Case(
+            f"a class named {odd!r}",
+            KIND,
+            ("oof", "import", "scores.npz", "--out", "o.parquet"),
+            ("scores.npz",),
+            _repacked(_key("classes", lambda a, odd=odd: np.asarray([odd, "dog", "owl"]))),
+            ("class",),
+            must_refuse=False,
+        )
         yield Case(
             f"a member named {odd!r}",
             KIND,

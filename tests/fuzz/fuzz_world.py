@@ -94,9 +94,15 @@ def _write_files(folder: Path) -> None:
     patients = np.asarray([f"p{i // 2:02d}" for i in range(N_ROWS)])
     fold = np.arange(N_ROWS) // 2 % 3
     np.savez(
-        folder / "scores.npz", pred=pred, votes=votes, id=ids, group=patients, fold=fold, members=["m0", "m1"],
+        folder / "scores.npz",
+        pred=pred,
+        votes=votes,
+        id=ids,
+        group=patients,
+        fold=fold,
+        members=["m0", "m1"],
         classes=CLASSES,
-    )  # fmt: skip
+    )
     write_member_files(folder, pred, votes, ids, patients, fold)
     images = (rng.normal(60, 20, (N_ROWS, 32, 32, 1)) + 50 * truth.argmax(1)[:, None, None, None]).clip(0, 255)
     np.savez(folder / "data.npz", images=images.astype(np.uint8), votes=votes, group=patients, id=ids)
