@@ -104,5 +104,5 @@ def test_a_frozen_network_trains_its_classifier_and_can_be_thawed(network):
 
 def test_a_network_without_a_classifier_cannot_be_frozen():
     body = torch.nn.Sequential(torch.nn.Conv1d(19, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
-    with pytest.raises(MemberError, match="no one classifier"):
+    with pytest.raises(MemberError, match="no last layer"):
         Network(body, 19).freeze(True)

@@ -164,5 +164,5 @@ def test_hints_that_cannot_be_had_are_refused(run, tmp_path):
 def test_a_network_without_a_last_layer_is_refused_in_a_sentence(run):
     network = student_network()
     network.body = nn.Sequential(network.body, nn.Softmax(1))
-    with pytest.raises(MemberError, match="has no one classifier"):
+    with pytest.raises(MemberError, match="has no last layer"):
         hint_of(run).open(network, 0, "cpu")

@@ -122,7 +122,7 @@ def test_a_teacher_that_saw_its_rows_is_refused_unless_the_ablation_is_named(rng
         mixed_targets(seen, labels, DirichletMix())
     target, _ = mixed_targets(seen, labels, DirichletMix(votes=2.0), ablation="in_sample")
     assert target.shape == q.shape
-    with pytest.raises(DistillError, match="wants a teacher that saw the rows"):
+    with pytest.raises(DistillError, match="needs a teacher that saw the rows"):
         mixed_targets(soft_of(q), labels, DirichletMix(), ablation="in_sample")
 
 

@@ -26,9 +26,9 @@ from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 def collect(
     folder: Path, members: Sequence[AnyMember], labels: Labels, plan: FoldPlan
 ) -> tuple[OOFTable, FoldScores | None]:
-    """The held-out scores of every member, and those of the test rows by all K fold models (None without a test split).
+    """Held-out scores of every member, and scores of the test rows by all K fold models (None without a test split).
 
-    Raises MemberError for a part that is missing or was made from other labels or folds.
+    Raises MemberError for a model that is missing or was made from other labels or folds.
     """
     test = plan.test_rows
     proba_NMC = np.empty((len(labels), len(members), len(labels.classes)), np.float32)
@@ -49,7 +49,7 @@ def collect(
 def collect_without(folder: Path, members: Sequence[AnyMember], labels: Labels, plan: FoldPlan, fold: int) -> OOFTable:
     """The OOF table as it would be if `fold` did not exist: a row of fold g is scored by models that saw neither.
 
-    Whatever is fitted to this table, and whoever is taught by it, can be scored on `fold` without a leak. Raises
+    Combiners that are fitted to this table, and students that learn from it, can be scored on `fold` without a leak. Raises
     MemberError when a model of a pair is missing or was made from other labels or folds.
     """
     proba_NMC = np.empty((len(labels), len(members), len(labels.classes)), np.float32)

@@ -1,4 +1,4 @@
-"""Where training runs: the device that is meant, and one thread while a CPU works."""
+"""The device on which networks compute, and one thread while it is a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from foldstill.errors import MemberError
 
 
-def pick_device(wanted: str) -> str:
-    """ "cuda" or "cpu" for "auto"; another name as it is. Raises MemberError for a GPU that is not there."""
+def pick_device(device: str) -> str:
+    """Return "cuda" or "cpu" for "auto", any other name unchanged; raises MemberError for a GPU that does not exist."""
     import torch
 
-    if wanted == "auto":
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(wanted).type
+        kind = torch.device(device).type
     except RuntimeError:
-        raise MemberError(f"device must be auto, cpu, cuda or cuda:<number>, got {wanted!r}") from None
+        raise MemberError(f"device must be auto, cpu, cuda or cuda:<number>, got {device!r}") from None
     if kind == "cuda" and not torch.cuda.is_available():
-        raise MemberError(f"device {wanted!r} is wanted, torch sees no CUDA device: use device auto or cpu")
-    return wanted
+        raise MemberError(f"device {device!r} needs a GPU, and torch finds no CUDA device: use device auto or cpu")
+    return device
 
 
 @contextmanager

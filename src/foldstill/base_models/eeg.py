@@ -1,6 +1,6 @@
-"""A compact network of channels: one small encoder reads each channel by itself, then the channels look at each other.
+"""A compact network for EEG: a small encoder reads each channel by itself, then the channels exchange information.
 
-A channel is a signal, or a spectrogram of a chain or panel. B batch, E channels (nodes), T samples, D features of a node.
+A channel is a signal, or the spectrogram of a chain or panel. B batch, E channels (nodes), T samples, D features of a node.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class EegBody(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         nodes_BED = self.encoder(_channels(x, self.shared))
         if self.encoder_apart is not None:
-            # These come last; positions are learnt, so the order means nothing to attention.
+            # These come last; positions are learned, so the order does not matter to attention.
             nodes_BED = torch.cat([nodes_BED, self.encoder_apart(_channels(x, self.apart))], dim=1)
         logits: Tensor = self.head(self.pool(self.exchange(nodes_BED)))
         return logits

@@ -32,7 +32,7 @@ class EegMember(Settings):
     >>> member = EegMember("eeg", widths=(8, 16), features=16, blocks=1, heads=2)
     >>> network = member.build([(19, 200)], n_classes=6)
     >>> sum(parameter.numel() for parameter in network.parameters())
-    NPARAM
+    7560
     """
 
     title: ClassVar[str] = "EEG network"

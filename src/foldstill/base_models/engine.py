@@ -17,7 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from foldstill.base_models.checkpoint import read_checkpoint, write_checkpoint
-from foldstill.base_models.inference import autocast, place, predict_logits
+from foldstill.base_models.inference import autocast, move_to, predict_logits
 from foldstill.base_models.inputs import AnyInputs, open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.base_models.losses import row_kl
@@ -112,7 +112,7 @@ def _start(
     recipe, rows = phase.recipe, phase.rows
     inputs = open_inputs(list(training_set.views.values()), context.device)
     device = inputs.device
-    place(network, inputs)
+    move_to(network, inputs)
     hint = None
     if training_set.hint is not None:
         hint = training_set.hint.open(network, context.seed, context.device)

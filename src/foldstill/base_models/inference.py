@@ -27,14 +27,14 @@ def predict_proba(
     batch_size: int = PREDICT_ROWS,
 ) -> NDArray[np.float32]:
     """Probabilities (rows, C) of the network in evaluation mode, float32, rows summing to one; nothing is augmented."""
-    place(network, inputs)
+    move_to(network, inputs)
     logits_NC = predict_logits(network, inputs, rows, precision, batch_size)
     proba_NC: NDArray[np.float32] = logits_NC.softmax(dim=1).cpu().numpy()
     return proba_NC
 
 
-def place(network: AnyNetwork, inputs: AnyInputs) -> None:
-    """Move the network to the device of the inputs."""
+def move_to(network: AnyNetwork, inputs: AnyInputs) -> None:
+    """Move a network to the device of the inputs, in the memory layout that is fastest there."""
     network.to(device=inputs.device)
     if inputs.is_image:
         # 1.2 to 1.4 times faster on a CPU, and what bfloat16 kernels of a GPU need.

@@ -1,6 +1,6 @@
-"""Views of a data set where the network can read it: on the device when it fits, else in host memory with prefetch.
+"""Views of a data set where a network can read them: on the device if they fit, otherwise in host memory with prefetch.
 
-N rows, B batch; images lie as (N, H, W, C) and are read as (B, C, H, W) in channels-last order without a copy.
+N rows, B batch; images are stored as (N, H, W, C) and read as (B, C, H, W) in channels-last order without a copy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from foldstill.errors import MemberError
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
-"""Types that stay as they are until a batch is scaled; others become float32."""
+"""Types that are kept until a batch is scaled; others become float32."""
 
 _FREE_SHARE = 0.5
 """The view may take half of the free memory of a GPU; the rest is for weights and activations."""
@@ -30,11 +30,11 @@ class DeviceInputs:
     """A view as one tensor, and batches of it by row index."""
 
     def __init__(self, array: NDArray[Any], device: str | torch.device = "cpu") -> None:
-        """`array` is images (N, H, W, C) or signals (N, C, T); a memory map is read as it lies, page by page."""
+        """`array` is images (N, H, W, C) or signals (N, C, T); a memory map is read page by page."""
         self.device = torch.device(device)
         kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(np.float32)
         with warnings.catch_warnings():
-            # A read-only memory map is meant: nothing here writes into a view.
+            # A read-only memory map is expected: nothing here writes into a view.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             data = torch.from_numpy(np.ascontiguousarray(kept))
         self.is_image = data.ndim == 4
@@ -66,7 +66,7 @@ class DeviceInputs:
         # The next batch is gathered and copied on its own stream while the network works on this one.
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         ahead: Tensor | None = None
-        # All indices come to the host at once: a copy a batch would wait for the network each time.
+        # All indices come to the host at once: one copy per batch would wait for the network each time.
         for rows_B in [rows.cpu() for rows in batches_of_rows]:
             gathered = self._data.index_select(0, rows_B).pin_memory()
             with torch.cuda.stream(stream):
@@ -83,7 +83,7 @@ class DeviceInputs:
         return raw.permute(0, 3, 1, 2) if self.is_image else raw
 
     def scaling(self, rows_N: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation a channel over the given rows only, float32 (C,); a constant channel has std 1.
+        """Mean and standard deviation per channel over these rows only, float32 (C,); a constant channel has std 1.
 
         Blocks are merged in float64 (Chan, Golub and LeVeque, 1979), so a large offset costs no digits.
         """
@@ -113,7 +113,7 @@ class DeviceInputs:
 
 
 class JoinedInputs:
-    """Several views of the same rows; a batch is one tensor a view."""
+    """Several views of the same rows; a batch is a tuple of one tensor per view."""
 
     def __init__(self, views: Sequence[DeviceInputs]) -> None:
         self._views = tuple(views)
@@ -124,7 +124,7 @@ class JoinedInputs:
         return len(self._views[0])
 
     def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """The raw batches of every view, for the same index tensors."""
+        """The raw batches of all views for the same index tensors."""
         rows = list(batches_of_rows)
         return zip(*(view.batches(rows) for view in self._views), strict=True)
 

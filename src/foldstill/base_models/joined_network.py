@@ -1,4 +1,4 @@
-"""Trained networks of several views side by side: their average, and one head on the features of all that corrects it.
+"""Trained networks of several views, joined: their average, and one head on all their features that corrects it.
 
 B batch, F features, C classes.
 """
@@ -20,10 +20,10 @@ from foldstill.base_models.nodes import Exchange, SoftmaxPool
 
 
 class JoinedNetwork(nn.Module):
-    """`body(input(raws))`: raw values of each view in, logits (B, C) out; what the engine asks of a `Network`, for several views.
+    """`body(input(raws))`: raw values of each view in, logits (B, C) out. It offers the engine what a `Network` does.
 
-    Its logits are the mean of its parts' log-probabilities and what the head makes of their features, which begins at 0: it
-    starts as the geometric average of its parts, and training moves it only to where that pays.
+    Its logits are the mean of its parts' log-probabilities plus the output of the head, which starts at 0: it starts as the
+    geometric average of its parts, and training leaves the average only where that pays.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class JoinedNetwork(nn.Module):
         self.freeze(False)
 
     def adopt(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take over the trained weights of each part, its input scaling included."""
+        """Load the trained weights of each part, including its input scaling."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
 
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
-        """Nothing: each part scales its view as it did when it was trained."""
+        """Does nothing: each part scales its view as it did when it was trained."""
 
     def freeze(self, frozen: bool) -> None:
-        """Train the head alone; or, where there is a backbone rate, train all."""
+        """Train the head alone; or train everything, if there is a backbone rate."""
         self._frozen = frozen or self._backbone_rate == 0
         self.parts.requires_grad_(not self._frozen)
 
     def rates(self) -> list[tuple[float, Iterable[nn.Parameter]]]:
-        """What is trained at which share of the learning rate."""
+        """Groups of parameters, each with its share of the learning rate."""
         head = [*self.norms.parameters(), *self.between.parameters(), *self.head.parameters()]
         return [(1.0, head), (self._backbone_rate, self.parts.parameters())]
 
@@ -73,7 +73,7 @@ class JoinedNetwork(nn.Module):
         return self
 
     def input(self, raws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Each view scaled and resized."""
+        """Scale and resize each view."""
         return tuple(part.input(raw) for part, raw in zip(self._networks, raws, strict=True))
 
     def unscale(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -132,11 +132,11 @@ class Attended(nn.Module):
 
 
 AnyNetwork = Network | JoinedNetwork
-"""What the engine can train."""
+"""The networks that the engine can train."""
 
 
 def _nodes_and_logits(network: Network, view: Tensor, *, by_node: bool) -> tuple[Tensor, Tensor]:
-    """Nodes (B, n, F), or what the classifier reads as the only one, and logits (B, C)."""
+    """Nodes (B, n, F), or the features of the classifier as the only node, and logits (B, C)."""
     if by_node:
         return network.nodes_and_logits(view)
     features_BF, logits_BC = network.features_and_logits(view)

@@ -1,4 +1,4 @@
-"""A network that takes a view as it lies in memory: it scales and resizes its own input, so its weights are all it needs."""
+"""A network that scales and resizes its own input, so that its weights are all it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from foldstill.errors import MemberError
 
 
 class InputLayer(nn.Module):
-    """Raw values to zero mean and unit variance a channel, then to the size the network wants.
+    """Scales raw values to zero mean and unit variance per channel, then resizes them to what the network needs.
 
     The constants are buffers, filled from the training rows and saved with the weights.
     """
@@ -41,7 +41,7 @@ class InputLayer(nn.Module):
         return F.interpolate(x, self.resize, mode="bilinear", align_corners=False, antialias=smaller)
 
     def unscale(self, x: Tensor) -> Tensor:
-        """Scaled inputs as raw values again, at the size they were brought to: what another network can be shown."""
+        """Scaled inputs as raw values again, at the size they were resized to: what another network can read."""
         shape = (-1,) + (1,) * (x.ndim - 2)
         return x * self.std.view(shape) + self.mean.view(shape)
 
@@ -57,12 +57,12 @@ class Network(nn.Module):
 
     @property
     def classifier(self) -> nn.Module:
-        """The last layer, which turns features into logits; raises MemberError for a network that has no such one layer."""
+        """The last layer, which turns features into logits; raises MemberError for a network without such a layer."""
         body: Any = self.body
         last = body[-1] if isinstance(body, nn.Sequential) else getattr(body, "get_classifier", lambda: None)()
         if not isinstance(last, nn.Module) or not list(last.parameters()):
             raise MemberError(
-                f"{type(body).__name__} has no one classifier to train alone or read the features of: leave that out"
+                f"{type(body).__name__} has no last layer that could be trained alone or whose features could be read: leave that out"
             )
         return last
 
@@ -75,12 +75,12 @@ class Network(nn.Module):
             body.reset_classifier(0)
 
     def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the classifier reads of a scaled view, (B, F), and what it makes of it, (B, C)."""
+        """The features (B, F) that the classifier reads from a scaled view, and its logits (B, C)."""
         seen, logits = self._seen_and_logits(self.classifier, x)
         return seen.flatten(1), logits
 
     def nodes_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The nodes of a scaled view, (B, n, F), and logits: an EEG network has one a channel, any other is one itself."""
+        """The nodes of a scaled view, (B, n, F), and logits: an EEG network has one node per channel, any other network one."""
         pool = getattr(self.body, "pool", None)
         if isinstance(pool, SoftmaxPool):
             return self._seen_and_logits(pool, x)
@@ -88,9 +88,9 @@ class Network(nn.Module):
         return features_BF[:, None], logits
 
     def _seen_and_logits(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What a layer is given on the way, and logits."""
+        """The input of a layer during the forward pass, and the logits."""
         seen: list[Tensor] = []
-        hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
             logits: Tensor = self.body(x)
         finally:
@@ -98,7 +98,7 @@ class Network(nn.Module):
         return seen[0], logits
 
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
-        """Scale inputs as these rows want it from now on."""
+        """Fit the input scaling to these rows."""
         assert isinstance(inputs, DeviceInputs), "one network, one view"
         self.input.mean[:], self.input.std[:] = inputs.scaling(rows)
 
@@ -107,11 +107,11 @@ class Network(nn.Module):
         return self.input.unscale(x)
 
     def rates(self) -> list[tuple[float, Iterable[nn.Parameter]]]:
-        """What is trained at which share of the learning rate: everything at all of it."""
+        """Groups of parameters, each with its share of the learning rate: one group with the full rate."""
         return [(1.0, self.parameters())]
 
     def freeze(self, frozen: bool) -> None:
-        """Train the classifier alone, dropout and running statistics of everything before it switched off; or train all."""
+        """Train the classifier alone, with dropout and running statistics before it switched off; or train everything."""
         if frozen or self._frozen:
             self._frozen = frozen
             self.body.requires_grad_(not frozen)

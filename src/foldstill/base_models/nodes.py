@@ -1,4 +1,4 @@
-"""Nodes that look at each other: vectors of channels, or of whole networks, to one vector. B batch, n nodes, D features."""
+"""Nodes that exchange information: vectors of channels, or of networks, to one vector. B batch, n nodes, D features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from foldstill.base_models.architecture import Between
 
 
 class SoftmaxPool(nn.Module):
-    """The mean over the second axis, weighted by a softmax of learnt scores: (B, n, D) to (B, D)."""
+    """The mean over the second axis, weighted by a softmax of learned scores: (B, n, D) to (B, D)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class SoftmaxPool(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """What a recurrent network says of the nodes in their order, in both directions, added to them."""
+    """Adds the output of a bidirectional recurrent network over the order of the nodes."""
 
     def __init__(self, features: int, layers: int, drop_rate: float) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class Recurrent(nn.Module):
         )
 
     def forward(self, x_BnD: Tensor) -> Tensor:
-        said: Tensor = self.recurrent(x_BnD)[0]
-        return x_BnD + said
+        change: Tensor = self.recurrent(x_BnD)[0]
+        return x_BnD + change
 
 
 class Exchange(nn.Module):
-    """Nodes (B, n, D) to nodes that know of each other: a learnt position each, then attention blocks or a recurrent network."""
+    """Exchange between nodes (B, n, D): a learned position per node, then attention blocks or a recurrent network."""
 
     def __init__(
         self, nodes: int, features: int, blocks: int, heads: int, drop_rate: float, between: Between = "attention"

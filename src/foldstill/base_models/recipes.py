@@ -1,4 +1,4 @@
-"""Settings of how a network is trained: the loss, the schedule, the stages, what rows weigh and how they are augmented.
+"""Settings of a training: loss, schedule, stages, row weights and augmentation.
 
 Imports neither torch nor pydantic.
 """
@@ -19,10 +19,10 @@ from foldstill.settings import ByKind, Settings
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
 
 
-def require(good: bool, what: str) -> None:
-    """Raises MemberError with this sentence unless it is good."""
-    if not good:
-        raise MemberError(what)
+def require(condition: bool, message: str) -> None:
+    """Raises MemberError with the message unless the condition holds."""
+    if not condition:
+        raise MemberError(message)
 
 
 def check_name(name: str) -> None:
@@ -32,19 +32,24 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class EarlyStopping(Settings):
-    """Stop when KL on an inner group split of the training rows no longer falls; the best epoch's weights are kept.
+    """Stop when KL on an inner split of the training rows no longer falls, and keep the weights of the best epoch.
 
-    The split is taken from the training rows of the fold, so the rows the member is scored on choose nothing. Epochs of a
-    warm-up (mosaic, or `unweighted_epochs`) are not chosen, unless there is no other.
+    The inner split is by group and is taken from the training rows of the fold, so the rows the member is scored on choose
+    nothing. Epochs of a warm-up (mosaic, or `unweighted_epochs`) are not chosen unless there is no other.
+
+    Examples
+    --------
+    >>> EarlyStopping(patience=3).share
+    0.1
     """
 
     share: float = 0.1
     """Share of the training groups that judge the epochs and are not trained on."""
     patience: int = 5
-    """Epochs without a better KL before training stops."""
+    """Number of epochs without a better KL before training stops."""
     judged_by: Literal["stage", "all", "few", "many"] = "stage"
-    """Whose KL it is, and so which epoch's weights are kept: all rows of the split, those with few (less than 10) or with
-    many votes, or by the stage: all in the first, and in the second such as it trains on."""
+    """Which rows of the inner split judge the epochs: all; those with few (less than 10) or with many votes; or
+    "stage", which takes all rows in the first stage and rows like its own in the second."""
 
     def __post_init__(self) -> None:
         require(0 < self.share < 1, f"early_stopping.share must be in (0, 1), got {self.share}: 0.1 judges on a tenth")
@@ -53,24 +58,31 @@ class EarlyStopping(Settings):
 
 @dataclass(frozen=True)
 class SecondStage(Settings):
-    """More epochs on the rows with many votes only; a warm-up belongs to the first stage and is not repeated."""
+    """More epochs on rows with many votes only; a warm-up belongs to the first stage and is not repeated.
+
+    Examples
+    --------
+    >>> SecondStage(min_votes=10).epochs
+    5
+    """
 
     min_votes: float = 10.0
-    """Rows with at least this many votes are trained on."""
+    """Minimum number of votes of the rows that are trained on."""
     min_votes_unanimous: float | None = None
-    """Fewer votes are enough where they all agree; the first stage leaves such rows out where it has `first_max_votes`."""
+    """Minimum number of votes of rows whose votes all agree; the first stage then leaves these rows out if it has
+    `first_max_votes`."""
     first_max_votes: float | None = None
-    """The first stage trains on rows with at most this many votes; none: on all rows."""
+    """Maximum number of votes of the rows of the first stage; unset uses all rows."""
     starts_from: Literal["final", "best"] = "final"
-    """Weights of the first stage: of its last epoch, or of the one that early stopping found best."""
+    """Which weights of the first stage are used: those of its last epoch, or those that early stopping found best."""
     epochs: int = 5
     """Epochs of this stage."""
     lr: float = 3e-4
     """Peak learning rate of this stage; the other settings are those of the recipe."""
     batch_size: int | None = None
-    """Rows a step; those of the recipe when not given."""
+    """Number of rows per step; that of the recipe by default."""
     thaws: bool = False
-    """Whether the first stage trains the classifier alone and this one everything, for pretrained weights."""
+    """Whether the first stage trains the classifier alone and this stage trains everything, for pretrained weights."""
 
     def __post_init__(self) -> None:
         require(
@@ -94,54 +106,62 @@ class SecondStage(Settings):
 
 @dataclass(frozen=True)
 class Recipe(Settings):
-    """How a network is trained. The defaults suit a small network trained from scratch on a CPU."""
+    """How a network is trained. The defaults suit a small network that is trained from scratch on a CPU.
+
+    Examples
+    --------
+    >>> Recipe(epochs=5, second_stage=SecondStage(epochs=2)).total_epochs
+    7
+    """
 
     epochs: int = 20
-    """Passes over the training rows; a fixed number, so that no epoch is chosen on rows that are reported."""
+    """Number of passes over the training rows. It is fixed, so that no epoch is chosen on rows that are reported."""
     batch_size: int = 64
-    """Rows a step; the last, smaller batch of an epoch is dropped."""
+    """Number of rows per step; the last, smaller batch of an epoch is dropped."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """Adam's weight decay is L2, AdamW's is decoupled; SGD has Nesterov momentum 0.9."""
+    """The optimizer. Adam's weight decay is L2, AdamW's is decoupled; SGD has Nesterov momentum 0.9."""
     lr: float = 3e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of Adam's and AdamW's averages of the gradient and of its square."""
+    """Decay rates of the averages of the gradient and of its square, for Adam and AdamW."""
     weight_decay: float = 0.02
-    """Of matrices and kernels only: biases and norms are never decayed."""
+    """Weight decay of matrices and kernels; biases and norms are never decayed."""
     schedule: Schedule = "one_cycle"
-    """The learning rate over the steps; plateau follows the training loss (or the inner split's KL with early stopping)."""
+    """Course of the learning rate; plateau follows the training loss, or KL on the inner split with early stopping."""
     warmup: float = 0.05
-    """Share of the steps with a linearly rising rate; for one_cycle the share of the rising part, 0 begins at the peak."""
+    """Share of the steps in which the learning rate rises linearly; for one_cycle the share of its rising part, where
+    0 starts at the peak."""
     lr_end: float | None = None
-    """What share of the peak rate `one_cycle` and `cosine` end at; 4e-6 and 0 when not given."""
+    """Final learning rate of `one_cycle` and `cosine` as a share of the peak; 4e-6 and 0 by default."""
     step_epochs: int = 10
-    """Epochs between two drops of the `step` schedule, or without progress before one of `plateau`."""
+    """Number of epochs between two drops of `step`, or without progress before a drop of `plateau`."""
     step_factor: float = 0.1
-    """What a drop of `step` or `plateau` multiplies the rate by."""
+    """Factor by which a drop of `step` or `plateau` multiplies the learning rate."""
     ema: float = 0.0
-    """Decay of the exponential moving average of the weights that predicts; 0 predicts with the last weights."""
+    """Decay of the exponential moving average of the weights, which predicts; 0 predicts with the last weights."""
     clip_norm: float = 1.0
-    """Largest norm of the gradient; 0 does not clip."""
+    """Maximum norm of the gradient; 0 does not clip."""
     loss: Annotated[LossSettings, ByKind()] = field(default_factory=KL)
-    """What is minimised against the vote shares."""
+    """The loss between prediction and vote shares."""
     row_weight: RowWeight = "none"
-    """Weight of a row in the loss by its number of votes v: none; log1p: log(1 + v); clamp: v up to a maximum; damped: v up
-    to 10, then (10 + 2 log10 v) log10 v."""
+    """Weight of a row in the loss by its number of votes v. none: 1; log1p: log(1 + v); clamp: v up to a maximum;
+    damped: v up to 10, then (10 + 2 log10 v) log10 v."""
     row_weight_maximum: float = 10.0
-    """Votes beyond this do not add weight under `clamp`."""
+    """Number of votes above which `clamp` adds no weight."""
     unweighted_epochs: int = 0
-    """First epochs in which `row_weight` does not count yet, such as those of a mosaic warm-up."""
+    """Number of first epochs without `row_weight`, such as those of a mosaic warm-up."""
     sampling: Literal["uniform", "balanced", "votes", "one_each"] = "uniform"
-    """uniform: each row once an epoch; balanced: drawn so that classes are equally frequent; votes: by number of votes;
-    one_each: of HMS data with rows = "window", one random label of each recording, another in each epoch."""
+    """How rows are drawn. uniform: each row once per epoch; balanced: so that classes are equally frequent; votes: in
+    proportion to the number of votes; one_each: for HMS data with rows = "window", one random label per recording,
+    another in each epoch."""
     augment: tuple[AnyAugmentation, ...] = ()
-    """Applied in this order to training batches, never to rows that are predicted."""
+    """Augmentations, applied in this order to training batches and never to rows that are predicted."""
     early_stopping: EarlyStopping | None = None
-    """Off by default."""
+    """When to stop before the last epoch; off by default."""
     second_stage: SecondStage | None = None
-    """Off by default."""
+    """Further epochs on rows with many votes; off by default."""
     precision: Precision = "auto"
-    """auto: bfloat16 autocast on a GPU, float32 on a CPU. The loss is always float32."""
+    """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. The loss is always float32."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"epochs must be 1 or more, got {self.epochs}")
@@ -184,7 +204,7 @@ class Recipe(Settings):
 
     @property
     def warm_up_epochs(self) -> int:
-        """First epochs on other rows or weights than those that count, which are not judged."""
+        """Number of first epochs that early stopping does not judge, because they use other inputs or weights."""
         mosaics = [op.epochs for op in self.augment if isinstance(op, Mosaic)]
         return max(self.unweighted_epochs, *mosaics) if mosaics else self.unweighted_epochs
 

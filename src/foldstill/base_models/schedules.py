@@ -1,4 +1,4 @@
-"""The learning rate of every step as a plain function of the recipe, so that it is stepped by construction and resumes anywhere."""
+"""The learning rate of every step as a function of the recipe, so that a training can resume anywhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from foldstill.base_models.recipes import Recipe
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1e-4 / 25
 _PLATEAU_THRESHOLD = 1e-4
-"""A relative fall of the loss below this is no progress (the default of torch's ReduceLROnPlateau)."""
+"""A smaller relative decrease of the loss counts as no progress (the default of torch's ReduceLROnPlateau)."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, losses: Sequence[float] = ()) -> float:
-    """The rate of step 0, 1, ... of the whole training.
+    """Learning rate of step 0, 1, ... of a training.
 
-    `losses` are those of the finished epochs; only plateau looks at them. One-cycle rises and falls along cosines
+    `losses` are those of the finished epochs; only plateau uses them. One-cycle rises and falls along cosines
     (Smith and Topin, 2018; rates as in torch's OneCycleLR), cosine falls to its end (Loshchilov and Hutter, 2017, eq. 5 with
     one period).
     """

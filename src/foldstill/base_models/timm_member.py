@@ -31,7 +31,7 @@ class TimmMember(Settings):
     >>> member = TimmMember("resnet", "test_resnet")
     >>> network = member.build([(32, 32, 3)], n_classes=6)
     >>> sum(parameter.numel() for parameter in network.parameters())
-    NPARAM
+    373270
     """
 
     title: ClassVar[str] = "timm"

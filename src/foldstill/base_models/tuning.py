@@ -1,4 +1,4 @@
-"""Settings of a search over an experiment's fields, and the study that remembers its trials on disk.
+"""Settings of a search over an experiment's fields, and the study that keeps its trials on disk.
 
 Importing this imports neither torch nor Optuna.
 """
@@ -20,24 +20,30 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool
 Score = Callable[[Mapping[str, Value], Callable[[int, float], None]], float]
-"""Values of the fields, and whom to tell (step, score so far), to a score that is better when lower."""
+"""Takes the values of the fields and a function to report (step, score so far); gives a score, lower is better."""
 
 ERROR = "error"
-"""Where a trial that failed keeps its sentence."""
+"""Attribute of a failed trial that holds its error message."""
 
 
 @dataclass(frozen=True)
 class FloatRange(Settings):
-    """A number between two others."""
+    """A number between two limits.
+
+    Examples
+    --------
+    >>> FloatRange("recipe.lr", 1e-4, 1e-2, log=True).ends
+    (0.0001, 0.01)
+    """
 
     field: str
-    """Its place in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
+    """Dotted path in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
     low: float
     """The lowest value."""
     high: float
     """The highest value."""
     log: bool = False
-    """Whether factors count rather than differences, as for learning rates."""
+    """Whether to search on a logarithmic scale, as for learning rates."""
     kind: Literal["float"] = "float"
 
     def __post_init__(self) -> None:
@@ -53,16 +59,22 @@ class FloatRange(Settings):
 
 @dataclass(frozen=True)
 class IntRange(Settings):
-    """A whole number between two others, both included."""
+    """A whole number between two limits, both included.
+
+    Examples
+    --------
+    >>> IntRange("recipe.epochs", 5, 20).ends
+    (5, 20)
+    """
 
     field: str
-    """Its place in the file, such as recipe.epochs."""
+    """Dotted path in the file, such as recipe.epochs."""
     low: int
     """The lowest value."""
     high: int
     """The highest value."""
     log: bool = False
-    """Whether factors count rather than differences."""
+    """Whether to search on a logarithmic scale."""
     kind: Literal["int"] = "int"
 
     def __post_init__(self) -> None:
@@ -78,12 +90,18 @@ class IntRange(Settings):
 
 @dataclass(frozen=True)
 class Choice(Settings):
-    """One of several values."""
+    """One of several values.
+
+    Examples
+    --------
+    >>> Choice("recipe.schedule", ("cosine", "step")).ends
+    ('cosine', 'step')
+    """
 
     field: str
-    """Its place in the file, such as recipe.schedule."""
+    """Dotted path in the file, such as recipe.schedule."""
     values: tuple[str | int | float | bool, ...]
-    """What it may be."""
+    """The values to choose from."""
     kind: Literal["choice"] = "choice"
 
     def __post_init__(self) -> None:
@@ -106,18 +124,24 @@ Search = Annotated[FloatRange | IntRange | Choice, ByKind()]
 
 @dataclass(frozen=True)
 class TuneSettings(Settings):
-    """What is tried for one member, and how long. `foldstill tune` reads it, a run ignores it."""
+    """What is searched for one member, and for how many trials. `foldstill tune` reads it, a run ignores it.
+
+    Examples
+    --------
+    >>> TuneSettings((FloatRange("recipe.lr", 1e-4, 1e-2),)).trials
+    20
+    """
 
     search: tuple[Search, ...]
-    """The fields and what they may be, each with its `kind`."""
+    """The fields and their ranges or values, each with its `kind`."""
     member: str = ""
-    """The member that is trained; the first when not given."""
+    """Name of the member that is trained; the first by default."""
     folds: int = 2
-    """How many folds it is trained on; their held-out KL is what is minimised."""
+    """Number of folds it is trained on; the mean of their held-out KL is minimised."""
     trials: int = 20
-    """Trials in all, those of earlier or other processes on the same folder included."""
+    """Total number of trials, including those of earlier or other processes on the same folder."""
     startup: int = 5
-    """Trials that are drawn at random and always finished; later ones are cut when worse than the median so far."""
+    """Number of first trials that are drawn at random and always finished; later ones are stopped when worse than the median."""
 
     def __post_init__(self) -> None:
         fields = [each.field for each in self.search]
@@ -136,13 +160,13 @@ def _check_range(field: str, low: float, high: float, log: bool) -> None:
 
 
 def require_extra() -> None:
-    """Raises MemberError unless what tuning needs beyond the usual packages is installed."""
+    """Raises MemberError unless Optuna is installed."""
     if find_spec("optuna") is None:
         raise MemberError("tuning needs optuna: pip install 'foldstill[tune]'")
 
 
 def open_study(journal: Path, settings: TuneSettings) -> Study:
-    """The study in a journal file, made when it is not there; several processes may work on it at once.
+    """The study in a journal file, created if it does not exist; several processes may work on it at once.
 
     The pruner (the median rule; Golovin et al., 2017, section 3.2.2) waits for `startup` finished trials, so whatever the
     scores are, some trial is finished. A journal is lines of JSON: nothing in it is executed when it is read.
@@ -162,7 +186,7 @@ def open_study(journal: Path, settings: TuneSettings) -> Study:
 
 
 def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) -> None:
-    """One more trial: finished, cut short, or failed with its sentence; a trial that is interrupted does not count.
+    """Run one more trial, which is finished, stopped early, or failed with its error message; an interrupted trial does not count.
 
     What trial number n draws depends on the seed, on n and on the trials before it, not on which process draws it.
     """
@@ -173,13 +197,13 @@ def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) 
     trial = study.ask()
     study.sampler = TPESampler(n_startup_trials=settings.startup, seed=int(digest(seed, trial.number), 16) % 2**32)
 
-    def tell(step: int, value: float) -> None:
+    def report(step: int, value: float) -> None:
         trial.report(value, step)
         if trial.should_prune():
             raise TrialPruned
 
     try:
-        value = score({each.field: each.suggest(trial) for each in settings.search}, tell)
+        value = score({each.field: each.suggest(trial) for each in settings.search}, report)
     except TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except FoldstillError as error:
@@ -193,5 +217,5 @@ def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) 
 
 
 def n_finished(study: Study) -> int:
-    """Trials that count: finished, cut short, or failed by a mistake of their own."""
+    """Number of trials that count: finished, stopped early, or failed with an error of their own."""
     return sum(t.state.is_finished() and (t.state.name != "FAIL" or ERROR in t.user_attrs) for t in study.trials)

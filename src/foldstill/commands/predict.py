@@ -1,4 +1,4 @@
-"""New inputs scored by anything a run has made: a member, a combination, a student, or an exported student.
+"""Score new inputs with anything that a run has made: a member, a combination, a student, or an exported student.
 
 N rows, C classes.
 """
@@ -33,12 +33,14 @@ def predict_inputs(
 ) -> ScoreTable:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
-    `arm` is a member, a combination (applied to what each fold model says, then averaged) or a student; `onnx` is an
-    exported student, which needs no torch. `out` is .parquet, or .csv with one column a class; with a sample `submission`
-    it is .csv in the sample's order and columns. How a submission looks is decided by the run's kind of data.
+    `arm` is a member, a combination (applied to the scores of each fold model, then averaged) or a student; `onnx` is an
+    exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample `submission`
+    it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a submission.
     """
     if out.suffix not in (".parquet", ".csv"):
-        raise ExperimentError(f"predictions are written as .parquet or .csv, got {out.name}: name the file so")
+        raise ExperimentError(
+            f"predictions are written as .parquet or .csv, got {out.name}: choose one of these suffixes"
+        )
     run = open_run(target, work=Work(device=device))
     form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)
@@ -63,20 +65,20 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
         return ScoreTable(rows.ids, (arm,), student.classes, proba_NC[:, None])
     from foldstill.base_models.members import predict_members
 
-    made = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
-    if arm not in (*_names(run), *made):
+    combinations = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
+    if arm not in (*_names(run), *combinations):
         students = [name for name, folder in folders.items() if folder.exists()]
         raise ExperimentError(
-            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {made} or a student {students}"
+            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {combinations} or a student {students}"
         )
     classes = run.table.classes
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
     for view in (view for m in members for view in m.views):
         _view(rows, view)
-    said = predict_members(run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist())
+    scores = predict_members(run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist())
     if arm in _names(run):
-        return said.mean()
-    proba_NC = run.combination(arm).fitted.apply(said).astype(np.float32)
+        return scores.mean()
+    proba_NC = run.combination(arm).fitted.apply(scores).astype(np.float32)
     return ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None])
 
 
@@ -93,12 +95,12 @@ def _names(run: Run) -> list[str]:
 def _view(rows: Inputs, name: str) -> NDArray[Any]:
     if name not in rows.views:
         raise ExperimentError(
-            f"the view {name!r} is read, the new data has {sorted(rows.views)}: give that view as well"
+            f"the model reads the view {name!r}, the new data has {sorted(rows.views)}: give that view as well"
         )
     return rows.views[name]
 
 
 def _write_csv(scores: ScoreTable, path: Path) -> None:
     columns = {"id": scores.ids} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
-    # Nine digits give back a float32 bit by bit.
+    # Nine digits are enough to restore a float32 exactly.
     write_csv(path, columns, float_format="%.9g")

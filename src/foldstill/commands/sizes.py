@@ -1,4 +1,4 @@
-"""What students and the ensemble cost on an experiment's data, counted before anything is trained."""
+"""Cost of students and of the ensemble on an experiment's data, counted before anything is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,38 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counted costs of students by name, and of all fold models of the ensemble, on rows of one view."""
+    """Counted cost per student, and of all fold models of the ensemble, on rows of one view."""
 
     view: str
     shape: tuple[int, ...]
-    """Of one row of the view, as it lies."""
+    """Shape of one row of the view, as it is stored."""
     students: dict[str, Cost]
     ensemble: Cost
     n_models: int
 
     def line(self, name: str) -> str:
-        """A student in a sentence."""
+        """The cost of a student in one sentence."""
         cost = self.students[name]
         return (
-            f"{name}: {with_unit(cost.parameters)} parameters, {with_unit(cost.macs)} multiply-accumulates a row of "
+            f"{name}: {with_unit(cost.parameters)} parameters, {with_unit(cost.macs)} multiply-accumulates per row of "
             f"{self.view} ({' x '.join(map(str, self.shape))}), {self.share(cost)} of those of the {self.n_models} fold models"
         )
 
     def share(self, cost: Cost) -> str:
-        """Of the ensemble's multiply-accumulates."""
+        """A cost as a percentage of the ensemble's multiply-accumulates."""
         return percent_of(cost.macs or 0, self.ensemble.macs or 1)
 
     def table(self) -> "Table":
-        """One line a student, then the ensemble."""
+        """One line per student, then the ensemble."""
         from rich.table import Table
 
         shape = " x ".join(map(str, self.shape))
-        told = (
-            f"one row of the view {self.view}, {shape}, float32; memory is the most that is computed for it at one time"
-        )
-        table = Table(box=None, pad_edge=False, header_style="bold", caption=told, caption_justify="left")
+        caption = f"one row of the view {self.view}, {shape}, float32; memory is the peak of what is computed for it"
+        table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
         table.add_column("student")
-        for title in ("parameters", "MACs a row", "of the ensemble", "weights, MB", "memory, MB"):
+        for title in ("parameters", "MACs per row", "of the ensemble", "weights, MB", "memory, MB"):
             table.add_column(title, justify="right", no_wrap=True)
         ensemble = f"all {self.n_models} fold models"
         for name, cost in (self.students | {ensemble: self.ensemble}).items():
@@ -60,7 +58,7 @@ class Sizes:
 
 
 def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
-    """The named sizes on the data of an experiment or run, its own students, and its ensemble; nothing is written."""
+    """Sizes of the named networks, of the experiment's students and of its ensemble on its data; nothing is written."""
     file = ExperimentFile.read(target, changes)
     experiment, root = file.experiment, file.root
     dataset = experiment.data.load(root)
@@ -71,7 +69,7 @@ def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
 
 
 def chosen_sizes(run: Run) -> Sizes | None:
-    """What the run's own students cost; None where it asks for none."""
+    """Cost of the run's own students; None if it has none."""
     experiment = run.experiment
     if experiment.student is None:
         return None
@@ -84,7 +82,7 @@ def _sizes(experiment: Experiment, dataset: Dataset, n_folds: int, view: str, na
     for each in (experiment.student, *experiment.ablation):
         if each is not None:
             cost = size_of(each.member(), [dataset.view(each.view)], n_classes)
-            # Ablations of the same network have nothing to add.
+            # Ablations with the same network are left out.
             if cost not in [students[name] for name in students.keys() - named.keys()]:
                 students[f"{each.name} ({each.network})"] = cost
     members = resolve(experiment.member)

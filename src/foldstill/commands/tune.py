@@ -1,4 +1,4 @@
-"""The search for better settings of one member: trials over a few folds, the best ones written as an experiment file."""
+"""Search for better settings of one member: trials over a few folds, and an experiment file with the best values."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ MADE_FROM = "experiment"
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trial: its number, its held-out KL, its values, the experiment file with them, and how many trials there are."""
+    """The best trial: number, held-out KL, values and experiment file, and the number of all trials."""
 
     number: int
     kl: float
@@ -41,7 +41,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Tuning:
-    """One search, as every process that works on it holds it."""
+    """One search, as a value that every process working on it holds."""
 
     text: str
     where: str
@@ -61,7 +61,7 @@ class Tuning:
         return settings
 
     def experiment(self, values: Mapping[str, Value]) -> Experiment:
-        return parse_experiment(with_values(self.text, values), f"{self.where} with {_told(values)}")
+        return parse_experiment(with_values(self.text, values), f"{self.where} with {_listed(values)}")
 
     def study(self) -> "Study":
         return open_study(self.folder / "journal.log", self.settings)
@@ -98,16 +98,16 @@ def tune(
     _same_search(study, tuning, base)
     wanted = trials or settings.trials
 
-    def heard() -> None:
+    def report_progress() -> None:
         done = n_finished(study)
         work.report(Progress("trials", min(done, wanted), wanted, _note(study)))
 
-    heard()
+    report_progress()
     todo = range(max(0, wanted - n_finished(study)))
     for _ in Parallel(n_jobs=work.n_workers, return_as="generator_unordered")(
         delayed(_work)(tuning, wanted) for _ in todo
     ):
-        heard()
+        report_progress()
     _write_trials(study, folder / "trials.csv")
     finished = _finished(study)
     if not finished:
@@ -133,7 +133,7 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
 
 
 def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
-    """Every end of every range must be a valid experiment, change the member or its data, and not change the folds."""
+    """Raises ExperimentError unless both ends of every range give a valid experiment that changes the member, not the folds."""
     index = _member_index(base, settings)
     if settings.folds > base.folds.n_folds and not base.folds.path:
         raise ExperimentError(
@@ -158,13 +158,13 @@ def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> No
 
 
 def _same_search(study: "Study", tuning: Tuning, base: Experiment) -> None:
-    """A journal holds trials of one experiment only, because those of another cannot be compared."""
+    """Raises ExperimentError if the journal holds trials of another experiment, which cannot be compared."""
     assert base.tune is not None
     parts: dict[str, Any] = {
         "data": base.data,
         "folds": base.folds,
         "member": base.member[_member_index(base, base.tune)],
-        "tune": replace(base.tune, trials=1),  # more of them only go on
+        "tune": replace(base.tune, trials=1),  # more trials continue the same search
     }
     made_from = {"seed": base.seed} | {name: asdict(part) for name, part in parts.items()}
     made_from = json.loads(json.dumps(made_from, default=str))
@@ -181,9 +181,9 @@ _LOADED: list[tuple[DataSource, Path, Dataset]] = []
 
 
 def _load(data: DataSource, root: Path) -> Dataset:
-    """The experiment's own data and the last trial's are kept, so that each is loaded once a process."""
-    for settings, place, dataset in _LOADED:
-        if (settings, place) == (data, root):
+    """The data of the experiment and of the last trial are kept, so that each is loaded once per process."""
+    for settings, loaded_root, dataset in _LOADED:
+        if (settings, loaded_root) == (data, root):
             return dataset
     dataset = data.load(root)
     _LOADED[1:] = [(data, root, dataset)]
@@ -191,11 +191,11 @@ def _load(data: DataSource, root: Path) -> Dataset:
 
 
 def _work(tuning: Tuning, wanted: int) -> None:
-    """One trial, unless other processes were faster."""
+    """Run one trial, unless other processes have finished the search."""
     study, base, settings = tuning.study(), tuning.base, tuning.settings
     if n_finished(study) >= wanted:
         return
-    run_trial(study, settings, lambda values, tell: _score(tuning, base, settings, values, tell), seed=base.seed)
+    run_trial(study, settings, lambda values, report: _score(tuning, base, settings, values, report), seed=base.seed)
 
 
 def _score(
@@ -203,7 +203,7 @@ def _score(
     base: Experiment,
     settings: TuneSettings,
     values: Mapping[str, Value],
-    tell: Callable[[int, float], None],
+    report: Callable[[int, float], None],
 ) -> float:
     """Mean held-out KL of the member with these values over the first folds."""
     from foldstill.base_models.members import train_members
@@ -213,7 +213,7 @@ def _score(
     dataset = _load(experiment.data, tuning.root)
     if dataset.labels.digest != labels.digest:
         raise ExperimentError(
-            f"{_told(values)} changes which rows are scored, so trials cannot be compared: leave it out"
+            f"{_listed(values)} changes which rows are scored, so trials cannot be compared: leave it out"
         )
     plan = base.folds.plan(labels, base.seed, tuning.root)
     member = experiment.member[_member_index(base, settings)]
@@ -226,7 +226,7 @@ def _score(
             assert end.held_out_kl is not None, "a finished fold has a score"
             kl.append(end.held_out_kl)
             if fold + 1 < settings.folds:
-                tell(fold, float(np.mean(kl)))
+                report(fold, float(np.mean(kl)))
     return float(np.mean(kl))
 
 
@@ -234,7 +234,7 @@ def _finished(study: "Study") -> "list[FrozenTrial]":
     return [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
 
 
-def _told(values: Mapping[str, Value]) -> str:
+def _listed(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{field} = {value}" for field, value in values.items())
 
 
@@ -247,7 +247,7 @@ def _note(study: "Study") -> str:
 
 
 def _write_trials(study: "Study", path: Path) -> None:
-    """Every trial in its order: state, KL (of a trial that was cut, so far), values, and why it failed."""
+    """Write every trial in its order: state, KL (so far, for a trial that was stopped), values, and why it failed."""
     fields = list(dict.fromkeys(field for t in study.trials for field in t.params))
     columns: dict[str, list[Any]] = {name: [] for name in ("trial", "state", "kl", *fields, "error")}
     for t in study.trials:
@@ -267,7 +267,7 @@ def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", tri
     document["name"] = f"{document['name']}-tuned"
     document.remove("tune")
     head = (
-        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: {_told(best.params)}.\n"
+        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: {_listed(best.params)}.\n"
         f"# Mean KL {best.value:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the values: judge them\n"
         "# by the locked test rows.\n\n"
     )

@@ -1,8 +1,8 @@
-"""A bank of teacher scores on recurring views, so that teachers are run once and taught from often.
+"""A bank of teacher scores on recurring augmentation passes, so that teachers run once and their scores are used often.
 
-A view is one epoch's batches and augmentations, which the training engine draws from a seed; after R views they come
-again. The bank holds the members' scores of each view in float16, in the order they were asked for, and a check of the
-inputs: scores for inputs that are not replayed as they were are refused. B batch, M members, C classes, S steps.
+A pass is the batches and augmentations of one epoch, which the training engine draws from a seed; after a number of passes
+they recur. The bank holds the members' scores for each pass in float16, in the order of the batches, and a check of the
+inputs: scores for inputs that are not replayed as they were recorded are refused. B batch, M members, C classes, S steps.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from foldstill.files import atomic_write
 from foldstill.manifest import changes
 
 CHECKED_ROWS = 64
-"""So many rows of every batch are checked."""
+"""Number of rows of every batch that are checked."""
 CHECK_TOLERANCE = 1e-3
-"""Of a row's mean and mean square over its scaled inputs: far above rounding, far below another augmentation."""
+"""Tolerance of the mean and mean square of a row's scaled inputs: far above rounding, far below another augmentation."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class BankedTeachers:
         if not (same_rows and same_inputs):
             raise DistillError(
                 f"step {self._step} of pass {batch.augmentation_pass} of the bank in {self._folder} is not replayed as it was recorded "
-                f"({'inputs' if same_rows else 'rows'} differ): remove the bank to have it made again"
+                f"({'inputs' if same_rows else 'rows'} differ): remove the folder to make it again"
             )
         return stored.scores_SBMC[self._step].to(batch.inputs.device)
 
@@ -131,6 +131,6 @@ class BankedTeachers:
 
 
 def _fingerprint(inputs: Tensor) -> Tensor:
-    """Mean and mean square of each of the first rows, (rows, 2), reckoned where the batch lies: only the result is moved."""
+    """Mean and mean square of the first rows, (rows, 2), computed on the device of the batch: only the result is moved."""
     flat = inputs[:CHECKED_ROWS].detach().float().flatten(1)
     return torch.stack([flat.mean(1), flat.square().mean(1)], 1).cpu()

@@ -235,10 +235,10 @@ class PseudoVotes:
 
 
 def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
-    """The c that makes the votes likeliest when each row's are drawn from a Dirichlet of mean q and precision c.
+    """The c with the highest likelihood, if the votes of each row are drawn from a Dirichlet with mean q and precision c.
 
     Maximises sum_i log DirMult(v_i | n_i, c q_i) over c in [0.1, 100]. The likelihood of a single vote is q whatever c
-    is, so without rows of two or more votes c is not identified and a stated default comes back.
+    is, so without rows of two or more votes c is not identified and the default is returned.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import gammaln
@@ -259,7 +259,7 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
         return -float(rows.mean())
 
     low, high = np.log(VOTES_RANGE)
-    # Absolute tolerance in log c: a thousandth of c is far below what the votes can tell.
+    # Absolute tolerance in log c: a thousandth of c is far below what the votes can determine.
     c = float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
     edge = next((e for e in VOTES_RANGE if abs(np.log(c / e)) < 0.01), None)
     note = (

@@ -1,4 +1,4 @@
-"""Settings of a student: its network, its training, and who teaches it. Imports neither torch nor pydantic."""
+"""Settings of a student: its network, its training, and its teacher. Importing this module imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -30,12 +30,18 @@ int8 makes them faster; `quality` gains nothing from it."""
 
 @dataclass(frozen=True)
 class FeatureHint(Settings):
-    """The student's features before its last layer are drawn to those of a member that reads the same view."""
+    """Match the student's features before its last layer with those of a member that reads the same view.
+
+    Examples
+    --------
+    >>> FeatureHint("resnet").weight
+    1.0
+    """
 
     member: str
-    """Whose fold model that never saw the row is asked about the very view that the student sees."""
+    """Name of the member whose features the student should match."""
     weight: float = 1.0
-    """What the mean squared distance of features counts beside the loss; features have unit variance."""
+    """Weight of the mean squared distance of features relative to the loss; features have unit variance."""
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -44,70 +50,76 @@ class FeatureHint(Settings):
 
 @dataclass(frozen=True)
 class StudentSettings(Settings):
-    """A compact network taught by a combination of many."""
+    """A compact network that learns from a combination of many members.
+
+    Examples
+    --------
+    >>> StudentSettings(network="nano").member().network
+    'mobilenetv4_conv_small_050'
+    """
 
     network: str = "small"
-    """nano, small, base, quality, eeg (the 1-D network of members of that kind), or any name out of `timm.list_models()`."""
+    """nano, small, base, quality, eeg (the network of members of that kind), or any name in `timm.list_models()`."""
     name: str = "student"
-    """Its name in tables and reports."""
     view: str = "image"
-    """The one view it reads, whatever its teachers read."""
+    """The view it reads, whatever its teachers read."""
     image_size: int | tuple[int, int] | None = None
-    """Side, or height and width, that images are resized to; unset takes them as they are."""
+    """Side, or height and width, that images are resized to; by default they keep their size."""
     pretrained: bool = False
-    """Start from timm's weights, which are downloaded once."""
+    """Whether to start from timm's pretrained weights, which are downloaded once."""
     stem_stride: int | None = None
-    """Stride of the first convolution; 1 keeps the resolution of small images."""
+    """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
     """Further arguments of the network: of `timm.create_model`, such as channels = [24, 32, 48, 96], or of eeg."""
     recipe: Recipe = field(default_factory=Recipe)
-    """How it is trained. Its loss and row_weight are those of members; the student's are below."""
+    """How the student is trained. Its loss and row_weight are for members; those of the student are below."""
     teacher: str = "auto"
-    """The combination whose held-out predictions teach it."""
+    """Name of the combination whose held-out predictions teach it."""
     calibrate_members: bool = True
-    """Bring each member to its own temperature, fitted to held-out votes, before the combination is fitted to teach.
-
-    Arms of a comparison stay as they were fitted; only what the student is taught changes.
-    """
+    """Whether to calibrate each member with its own temperature, fitted to held-out votes, before the teacher is fitted. The
+    combinations that are compared stay as they were fitted; only the targets of the student change."""
     mix: Annotated[MixSettings, ByKind()] = field(default_factory=FixedMix)
-    """How teacher and votes become one target; half and half, which on real votes beat pseudo-votes by likelihood."""
+    """How teacher and votes become one target. The default is half and half, which on real votes had a better
+    likelihood than pseudo-votes."""
     row_weight: TargetWeight = "effective"
-    """What a row counts: by the effective number of its votes, equally (none), by votes, or by log1p of votes."""
+    """Weight of a row: by the effective number of its votes, equal (none), by votes, or by log1p of votes."""
     loss: LossName = "kl"
-    """What is minimised against the targets; all but kl are for comparison."""
+    """The loss between student and target; all but kl are for comparison."""
     temperature: float = 1.0
-    """Softens target and student in kl, standardised, dist, dkd and jsd; 1 without a teacher.
-
-    Above 1 targets of few votes stay too sure, which on real votes cost more than softening gained.
-    """
+    """Softens target and student in kl, standardised, dist, dkd and jsd; 1 without a teacher. Above 1, targets of few votes
+    stay too confident, which on real votes cost more than softening gained."""
     unlabelled: str = ""
-    """Further inputs that nobody voted on, in the form `foldstill predict` reads, from which the student learns what
-    its teacher says of them; a relative path starts at the experiment file."""
+    """Further inputs without votes, in the form that `foldstill predict` reads, for which the teacher alone gives the
+    targets; a relative path starts at the experiment file."""
     views: ViewSource = "identity"
-    """What the teacher says of an augmented image: what it says of the row as it is (identity), or of that very image,
-    asked anew each time (live) or once for each of `bank_views` recurring epochs (bank)."""
+    """Whose prediction is the target of an augmented image: that of the row as it is (identity), or that of the same
+    augmented image, computed in every epoch (live) or once for each of `bank_views` recurring epochs (bank)."""
     bank_views: int = 32
-    """Number of different views of each row in a bank."""
+    """Number of different augmentations per row in a bank."""
     features: FeatureHint | None = None
-    """Learn from the features of a member as well; off by default."""
+    """Features of a member to match as well; off by default."""
     uncertainty: bool = False
-    """Fit a precision head: the student also says how far its members would disagree, and its scores stay the same."""
+    """Whether to fit a precision head: the student then also predicts how far its members would disagree, and its
+    scores stay the same."""
     foreign: str = ""
-    """Inputs of another kind than the data, in the form `foldstill predict` reads: asked with uncertainty = true how often
-    the student is less sure of them than of locked rows. A relative path starts at the experiment file."""
+    """Inputs of another kind than the data, in the form that `foldstill predict` reads; with uncertainty = true,
+    reports how often the student is less certain about them than about locked rows. A relative path starts at the
+    experiment file."""
     seeds: int = 3
-    """How many students are trained, each from its own seed; scores are their means, with their spread. One is quicker,
-    and proves nothing: seeds often differ by more than a teacher is worth."""
+    """Number of students, each trained from its own seed; scores are their means, with the standard deviation. One is
+    faster and proves nothing: seeds often differ by more than a teacher gains."""
     without_teacher: bool = True
-    """Also train the same student on the votes alone, at the same budget."""
+    """Whether to also train the same student on the votes alone, at the same budget."""
     control_arms: bool = False
-    """Also train it with other teachers: plain average or stacker, whichever does not teach it; one that saw the rows; one
-    whose rows are permuted within a class. Each costs what the student costs."""
+    """Whether to also train it with other teachers: the plain average or a stacker, whichever is not its teacher; a
+    teacher that saw the rows; a teacher whose rows are permuted within a class. Each costs as much as the student."""
     cross_validate: CrossValidation = "none"
-    """Also score one student a fold on the rows of that fold. pairs: without a leak, for which every member is trained
-    without every two folds as well; naive: optimistic, because the student's teachers saw the votes it is scored on."""
+    """Whether to also train one student per fold, scored on the rows of that fold. pairs: without a leak, for which
+    every member is also trained without every two folds; naive: optimistic, because the teachers saw the votes the
+    student is scored on."""
     ablation: Ablation = "none"
-    """in_sample: the teacher saw the rows; class_permuted: teacher rows swapped within a class. For comparison only."""
+    """For comparison only. in_sample: the teacher saw the rows; class_permuted: the teacher's rows are permuted
+    within each class."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -122,44 +134,47 @@ class StudentSettings(Settings):
             raise DistillError(f"bank_views must be 1 or more, got {self.bank_views}: a third of the epochs is usual")
         if self.views != "identity" and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
             raise DistillError(
-                f"views = {self.views!r} asks the models that did not see a row: it goes with neither an ablation "
-                "nor a "
-                "mix of votes only"
+                f"views = {self.views!r} needs the models that did not see a row, so it cannot be combined with an ablation or a mix of "
+                'votes only: set views = "identity"'
             )
         if isinstance(self.mix, VotesOnly) and self.ablation != "none":
             raise DistillError(
-                f"the ablation {self.ablation!r} is of a teacher, and a mix of votes has none: leave one out"
+                f"the ablation {self.ablation!r} changes the teacher, and a mix of votes has none: leave one of them out"
             )
         if self.loss not in get_args(LossName):
             raise DistillError(f"loss must be one of {list(get_args(LossName))}, got {self.loss!r}")
         for key, usual in (("early_stopping", None), ("second_stage", None), ("sampling", "uniform")):
             if getattr(self.recipe, key) != usual:
                 raise DistillError(
-                    f"a student trains a fixed number of epochs on every row, got recipe.{key} = "
-                    f"{getattr(self.recipe, key)}: "
+                    f"a student trains a fixed number of epochs on every row, got recipe.{key} = {getattr(self.recipe, key)}: "
                     "set it in the recipe of each member instead"
                 )
         if self.control_arms and (isinstance(self.mix, VotesOnly) or self.ablation != "none"):
             raise DistillError(
-                "control_arms are the student with other teachers, and this one has no usual one: drop one"
+                "control_arms train the student with other teachers, and this student has no teacher or an ablated one: leave "
+                "control_arms out"
             )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
-            raise DistillError("unlabelled rows are taught by the teacher alone, and a mix of votes has none: drop one")
+            raise DistillError(
+                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: leave `unlabelled` out"
+            )
         if self.foreign and not self.uncertainty:
-            raise DistillError("foreign inputs are for a student that says how sure it is: set uncertainty = true")
+            raise DistillError(
+                "foreign inputs test the uncertainty of a student: set uncertainty = true, or leave `foreign` out"
+            )
         taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
         taught_elsewhere = taught_elsewhere or self.features is not None
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
-                f"student {self.name!r}: cross_validate = {self.cross_validate!r} goes with held-out targets of identity "
-                'views, and with neither unlabelled rows nor features: set cross_validate = "none" for this student'
+                f"student {self.name!r}: cross_validate = {self.cross_validate!r} needs held-out targets of rows as they are, without "
+                'unlabelled rows and features: set cross_validate = "none" for this student'
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
 
     @property
     def cross_validated_name(self) -> str:
-        """Its name where it is cross-validated; that of an optimistic score says so first, wherever it is printed."""
+        """Name of the cross-validated student; a name with an optimistic score begins with that word wherever it is printed."""
         if self.cross_validate == "naive" and not isinstance(self.mix, VotesOnly):
             return f"optimistic {self.name} (naive cross-validation)"
         return f"cross-validated {self.name}"
@@ -186,10 +201,11 @@ class StudentSettings(Settings):
         )
 
     def controls(self, combinations: Sequence[str]) -> "tuple[StudentSettings, ...]":
-        """The same student with other teachers, where `control_arms` asks for them; `combinations` are those there are.
+        """The same student with other teachers, if `control_arms` is set; `combinations` names the combinations of the run.
 
-        A teacher that saw the rows, or whose rows are permuted, has nothing to say of augmented views, so those arms learn
-        from rows as they are; a student of live or banked views is then joined by one of such rows, to compare them with.
+        A teacher that saw the rows, or whose rows are permuted, cannot predict augmented images, so these students learn from
+        rows as they are. For a student of live or banked teachers, one such student with the usual teacher joins them, so
+        that the effect of the teacher can be compared.
         """
         if not self.control_arms:
             return ()

@@ -1,4 +1,4 @@
-"""How large networks would be on the input at hand, known before anything is trained. N rows."""
+"""Sizes of networks for given inputs, known before anything is trained. N rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +18,8 @@ from foldstill.errors import DistillError
 def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings | None = None) -> dict[str, Cost]:
     """Parameters, multiply-accumulates, bytes and memory of every named size on these inputs, by its name.
 
-    `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the 1-D network at its usual
-    width; only the shape of a row is read. With a `student`, its image_size and stem_stride hold for all of them.
+    `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the EEG network at its default
+    width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
     """
     asked = student if student is not None else StudentSettings()
     names = tuple(SIZES) if inputs.ndim == 4 else (EegMember.kind,)

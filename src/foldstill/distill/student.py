@@ -1,4 +1,4 @@
-"""A trained student: read back from its folder, it takes rows of its view and gives probabilities.
+"""A trained student: read from its folder, it takes rows of its view and predicts probabilities.
 
 N rows, C classes. Importing this imports no torch.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KlBySeed:
-    """What a student scores, one number a seed, nats a row."""
+    """KL of a student per seed, in nats per row."""
 
     by_seed: tuple[float, ...]
 
@@ -37,7 +37,7 @@ class KlBySeed:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation over seeds; None of one seed."""
+        """Standard deviation over seeds; None for one seed."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
     def __str__(self) -> str:
@@ -48,14 +48,14 @@ class KlBySeed:
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student in memory: rows of its view in, probabilities out."""
+    """A trained student: rows of its view in, probabilities out."""
 
     network: "Network"
     classes: tuple[str, ...]
     view: str
     precision: Precision = "auto"
     further_seeds: "tuple[Student, ...]" = ()
-    """The same student trained from other seeds, where several were asked for."""
+    """The same student trained from further seeds."""
 
     def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""
@@ -66,16 +66,16 @@ class Student:
         if inputs.channels != len(self.network.input.mean):
             raise DistillError(
                 f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
-                f"give the view {self.view!r} as it lay in training"
+                f"give the view {self.view!r} as it was stored in training"
             )
         return predict_proba(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
 
     def kl(self, rows_N: NDArray[Any], votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
-        """KL(votes || prediction) of rows that it was not taught, for each seed it was trained from."""
+        """KL(votes || prediction) on rows that it did not learn from, per seed it was trained from."""
         votes = np.asarray(votes_NC, dtype=np.float64)
         if votes.ndim != 2 or len(votes) != len(rows_N) or not (votes.sum(axis=1) > 0).all():
             raise DistillError(
-                f"votes must be counts ({len(rows_N)}, classes), one or more in each row, got shape {votes.shape}"
+                f"votes must be counts ({len(rows_N)}, classes), one or more per row, got shape {votes.shape}"
             )
         target = votes / votes.sum(axis=1, keepdims=True)
         return KlBySeed(
@@ -92,7 +92,7 @@ class Student:
         return export_onnx(self.network, rows_N, Path(path), classes=self.classes, view=self.view, about=about)
 
     def cost(self, rows_N: NDArray[Any], *, batch: int = 32, threads: int = 1) -> Cost:
-        """What one prediction costs in eager mode, on the first of these rows."""
+        """Cost of one prediction in eager mode, measured on the first of these rows."""
         import torch
 
         from foldstill.cost.measure import measure_cost
@@ -138,5 +138,5 @@ def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: 
     """Probabilities (N, C) of a trained student for new rows, given the view it reads among `views`."""
     student = load_student(folder)
     if student.view not in views:
-        raise DistillError(f"the student reads the view {student.view!r}, given are {sorted(views)}: give that one")
+        raise DistillError(f"the student reads the view {student.view!r}, got {sorted(views)}: give that view")
     return student.predict(views[student.view], device=device)

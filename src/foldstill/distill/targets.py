@@ -1,6 +1,6 @@
-"""What a student is taught: the votes of a row and its teacher's held-out prediction, in one distribution.
+"""Targets of a student: the votes of a row and its teacher's held-out prediction, mixed into one distribution.
 
-N rows, M members, C classes. Targets are made here as values; training only ever sees the result.
+N rows, M members, C classes. Targets are values; training only sees the result.
 """
 
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ Ablation = Literal["none", "in_sample", "class_permuted"]
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """A teacher's prediction for every row it teaches: `proba_NC`, and whether its makers never saw the row's group.
+    """A teacher's prediction per row, and whether the models behind it never saw the group of the row (`held_out`).
 
-    `classes` () means the teacher did not name them; otherwise they must be those of the labels.
+    Empty `classes` mean that the teacher did not name them; otherwise they must be those of the labels.
     """
 
     ids: Strings
@@ -36,16 +36,16 @@ class SoftTargets:
         proba = check_rows(self.proba_NC, f"the targets of teacher {self.teacher!r}")
         if proba.ndim != 2 or len(proba) != len(self.ids):
             raise DistillError(
-                f"targets must be (rows, classes) with one row an id ({len(self.ids)}), got {proba.shape}"
+                f"targets must have shape (rows, classes) with one row per id ({len(self.ids)}), got {proba.shape}"
             )
         if len(np.unique(self.ids)) < len(self.ids):
-            raise DistillError(f"the targets of teacher {self.teacher!r} hold an id twice: give each row once")
+            raise DistillError(f"the targets of teacher {self.teacher!r} contain an id twice: give each row once")
         if self.classes and len(self.classes) != proba.shape[1]:
             raise DistillError(f"targets have {proba.shape[1]} columns but {len(self.classes)} class names: align them")
 
 
 def average_teacher(table: OOFTable, *, calibrated: bool = True) -> SoftTargets:
-    """The plain average of a table's held-out scores as a teacher, each member brought to its own temperature first."""
+    """The plain average of a table's held-out scores as a teacher, each member calibrated with its own temperature first."""
     proba_NMC = tempered(table.proba_NMC, member_temperatures(table)) if calibrated else table.proba_NMC
     name = "calibrated average" if calibrated else "average"
     return SoftTargets(table.labels.ids, proba_NMC.mean(axis=1, dtype=np.float64), name, True, table.classes)
@@ -64,15 +64,15 @@ def mixed_targets(
 
     Rows of `soft` that `labels` does not hold have no votes: their target is the teacher. A teacher that saw the
     rows (held_out False) merely repeats the votes, and is refused unless `ablation` asks for it by name.
-    "class_permuted" swaps teacher rows among those of one predicted class (`seed`), to see whether what it knows
-    of single rows matters.
+    "class_permuted" swaps teacher rows among those of one predicted class (`seed`), to test whether what it knows
+    about single rows matters.
     """
     votes_NC: Float
     teacher_NC: Float
     if soft is None:
         if not isinstance(mix, VotesOnly):
             raise DistillError(
-                f"a mix of kind {mix.kind!r} needs a teacher, got none: give SoftTargets, or mix with VotesOnly()"
+                f"a mix of kind {mix.kind!r} needs a teacher, got none: give SoftTargets, or use VotesOnly()"
             )
         votes_NC, teacher_NC = labels.votes_NC, labels.target_NC
     else:
@@ -83,7 +83,7 @@ def mixed_targets(
             )
         if soft.held_out and ablation == "in_sample":
             raise DistillError(
-                f'the ablation "in_sample" wants a teacher that saw the rows, {soft.teacher!r} was held out'
+                f'the ablation "in_sample" needs a teacher that saw the rows, {soft.teacher!r} is held out: leave the ablation out'
             )
         if ablation == "class_permuted":
             soft = class_permuted(soft, seed)
@@ -92,7 +92,7 @@ def mixed_targets(
 
 
 def explain_mix(soft: SoftTargets, labels: Labels, mix: Mix, *, ablation: Ablation = "none", seed: int = 0) -> str:
-    """One sentence on what `mixed_targets` makes of this teacher and these votes, for logs and cards."""
+    """One sentence about how `mixed_targets` mixes this teacher and these votes, for logs and cards."""
     if ablation == "class_permuted":
         soft = class_permuted(soft, seed)
     return mix.explain(_votes_of(soft, labels), soft.proba_NC, soft.teacher)
@@ -102,7 +102,7 @@ def class_permuted(soft: SoftTargets, seed: int) -> SoftTargets:
     """The same teacher with its rows shuffled among rows of one predicted class: an ablation.
 
     After *Born-Again Neural Networks* (Furlanello et al., 2018), section 3.3, where non-largest outputs are
-    permuted: it keeps how sure the teacher is and of which class, and loses what it knows of the single row.
+    permuted: it keeps the predicted class and its confidence, and loses what the teacher knows about the single row.
     """
     rng = np.random.default_rng(seed)
     source = np.arange(len(soft.ids))
@@ -125,13 +125,13 @@ def _votes_of(soft: SoftTargets, labels: Labels) -> NDArray[np.float64]:
             f"targets have {soft.proba_NC.shape[1]} classes, the labels {len(labels.classes)}: align them"
         )
     order = np.argsort(soft.ids)
-    place = np.minimum(np.searchsorted(soft.ids, labels.ids, sorter=order), len(order) - 1)
-    row = order[place]
-    lost = labels.ids[soft.ids[row] != labels.ids]
-    if len(lost):
+    index = np.minimum(np.searchsorted(soft.ids, labels.ids, sorter=order), len(order) - 1)
+    row = order[index]
+    missing = labels.ids[soft.ids[row] != labels.ids]
+    if len(missing):
         raise DistillError(
-            f"teacher {soft.teacher!r} lacks {len(lost)} of {len(labels)} labelled rows; first ids: "
-            f"{lost[:3].tolist()}: "
+            f"teacher {soft.teacher!r} lacks {len(missing)} of {len(labels)} labelled rows; first ids: "
+            f"{missing[:3].tolist()}: "
             "take the labels of the rows it taught"
         )
     votes = np.zeros(soft.proba_NC.shape)

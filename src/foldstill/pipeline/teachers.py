@@ -1,4 +1,4 @@
-"""What a combination says of rows that a student learns from, by models that never saw them. N rows, C classes."""
+"""Predictions of a combination for the rows that a student learns from, by models that never saw them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ SCORES = "oof.parquet"
 
 
 def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> SoftTargets:
-    """The teacher's held-out scores; for the ablation those of models that saw the rows."""
+    """The teacher's held-out scores; for the in-sample ablation, those of models that saw the rows."""
     if settings.ablation == "in_sample":
         from foldstill.base_models.members import predict_members
 
@@ -30,26 +30,26 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
         )
         proba_NC = fitted_teacher(run, settings, table).apply(seen)
         return SoftTargets(labels.ids, proba_NC, f"{settings.teacher}, in-sample", False, labels.classes)
-    fitted, teaches = _stacked(run, settings)
-    place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner)
-    return _read(place) if teaches == fitted.combiner else _cross_fitted(run, teaches, table, place)
+    fitted, teacher = _stacked(run, settings)
+    folder = run.dir.teacher(fitted.name, calibrated=teacher != fitted.combiner)
+    return _read(folder) if teacher == fitted.combiner else _cross_fitted(run, teacher, table, folder)
 
 
 def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> FittedCombiner:
     """The teacher fitted to every row of the table, for scores of fold models that all saw, or never saw, a row."""
-    fitted, teaches = _stacked(run, settings)
-    return fitted if teaches == fitted.combiner else fit(teaches, table)
+    fitted, teacher = _stacked(run, settings)
+    return fitted if teacher == fitted.combiner else fit(teacher, table)
 
 
 def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: int) -> SoftTargets:
-    """The teacher cross-fitted over a table that knows nothing of `fold`; kept beside the combination."""
-    fitted, teaches = _stacked(run, settings)
-    place = run.dir.teacher(fitted.name, calibrated=teaches != fitted.combiner, without=fold)
-    return _cross_fitted(run, teaches, table, place)
+    """The teacher cross-fitted over a table without `fold`, kept beside the combination."""
+    fitted, teacher = _stacked(run, settings)
+    folder = run.dir.teacher(fitted.name, calibrated=teacher != fitted.combiner, without=fold)
+    return _cross_fitted(run, teacher, table, folder)
 
 
 def _stacked(run: Run, settings: StudentSettings) -> tuple[FittedCombiner, Combiner]:
-    """The combination as it was fitted, and what teaches: the same, of calibrated members where the student asks for that."""
+    """The fitted combination, and the combiner that teaches: the same, on calibrated members if the student asks for that."""
     fitted = run.combination(settings.teacher).fitted
     combiner = fitted.combiner
     if not settings.calibrate_members or isinstance(combiner, Tempered):
@@ -57,18 +57,18 @@ def _stacked(run: Run, settings: StudentSettings) -> tuple[FittedCombiner, Combi
     return fitted, Tempered(name=combiner.name, of=combiner)
 
 
-def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, place: Path) -> SoftTargets:
+def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, folder: Path) -> SoftTargets:
     settings = digest(type(combiner).__name__, asdict(combiner))  # type: ignore[call-overload]
-    stage = Stage(place, {"table": table_digest(table), "settings": settings})
+    stage = Stage(folder, {"table": table_digest(table), "settings": settings})
     if not stage.finished(force=run.work.force):
         [cross] = crossfit_all([combiner], table, jobs=run.work.n_workers)
-        write_scores(single_scores(table.scores, combiner.name, cross.proba_NC), place / SCORES)
+        write_scores(single_scores(table.scores, combiner.name, cross.proba_NC), folder / SCORES)
         stage.finish()
-    return _read(place)
+    return _read(folder)
 
 
-def _read(place: Path) -> SoftTargets:
-    scores = read_scores(place / SCORES)
+def _read(folder: Path) -> SoftTargets:
+    scores = read_scores(folder / SCORES)
     assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
     [teacher] = scores.members
     return SoftTargets(scores.ids, scores.proba_NMC[:, 0], teacher, True, scores.classes)

@@ -1,4 +1,4 @@
-"""Rows that nobody voted on: further inputs, and what every fold model says of them.
+"""Rows without votes: further inputs, and the scores of every fold model for them.
 
 U rows, M members, C classes, K fold models.
 """
@@ -26,40 +26,40 @@ class Unlabelled:
     scores: FoldScores
 
     def taught_by(self, teacher: FittedCombiner, soft: SoftTargets) -> SoftTargets:
-        """`soft` with these rows after its own: no fold model saw them, so the combination may ask all."""
+        """`soft` with these rows after its own: no fold model saw them, so the combination uses all of them."""
         proba_NC = np.concatenate([soft.proba_NC, teacher.apply(self.scores)])
         return replace(soft, ids=np.concatenate([soft.ids, self.scores.ids]), proba_NC=proba_NC)
 
 
 def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
-    """The rows in `path`, in the form `foldstill predict` reads, and what every trained member says of them.
+    """The rows in `path`, in the form that `foldstill predict` reads, and the scores of every trained member for them.
 
     Raises DistillError when a locked row is among them: the student would be scored on an input it learned from.
     """
     from foldstill.base_models.members import predict_members
 
-    given = run.experiment.data.inputs(run.root / path)
+    inputs = run.experiment.data.inputs(run.root / path)
     locked = set(content_of(run.dataset.view(view)[run.plan.test_rows]).tolist())
-    content = content_of(_view(given, view, path))
-    known = [i for i, c in zip(given.ids.tolist(), content.tolist(), strict=True) if c in locked]
-    if known:
+    content = content_of(_view(inputs, view, path))
+    locked_ids = [i for i, c in zip(inputs.ids.tolist(), content.tolist(), strict=True) if c in locked]
+    if locked_ids:
         raise DistillError(
-            f"{path} holds {len(known)} rows whose {view} is that of a locked row, first ids {known[:3]}: "
+            f"{path} holds {len(locked_ids)} rows whose {view} is that of a locked row, first ids {locked_ids[:3]}: "
             "the student is scored on those, so leave them out"
         )
     for view in (view for member in resolve(run.experiment.member) for view in member.views):
-        _view(given, view, path)
+        _view(inputs, view, path)
     # Ids of their own, since these rows may be numbered as the data set's are.
-    ids = [f"unlabelled-{i}" for i in given.ids.tolist()]
+    ids = [f"unlabelled-{i}" for i in inputs.ids.tolist()]
     scores = predict_members(
-        run.dir.members, run.experiment.member, given.views, run.dataset.labels.classes, run.work.device, ids=ids
+        run.dir.members, run.experiment.member, inputs.views, run.dataset.labels.classes, run.work.device, ids=ids
     )
-    return Unlabelled(_view(given, view, path), scores)
+    return Unlabelled(_view(inputs, view, path), scores)
 
 
-def _view(given: Inputs, view: str, path: str) -> NDArray[Any]:
-    if view not in given.views:
+def _view(inputs: Inputs, view: str, path: str) -> NDArray[Any]:
+    if view not in inputs.views:
         raise DistillError(
-            f"{path} holds the views {sorted(given.views)}, wanted is {view!r}: give every view that members and student read"
+            f"{path} holds the views {sorted(inputs.views)}, needs {view!r}: give every view that members and student read"
         )
-    return given.views[view]
+    return inputs.views[view]
