@@ -1,10 +1,11 @@
 """What all settings classes share, and how a nested table finds its class by `kind`. Pydantic is imported on use."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -19,6 +20,54 @@ class Settings:
     """Base of the frozen dataclasses that tables become: an unknown key is an error where a file is read."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+class Kind(Protocol):
+    """What every kind has: members, combiners, data sources, views, augmentations, losses and mixes of targets."""
+
+    title: ClassVar[str]
+    """Short name for tables."""
+    summary: ClassVar[str]
+    """One plain sentence for reports and documentation."""
+
+    @property
+    def kind(self) -> str:
+        """The name that selects it in an experiment file."""
+        ...
+
+
+class Described:
+    """Base of classes whose title and summary need not be written twice.
+
+    The summary is the first paragraph of the docstring, the title is the kind in words. A class may state others.
+
+    >>> class Clip(Described):
+    ...     "Limits scores to a range."
+    ...
+    ...     kind = "clipped_scores"
+    >>> Clip.title, Clip.summary
+    ('Clipped scores', 'Limits scores to a range.')
+    """
+
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = vars(cls)
+        if "summary" not in own:
+            cls.summary = " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
+        if "title" not in own and isinstance(own.get("kind"), str):
+            cls.title = own["kind"].replace("_", " ").capitalize()
+
+
+class KindSettings(Settings, Described):
+    """Base of settings classes that are selected by `kind`, and whose defaults are a small example."""
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return the smallest instance that works; contract tests use it."""
+        return cls()
 
 
 class ByKind:

@@ -11,7 +11,7 @@ from foldstill.base_models.architecture import Between, Shape, Temperature, chan
 from foldstill.base_models.recipes import Recipe, check_name, require
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from foldstill.base_models.member import Member
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EegMember(Settings):
-    """A compact network for EEG: a residual encoder shared by all channels, then attention between the channels.
+class EegMember(KindSettings):
+    """A compact network that encodes each EEG channel and lets the channels attend to each other.
 
-    The encoder is 1-D for signals, and 2-D for images of which each channel is a spectrogram. The defaults have 0.6 million
-    parameters on 19 signals; features = 256 with separate = [18] has 2.2 million, and
-    widths = [16, 32, 48, 64, 128, 256], kernel = 3, features = 256 on four spectrograms has 2.9 million.
+    Signals pass a residual encoder that all channels share, then attention between the channels. The encoder is 1-D for
+    signals, and 2-D for images of which each channel is a spectrogram. The defaults have 0.6 million parameters on 19
+    signals; features = 256 with separate = [18] has 2.2 million, and widths = [16, 32, 48, 64, 128, 256], kernel = 3,
+    features = 256 on four spectrograms has 2.9 million.
 
     Examples
     --------
@@ -36,9 +37,6 @@ class EegMember(Settings):
     """
 
     title: ClassVar[str] = "EEG network"
-    summary: ClassVar[str] = (
-        "A compact network that encodes each EEG channel and lets the channels attend to each other."
-    )
     name: str
     kind: Literal["eeg"] = "eeg"
     view: str = "raw_eeg"

@@ -18,7 +18,7 @@ from foldstill.base_models.timm_member import TimmMember
 from foldstill.data.augmentation import RowMixing
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.settings import Settings
+from foldstill.settings import Described, Settings
 
 if TYPE_CHECKING:
     from foldstill.base_models.joined_network import JoinedNetwork
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JoinedMember(Settings):
-    """Several members joined: the geometric average of their trained networks, corrected by one head on all their features.
+class JoinedMember(Settings, Described):
+    """The average of several trained networks, corrected by one head on all their features.
 
-    In each fold it starts from the weights its members got in that fold, which saw the rows it may see and no others. The
-    correction starts at 0, so training leaves the average only where that pays. Each view is scaled and augmented as in its
-    member's recipe; what several views have in common (such as a swap of hemispheres) is done to the same rows of all views,
-    and mixing of rows is set in this member's own recipe. The features of rows that its members were trained on look more
-    confident than those of new rows, and early stopping judges on such rows too.
+    The average is the geometric one of the networks' predictions. In each fold it starts from the weights its members
+    got in that fold, which saw the rows it may see and no others. The correction starts at 0, so training leaves the
+    average only where that pays. Each view is scaled and augmented as in its member's recipe; what several views have
+    in common (such as a swap of hemispheres) is done to the same rows of all views, and mixing of rows is set in this
+    member's own recipe. The features of rows that its members were trained on look more confident than those of new
+    rows, and early stopping judges on such rows too.
 
     Examples
     --------
@@ -42,8 +43,6 @@ class JoinedMember(Settings):
     128
     """
 
-    title: ClassVar[str] = "joined"
-    summary: ClassVar[str] = "The average of several trained networks, corrected by one head on all their features."
     name: str
     members: tuple[str, ...]
     """Names of two or more members, each of which reads one view."""

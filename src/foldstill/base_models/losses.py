@@ -8,10 +8,10 @@ whatever autocast does. Importing this module imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Union
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, Union
 
 from foldstill.errors import MemberError
-from foldstill.settings import Settings
+from foldstill.settings import Kind, KindSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,21 +19,11 @@ if TYPE_CHECKING:
 _TINY = 1e-7
 
 
-class Loss(Protocol):
+class Loss(Kind, Protocol):
     """Settings of a training loss, called once per batch."""
 
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One plain sentence for reports and documentation."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the loss in an experiment file."""
-        ...
-
     @classmethod
-    def example(cls) -> Loss:
+    def example(cls) -> Self:
         """The smallest working instance."""
         ...
 
@@ -43,7 +33,7 @@ class Loss(Protocol):
 
 
 @dataclass(frozen=True)
-class KL(Settings):
+class KL(KindSettings):
     """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T)).
 
     T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening the
@@ -59,17 +49,12 @@ class KL(Settings):
     """
 
     title: ClassVar[str] = "KL"
-    summary: ClassVar[str] = "Kullback-Leibler divergence between target and prediction."
     kind: Literal["kl"] = "kl"
     temperature: float = 1.0
     """T; values above 1 soften target and prediction, for a student (Hinton et al., 2015, section 2)."""
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-
-    @classmethod
-    def example(cls) -> KL:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         if self.temperature == 1:
@@ -79,7 +64,7 @@ class KL(Settings):
 
 
 @dataclass(frozen=True)
-class CrossEntropyKL(Settings):
+class CrossEntropyKL(KindSettings):
     """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares.
 
     Examples
@@ -91,7 +76,6 @@ class CrossEntropyKL(Settings):
     """
 
     title: ClassVar[str] = "cross-entropy + KL"
-    summary: ClassVar[str] = "Cross-entropy with the most voted class plus KL with the vote shares."
     kind: Literal["ce_kl"] = "ce_kl"
     kl_weight: float = 2.0
     """Weight of KL relative to the cross-entropy."""
@@ -102,10 +86,6 @@ class CrossEntropyKL(Settings):
                 f"kl_weight must not be negative, got {self.kl_weight}: 0 trains on the most voted class only"
             )
 
-    @classmethod
-    def example(cls) -> CrossEntropyKL:
-        return cls()
-
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
@@ -114,7 +94,7 @@ class CrossEntropyKL(Settings):
 
 
 @dataclass(frozen=True)
-class MSE(Settings):
+class MSE(KindSettings):
     """Half the mean squared distance of centred logits: distillation at high temperature (Hinton et al., 2015, eq. 4).
 
     Examples
@@ -126,12 +106,7 @@ class MSE(Settings):
     """
 
     title: ClassVar[str] = "MSE of logits"
-    summary: ClassVar[str] = "Squared distance between the centred logits of student and target."
     kind: Literal["mse"] = "mse"
-
-    @classmethod
-    def example(cls) -> MSE:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         student_BC = logits_BC.float()
@@ -140,7 +115,7 @@ class MSE(Settings):
 
 
 @dataclass(frozen=True)
-class Standardised(Settings):
+class Standardised(KindSettings):
     """KL between softmaxes of z-scored logits, times T^2 (Sun et al., 2024, *Logit Standardization*).
 
     Examples
@@ -152,17 +127,12 @@ class Standardised(Settings):
     """
 
     title: ClassVar[str] = "standardised KL"
-    summary: ClassVar[str] = "KL between softmaxes of standardised logits."
     kind: Literal["standardised"] = "standardised"
     temperature: float = 2.0
     """Divides the standardised logits of both sides."""
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-
-    @classmethod
-    def example(cls) -> Standardised:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -173,7 +143,7 @@ class Standardised(Settings):
 
 
 @dataclass(frozen=True)
-class DIST(Settings):
+class DIST(KindSettings):
     """One minus correlation, over the classes of each row and over the rows of each class (Huang et al., 2022, eq. 9).
 
     Examples
@@ -186,17 +156,12 @@ class DIST(Settings):
     """
 
     title: ClassVar[str] = "DIST"
-    summary: ClassVar[str] = "One minus the correlation of predictions, per row and per class."
     kind: Literal["dist"] = "dist"
     temperature: float = 1.0
     """Softens target and prediction."""
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-
-    @classmethod
-    def example(cls) -> DIST:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -209,7 +174,7 @@ class DIST(Settings):
 
 
 @dataclass(frozen=True)
-class DKD(Settings):
+class DKD(KindSettings):
     """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al., 2022).
 
     Equation 7 of the paper. The target class is the class with the largest target; for a row whose two largest targets are
@@ -224,7 +189,6 @@ class DKD(Settings):
     """
 
     title: ClassVar[str] = "DKD"
-    summary: ClassVar[str] = "KL of the target class against the rest, plus a weighted KL among the rest."
     kind: Literal["dkd"] = "dkd"
     temperature: float = 2.0
     """Softens target and prediction."""
@@ -235,10 +199,6 @@ class DKD(Settings):
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-
-    @classmethod
-    def example(cls) -> DKD:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -261,7 +221,7 @@ class DKD(Settings):
 
 
 @dataclass(frozen=True)
-class JSD(Settings):
+class JSD(KindSettings):
     """Jensen-Shannon divergence, times T^2: bounded, so that a very wrong target cannot dominate.
 
     Examples
@@ -273,17 +233,12 @@ class JSD(Settings):
     """
 
     title: ClassVar[str] = "Jensen-Shannon"
-    summary: ClassVar[str] = "Jensen-Shannon divergence between target and prediction; it is bounded."
     kind: Literal["jsd"] = "jsd"
     temperature: float = 1.0
     """Softens target and prediction."""
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-
-    @classmethod
-    def example(cls) -> JSD:
-        return cls()
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.cost import Cost
 from foldstill.data.training import FitContext, Rows, TrainingSet
+from foldstill.settings import Kind
 
 
 class Model(Protocol):
@@ -46,21 +47,11 @@ class Model(Protocol):
         ...
 
 
-class Member(Protocol):
+class Member(Kind, Protocol):
     """A base model: settings that fit a model to a training set. A frozen dataclass.
 
     A new kind is a class with these attributes in a file of its own, and an entry in `MEMBERS`.
     """
-
-    title: ClassVar[str]
-    """Short name of the kind for tables."""
-    summary: ClassVar[str]
-    """One plain sentence about the kind for reports and documentation."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the kind in an experiment file."""
-        ...
 
     @property
     def name(self) -> str:

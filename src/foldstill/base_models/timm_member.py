@@ -12,7 +12,7 @@ from foldstill.base_models.architecture import Shape, Temperature, channels_and_
 from foldstill.base_models.recipes import Recipe, check_name, require
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TimmMember(Settings):
-    """A network of timm by its name, with any number of input channels.
+class TimmMember(KindSettings):
+    """A network of the timm library, trained on images.
+
+    It is built by its name, with any number of input channels.
 
     Examples
     --------
@@ -35,7 +37,6 @@ class TimmMember(Settings):
     """
 
     title: ClassVar[str] = "timm"
-    summary: ClassVar[str] = "A network of the timm library, trained on images."
     name: str
     network: str
     """A name in `timm.list_models()`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 from foldstill.data.augmentation import RowAugmentation, RowMix, RowMixing
 from foldstill.data.draws import rand
@@ -34,9 +34,6 @@ class Gain(RowAugmentation):
     0.999
     """
 
-    title: ClassVar[str] = "Gain"
-    summary: ClassVar[str] = "Multiplies each row by one random factor."
-
     kind: Literal["gain"] = "gain"
     size: float = 0.2
     """Largest absolute logarithm of the factor."""
@@ -57,9 +54,6 @@ class Noise(RowAugmentation):
     >>> round(float(Noise(std=1.0)(signals, torch.Generator().manual_seed(0)).std()), 2)
     0.5
     """
-
-    title: ClassVar[str] = "Noise"
-    summary: ClassVar[str] = "Adds Gaussian noise of a random strength."
 
     kind: Literal["noise"] = "noise"
     std: float = 0.1

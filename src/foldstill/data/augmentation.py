@@ -7,35 +7,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from foldstill.data.draws import check_share
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Augmentation(Settings, ABC):
+class Augmentation(KindSettings, ABC):
     """Settings of one augmentation; every draw comes from the generator that it is called with."""
-
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One sentence for reports and documentation."""
 
     @property
     @abstractmethod
     def kind(self) -> str:
         """The name that selects it in an experiment file."""
-
-    @classmethod
-    def example(cls) -> Self:
-        """The smallest working instance."""
-        return cls()
 
 
 class RowAugmentation(Augmentation):

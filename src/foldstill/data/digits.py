@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ MAX_VOTES = 28
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsData(PlainSource):
-    """Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row and simulated writers.
+    """Takes the handwritten digits of scikit-learn and simulates annotators; needs no file.
+
+    Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row and simulated writers.
 
     Examples
     --------
@@ -34,9 +36,6 @@ class DigitsData(PlainSource):
     >>> dataset.view("image").shape, len(set(dataset.labels.groups.tolist()))
     ((100, 16, 16, 1), 8)
     """
-
-    title: ClassVar[str] = "Digits"
-    summary: ClassVar[str] = "Takes the handwritten digits of scikit-learn and simulates annotators; needs no file."
 
     kind: Literal["digits"] = "digits"
     rows: int = ROWS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, images_only, rand, strip
@@ -29,9 +29,6 @@ class Cutout(SomeRows, RowAugmentation):
     >>> int((erased == 0).sum())
     8
     """
-
-    title: ClassVar[str] = "Cutout"
-    summary: ClassVar[str] = "Sets rectangles of an image to zero."
 
     kind: Literal["cutout"] = "cutout"
     holes: int = 1
@@ -95,9 +92,6 @@ class TimeMask(StripMask):
     30
     """
 
-    title: ClassVar[str] = "Time mask"
-    summary: ClassVar[str] = "Sets strips of time to zero."
-
     kind: Literal["time_mask"] = "time_mask"
 
     def axis(self, x: Tensor) -> int:
@@ -116,9 +110,6 @@ class FrequencyMask(StripMask):
     >>> int((masked == 0).sum())
     32
     """
-
-    title: ClassVar[str] = "Frequency mask"
-    summary: ClassVar[str] = "Sets strips of frequency to zero."
 
     kind: Literal["frequency_mask"] = "frequency_mask"
 
@@ -139,9 +130,6 @@ class ChannelDropout(SomeRows, RowAugmentation):
     >>> dropped.sum(dim=(1, 2)).tolist()
     [10.0, 10.0, 10.0, 10.0]
     """
-
-    title: ClassVar[str] = "Channel dropout"
-    summary: ClassVar[str] = "Sets some channels of a row to zero."
 
     kind: Literal["channel_dropout"] = "channel_dropout"
     channels: int = 1

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderData(PlainSource):
-    """A folder of images with a table of their labels. Name the columns of one of votes, shares or label.
+    """Reads image files from a folder and their labels from a CSV or parquet file.
 
-    All files are read to one range, whatever their bit depth. They are turned as their EXIF orientation says.
+    Name the columns of one of votes, shares or label. All files are read to one range, whatever their bit depth. They
+    are turned as their EXIF orientation says.
 
     Examples
     --------
@@ -39,7 +40,6 @@ class FolderData(PlainSource):
     """
 
     title: ClassVar[str] = "Image folder"
-    summary: ClassVar[str] = "Reads image files from a folder and their labels from a CSV or parquet file."
 
     kind: Literal["folder"] = "folder"
     path: str

@@ -42,9 +42,6 @@ class Mixup(PairMixing):
     True
     """
 
-    title: ClassVar[str] = "Mixup"
-    summary: ClassVar[str] = "Blends two rows, inputs and targets alike."
-
     kind: Literal["mixup"] = "mixup"
     p: float = 1.0
     alpha: float = 0.4
@@ -73,7 +70,6 @@ class CutMix(PairMixing):
     """
 
     title: ClassVar[str] = "CutMix"
-    summary: ClassVar[str] = "Pastes a part of another row; targets mix by area."
 
     kind: Literal["cutmix"] = "cutmix"
     shape: Literal["box", "time"] = "box"
@@ -108,9 +104,6 @@ class SameClassCutMix(SomeRows, RowMixing):
     """
 
     title: ClassVar[str] = "Same-class CutMix"
-    summary: ClassVar[str] = (
-        "Pastes a strip of time from another row of the same clear class; targets stay as they are."
-    )
 
     kind: Literal["same_class_cutmix"] = "same_class_cutmix"
     p: float = 0.4
@@ -161,9 +154,6 @@ class Mosaic(RowMixing):
     >>> mix.share_BP[0].tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-
-    title: ClassVar[str] = "Mosaic"
-    summary: ClassVar[str] = "Puts four rows side by side in the first epochs; their targets are averaged."
 
     kind: Literal["mosaic"] = "mosaic"
     epochs: int = 3

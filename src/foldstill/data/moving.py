@@ -6,7 +6,7 @@ Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, choose, images_only, rand
@@ -30,9 +30,6 @@ class HorizontalFlip(SomeRows, RowAugmentation):
     [[[3.0, 2.0, 1.0]]]
     """
 
-    title: ClassVar[str] = "Horizontal flip"
-    summary: ClassVar[str] = "Reverses the last axis, which is time or width."
-
     kind: Literal["horizontal_flip"] = "horizontal_flip"
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
@@ -51,9 +48,6 @@ class Shift(RowAugmentation):
     >>> float(moved.mean())
     0.875
     """
-
-    title: ClassVar[str] = "Shift"
-    summary: ClassVar[str] = "Moves an image along both axes and fills with zeros."
 
     kind: Literal["shift"] = "shift"
     share: float = 0.125
@@ -89,9 +83,6 @@ class TimeShift(RowAugmentation):
     [[[4.0, 0.0, 1.0, 2.0, 3.0]]]
     """
 
-    title: ClassVar[str] = "Time shift"
-    summary: ClassVar[str] = "Rolls the last axis, which is time."
-
     kind: Literal["time_shift"] = "time_shift"
     share: float = 0.1
     """Largest shift as a share of the axis."""
@@ -119,9 +110,6 @@ class HemisphereSwap(SomeRows, RowAugmentation):
     >>> HemisphereSwap((1, 0, 2), p=1.0)(signals, torch.Generator().manual_seed(0)).tolist()
     [[[2.0], [1.0], [3.0]]]
     """
-
-    title: ClassVar[str] = "Hemisphere swap"
-    summary: ClassVar[str] = "Exchanges the channels of the left and the right hemisphere."
 
     permutation: tuple[int, ...]
     """For each new channel, the old channel that takes its place; channels are counted from 0."""
@@ -160,9 +148,6 @@ class ChainReversal(SomeRows, RowAugmentation):
     >>> ChainReversal(((0, 1),), p=1.0)(signals, torch.Generator().manual_seed(0)).tolist()
     [[[-2.0], [-1.0], [3.0]]]
     """
-
-    title: ClassVar[str] = "Chain reversal"
-    summary: ClassVar[str] = "Reads every bipolar chain from its other end, with opposite sign."
 
     chains: tuple[tuple[int, ...], ...]
     """Channels of each chain in their order, counted from 0."""

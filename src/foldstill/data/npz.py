@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NpzData(PlainSource):
-    """A dataset in one `.npz` file. Name the keys of its inputs and of one of votes, shares, annotators or labels.
+    """Reads images or signals and their labels from one NumPy .npz file.
+
+    Name the keys of its inputs and of one of votes, shares, annotators or labels.
 
     Examples
     --------
@@ -36,7 +38,6 @@ class NpzData(PlainSource):
     """
 
     title: ClassVar[str] = "NPZ file"
-    summary: ClassVar[str] = "Reads images or signals and their labels from one NumPy .npz file."
 
     kind: Literal["npz"] = "npz"
     path: str

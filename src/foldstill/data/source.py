@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.simplex import Float
 from foldstill.errors import DataError
-from foldstill.settings import Settings
+from foldstill.settings import Described, Kind, Settings
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Submission(Protocol):
         ...
 
 
-class DataSource(Protocol):
+class DataSource(Kind, Protocol):
     """Settings of one kind of data, a frozen dataclass.
 
     `foldstill.testing.check_source` checks an implementation. `PlainSource` gives the defaults of data that need no
@@ -35,17 +35,8 @@ class DataSource(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One sentence for reports and documentation."""
     needs_preparation: ClassVar[bool]
     """Whether `prepare` must have run before `load`. What is prepared is fixed, so a search cannot vary it."""
-
-    @property
-    def kind(self) -> str:
-        """The name that selects it in an experiment file."""
-        ...
 
     @classmethod
     def example(cls, folder: Path) -> "tuple[Self, Path]":
@@ -101,7 +92,7 @@ class DataSource(Protocol):
         ...
 
 
-class PlainSource(Settings, ABC):
+class PlainSource(Settings, Described, ABC):
     """Defaults of a data source whose data need no preparation and have no submission format."""
 
     needs_preparation: ClassVar[bool] = False

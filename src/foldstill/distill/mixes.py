@@ -6,14 +6,14 @@ N rows, C classes. Importing this module imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, clip_rows
 from foldstill.errors import DistillError
-from foldstill.settings import Settings
+from foldstill.settings import Kind, KindSettings
 
 TargetWeight = Literal["effective", "none", "votes", "log1p"]
 
@@ -24,21 +24,11 @@ study this follows), so a hard label keeps a fifth of the target."""
 VOTES_RANGE = (0.1, 100.0)
 
 
-class Mix(Protocol):
+class Mix(Kind, Protocol):
     """Settings that give the teacher's share of a target, from the number of votes of the row."""
 
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One plain sentence for reports and documentation."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the mix in an experiment file."""
-        ...
-
     @classmethod
-    def example(cls) -> Mix:
+    def example(cls) -> Self:
         """The smallest working instance."""
         ...
 
@@ -61,7 +51,7 @@ class Mix(Protocol):
 
 
 @dataclass(frozen=True)
-class DirichletMix(Settings):
+class DirichletMix(KindSettings):
     """The teacher counts as a number of votes: target = (votes + c q) / (n + c), so that many votes outweigh it.
 
     Examples
@@ -70,8 +60,6 @@ class DirichletMix(Settings):
     [0.8, 0.25]
     """
 
-    title: ClassVar[str] = "Dirichlet"
-    summary: ClassVar[str] = "The teacher counts as a number of votes, so that rows with many votes rely on it less."
     votes: float | None = None
     """How many votes the teacher counts as; by default the number is fitted by maximum likelihood."""
     kind: Literal["dirichlet"] = "dirichlet"
@@ -103,7 +91,7 @@ class DirichletMix(Settings):
 
 
 @dataclass(frozen=True)
-class FixedMix(Settings):
+class FixedMix(KindSettings):
     """The teacher has the same share in the target of every row, however many votes the row has.
 
     Examples
@@ -112,8 +100,6 @@ class FixedMix(Settings):
     [0.25, 0.25]
     """
 
-    title: ClassVar[str] = "fixed"
-    summary: ClassVar[str] = "The teacher has the same share in every target."
     share: float = 0.5
     """The teacher's share of the target, between 0 and 1."""
     kind: Literal["fixed"] = "fixed"
@@ -123,10 +109,6 @@ class FixedMix(Settings):
             raise DistillError(
                 f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the ends'
             )
-
-    @classmethod
-    def example(cls) -> FixedMix:
-        return cls()
 
     @property
     def pseudo_votes(self) -> float:
@@ -143,7 +125,7 @@ class FixedMix(Settings):
 
 
 @dataclass(frozen=True)
-class TeacherOnly(Settings):
+class TeacherOnly(KindSettings):
     """The target is the teacher's prediction: neither the votes nor their number are used.
 
     Examples
@@ -153,12 +135,7 @@ class TeacherOnly(Settings):
     """
 
     title: ClassVar[str] = "teacher only"
-    summary: ClassVar[str] = "The target is the teacher's prediction alone."
     kind: Literal["teacher"] = "teacher"
-
-    @classmethod
-    def example(cls) -> TeacherOnly:
-        return cls()
 
     @property
     def pseudo_votes(self) -> float:
@@ -175,7 +152,7 @@ class TeacherOnly(Settings):
 
 
 @dataclass(frozen=True)
-class VotesOnly(Settings):
+class VotesOnly(KindSettings):
     """The target is the vote shares of the row: a student without a teacher.
 
     Examples
@@ -185,12 +162,7 @@ class VotesOnly(Settings):
     """
 
     title: ClassVar[str] = "votes only"
-    summary: ClassVar[str] = "The target is the vote shares alone; there is no teacher."
     kind: Literal["votes"] = "votes"
-
-    @classmethod
-    def example(cls) -> VotesOnly:
-        return cls()
 
     @property
     def pseudo_votes(self) -> float:

@@ -5,13 +5,13 @@ P panels, H x W image.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 Layout = Literal["channels", "stack"]
 Normalise = Literal["none", "instance", "panel"]
@@ -22,11 +22,8 @@ PANEL_EPS = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanelView(Settings, ABC):
+class PanelView(KindSettings, ABC):
     """A view that is a set of panels: a subclass makes the panels, this class makes them one image."""
-
-    title: ClassVar[str]
-    summary: ClassVar[str]
 
     layout: Layout = "channels"
     """Whether each panel is a channel of the image, or all panels are stacked from top to bottom in one channel."""

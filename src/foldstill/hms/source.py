@@ -19,7 +19,7 @@ from foldstill.hms.views import HmsView, check_names
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
-from foldstill.settings import Settings
+from foldstill.settings import Described, Settings
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HmsData(Settings):
-    """The files of the HMS competition, what one sample is, and the views that members can read.
+class HmsData(Settings, Described):
+    """EEG recordings and spectrograms in the files of the HMS competition.
+
+    The settings say what one sample is, and which views members can read.
 
     Examples
     --------
@@ -43,7 +45,6 @@ class HmsData(Settings):
     """
 
     title: ClassVar[str] = "HMS files"
-    summary: ClassVar[str] = "EEG recordings and spectrograms in the files of the HMS competition."
     needs_preparation: ClassVar[bool] = True
 
     kind: Literal["hms"] = "hms"

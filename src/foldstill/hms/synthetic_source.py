@@ -35,7 +35,9 @@ SMALL_VIEWS: tuple[HmsView, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticHmsData(PlainSource):
-    """EEG of synthetic patients with votes of synthetic experts, generated in memory; no file is read or written.
+    """Synthetic EEG with votes of synthetic experts, generated from a seed.
+
+    It is generated in memory; no file is read or written.
 
     Examples
     --------
@@ -45,7 +47,6 @@ class SyntheticHmsData(PlainSource):
     """
 
     title: ClassVar[str] = "Synthetic HMS"
-    summary: ClassVar[str] = "Synthetic EEG with votes of synthetic experts, generated from a seed."
 
     kind: Literal["synthetic_hms"] = "synthetic_hms"
     patients: int = 100

@@ -15,26 +15,16 @@ from foldstill.hms.views_panels import PanelStack, PanelStatistics
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
 from foldstill.hms.views_wavelet import Denoised, Scalogram
-from foldstill.settings import ByKind
+from foldstill.settings import ByKind, Kind
 
 if TYPE_CHECKING:
     from typing import Self
 
 
-class View(Protocol):
+class View(Kind, Protocol):
     """Settings of one way to turn a record into a model input, a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One sentence for reports and documentation."""
-
-    @property
-    def kind(self) -> str:
-        """The name that selects it in an experiment file."""
-        ...
 
     @property
     def name(self) -> str:

@@ -27,7 +27,6 @@ class KaggleSpectrogram(LogPanelView):
     """
 
     title: ClassVar[str] = "Spectrogram file"
-    summary: ClassVar[str] = "The logarithm of the spectrogram that the competition provides."
     needs: ClassVar[frozenset[FileKind]] = frozenset({"spectrogram"})
 
     kind: Literal["kaggle_spectrogram"] = "kaggle_spectrogram"

@@ -1,7 +1,7 @@
 """Views made of the panels of other views: statistics over them, and stacks of them. P panels, H x W image."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 import numpy as np
 
@@ -35,9 +35,6 @@ class PanelStatistics(PanelView):
     >>> PanelStatistics(of=KaggleSpectrogram(), layout="channels").shape
     (100, 300, 4)
     """
-
-    title: ClassVar[str] = "Panel statistics"
-    summary: ClassVar[str] = "Statistics over the panels of another view, pixel by pixel."
 
     of: AnyPanelView
     """The view whose panels are summarised, with its `kind`."""
@@ -113,9 +110,6 @@ class PanelStack(PanelView):
     >>> PanelStack(height=64, width=128).shape
     (64, 128, 8)
     """
-
-    title: ClassVar[str] = "Panel stack"
-    summary: ClassVar[str] = "Panels of several views, resized to one size."
 
     of: tuple[AnyPanelView, ...] = (KaggleSpectrogram(), MelSpectrogram())
     """The views whose panels are used, in this order, each with its `kind`."""

@@ -12,14 +12,14 @@ from foldstill.hms.image import FileKind, check_positive
 from foldstill.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawEeg(Settings):
+class RawEeg(KindSettings):
     """The signals of the EEG: 16 differences of the double banana, Fz-Cz, Cz-Pz and the EKG.
 
     They are filtered without a shift in time, averaged in bins, divided by a robust scale and clipped.
@@ -31,7 +31,6 @@ class RawEeg(Settings):
     """
 
     title: ClassVar[str] = "Raw EEG"
-    summary: ClassVar[str] = "The filtered signals of the EEG and the EKG."
     needs: ClassVar[frozenset[FileKind]] = EEG
 
     kind: Literal["raw_eeg"] = "raw_eeg"

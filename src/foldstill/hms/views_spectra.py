@@ -37,7 +37,6 @@ class MelSpectrogram(ChainSpectrogram):
     """
 
     title: ClassVar[str] = "Mel spectrogram"
-    summary: ClassVar[str] = "Mel spectrograms of the EEG over the four chains, the public competition recipe."
 
     kind: Literal["mel"] = "mel"
     name: str = "mel"
@@ -114,7 +113,6 @@ class ScipySpectrogram(ChainSpectrogram, LogPanelView):
     """
 
     title: ClassVar[str] = "SciPy spectrogram"
-    summary: ClassVar[str] = "Spectrograms of the EEG over the four chains with SciPy's defaults."
 
     kind: Literal["scipy_spectrogram"] = "scipy_spectrogram"
     name: str = "scipy_spectrogram"
@@ -190,7 +188,6 @@ class StftSpectrogram(ChainSpectrogram, LogPanelView):
     """
 
     title: ClassVar[str] = "STFT"
-    summary: ClassVar[str] = "Short-time Fourier magnitudes of the filtered EEG over the four chains."
 
     kind: Literal["stft"] = "stft"
     name: str = "stft"

@@ -19,7 +19,7 @@ from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
-from foldstill.settings import ByKind, Settings
+from foldstill.settings import ByKind, KindSettings
 
 if TYPE_CHECKING:
     from typing import Self
@@ -37,8 +37,6 @@ class Scalogram(LogPanelView):
     (32, 128, 4)
     """
 
-    title: ClassVar[str] = "Scalogram"
-    summary: ClassVar[str] = "Amplitudes of the EEG by Morlet wavelets over the four chains."
     needs: ClassVar[frozenset[FileKind]] = EEG
 
     kind: Literal["scalogram"] = "scalogram"
@@ -112,7 +110,7 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoised(Settings):
+class Denoised(KindSettings):
     """Another view of the EEG, made of signals that are first denoised by wavelets.
 
     Needs PyWavelets (`pip install 'foldstill[wavelets]'`). In a published experiment on HMS it made results worse, so
@@ -125,7 +123,6 @@ class Denoised(Settings):
     """
 
     title: ClassVar[str] = "Denoised view"
-    summary: ClassVar[str] = "Another view of the EEG, made of signals that are first denoised by wavelets."
     needs: ClassVar[frozenset[FileKind]] = EEG
 
     of: AnyEegView = field(default_factory=RawEeg)

@@ -5,7 +5,7 @@ N samples, C classes, A rungs of the ladder.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from foldstill.compare import Interval, IntervalSettings, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import Average
 from foldstill.stacking.candidates import default_ladder
-from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, CombinerSettings, Proba
+from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.recalibrate import Recalibrated
@@ -44,7 +45,7 @@ class AutoCombination:
 
 
 @dataclass(frozen=True)
-class Auto(CombinerSettings):
+class Auto(KindSettings):
     """The plain average, unless cross-fitting by group shows a gain whose confidence interval excludes zero.
 
     Two decisions are made on held-out groups of the rows of the fit. 1. The first rung, by default the recalibrated
@@ -59,12 +60,6 @@ class Auto(CombinerSettings):
     >>> auto.fit(synthetic_table()).explanation
     'log_pool chosen: -0.0538 KL [-0.0693, -0.0382] against average, cross-fitted over 3 folds of 24 groups'
     """
-
-    title: ClassVar[str] = "Auto"
-    summary: ClassVar[str] = (
-        "Chosen among the others by cross-fitting; the plain average, unless the confidence interval of the gain "
-        "excludes zero."
-    )
 
     kind: Literal["auto"] = "auto"
     name: str = "auto"

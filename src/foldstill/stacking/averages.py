@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.settings import KindSettings
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
 
 
@@ -77,7 +78,7 @@ class FixedCombination:
         return {"n_members": np.asarray(self.n_members)}
 
 
-class FixedRule(CombinerSettings):
+class FixedRule(KindSettings):
     """Base of the averages: nothing is fitted, so the rule is the whole result."""
 
     @property
@@ -94,7 +95,7 @@ class FixedRule(CombinerSettings):
 
 @dataclass(frozen=True)
 class Average(FixedRule):
-    """The plain average of the members' probabilities.
+    """The plain average of the members' probabilities: what everything else is compared with.
 
     Examples
     --------
@@ -105,7 +106,6 @@ class Average(FixedRule):
     """
 
     title: ClassVar[str] = "Plain average"
-    summary: ClassVar[str] = "The plain average of the members' probabilities: what everything else is compared with."
 
     kind: Literal["average"] = "average"
     name: str = "average"
@@ -117,7 +117,9 @@ class Average(FixedRule):
 
 @dataclass(frozen=True)
 class Geometric(FixedRule):
-    """The normalised geometric average: the average of log-probabilities, which sharpens where members agree.
+    """The average of the logarithms of the members' probabilities.
+
+    It is normalised, and sharpens where members agree.
 
     Examples
     --------
@@ -128,7 +130,6 @@ class Geometric(FixedRule):
     """
 
     title: ClassVar[str] = "Geometric average"
-    summary: ClassVar[str] = "The average of the logarithms of the members' probabilities."
 
     kind: Literal["geometric"] = "geometric"
     name: str = "geometric"
@@ -140,7 +141,7 @@ class Geometric(FixedRule):
 
 @dataclass(frozen=True)
 class Median(FixedRule):
-    """The median over members per class, normalised.
+    """The median of the members' probabilities per class, normalised.
 
     Examples
     --------
@@ -149,9 +150,6 @@ class Median(FixedRule):
     >>> round(crossfit(Median(), synthetic_table()).kl, 2)
     0.22
     """
-
-    title: ClassVar[str] = "Median"
-    summary: ClassVar[str] = "The median of the members' probabilities per class, normalised."
 
     kind: Literal["median"] = "median"
     name: str = "median"
@@ -163,7 +161,7 @@ class Median(FixedRule):
 
 @dataclass(frozen=True)
 class Trimmed(FixedRule):
-    """The average per class without the lowest and the highest members, normalised.
+    """The plain average per class without the lowest and the highest members, normalised.
 
     Examples
     --------
@@ -174,7 +172,6 @@ class Trimmed(FixedRule):
     """
 
     title: ClassVar[str] = "Trimmed average"
-    summary: ClassVar[str] = "The plain average per class without the lowest and the highest members, normalised."
 
     kind: Literal["trimmed"] = "trimmed"
     name: str = "trimmed"

@@ -1,21 +1,23 @@
 """The best single member: chosen on the rows of the fit, never on the rows it is scored on."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings
+from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, restore_weighted
 from foldstill.stacking.state import State
 
 
 @dataclass(frozen=True)
-class BestMember(CombinerSettings):
-    """All weight on the member with the lowest KL; of equals, the first.
+class BestMember(KindSettings):
+    """The one member with the lowest KL on the rows that it is chosen on.
+
+    Of equals, the first is chosen.
 
     Examples
     --------
@@ -23,9 +25,6 @@ class BestMember(CombinerSettings):
     >>> BestMember().fit(synthetic_table()).weight_M.tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
-
-    title: ClassVar[str] = "Best member"
-    summary: ClassVar[str] = "The one member with the lowest KL on the rows that it is chosen on."
 
     kind: Literal["best_member"] = "best_member"
     name: str = "best_member"

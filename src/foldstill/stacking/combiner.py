@@ -4,7 +4,7 @@ N samples, M members, C classes, K fold models.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol, Self
+from typing import Annotated, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.settings import ByKind, Settings
+from foldstill.settings import ByKind, Kind
 from foldstill.stacking.state import State
 
 Proba = NDArray[np.float64]
@@ -45,21 +45,11 @@ class Combination(Protocol):
         ...
 
 
-class Combiner(Protocol):
+class Combiner(Kind, Protocol):
     """Settings of one way to combine members: a frozen dataclass with these attributes.
 
     `foldstill.testing.check_combiner` checks an implementation.
     """
-
-    title: ClassVar[str]
-    """Short name for tables."""
-    summary: ClassVar[str]
-    """One plain sentence for reports."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the kind; experiment files select the class by it."""
-        ...
 
     @property
     def name(self) -> str:
@@ -78,15 +68,6 @@ class Combiner(Protocol):
     def restore(self, state: State) -> Combination:
         """Return the combination that has this state: the inverse of `Combination.state`."""
         ...
-
-
-class CombinerSettings(Settings):
-    """Base of combiners whose defaults are a small example. Derived classes are frozen dataclasses."""
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return an instance with the default settings."""
-        return cls()
 
 
 AnyCombiner = Annotated[Combiner, ByKind("combiner")]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
@@ -50,8 +51,10 @@ def duality_gap(weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64]) 
 
 
 @dataclass(frozen=True)
-class Convex(CombinerSettings):
-    """The weights >= 0 that sum to one and minimise KL to the vote shares, found exactly.
+class Convex(KindSettings):
+    """A weighted average: weights of 0 or more that sum to one, with the lowest KL.
+
+    The minimum is found exactly.
 
     References
     ----------
@@ -66,7 +69,6 @@ class Convex(CombinerSettings):
     """
 
     title: ClassVar[str] = "Convex weights"
-    summary: ClassVar[str] = "A weighted average: weights of 0 or more that sum to one, with the lowest KL."
 
     kind: Literal["convex"] = "convex"
     name: str = "convex"

@@ -69,10 +69,10 @@ class GatedCombination:
 
 @dataclass(frozen=True)
 class Gated(Ridged):
-    """A log-linear pool of families whose powers and biases depend on the disagreement of the members.
+    """A weighted geometric average of families of members; the weights depend on how the members disagree.
 
-    It is fitted by KL. The ridge pulls it towards the geometric average of the families and is chosen by cross-fitting
-    over inner group folds.
+    It is a log-linear pool whose powers and biases depend on the disagreement of the members. It is fitted by KL. The
+    ridge pulls it towards the geometric average of the families and is chosen by cross-fitting over inner group folds.
 
     Examples
     --------
@@ -83,9 +83,6 @@ class Gated(Ridged):
     """
 
     title: ClassVar[str] = "Gated pool"
-    summary: ClassVar[str] = (
-        "A weighted geometric average of families of members, whose weights depend on how the members disagree."
-    )
 
     kind: Literal["gated"] = "gated"
     name: str = "gated"

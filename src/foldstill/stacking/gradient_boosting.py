@@ -15,8 +15,9 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import Combination, CombinerSettings
+from foldstill.stacking.combiner import Combination
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
@@ -54,12 +55,13 @@ def restore_trees(state: State) -> Trees:
 
 
 @dataclass(frozen=True)
-class LightGBM(CombinerSettings):
-    """Boosted trees on summary statistics, added to the log anchor and fitted to vote shares by KL.
+class LightGBM(KindSettings):
+    """Boosted trees on summary statistics of the members' scores per class, added to an average of the members.
 
-    One booster per inner group fold grows in step with the others. All keep the number of rounds with the lowest KL
-    over all held-out rows, which can be zero, and their scores are averaged. Every row thus counts in the choice of the
-    number of rounds, and no final refit is needed.
+    The trees are fitted to vote shares by KL; the average, called the anchor, is added in log space. One booster per
+    inner group fold grows in step with the others. All keep the number of rounds with the lowest KL over all held-out
+    rows, which can be zero, and their scores are averaged. Every row thus counts in the choice of the number of rounds,
+    and no final refit is needed.
 
     References
     ----------
@@ -74,10 +76,6 @@ class LightGBM(CombinerSettings):
     """
 
     title: ClassVar[str] = "LightGBM"
-    summary: ClassVar[str] = (
-        "Boosted trees on the minimum, maximum, mean, median and standard deviation of the members' scores per class, "
-        "added to an average of the members."
-    )
 
     kind: Literal["lightgbm"] = "lightgbm"
     name: str = "lightgbm"

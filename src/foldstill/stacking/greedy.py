@@ -13,7 +13,7 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings
+from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State
@@ -51,8 +51,10 @@ def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDAr
 
 
 @dataclass(frozen=True)
-class Greedy(CombinerSettings):
-    """Weights from greedy forward selection with replacement, averaged over bags of members.
+class Greedy(KindSettings):
+    """A weighted average: the member that helps most is added, again and again.
+
+    The selection is forward and with replacement, and its weights are averaged over bags of members.
 
     References
     ----------
@@ -67,7 +69,6 @@ class Greedy(CombinerSettings):
     """
 
     title: ClassVar[str] = "Greedy selection"
-    summary: ClassVar[str] = "A weighted average: the member that helps most is added, again and again."
 
     kind: Literal["greedy"] = "greedy"
     name: str = "greedy"

@@ -13,8 +13,9 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import log_proba
-from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import columns_of, member_weights
@@ -42,8 +43,10 @@ class LogPoolCombination:
 
 
 @dataclass(frozen=True)
-class LogPool(CombinerSettings):
-    """A power >= 0 per member and a bias per class, fitted by KL with a ridge towards the geometric average.
+class LogPool(KindSettings):
+    """A weighted geometric average: a power per member and a bias per class.
+
+    Powers are 0 or more; all are fitted by KL with a ridge towards the geometric average.
 
     Examples
     --------
@@ -54,7 +57,6 @@ class LogPool(CombinerSettings):
     """
 
     title: ClassVar[str] = "Log-linear pool"
-    summary: ClassVar[str] = "A weighted geometric average: a power per member and a bias per class."
 
     kind: Literal["log_pool"] = "log_pool"
     name: str = "log_pool"

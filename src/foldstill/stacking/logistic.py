@@ -43,9 +43,10 @@ def restore_linear(state: State) -> Linear:
 
 @dataclass(frozen=True)
 class Logistic(Ridged):
-    """Multinomial logistic regression on log-probabilities or statistics, with a ridge towards the anchor.
+    """Multinomial logistic regression on the members' log-probabilities, added to an average of the members.
 
-    It is fitted to vote shares by KL. The ridge is chosen by cross-fitting over inner group folds.
+    Statistics of the members can replace the log-probabilities; a ridge pulls towards the average, the anchor. It is
+    fitted to vote shares by KL. The ridge is chosen by cross-fitting over inner group folds.
 
     References
     ----------
@@ -61,9 +62,6 @@ class Logistic(Ridged):
     """
 
     title: ClassVar[str] = "Logistic regression"
-    summary: ClassVar[str] = (
-        "Multinomial logistic regression on the members' log-probabilities, added to an average of the members."
-    )
 
     kind: Literal["logistic"] = "logistic"
     name: str = "logistic"

@@ -16,8 +16,8 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
-from foldstill.stacking.combiner import CombinerSettings
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
@@ -79,11 +79,12 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 
 @dataclass(frozen=True)
-class MLP(CombinerSettings):
-    """A network on summary statistics, added to the log anchor; its last layer starts at zero.
+class MLP(KindSettings):
+    """A small network on summary statistics of the members' scores per class, added to an average of the members.
 
-    `bags` networks are trained, each with one of `folds` inner group folds held out. The KL on the held-out fold
-    selects the epoch; the state before the first epoch is a candidate. The scores of the networks are averaged.
+    Its last layer starts at zero, so that training starts from the average, the anchor. `bags` networks are trained,
+    each with one of `folds` inner group folds held out. The KL on the held-out fold selects the epoch; the state before
+    the first epoch is a candidate. The scores of the networks are averaged.
 
     Examples
     --------
@@ -94,10 +95,6 @@ class MLP(CombinerSettings):
     """
 
     title: ClassVar[str] = "MLP"
-    summary: ClassVar[str] = (
-        "A small network on the minimum, maximum, mean, median and standard deviation of the members' scores per "
-        "class, added to an average of the members."
-    )
 
     kind: Literal["mlp"] = "mlp"
     name: str = "mlp"

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings
+from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
 from foldstill.stacking.state import State
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
 
 
 @dataclass(frozen=True)
-class Pruned(CombinerSettings):
-    """The plain average of members that are added one by one for the lowest KL, within a budget.
+class Pruned(KindSettings):
+    """The plain average of a few members, added while the KL falls.
 
-    Its cross-fitted score shows what a few members are worth, at the cost of these members alone. Fewer members than
-    the budget allows are kept when one more would raise the KL.
+    Members are added one by one for the lowest KL, within a budget. Its cross-fitted score shows what a few members are
+    worth, at the cost of these members alone. Fewer members than the budget allows are kept when one more would raise
+    the KL.
 
     References
     ----------
@@ -38,7 +39,6 @@ class Pruned(CombinerSettings):
     """
 
     title: ClassVar[str] = "Pruned average"
-    summary: ClassVar[str] = "The plain average of a few members, added while the KL falls."
 
     kind: Literal["pruned"] = "pruned"
     name: str = "pruned"

@@ -13,8 +13,9 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import Average, log_proba
-from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba
+from foldstill.stacking.combiner import AnyCombiner, Combination, Proba
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
@@ -47,11 +48,11 @@ class RecalibratedCombination:
 
 
 @dataclass(frozen=True)
-class Recalibrated(CombinerSettings):
-    """A pool with one temperature and a bias per class, fitted to vote shares by KL in log space.
+class Recalibrated(KindSettings):
+    """The plain average with a temperature and a bias per class, fitted to the votes.
 
-    The temperature is fitted after pooling, because any non-trivial linear pool of calibrated members is
-    under-confident.
+    Temperature and bias are fitted by KL in log space. The temperature is fitted after pooling, because any non-trivial
+    linear pool of calibrated members is under-confident.
 
     References
     ----------
@@ -66,7 +67,6 @@ class Recalibrated(CombinerSettings):
     """
 
     title: ClassVar[str] = "Recalibrated average"
-    summary: ClassVar[str] = "The plain average with a temperature and a bias per class, fitted to the votes."
 
     kind: Literal["recalibrated"] = "recalibrated"
     name: str = "recalibrated"

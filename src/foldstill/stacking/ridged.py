@@ -6,13 +6,13 @@ from typing import Any, Self
 from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import CombinerSettings
+from foldstill.settings import KindSettings
 from foldstill.stacking.crossfit import best_by_crossfit
 from foldstill.stacking.setting_checks import require_at_least
 
 
 @dataclass(frozen=True)
-class Ridged(CombinerSettings):
+class Ridged(KindSettings):
     """Base of combiners that choose a ridge by KL over inner group folds."""
 
     ridges: tuple[float, ...] = (1.0, 0.1, 0.01)

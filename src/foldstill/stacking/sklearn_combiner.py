@@ -16,8 +16,9 @@ from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import normalised
-from foldstill.stacking.combiner import CombinerSettings, Proba, require_members
+from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.sklearn_files import dump_estimator, load_estimator
 from foldstill.stacking.state import State, array
@@ -52,11 +53,12 @@ class SklearnCombination:
 
 
 @dataclass(frozen=True)
-class SklearnCombiner(CombinerSettings):
-    """A scikit-learn classifier or multi-output regressor on the members' log-probabilities or statistics.
+class SklearnCombiner(KindSettings):
+    """An estimator of scikit-learn on the members' scores.
 
-    A classifier is fitted on one row per sample and class with votes, weighted by the vote share of the class. A
-    regressor is fitted on the vote shares as its outputs; its predictions are floored and normalised.
+    It is a classifier or a multi-output regressor, on log-probabilities or statistics. A classifier is fitted on one
+    row per sample and class with votes, weighted by the vote share of the class. A regressor is fitted on the vote
+    shares as its outputs; its predictions are floored and normalised.
 
     Examples
     --------
@@ -68,7 +70,6 @@ class SklearnCombiner(CombinerSettings):
     """
 
     title: ClassVar[str] = "scikit-learn"
-    summary: ClassVar[str] = "An estimator of scikit-learn on the members' scores."
 
     estimator: Any = "LogisticRegression"
     """Name of a classifier or regressor as in `sklearn.utils.all_estimators`. In Python also an unfitted estimator."""

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import KindSettings
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.candidates import default_library
-from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba
+from foldstill.stacking.combiner import AnyCombiner, Combination, Proba
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.recalibrate import Recalibrated
@@ -47,10 +48,11 @@ class SuperCombination:
 
 
 @dataclass(frozen=True)
-class Super(CombinerSettings):
-    """The super learner: convex weights over the cross-fitted scores of a library of combiners.
+class Super(KindSettings):
+    """A weighted average of other combinations, its weights fitted to their cross-fitted scores.
 
-    Other modes are the plain average of the best combiners of the library, and the best one alone.
+    These are convex weights over a library of combiners, which is called a super learner. Other modes are the plain
+    average of the best combiners of the library, and the best one alone.
 
     References
     ----------
@@ -67,9 +69,6 @@ class Super(CombinerSettings):
     """
 
     title: ClassVar[str] = "Super learner"
-    summary: ClassVar[str] = (
-        "A weighted average of other combinations, its weights fitted to their cross-fitted scores."
-    )
 
     kind: Literal["super"] = "super"
     name: str = "super"

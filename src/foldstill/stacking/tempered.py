@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
-from foldstill.stacking.combiner import AnyCombiner, Combination, CombinerSettings, Proba, require_members
+from foldstill.settings import KindSettings
+from foldstill.stacking.combiner import AnyCombiner, Combination, Proba, require_members
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
@@ -33,11 +34,12 @@ class TemperedCombination:
 
 
 @dataclass(frozen=True)
-class Tempered(CombinerSettings):
-    """A combiner of calibrated members: one temperature per member is fitted to the votes of the same rows first.
+class Tempered(KindSettings):
+    """Each member is calibrated by a temperature of its own before another combiner is applied.
 
-    An average of calibrated members is too soft, so the combiner should end with a calibration of its own, as most
-    combiners here do; the plain average does not.
+    A temperature is fitted per member to the votes of the same rows first. An average of calibrated members is too
+    soft, so the combiner should end with a calibration of its own, as most combiners here do; the plain average does
+    not.
 
     References
     ----------
@@ -51,7 +53,6 @@ class Tempered(CombinerSettings):
     """
 
     title: ClassVar[str] = "Calibrated members"
-    summary: ClassVar[str] = "Each member is calibrated by a temperature of its own before another combiner is applied."
 
     kind: Literal["tempered"] = "tempered"
     name: str = "tempered"
