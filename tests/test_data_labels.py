@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from foldstill.data.labels import Labels, as_strings, match_ids, strata_by_votes
@@ -46,7 +47,7 @@ def test_a_row_nobody_annotated_is_refused():
 
 @pytest.mark.parametrize("choice", [[[0, 3]], [[0, -2]], [[0.5, 1.0]]])
 def test_annotators_outside_the_classes_are_refused(choice):
-    with pytest.raises(DataError, match=r"class indices 0..2"):
+    with pytest.raises(DataError, match=r"annotators .*(class indices 0..2|that are not among)"):
         Labels.from_annotators(choice, classes=["a", "b", "c"])
 
 
@@ -84,6 +85,70 @@ def test_a_total_of_zero_is_refused():
 def test_hard_labels_out_of_range_are_refused(labels):
     with pytest.raises(DataError, match=r"indices 0..2"):
         Labels.from_hard(labels, classes=["a", "b", "c"])
+
+
+def test_numbers_that_name_classes_are_names():
+    assert Labels.from_hard([1, 2, 1], classes=["1", "2", "3"]).votes_NC.sum(axis=0).tolist() == [2, 1, 0]
+    assert Labels.from_hard([2, 0, 1, 0], classes=["2", "0", "1"]).votes_NC.argmax(axis=1).tolist() == [0, 1, 2, 1]
+    assert Labels.from_hard([1.0, 2.0], classes=["grade_2", "grade_1"]).votes_NC.argmax(axis=1).tolist() == [1, 0]
+    assert Labels.from_hard(["-1", "1"], classes=["-1", "1"]).votes_NC.argmax(axis=1).tolist() == [0, 1]
+    assert Labels.from_annotators([[1, 2], [3, -1]], classes=["3", "2", "1"]).votes_NC.tolist() == [
+        [0, 1, 1],
+        [1, 0, 0],
+    ]
+    with pytest.raises(DataError, match=r"labels hold classes \['0'\] that are not among \['1', '2', '3'\]"):
+        Labels.from_hard([0, 1, 2], classes=["1", "2", "3"])
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_whole_numbers_are_classes_in_the_order_of_their_values(as_text):
+    numbers = [11, 2, 0, 10, 1, 2, 5]
+    labels = Labels.from_hard([str(n) for n in numbers] if as_text else numbers)
+    assert labels.classes == ("0", "1", "2", "5", "10", "11")
+    assert [labels.classes[i] for i in labels.votes_NC.argmax(axis=1)] == [str(n) for n in numbers]
+
+
+def test_labels_that_may_stand_for_something_else_are_refused():
+    with pytest.raises(DataError, match=r"labels hold -1, which often stands for a missing label"):
+        Labels.from_hard([0, 1, -1])
+    with pytest.raises(DataError, match=r"got fractions such as 0.25: shares of votes go to from_shares"):
+        Labels.from_hard([0.25, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("votes", "message"),
+    [
+        ([["3", "many"], ["1", "1,000"]], r"votes must be numbers, 2 of 4 values are not; first: \['many', '1,000'\]"),
+        ([[1 + 2j, 1], [1, 1]], "votes must be real numbers, got complex ones"),
+        ([[pd.NA, 1], [1, 1]], "1 of 2 rows have NaN or infinite votes"),
+    ],
+)
+def test_votes_that_are_no_numbers_are_refused(votes, message):
+    with pytest.raises(DataError, match=message):
+        Labels.from_votes(votes)
+
+
+def test_sample_weights_and_totals_that_are_no_numbers_are_refused():
+    with pytest.raises(DataError, match=r"sample weights must be numbers, 1 of 2 values are not; first: \['much'\]"):
+        Labels.from_votes([[1, 0], [0, 1]], sample_weight=[1, "much"])
+    with pytest.raises(DataError, match=r"totals of votes must be numbers"):
+        Labels.from_shares([[0.5, 0.5]], ["many"])
+    assert Labels.from_shares([[1.0, -1e-17]], 3).votes_NC.tolist() == [[3, 0]]
+
+
+def test_an_index_that_is_no_class_takes_no_memory():
+    with pytest.raises(DataError, match=r"class indices 0..9999, got 1000000000: name the classes"):
+        Labels.from_annotators([[0, 1_000_000_000], [1, 0]])
+
+
+def test_ids_keep_their_text():
+    assert as_strings(["007", "7"], "ids").tolist() == ["007", "7"]
+    assert as_strings(np.array([7.0, "a", 8], dtype=object), "ids").tolist() == ["7", "a", "8"]
+    assert as_strings(np.array(["é".encode()]), "ids").tolist() == ["é"]
+    with pytest.raises(DataError, match=r"bytes that are not UTF-8"):
+        as_strings(np.array([b"\xff"]), "ids")
+    with pytest.raises(DataError, match=r"ids holds missing values"):
+        as_strings([1, pd.NA], "ids")
 
 
 def test_an_unknown_class_name_is_refused():

@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.data.classes import in_order, match_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows
+from foldstill.data.text import Strings, as_numbers, as_strings, is_missing, is_whole
 from foldstill.errors import DataError
 from foldstill.files import digest
-
-Strings = NDArray[np.str_]
 
 STRATUM_BOUNDS = (3, 10)
 """Numbers of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). Thresholds are named only here."""
 
 MANY_VOTES = STRATUM_BOUNDS[-1]
 """Rows with this many votes or more count as rows with many votes."""
+
+MAX_UNNAMED_CLASSES = 10_000
+"""Indices from here on are taken for a mistake where no class names say how many classes there are."""
 
 
 def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
@@ -37,28 +40,6 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
     lower = [1, *edges[:-1]]
     names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
     return np.asarray(names)[np.searchsorted(edges, np.asarray(total_N), side="right")]
-
-
-def as_strings(values: ArrayLike, name: str) -> Strings:
-    """Ids, groups or strata as an array of strings (N,); `name` says in errors which column they are.
-
-    >>> as_strings([1.0, 2.0], "ids").tolist()
-    ['1', '2']
-    """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise DataError(f"{name} must be one-dimensional, got shape {array.shape}: give one value per row")
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise DataError(f"{name} holds NaN: every row needs a value")
-        if (array == np.floor(array)).all():
-            array = array.astype(np.int64)
-    if array.dtype.kind == "O":
-        entries: list[Any] = list(array)
-        # Most columns hold strings only, which is quick to see; only other columns can miss values.
-        if set(map(type, entries)) != {str} and any(entry is None or entry != entry for entry in entries):
-            raise DataError(f"{name} holds missing values: every row needs a value")
-    return array.astype(np.str_)
 
 
 @dataclass(frozen=True)
@@ -189,7 +170,7 @@ class Labels:
         >>> Labels.from_votes([[3, 1], [0, 5]]).total_N.tolist()
         [4.0, 5.0]
         """
-        votes = np.asarray(votes_NC, dtype=np.float64)
+        votes = as_numbers(votes_NC, "votes")
         if votes.ndim != 2:
             raise DataError(f"votes must have shape (rows, classes), got {votes.shape}: hard labels go to from_hard")
         ids_N = np.arange(len(votes)).astype(np.str_) if ids is None else as_strings(ids, "ids")
@@ -201,7 +182,7 @@ class Labels:
             if classes is not None
             else tuple(f"c{i}" for i in range(votes.shape[1])),
             stratum_N=np.empty(0, np.str_) if stratum is None else as_strings(stratum, "stratum"),
-            sample_weight_N=np.empty(0) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64),
+            sample_weight_N=np.empty(0) if sample_weight is None else as_numbers(sample_weight, "sample weights"),
             counted=counted,
         )
 
@@ -224,8 +205,8 @@ class Labels:
         >>> Labels.from_shares([[0.25, 0.75]], 4).votes_NC.tolist()
         [[1.0, 3.0]]
         """
-        shares = check_rows(shares_NC, "vote shares").astype(np.float64)
-        total = np.broadcast_to(np.asarray(total_N, dtype=np.float64), (len(shares),))
+        shares = np.maximum(check_rows(as_numbers(shares_NC, "vote shares"), "vote shares"), 0.0)
+        total = np.broadcast_to(as_numbers(total_N, "totals of votes"), (len(shares),))
         if not (np.isfinite(total).all() and (total > 0).all()):
             raise DataError("the total of votes must be positive in every row: give 1 where it is unknown")
         votes = shares / shares.sum(axis=1, keepdims=True) * total[:, None]
@@ -238,7 +219,7 @@ class Labels:
         Parameters
         ----------
         choice_NA : array, shape (N, A)
-            Index of the chosen class; -1 or NaN where the annotator did not vote.
+            The chosen class, as an index or a name out of `classes`; -1 or NaN where the annotator did not vote.
         classes : sequence of str, optional
             Names of the classes; c0, c1, ... up to the largest index by default.
         **rest
@@ -255,18 +236,15 @@ class Labels:
                 f"annotators must have shape (rows, annotators), got {choice.shape}: "
                 "one class per row goes to from_hard"
             )
-        cast = np.isfinite(choice) & (choice != -1) if choice.dtype.kind == "f" else choice != -1
-        index = np.where(cast, choice, 0)
-        n_classes = len(classes) if classes is not None else int(index.max(initial=0)) + 1
-        if (index != np.floor(index)).any() or (index < 0).any() or (index >= n_classes).any():
-            raise DataError(
-                f"annotators must hold class indices 0..{n_classes - 1}, -1 or NaN for no vote, "
-                f"got values from {np.min(index):g} to {np.max(index):g}: number the classes from 0"
-            )
-        votes = np.zeros((len(choice), n_classes))
-        row, column = np.nonzero(cast)
-        np.add.at(votes, (row, index[row, column].astype(np.intp)), 1.0)
-        return cls.from_votes(votes, classes=classes, **rest)
+        flat = np.asarray(["" if is_missing(value) else value for value in choice.ravel().tolist()], dtype=object)
+        cast = np.flatnonzero([value not in ("", -1, "-1") for value in flat.tolist()])
+        if not len(cast):
+            raise DataError("annotators hold no vote at all: give the class that each annotator chose")
+        chosen = as_strings(flat[cast], "annotators")
+        names = list(map(str, classes)) if classes is not None else _names_up_to(chosen)
+        votes = np.zeros((len(choice), len(names)))
+        np.add.at(votes, (cast // choice.shape[1], match_classes(chosen, names, "annotators").index_N), 1.0)
+        return cls.from_votes(votes, classes=names, **rest)
 
     @classmethod
     def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
@@ -275,9 +253,9 @@ class Labels:
         Parameters
         ----------
         labels_N : array, shape (N,)
-            Class of each sample: an index below C, or a name out of `classes`.
+            Class of each sample. Numbers that name classes are names; other whole numbers are indices below C.
         classes : sequence of str, optional
-            Names of the classes, in order; the different values of the labels, sorted, by default.
+            Names of the classes, in order; by default the different labels, whole numbers sorted by value.
         **rest
             As in `from_votes`.
 
@@ -290,25 +268,23 @@ class Labels:
         labels = np.asarray(labels_N)
         if labels.ndim != 1:
             raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")
-        if classes is None:
-            values, labels = np.unique(as_strings(labels, "labels"), return_inverse=True)
-            classes = values.tolist()
-        names = [str(c) for c in classes]
-        if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
-            labels = labels.astype(np.int64)  # what a CSV reader makes of a column of integers
-        if labels.dtype.kind not in "iu":
-            index = {name: i for i, name in enumerate(names)}
-            by_name = as_strings(labels, "labels").tolist()
-            unknown = sorted(set(by_name) - set(index))
-            if unknown:
-                raise DataError(f"labels hold classes {unknown[:3]} that are not among {names}: add them to classes")
-            labels = np.asarray([index[name] for name in by_name], dtype=np.intp)
-        if labels.size and not (labels.min() >= 0 and labels.max() < len(names)):
+        if labels.dtype.kind != "f":
+            labels = labels if labels.dtype.kind in "iu" else as_strings(labels, "labels")
+        elif fractions := [value for value in as_strings(np.unique(labels), "labels").tolist() if not is_whole(value)]:
             raise DataError(
-                f"hard labels must be indices 0..{len(names) - 1}, got {labels.min()} to {labels.max()}: "
-                "number the classes from 0, or give labels by name"
+                f"hard labels must be names or whole numbers, got fractions such as {fractions[0]}: "
+                "shares of votes go to from_shares"
             )
-        return cls.from_votes(np.eye(len(names))[labels], classes=names, **rest)
+        if classes is None:
+            classes = in_order(as_strings(np.unique(labels), "labels").tolist())
+            if "-1" in classes:
+                raise DataError(
+                    "labels hold -1, which often stands for a missing label: drop these rows, or name every class, "
+                    "-1 among them, with classes"
+                )
+        names = [str(c) for c in classes]
+        index_N = match_classes(labels, names, "labels").index_N
+        return cls.from_votes(np.eye(len(names))[index_N], classes=names, **rest)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -367,6 +343,18 @@ class Labels:
             )
 
 
+def _names_up_to(chosen: Strings) -> list[str]:
+    """c0, c1, ... up to the largest index that an annotator chose."""
+    wrong = [value for value in chosen.tolist() if not is_whole(value) or value.startswith("-")]
+    largest = max((int(value) for value in chosen.tolist() if value not in set(wrong)), default=0)
+    if wrong or largest >= MAX_UNNAMED_CLASSES:
+        raise DataError(
+            f"annotators without class names must hold class indices 0..{MAX_UNNAMED_CLASSES - 1}, "
+            f"got {wrong[0] if wrong else largest}: name the classes with classes"
+        )
+    return [f"c{i}" for i in range(largest + 1)]
+
+
 def match_ids(name: str, wanted: Strings, received: Strings) -> NDArray[np.intp]:
     """Index that brings rows with the ids `received` into the order of `wanted`.
 
@@ -381,7 +369,8 @@ def match_ids(name: str, wanted: Strings, received: Strings) -> NDArray[np.intp]
     missing = wanted[received[index] != wanted] if len(received) else wanted
     if len(missing):
         raise DataError(
-            f"{name} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}: score every row"
+            f"{name} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}, "
+            f"it has ids such as {received[:3].tolist()}: score every row, and write ids the same way everywhere"
         )
     if len(received) > len(wanted):
         extra = len(received) - len(wanted)
