@@ -6,6 +6,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -166,6 +167,58 @@ def test_grid_search_over_combiners_works_with_class_labels() -> None:
     assert search.best_score_ > -1.1
     assert set(search.predict(SIDE_BY_SIDE)) <= {"a", "b", "c"}
     assert clone(search.best_estimator_).get_params()["combiner"] == search.best_params_["combiner"]
+
+
+def _sleep() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of two members whose columns are wake, rem, deep, and the stages they are of."""
+    rng = np.random.default_rng(0)
+    stage_N = rng.integers(0, 3, 150)
+    proba_NMC = rng.dirichlet(np.ones(3), (150, 2)) * 0.4 + 0.6 * np.eye(3)[stage_N][:, None]
+    return proba_NMC.reshape(150, 6), np.asarray(["wake", "rem", "deep"])[stage_N]
+
+
+def test_columns_are_matched_to_classes_by_name_in_whatever_order() -> None:
+    X, stage_N = _sleep()
+    frame = pd.DataFrame(X, columns=[f"{m}__{c}" for m in ("cnn", "gbm") for c in ("wake", "rem", "deep")])
+    mixed = frame.sample(frac=1, axis=1, random_state=1)
+    by_name = StackedClassifier(Average()).fit(mixed, stage_N)
+    assert by_name.classes_.tolist() == ["deep", "rem", "wake"]
+    assert (by_name.predict(mixed) == stage_N).mean() > 0.95
+    by_argument = StackedClassifier(Average(), classes=["wake", "rem", "deep"]).fit(X, stage_N)
+    np.testing.assert_allclose(by_argument.predict_proba(X), by_name.predict_proba(mixed))
+    shares = np.eye(3)[pd.Series(stage_N).map({"wake": 0, "rem": 1, "deep": 2})]
+    soft = StackedClassifier(Average(), classes=["wake", "rem", "deep"]).fit(X, shares)
+    np.testing.assert_allclose(soft.predict_proba(X), by_name.predict_proba(mixed))
+
+
+def test_columns_without_names_that_fit_another_order_are_refused() -> None:
+    X, stage_N = _sleep()
+    with pytest.raises(StackError, match=r"fit the classes in the order \['wake', 'rem', 'deep'\] better than"):
+        StackedClassifier(Average()).fit(X, stage_N)
+    numbers_N = pd.Series(stage_N).map({"wake": 0, "rem": 1, "deep": 2}).to_numpy()
+    assert (StackedClassifier(Average()).fit(X, numbers_N).predict(X) == numbers_N).mean() > 0.95
+
+
+def test_a_class_that_no_row_has_stays_a_class() -> None:
+    X, stage_N = _sleep()
+    awake = stage_N != "deep"
+    frame = pd.DataFrame(X, columns=[f"{m}__{c}" for m in ("cnn", "gbm") for c in ("wake", "rem", "deep")])
+    given = StackedClassifier(classes=["wake", "rem", "deep"])
+    for classifier, rows in ((StackedClassifier(), frame[awake]), (given, X[awake])):
+        fitted = classifier.fit(rows, stage_N[awake])
+        assert fitted.classes_.tolist() == ["deep", "rem", "wake"]
+        assert fitted.predict_proba(rows).shape == (awake.sum(), 3)
+    with pytest.raises(StackError, match=r"name classes that y lacks with classes|hold each member's 2 classes"):
+        StackedClassifier().fit(X[awake][:, :3], stage_N[awake])
+
+
+def test_classes_that_do_not_fit_are_refused() -> None:
+    X, stage_N = _sleep()
+    with pytest.raises(StackError, match=r"hold every class of y, got .* without \['deep'\]"):
+        StackedClassifier(classes=["wake", "rem"]).fit(X, stage_N)
+    frame = pd.DataFrame(X, columns=["a__wake", "a__rem", "a__deep", "b__wake", "b__rem", "other"])
+    with pytest.raises(StackError, match=r"these do not fit: \['b__rem', 'b__wake', 'other'\]"):
+        StackedClassifier().fit(frame, stage_N)
 
 
 @pytest.mark.filterwarnings("ignore")

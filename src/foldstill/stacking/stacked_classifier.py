@@ -1,5 +1,6 @@
 """A combiner as a scikit-learn classifier. N samples, M members, C classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from foldstill.data.labels import Labels, as_strings
 from foldstill.data.simplex import check_rows
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.stacking.class_columns import class_columns, require_best_order
 from foldstill.stacking.combiner import Combiner
 from foldstill.stacking.recalibrate import Recalibrated
 
@@ -19,15 +21,21 @@ from foldstill.stacking.recalibrate import Recalibrated
 class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A combiner as a scikit-learn classifier on the members' probabilities, laid side by side.
 
+    Columns are matched to classes by name where there are names: those of a frame (`member__class`), or `classes`.
+    Without names, the classes of each member are taken to be in sorted order, as scikit-learn gives them, and labels
+    that clearly fit another order are refused.
+
     Parameters
     ----------
     combiner
         Any combiner of `foldstill.stacking`. Default: None, which is `Recalibrated()`.
+    classes
+        Class labels in the order of each member's columns, also those that no row has. Default: None.
 
     Attributes
     ----------
     classes_
-        Class labels of shape (C,); for vote shares, the numbers 0 to C - 1.
+        Class labels of shape (C,), sorted; for vote shares without names, the numbers 0 to C - 1.
     combination_
         The fitted combination.
 
@@ -37,10 +45,13 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> X = np.array([[0.9, 0.1, 0.6, 0.4], [0.2, 0.8, 0.4, 0.6]])
     >>> StackedClassifier(Average()).fit(X, [0, 1]).predict_proba(X).round(2).tolist()
     [[0.75, 0.25], [0.3, 0.7]]
+    >>> StackedClassifier(Average(), classes=["wake", "rem"]).fit(X, ["wake", "rem"]).predict(X).tolist()
+    ['wake', 'rem']
     """
 
-    def __init__(self, combiner: Combiner | None = None) -> None:
+    def __init__(self, combiner: Combiner | None = None, classes: Sequence[Any] | None = None) -> None:
         self.combiner = combiner
+        self.classes = classes
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> "StackedClassifier":
         """Fit the combiner.
@@ -48,9 +59,10 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X
-            Probabilities of shape (N, M * C): the C classes of the first member, then those of the next.
+            Probabilities of shape (N, M * C): the C classes of the first member, then those of the next; or a frame
+            with columns named `member__class` in any order.
         y
-            One class per row, of shape (N,), or vote shares of shape (N, C).
+            One class per row, of shape (N,), or vote shares of shape (N, C), whose columns have the order of `classes`.
         groups
             Group of each row; the combiner never splits a group when it makes choices. Default: each row is a group.
 
@@ -61,34 +73,42 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         StackError
-            When the number of columns is no multiple of the number of classes.
+            When the columns do not fit the classes.
         """
         target = np.asarray(y)
         soft = target.ndim == 2 and target.shape[1] > 1
         rows = validate_data(self, X, y if not soft else "no_validation", dtype=np.float64)
         rows = rows if soft else rows[0]
         if soft:
-            self.classes_ = np.arange(target.shape[1])
+            observed = np.arange(target.shape[1]) if self.classes is None else np.asarray(self.classes)
+            if len(observed) != target.shape[1]:
+                raise StackError(
+                    f"vote shares must have one column per class of classes {observed.tolist()}, got {target.shape[1]} "
+                    "columns: give both in the same order"
+                )
         else:
             check_classification_targets(target)
-            self.classes_, target = np.unique(target.ravel(), return_inverse=True)
+            observed = np.unique(target.ravel())
+        columns = class_columns(observed, self.classes, getattr(self, "feature_names_in_", None), rows.shape[1])
+        self.classes_, self.columns_MC_ = columns.classes, columns.index_MC
         names = [str(c) for c in self.classes_.tolist()]
-        n_members, rest = divmod(rows.shape[1], max(len(names), 1))
-        if rest or len(names) < 2:
-            raise StackError(
-                f"X must hold each member's {len(names)} classes side by side, got {rows.shape[1]} feature(s): "
-                "give one column per member and class of y"
-            )
         ids = np.arange(len(rows)).astype(np.str_)
         names_of_rows: dict[str, Any] = {
             "ids": ids,
             "groups": ids if groups is None else as_strings(groups, "groups"),
             "classes": names,
         }
-        labels = Labels.from_shares(target, 1.0, **names_of_rows) if soft else Labels.from_hard(target, **names_of_rows)
-        scores = ScoreTable(
-            ids, tuple(f"m{m}" for m in range(n_members)), labels.classes, self._blocks(rows, n_members)
-        )
+        if soft:
+            order = [observed.tolist().index(c) for c in self.classes_.tolist()]
+            labels = Labels.from_shares(target[:, order], 1.0, **names_of_rows)
+        else:
+            one_hot_NC = target.ravel()[:, None] == self.classes_[None, :]
+            labels = Labels.from_votes(one_hot_NC, **names_of_rows)
+        proba_NMC = self._blocks(rows)
+        if not columns.named:
+            require_best_order(labels.target_NC, proba_NMC, names)
+        members = tuple(f"m{m}" for m in range(len(self.columns_MC_)))
+        scores = ScoreTable(ids, members, labels.classes, proba_NMC)
         fold_N = np.zeros(len(rows), np.int16)
         self.combination_ = (self.combiner or Recalibrated()).fit(OOFTable(scores, labels, fold_N))
         return self
@@ -96,8 +116,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return one distribution per row, (N, C)."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=np.float64)
-        return self.combination_(self._blocks(rows, rows.shape[1] // len(self.classes_)))
+        return self.combination_(self._blocks(validate_data(self, X, reset=False, dtype=np.float64)))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most likely class per row, (N,)."""
@@ -105,6 +124,5 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         names: NDArray[Any] = self.classes_[best_N]
         return names
 
-    def _blocks(self, rows: NDArray[np.float64], n_members: int) -> NDArray[np.float32]:
-        blocks = rows.reshape(len(rows), n_members, len(self.classes_))
-        return check_rows(blocks, "X, a member's classes side by side,").astype(np.float32)
+    def _blocks(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        return check_rows(rows[:, self.columns_MC_], "X, a member's classes side by side,").astype(np.float32)
