@@ -31,14 +31,11 @@ from torch import nn
 
 from foldstill.base_models import Recipe, collect, collect_without, train_members
 from foldstill.base_models.architecture import Shape, channels_and_size
-from foldstill.base_models.fitting import check_network, fit_member
-from foldstill.base_models.network_model import NetworkModel, load_network
 from foldstill.base_models.networks import Network
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import Float, row_kl, softmax
-from foldstill.data.training import FitContext, TrainingSet
 from foldstill.distill import DirichletMix, StudentSettings, TeacherOnly, VotesOnly, mixed_targets
 from foldstill.distill.mixes import Mix
 from foldstill.distill.module_member import ModuleMember
@@ -61,27 +58,13 @@ class Mlp:
 
     name: str
     family: str = "mlp"
-    views: tuple[str, ...] = ("features",)
-    parts: tuple[()] = ()
+    view: str = "features"
     width: int = 256
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30, batch_size=128, lr=3e-3, weight_decay=0.0))
 
     title: ClassVar[str] = "MLP"
     summary: ClassVar[str] = "A network with one hidden layer."
     kind: ClassVar[str] = "mlp"
-
-    @property
-    def epochs(self) -> int:
-        return self.recipe.epochs
-
-    def check(self, training_set: TrainingSet) -> float:
-        return check_network(self, training_set)
-
-    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
-        return fit_member(self, training_set, context)
-
-    def load(self, folder: Path) -> NetworkModel:
-        return load_network(folder, self.build, "auto")
 
     def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         channels, _ = channels_and_size(shapes[0])

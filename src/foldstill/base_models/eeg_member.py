@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from foldstill.base_models.architecture import Between, Shape, Temperature, channels_and_size
 from foldstill.base_models.recipes import Recipe, check_name, require
-from foldstill.data.training import FitContext, TrainingSet
+from foldstill.base_models.single_view import SingleViewMember
 from foldstill.errors import MemberError
 from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
-    from foldstill.base_models.member import Member
-    from foldstill.base_models.network_model import NetworkModel
     from foldstill.base_models.networks import Network
 
 
 @dataclass(frozen=True)
-class EegMember(KindSettings):
+class EegMember(KindSettings, SingleViewMember):
     """A compact network that encodes each EEG channel and lets the channels attend to each other.
 
     Signals pass a residual encoder that all channels share, then attention between the channels. The encoder is 1-D for
@@ -79,33 +76,6 @@ class EegMember(KindSettings):
     def example(cls) -> EegMember:
         recipe = Recipe(epochs=2, batch_size=8)
         return cls("eeg", view="signal", widths=(4, 8), features=8, blocks=1, heads=2, recipe=recipe)
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        return (self.view,)
-
-    @property
-    def parts(self) -> tuple[Member, ...]:
-        return ()
-
-    @property
-    def epochs(self) -> int:
-        return self.recipe.total_epochs
-
-    def check(self, training_set: TrainingSet) -> float:
-        from foldstill.base_models.fitting import check_network
-
-        return check_network(self, training_set)
-
-    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
-        from foldstill.base_models.fitting import fit_member
-
-        return fit_member(self, training_set, context)
-
-    def load(self, folder: Path) -> NetworkModel:
-        from foldstill.base_models.network_model import load_network
-
-        return load_network(folder, self.build, self.recipe.precision)
 
     def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.

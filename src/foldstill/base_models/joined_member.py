@@ -6,7 +6,7 @@ A `JoinedMember` names the members it joins; `resolve` finds them and makes a `J
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -167,10 +167,9 @@ class Joined:
 
         settings = self.settings
         # The parts' weights come from the fold they were trained in, so nothing is downloaded.
-        untrained = [replace(p, pretrained=False) if isinstance(p, TimmMember) else p for p in self.parts]
         networks, nodes = [], []
-        for part, shape in zip(untrained, shapes, strict=True):
-            networks.append(part.build([shape], n_classes))
+        for part, shape in zip(self.parts, shapes, strict=True):
+            networks.append(part.build_untrained([shape], n_classes))
             nodes.append(count_nodes(networks[-1], shape, by_node=settings.blocks > 0))
         width = sum(features for _, features in nodes)
         between: Attended | SideBySide

@@ -33,7 +33,19 @@ class Loss(Kind, Protocol):
 
 
 @dataclass(frozen=True)
-class KL(KindSettings):
+class Softened(KindSettings):
+    """What losses share that compare softened targets with softened predictions."""
+
+    temperature: float = 1.0
+    """Softens target and prediction."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise MemberError(f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are")
+
+
+@dataclass(frozen=True)
+class KL(Softened):
     """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T)).
 
     T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening the
@@ -52,9 +64,6 @@ class KL(KindSettings):
     kind: Literal["kl"] = "kl"
     temperature: float = 1.0
     """T; values above 1 soften target and prediction, for a student (Hinton et al., 2015, section 2)."""
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         if self.temperature == 1:
@@ -115,7 +124,7 @@ class MSE(KindSettings):
 
 
 @dataclass(frozen=True)
-class Standardised(KindSettings):
+class Standardised(Softened):
     """KL between softmaxes of z-scored logits, times T^2 (Sun et al., 2024, *Logit Standardization*).
 
     Examples
@@ -131,9 +140,6 @@ class Standardised(KindSettings):
     temperature: float = 2.0
     """Divides the standardised logits of both sides."""
 
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
-
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
 
@@ -143,7 +149,7 @@ class Standardised(KindSettings):
 
 
 @dataclass(frozen=True)
-class DIST(KindSettings):
+class DIST(Softened):
     """One minus correlation, over the classes of each row and over the rows of each class (Huang et al., 2022, eq. 9).
 
     Examples
@@ -157,11 +163,6 @@ class DIST(KindSettings):
 
     title: ClassVar[str] = "DIST"
     kind: Literal["dist"] = "dist"
-    temperature: float = 1.0
-    """Softens target and prediction."""
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -174,7 +175,7 @@ class DIST(KindSettings):
 
 
 @dataclass(frozen=True)
-class DKD(KindSettings):
+class DKD(Softened):
     """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al., 2022).
 
     Equation 7 of the paper. The target class is the class with the largest target; for a row whose two largest targets are
@@ -191,14 +192,10 @@ class DKD(KindSettings):
     title: ClassVar[str] = "DKD"
     kind: Literal["dkd"] = "dkd"
     temperature: float = 2.0
-    """Softens target and prediction."""
     alpha: float = 1.0
     """Weight of the target class against the rest."""
     beta: float = 2.0
     """Weight of KL among the rest."""
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -221,7 +218,7 @@ class DKD(KindSettings):
 
 
 @dataclass(frozen=True)
-class JSD(KindSettings):
+class JSD(Softened):
     """Jensen-Shannon divergence, times T^2: bounded, so that a very wrong target cannot dominate.
 
     Examples
@@ -234,11 +231,6 @@ class JSD(KindSettings):
 
     title: ClassVar[str] = "Jensen-Shannon"
     kind: Literal["jsd"] = "jsd"
-    temperature: float = 1.0
-    """Softens target and prediction."""
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -265,11 +257,6 @@ def row_kl(logits_BC: Tensor, target_BC: Tensor) -> Tensor:
 
     log_proba_BC = torch.log_softmax(logits_BC.float(), dim=1)
     return (torch.xlogy(target_BC, target_BC) - target_BC * log_proba_BC).sum(dim=1)
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise MemberError(f"temperature must be positive, got {temperature}: 1 leaves the targets as they are")
 
 
 def _mean(row_B: Tensor, weight_B: Tensor) -> Tensor:

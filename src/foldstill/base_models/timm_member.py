@@ -5,25 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from foldstill.base_models.architecture import Shape, Temperature, channels_and_size
 from foldstill.base_models.recipes import Recipe, check_name, require
-from foldstill.data.training import FitContext, TrainingSet
+from foldstill.base_models.single_view import SingleViewMember
 from foldstill.errors import MemberError
 from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from foldstill.base_models.member import Member
-    from foldstill.base_models.network_model import NetworkModel
     from foldstill.base_models.networks import Network
 
 
 @dataclass(frozen=True)
-class TimmMember(KindSettings):
+class TimmMember(KindSettings, SingleViewMember):
     """A network of the timm library, trained on images.
 
     It is built by its name, with any number of input channels.
@@ -83,33 +80,6 @@ class TimmMember(KindSettings):
         """(H, W) that images are resized to, if any."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
-    @property
-    def views(self) -> tuple[str, ...]:
-        return (self.view,)
-
-    @property
-    def parts(self) -> tuple[Member, ...]:
-        return ()
-
-    @property
-    def epochs(self) -> int:
-        return self.recipe.total_epochs
-
-    def check(self, training_set: TrainingSet) -> float:
-        from foldstill.base_models.fitting import check_network
-
-        return check_network(self, training_set)
-
-    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
-        from foldstill.base_models.fitting import fit_member
-
-        return fit_member(self, training_set, context)
-
-    def load(self, folder: Path) -> NetworkModel:
-        from foldstill.base_models.network_model import load_network
-
-        return load_network(folder, replace(self, pretrained=False).build, self.recipe.precision)
-
     def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.
 
@@ -153,6 +123,9 @@ class TimmMember(KindSettings):
         network = Network(body, in_channels, self.resize)
         _try_size(self, network, in_channels, wanted)
         return network
+
+    def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+        return replace(self, pretrained=False).build(shapes, n_classes)
 
 
 def _why(member: TimmMember, error: Exception) -> str:

@@ -27,14 +27,8 @@ ERROR = "error"
 
 
 @dataclass(frozen=True)
-class FloatRange(Settings):
-    """A number between two limits.
-
-    Examples
-    --------
-    >>> FloatRange("recipe.lr", 1e-4, 1e-2, log=True).ends
-    (0.0001, 0.01)
-    """
+class NumberRange(Settings):
+    """What ranges of numbers share: two limits, and the scale between them."""
 
     field: str
     """Dotted path in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
@@ -44,7 +38,6 @@ class FloatRange(Settings):
     """The highest value."""
     log: bool = False
     """Whether to search on a logarithmic scale, as for learning rates."""
-    kind: Literal["float"] = "float"
 
     def __post_init__(self) -> None:
         _check_range(self.field, self.low, self.high, self.log)
@@ -53,12 +46,25 @@ class FloatRange(Settings):
     def ends(self) -> tuple[Value, ...]:
         return (self.low, self.high)
 
+
+@dataclass(frozen=True)
+class FloatRange(NumberRange):
+    """A number between two limits.
+
+    Examples
+    --------
+    >>> FloatRange("recipe.lr", 1e-4, 1e-2, log=True).ends
+    (0.0001, 0.01)
+    """
+
+    kind: Literal["float"] = "float"
+
     def suggest(self, trial: Trial) -> Value:
         return trial.suggest_float(self.field, self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)
-class IntRange(Settings):
+class IntRange(NumberRange):
     """A whole number between two limits, both included.
 
     Examples
@@ -67,22 +73,11 @@ class IntRange(Settings):
     (5, 20)
     """
 
-    field: str
-    """Dotted path in the file, such as recipe.epochs."""
     low: int
     """The lowest value."""
     high: int
     """The highest value."""
-    log: bool = False
-    """Whether to search on a logarithmic scale."""
     kind: Literal["int"] = "int"
-
-    def __post_init__(self) -> None:
-        _check_range(self.field, self.low, self.high, self.log)
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return (self.low, self.high)
 
     def suggest(self, trial: Trial) -> Value:
         return trial.suggest_int(self.field, self.low, self.high, log=self.log)

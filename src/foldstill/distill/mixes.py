@@ -90,8 +90,19 @@ class DirichletMix(KindSettings):
         return f"{teacher}: {fit_pseudo_votes(votes_NC, teacher_NC).explanation}"
 
 
+class StatedShare(KindSettings):
+    """What mixes have in common whose share of the teacher is stated: nothing is fitted."""
+
+    @property
+    def pseudo_votes(self) -> float:
+        return UNIDENTIFIED_VOTES
+
+    def fitted(self, votes_NC: Float, teacher_NC: Float) -> Self:
+        return self
+
+
 @dataclass(frozen=True)
-class FixedMix(KindSettings):
+class FixedMix(StatedShare):
     """The teacher has the same share in the target of every row, however many votes the row has.
 
     Examples
@@ -110,13 +121,6 @@ class FixedMix(KindSettings):
                 f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the ends'
             )
 
-    @property
-    def pseudo_votes(self) -> float:
-        return UNIDENTIFIED_VOTES
-
-    def fitted(self, votes_NC: Float, teacher_NC: Float) -> FixedMix:
-        return self
-
     def teacher_share(self, total_N: Any) -> Any:
         return 0.0 * total_N + self.share
 
@@ -125,7 +129,7 @@ class FixedMix(KindSettings):
 
 
 @dataclass(frozen=True)
-class TeacherOnly(KindSettings):
+class TeacherOnly(StatedShare):
     """The target is the teacher's prediction: neither the votes nor their number are used.
 
     Examples
@@ -137,13 +141,6 @@ class TeacherOnly(KindSettings):
     title: ClassVar[str] = "teacher only"
     kind: Literal["teacher"] = "teacher"
 
-    @property
-    def pseudo_votes(self) -> float:
-        return UNIDENTIFIED_VOTES
-
-    def fitted(self, votes_NC: Float, teacher_NC: Float) -> TeacherOnly:
-        return self
-
     def teacher_share(self, total_N: Any) -> Any:
         return 0.0 * total_N + 1.0
 
@@ -152,7 +149,7 @@ class TeacherOnly(KindSettings):
 
 
 @dataclass(frozen=True)
-class VotesOnly(KindSettings):
+class VotesOnly(StatedShare):
     """The target is the vote shares of the row: a student without a teacher.
 
     Examples
@@ -163,13 +160,6 @@ class VotesOnly(KindSettings):
 
     title: ClassVar[str] = "votes only"
     kind: Literal["votes"] = "votes"
-
-    @property
-    def pseudo_votes(self) -> float:
-        return UNIDENTIFIED_VOTES
-
-    def fitted(self, votes_NC: Float, teacher_NC: Float) -> VotesOnly:
-        return self
 
     def teacher_share(self, total_N: Any) -> Any:
         return 0.0 * total_N

@@ -15,6 +15,7 @@ from foldstill.data.labels import Labels, match_ids
 from foldstill.data.simplex import row_kl
 from foldstill.oof.findings import Finding, Severity, Verdict
 from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.settings import Described
 
 Combine = Callable[[OOFTable, NDArray[np.int16] | None], NDArray[Any]]
 """A combiner as a function of a table and its folds: cross-fitted probabilities (N, C), or with folds None those of the
@@ -96,6 +97,12 @@ class AuditCheck(Protocol):
     def check(self, inputs: AuditInput) -> Finding:
         """The finding for one table; "not applicable" when the check needs what the input lacks."""
         ...
+
+
+class Check(Described):
+    """Base of the checks here: the summary is the first sentence of the docstring, and a failure is not hard."""
+
+    severity: ClassVar[Severity] = "soft"
 
 
 def finding(check: AuditCheck, verdict: Verdict, evidence: str, cure: str = "") -> Finding:

@@ -9,20 +9,21 @@ from typing import ClassVar
 import numpy as np
 
 from foldstill.data.simplex import row_kl
-from foldstill.oof.audit_check import AuditInput, combined_kl, finding
+from foldstill.oof.audit_check import AuditInput, Check, combined_kl, finding
 from foldstill.oof.audit_statistics import clustered_mean
-from foldstill.oof.findings import Finding, Severity
+from foldstill.oof.findings import Finding
 
 NEEDS_COMBINER = "It needs a combiner, which `foldstill oof audit --deep` brings."
 
 
-class RowFolds:
-    """A combiner that remembers groups looks better when rows of a group are split between fitting and scoring."""
+class RowFolds(Check):
+    """Compares a combiner cross-fitted by rows with the same combiner cross-fitted by groups.
+
+    A combiner that remembers groups looks better when rows of a group are split between fitting and scoring.
+    """
 
     id: ClassVar[str] = "A8"
     title: ClassVar[str] = "row folds against group folds"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Compares a combiner cross-fitted by rows with the same combiner cross-fitted by groups."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, combine = inputs.table, inputs.combine
@@ -42,13 +43,14 @@ class RowFolds:
         return finding(self, "warn", evidence, "members remember groups: believe scores cross-fitted by group only")
 
 
-class Optimism:
-    """A combiner that overfits scores the rows it was fitted on much better than held-out rows."""
+class Optimism(Check):
+    """Compares a combiner on the rows it was fitted on with the same combiner cross-fitted.
+
+    A combiner that overfits scores the rows it was fitted on much better than held-out rows.
+    """
 
     id: ClassVar[str] = "A11"
     title: ClassVar[str] = "optimism of the fit"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Compares a combiner on the rows it was fitted on with the same combiner cross-fitted."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, combine = inputs.table, inputs.combine
@@ -66,13 +68,14 @@ class Optimism:
         return finding(self, "warn", evidence, cure)
 
 
-class FreshLabels:
-    """A combiner must learn nothing from the labels of other rows: a gain over the base rate is then a leak."""
+class FreshLabels(Check):
+    """Cross-fits a combiner on permuted labels, from which nothing can be learned.
+
+    A combiner must learn nothing from the labels of other rows: a gain over the base rate is then a leak.
+    """
 
     id: ClassVar[str] = "A12"
     title: ClassVar[str] = "labels of other rows"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Cross-fits a combiner on permuted labels, from which nothing can be learned."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, combine = inputs.table, inputs.combine

@@ -5,17 +5,19 @@ from typing import ClassVar
 import numpy as np
 
 from foldstill.data.folds import torn_groups
-from foldstill.oof.audit_check import AuditInput, finding
+from foldstill.oof.audit_check import AuditInput, Check, finding
 from foldstill.oof.findings import Finding, Severity
 
 
-class GroupsInOneFold:
-    """A group in two folds lets a member score rows of a group on which it was trained."""
+class GroupsInOneFold(Check):
+    """Looks for groups that are split between folds.
+
+    A group in two folds lets a member score rows of a group on which it was trained.
+    """
 
     id: ClassVar[str] = "A1"
     title: ClassVar[str] = "groups in one fold"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Looks for groups that are split between folds."
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table
@@ -37,13 +39,14 @@ class GroupsInOneFold:
         )
 
 
-class Provenance:
-    """Only folds of our own training loop prove that no member scored a row of a group it had seen."""
+class Provenance(Check):
+    """Asks whether the folds prove that each score was held out.
+
+    Only folds of our own training loop prove that no member scored a row of a group it had seen.
+    """
 
     id: ClassVar[str] = "A2"
     title: ClassVar[str] = "held-out provenance"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Asks whether the folds prove that each score was held out."
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from foldstill.oof.audit_check import AuditInput, finding, member_kl
+from foldstill.oof.audit_check import AuditInput, Check, finding, member_kl
 from foldstill.oof.audit_statistics import Array, clustered_mean, errors_of_four, group_sums
 from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
@@ -29,17 +29,17 @@ def _why_no_vote_noise(table: OOFTable) -> str:
     return ""
 
 
-class VoteNoiseFloor:
-    """A member that scores below what a perfect member would score on so few votes has seen the votes.
+class VoteNoiseFloor(Check):
+    """Looks for members that score better than the noise of the votes allows.
 
-    The score of a perfect prediction is estimated by the correction of Miller and Madow (1955): (number of classes with
-    a vote - 1) / (2 votes) per row. It is low for few votes, so that the check is on the safe side.
+    A member that scores below what a perfect member would score on so few votes has seen the votes. The score of a
+    perfect prediction is estimated by the correction of Miller and Madow (1955): (number of classes with a vote - 1) /
+    (2 votes) per row. It is low for few votes, so that the check is on the safe side.
     """
 
     id: ClassVar[str] = "A5"
     title: ClassVar[str] = "vote-noise floor"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Looks for members that score better than the noise of the votes allows."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, labels = inputs.table, inputs.table.labels
@@ -120,16 +120,16 @@ ERRORS = 4.0
 """Standard errors from which a slope is not chance: honest tables stayed within 2.7, leaks began at 5.2."""
 
 
-class VoteNoiseSlope:
-    """A member follows the votes if its score depends less on vote noise than the others' scores or the noise itself.
+class VoteNoiseSlope(Check):
+    """Looks for members whose scores follow the noise of the votes.
 
+    A member follows the votes if its score depends less on vote noise than the others' scores or the noise itself.
     Where scores on held-out groups agree it is a warning only: then rows with more votes are harder.
     """
 
     id: ClassVar[str] = "A6"
     title: ClassVar[str] = "vote-noise slope"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Looks for members whose scores follow the noise of the votes."
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table
@@ -175,13 +175,15 @@ def _why_no_slope(table: OOFTable) -> str:
     return ""
 
 
-class HoldoutGap:
-    """A member that scores much better on its out-of-fold rows than on new groups has seen the out-of-fold rows."""
+class HoldoutGap(Check):
+    """Compares each member's score out of fold with its score on groups that no model saw.
+
+    A member that scores much better on its out-of-fold rows than on new groups has seen the out-of-fold rows.
+    """
 
     id: ClassVar[str] = "A7"
     title: ClassVar[str] = "out-of-fold against held-out score"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Compares each member's score out of fold with its score on groups that no model saw."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, test, test_labels = inputs.table, inputs.test, inputs.test_labels

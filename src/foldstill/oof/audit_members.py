@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import EPS
-from foldstill.oof.audit_check import AuditInput, finding
+from foldstill.oof.audit_check import AuditInput, Check, finding
 from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
 
@@ -37,13 +37,15 @@ def information_ratio(target_NC: NDArray[np.float64], proba_NMC: NDArray[np.floa
         return np.where(claimed > 1e-6 * len(target_NC), measured / claimed, np.nan)
 
 
-class Alignment:
-    """A member whose rows or classes are in another order than the labels has no information about its rows."""
+class Alignment(Check):
+    """Looks for members whose rows or classes are in another order than the labels.
+
+    A member whose rows or classes are in another order than the labels has no information about its rows.
+    """
 
     id: ClassVar[str] = "A3"
     title: ClassVar[str] = "rows and classes aligned"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Looks for members whose rows or classes are in another order than the labels."
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table
@@ -106,13 +108,14 @@ def duplicate_members(table: OOFTable) -> tuple[list[tuple[str, str]], list[tupl
     return exact, near
 
 
-class Duplicates:
-    """A member that repeats another one votes twice in every average."""
+class Duplicates(Check):
+    """Looks for members that repeat another member.
+
+    A member that repeats another one votes twice in every average.
+    """
 
     id: ClassVar[str] = "A4"
     title: ClassVar[str] = "duplicate members"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Looks for members that repeat another member."
 
     def check(self, inputs: AuditInput) -> Finding:
         exact, near = duplicate_members(inputs.table)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from foldstill.data.simplex import EPS
-from foldstill.oof.audit_check import AuditInput, finding
+from foldstill.oof.audit_check import AuditInput, Check, finding
 from foldstill.oof.audit_statistics import clustered_mean, errors_of_four
 from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
@@ -24,13 +24,14 @@ FEWEST_GROUPS = 20
 """Minimum number of groups in a fold for its shift to be more than a difference between a few groups."""
 
 
-class SpreadRatio:
-    """Members differ less on test rows when their fold models are averaged, so spread statistics shift."""
+class SpreadRatio(Check):
+    """Compares how much members differ on test rows and on out-of-fold rows.
+
+    Members differ less on test rows when their fold models are averaged, so spread statistics shift.
+    """
 
     id: ClassVar[str] = "A9"
     title: ClassVar[str] = "spread of members, test over out of fold"
-    severity: ClassVar[Severity] = "soft"
-    summary: ClassVar[str] = "Compares how much members differ on test rows and on out-of-fold rows."
 
     def check(self, inputs: AuditInput) -> Finding:
         table, test = inputs.table, inputs.test
@@ -54,17 +55,17 @@ class SpreadRatio:
         return finding(self, "warn", evidence, cure)
 
 
-class FoldsAlike:
-    """A member must not score one fold implausibly well, and its log-probabilities there must not be shifted.
+class FoldsAlike(Check):
+    """Looks for folds that a member saw in training, and for folds whose scores are shifted.
 
-    That a classifier can tell the fold from many scores together means little: on honest tables a linear rule reaches
-    an AUC of 0.8 to 1.0. What harms a combiner is a fold that a member has seen, or the shift of a single score.
+    A member must not score one fold implausibly well, and its log-probabilities there must not be shifted. That a
+    classifier can tell the fold from many scores together means little: on honest tables a linear rule reaches an AUC
+    of 0.8 to 1.0. What harms a combiner is a fold that a member has seen, or the shift of a single score.
     """
 
     id: ClassVar[str] = "A10"
     title: ClassVar[str] = "folds alike"
     severity: ClassVar[Severity] = "hard"
-    summary: ClassVar[str] = "Looks for folds that a member saw in training, and for folds whose scores are shifted."
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table

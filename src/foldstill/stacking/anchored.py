@@ -5,7 +5,7 @@ models, called bags, are averaged. N samples, M members, C classes, F features.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,12 +17,34 @@ from foldstill.stacking.averages import Average
 from foldstill.stacking.combiner import Combination, Proba, require_members
 from foldstill.stacking.features import FeatureSet, features
 from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
 Anchor = Literal["average", "recalibrated", "none"]
 """What a stacker starts at: the plain average, the recalibrated average, or the uniform distribution."""
 
 _ANCHORS: dict[str, Average | Recalibrated] = {"average": Average(), "recalibrated": Recalibrated()}
+
+
+@dataclass(frozen=True)
+class AnchoredSettings(RowWeighted):
+    """Base of combiners that learn a residual from features, on top of an anchor."""
+
+    features: FeatureSet = field(default="statistics", kw_only=True)
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
+    anchor: Anchor = field(default="recalibrated", kw_only=True)
+    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
+
+
+@dataclass(frozen=True)
+class BaggedSettings(AnchoredSettings):
+    """Base of combiners that learn one residual per inner group fold, which stops by the rows of that fold."""
+
+    folds: int = field(default=5, kw_only=True)
+    """Number of inner group folds, drawn within the rows of the fit."""
+    seed: int = field(default=0, kw_only=True)
+    """Random seed."""
 
 
 class Residual(Protocol):

@@ -5,16 +5,15 @@ from typing import Literal
 
 import numpy as np
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, restore_weighted
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State
 
 
 @dataclass(frozen=True)
-class BestMember(KindSettings):
+class BestMember(RowWeighted):
     """The one member with the lowest KL on the rows that it is chosen on.
 
     Of equals, the first is chosen.
@@ -28,9 +27,6 @@ class BestMember(KindSettings):
 
     kind: Literal["best_member"] = "best_member"
     name: str = "best_member"
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         loss_NM = row_kl(target=table.labels.target_NC[:, None], proba=table.proba_NMC)

@@ -9,12 +9,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, require_members
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
 
@@ -51,7 +50,7 @@ def duality_gap(weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64]) 
 
 
 @dataclass(frozen=True)
-class Convex(KindSettings):
+class Convex(RowWeighted):
     """A weighted average: weights of 0 or more that sum to one, with the lowest KL.
 
     The minimum is found exactly.
@@ -74,9 +73,6 @@ class Convex(KindSettings):
     name: str = "convex"
     tied: bool = False
     """Fit one weight per family instead of one per member: networks that differ only in their seed are exchangeable."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)

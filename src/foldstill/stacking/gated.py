@@ -89,13 +89,10 @@ class Gated(Ridged):
     over: Over = "families"
     """What has a weight: families, single members, or only the plain average, which is then recalibrated by regime."""
 
-    def fit(self, table: OOFTable) -> GatedCombination:
-        return self.with_best_ridge(table)._fit(table)
-
     def restore(self, state: State) -> GatedCombination:
         return GatedCombination(*(array(state, key) for key in ("column", "mean", "scale", "power", "bias")))
 
-    def _fit(self, table: OOFTable) -> GatedCombination:
+    def fit_one_ridge(self, table: OOFTable) -> GatedCombination:
         column_M = columns_over(self.over, table.scores.families)
         raw_NR = regime(table.proba_NMC)
         mean_R, scale_R = raw_NR.mean(axis=0), raw_NR.std(axis=0) + np.float32(1e-6)

@@ -11,15 +11,20 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
-from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
+from foldstill.stacking.anchored import (
+    AnchoredCombination,
+    Bag,
+    BaggedSettings,
+    fit_anchor,
+    log_anchor,
+    restore_anchored,
+)
 from foldstill.stacking.combiner import Combination
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.features import family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array, text
 
@@ -55,7 +60,7 @@ def restore_trees(state: State) -> Trees:
 
 
 @dataclass(frozen=True)
-class LightGBM(KindSettings):
+class LightGBM(BaggedSettings):
     """Boosted trees on summary statistics of the members' scores per class, added to an average of the members.
 
     The trees are fitted to vote shares by KL; the average, called the anchor, is added in log space. One booster per
@@ -79,13 +84,6 @@ class LightGBM(KindSettings):
 
     kind: Literal["lightgbm"] = "lightgbm"
     name: str = "lightgbm"
-    features: FeatureSet = "statistics"
-    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
-    (with the log-probabilities of every member), or "members" (these alone)."""
-    anchor: Anchor = "recalibrated"
-    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
-    folds: int = 5
-    """Number of inner group folds, drawn within the rows of the fit."""
     rounds: int = 200
     """Maximum number of rounds."""
     patience: int = 10
@@ -100,11 +98,6 @@ class LightGBM(KindSettings):
     """L2 regularisation of leaf values."""
     feature_share: float = 1.0
     """Share of the features that each tree uses; above 0, at most 1."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
-    seed: int = 0
-    """Random seed."""
 
     def __post_init__(self) -> None:
         require_at_least(self, folds=2, rounds=0, patience=1, leaves=2, rows_per_leaf=1)

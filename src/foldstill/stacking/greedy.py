@@ -9,12 +9,11 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
@@ -51,7 +50,7 @@ def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDAr
 
 
 @dataclass(frozen=True)
-class Greedy(KindSettings):
+class Greedy(RowWeighted):
     """A weighted average: the member that helps most is added, again and again.
 
     The selection is forward and with replacement, and its weights are averaged over bags of members.
@@ -82,9 +81,6 @@ class Greedy(KindSettings):
     """Share of the members in each bag when there is more than one bag; above 0, at most 1."""
     tied: bool = False
     """Pick families instead of members."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
     seed: int = 0
     """Random seed of the bags."""
 

@@ -9,14 +9,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.averages import log_proba
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import columns_of, member_weights
 
@@ -43,7 +42,7 @@ class LogPoolCombination:
 
 
 @dataclass(frozen=True)
-class LogPool(KindSettings):
+class LogPool(RowWeighted):
     """A weighted geometric average: a power per member and a bias per class.
 
     Powers are 0 or more; all are fitted by KL with a ridge towards the geometric average.
@@ -64,9 +63,6 @@ class LogPool(KindSettings):
     """Fit one power per family instead of one per member."""
     ridge: float = 1e-3
     """Strength of the pull of each power towards its value in the geometric average; 0 turns it off."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
         if not self.ridge >= 0:

@@ -3,14 +3,21 @@
 N samples, C classes, F features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
+from foldstill.stacking.anchored import (
+    AnchoredCombination,
+    AnchoredSettings,
+    Bag,
+    fit_anchor,
+    log_anchor,
+    restore_anchored,
+)
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.ridged import Ridged
@@ -42,7 +49,7 @@ def restore_linear(state: State) -> Linear:
 
 
 @dataclass(frozen=True)
-class Logistic(Ridged):
+class Logistic(Ridged, AnchoredSettings):
     """Multinomial logistic regression on the members' log-probabilities, added to an average of the members.
 
     Statistics of the members can replace the log-probabilities; a ridge pulls towards the average, the anchor. It is
@@ -65,19 +72,12 @@ class Logistic(Ridged):
 
     kind: Literal["logistic"] = "logistic"
     name: str = "logistic"
-    features: FeatureSet = "members"
-    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
-    (with the log-probabilities of every member), or "members" (these alone)."""
-    anchor: Anchor = "recalibrated"
-    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
-
-    def fit(self, table: OOFTable) -> AnchoredCombination:
-        return self.with_best_ridge(table)._fit(table)
+    features: FeatureSet = field(default="members", kw_only=True)
 
     def restore(self, state: State) -> AnchoredCombination:
         return restore_anchored(state, self.anchor, self.features, restore_linear)
 
-    def _fit(self, table: OOFTable) -> AnchoredCombination:
+    def fit_one_ridge(self, table: OOFTable) -> AnchoredCombination:
         family_M = family_numbers(table.scores.families)
         raw_NF = features(table.proba_NMC, self.features, family_M)
         mean_F, scale_F = raw_NF.mean(axis=0), raw_NF.std(axis=0) + np.float32(1e-6)

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
-from foldstill.stacking.anchored import Anchor, AnchoredCombination, Bag, fit_anchor, log_anchor, restore_anchored
+from foldstill.stacking.anchored import (
+    AnchoredCombination,
+    Bag,
+    BaggedSettings,
+    fit_anchor,
+    log_anchor,
+    restore_anchored,
+)
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.features import family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array
 
@@ -79,7 +84,7 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 
 @dataclass(frozen=True)
-class MLP(KindSettings):
+class MLP(BaggedSettings):
     """A small network on summary statistics of the members' scores per class, added to an average of the members.
 
     Its last layer starts at zero, so that training starts from the average, the anchor. `bags` networks are trained,
@@ -98,11 +103,6 @@ class MLP(KindSettings):
 
     kind: Literal["mlp"] = "mlp"
     name: str = "mlp"
-    features: FeatureSet = "statistics"
-    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
-    (with the log-probabilities of every member), or "members" (these alone)."""
-    anchor: Anchor = "recalibrated"
-    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the hidden layers."""
     epochs: int = 60
@@ -117,15 +117,8 @@ class MLP(KindSettings):
     """Weight decay of AdamW."""
     kl_weight: float = 0.0
     """The loss is cross-entropy + kl_weight * KL; both have the same minimum."""
-    folds: int = 5
-    """Number of inner group folds, drawn within the rows of the fit."""
     bags: int = 3
     """Number of networks whose scores are averaged; at most `folds`."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
-    seed: int = 0
-    """Random seed."""
 
     def __post_init__(self) -> None:
         require_at_least(self, folds=2, bags=1, epochs=0, patience=1, batch=1)

@@ -9,17 +9,16 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_entries
 
 
 @dataclass(frozen=True)
-class Pruned(KindSettings):
+class Pruned(RowWeighted):
     """The plain average of a few members, added while the KL falls.
 
     Members are added one by one for the lowest KL, within a budget. Its cross-fitted score shows what a few members are
@@ -46,9 +45,6 @@ class Pruned(KindSettings):
     """Maximum total cost of the members that are kept."""
     costs: tuple[tuple[str, float], ...] = ()
     """Cost of members as pairs of name and cost, all in one unit, such as milliseconds; other members cost 1."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
 
     def __post_init__(self) -> None:
         if not all(cost > 0 for cost in (self.budget, *dict(self.costs).values())):

@@ -9,14 +9,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.averages import Average, log_proba
 from foldstill.stacking.combiner import AnyCombiner, Combination, Proba
 from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
 SLOPE_BOUNDS = (0.1, 10.0)
@@ -48,7 +47,7 @@ class RecalibratedCombination:
 
 
 @dataclass(frozen=True)
-class Recalibrated(KindSettings):
+class Recalibrated(RowWeighted):
     """The plain average with a temperature and a bias per class, fitted to the votes.
 
     Temperature and bias are fitted by KL in log space. The temperature is fitted after pooling, because any non-trivial
@@ -76,9 +75,6 @@ class Recalibrated(KindSettings):
     """Fit one temperature for all classes, or one per class (vector scaling)."""
     bias: bool = True
     """Fit a bias per class as well."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
 
     def fit(self, table: OOFTable) -> RecalibratedCombination:
         pool = self.of.fit(table)

@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.sklearn_files import dump_estimator, load_estimator
 from foldstill.stacking.state import State, array
 
@@ -53,7 +52,7 @@ class SklearnCombination:
 
 
 @dataclass(frozen=True)
-class SklearnCombiner(KindSettings):
+class SklearnCombiner(RowWeighted):
     """An estimator of scikit-learn on the members' scores.
 
     It is a classifier or a multi-output regressor, on log-probabilities or statistics. A classifier is fitted on one
@@ -78,9 +77,6 @@ class SklearnCombiner(KindSettings):
     features: FeatureSet = "members"
     """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
     (with the log-probabilities of every member), or "members" (these alone)."""
-    row_weight: RowWeight = "none"
-    """Weight per row in the fit: "none" (all equal), "log1p" (log(1 + votes)), "clamp" (votes, at most 10) or "damped"
-    (votes, rising slowly beyond 10)."""
     kind: Literal["sklearn"] = "sklearn"
     name: str = "sklearn"
 
