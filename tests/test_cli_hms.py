@@ -120,7 +120,7 @@ def test_prepare_uses_a_gpu_only_where_there_is_one(
         assert json.loads((tmp_path / "cache" / "mel.json").read_text())["computed_by"] == ["numpy"]
     else:
         assert code == 2
-        assert "torch sees no CUDA device: use device auto or cpu" in capsys.readouterr().err
+        assert "torch finds no CUDA device: use device auto or cpu" in capsys.readouterr().err
 
 
 def test_strict_stops_at_the_first_problem(

@@ -12,6 +12,7 @@ import pytest
 from foldstill.errors import DataError, FoldstillError
 from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
+from foldstill.hms.decoding import Wanted
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
 from foldstill.hms.montage import EEG_CHANNELS, spectrogram_columns
 from foldstill.hms.prepare import prepare
@@ -227,18 +228,18 @@ def test_both_decoders_give_the_same_array_and_refuse_the_same_files(made, decod
         return sink.getvalue().to_pybytes()
 
     content = stored(table)
-    got = decode(Path("s.parquet"), content, columns)
+    got = decode(Path("s.parquet"), content, Wanted(columns))
     assert set(got.names) == set(table.column_names)
     wanted = np.stack([table[c].to_numpy().astype(np.float32) for c in columns[1:]])
     np.testing.assert_array_equal(got.values, wanted)
     assert got.values.dtype == np.float32
     assert got.values.flags.c_contiguous
-    assert decode(Path("s.parquet"), content, ["none"]).values.shape == (0, 9)
+    assert decode(Path("s.parquet"), content, Wanted(["none"])).values.shape == (0, 9)
     with pytest.raises(DataError, match=r"s\.parquet has columns that do not hold numbers"):
-        decode(Path("s.parquet"), content, ["odd"])
+        decode(Path("s.parquet"), content, Wanted(["odd"]))
     for broken in (b"", content[:-20], content[100:]):
         with pytest.raises(DataError, match=r"s\.parquet cannot be read .*cut short or not a parquet file"):
-            decode(Path("s.parquet"), broken, columns)
+            decode(Path("s.parquet"), broken, Wanted(columns))
 
 
 def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):

@@ -15,8 +15,8 @@ from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, settings_json
 from foldstill.manifest import changes
 
-FORMAT = 1
-"""Raised when the numbers of a view change, so that old caches are refused."""
+FORMAT = 2
+"""Raised when the files of a view change, so that old caches are refused."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,17 @@ class Cache:
         return True
 
     def rows(self) -> tuple[LabelRows, NDArray[np.bool_]]:
-        """The samples, and which of them could be read; raises DataError where no preparation is finished."""
-        if not self.manifest_file.exists():
+        """The samples, and for which of them every finished view could be made.
+
+        Raises DataError where no view is finished.
+        """
+        finished = self.finished()
+        if not finished:
             raise DataError(f"{self.folder} holds no finished preparation: run `foldstill prepare` for this data first")
-        unreadable = np.asarray(read_json(self.manifest_file)["unreadable_rows"], dtype=np.intp)
         rows = LabelRows.read(self.rows_file)
         readable_N = np.ones(len(rows), dtype=np.bool_)
-        readable_N[unreadable] = False
+        for name in finished:
+            readable_N[np.asarray(read_json(self.sidecar_file(name))["unreadable_rows"], dtype=np.intp)] = False
         return rows, readable_N
 
     def views(self, views: Sequence[View]) -> dict[str, NDArray[Any]]:

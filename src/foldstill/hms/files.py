@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from foldstill.data.columns import read_frame
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
-from foldstill.hms.decoding import decode_file
-from foldstill.hms.montage import EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, VOTE_COLUMNS, spectrogram_columns
+from foldstill.hms.decoding import Wanted, decode_file
+from foldstill.hms.montage import EEG_ALIASES, EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, VOTE_COLUMNS, spectrogram_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ class HmsFolder:
         return self.spectrograms / f"{spectrogram}.parquet"
 
     def frame(self) -> "pd.DataFrame":
-        """train.csv or test.csv; raises DataError that names missing columns, or the first line without a number."""
+        """train.csv or test.csv; raises DataError that names missing columns, or the first line that is wrong."""
         import pandas as pd
 
         frame = read_frame(self.table)
@@ -101,11 +101,14 @@ class HmsFolder:
         for column in columns:
             if column == "expert_consensus":
                 continue
-            odd = np.flatnonzero(~np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)))
+            values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)
+            offset = column.endswith("_offset_seconds")
+            odd = np.flatnonzero(~np.isfinite(values) | (offset & (values < 0)))
             if len(odd):
                 raise DataError(
                     f"{self.table} must have a number in each row of {column}, got "
-                    f"{str(frame[column].iloc[odd[0]])!r} in line {odd[0] + 2} ({len(odd)} such rows): correct them"
+                    f"{str(frame[column].iloc[odd[0]])!r} in line {odd[0] + 2} ({len(odd)} such rows)"
+                    f"{', and offsets are 0 or more' if offset else ''}: correct them"
                 )
         return frame
 
@@ -113,9 +116,11 @@ class HmsFolder:
 def read_eeg(path: Path) -> SignalFile:
     """An EEG as (20, T) in microvolts, channels in the order of the montage; a missing channel is NaN.
 
+    Channels are found by their names in the 10-20 and the 10-10 system (T3 is T7), in upper or lower case.
+
     Raises DataError where the file is absent or cut short.
     """
-    values, problems, digest = _read(path, EEG_CHANNELS)
+    values, problems, digest = _read(path, Wanted(EEG_CHANNELS, EEG_ALIASES))
     seconds = values.shape[1] / SFREQ_HZ
     if seconds < EEG_SECONDS:
         problems.append(Problem(path.name, "too short", f"{seconds:g} s, an EEG has at least {EEG_SECONDS} s"))
@@ -132,11 +137,15 @@ def read_spectrogram(path: Path) -> SignalFile:
 
     Raises DataError where the file is absent or cut short.
     """
-    values, problems, digest = _read(path, spectrogram_columns(), extra=("time",))
+    values, problems, digest = _read(path, Wanted(spectrogram_columns()), extra=("time",))
+    if not values.shape[1]:
+        problems.append(Problem(path.name, "empty", "it has no rows", fatal=True))
+    if (negative := values < 0).any():
+        problems.append(Problem(path.name, "negative values", f"{negative.mean():.2%} of values, and power has none"))
     return SignalFile(values, tuple(problems), digest)
 
 
-def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tuple[Signal, list[Problem], str]:
+def _read(path: Path, wanted: Wanted, extra: Sequence[str] = ()) -> tuple[Signal, list[Problem], str]:
     try:
         # Read once: the same bytes are digested and decoded.
         content = path.read_bytes()
@@ -144,11 +153,11 @@ def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tupl
         raise DataError(f"no file {path}: complete the folder, or remove its rows from the table") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}): copy it again") from error
-    decoded = decode_file(path, content, columns)
-    names, values = set(decoded.names), decoded.values
+    decoded = decode_file(path, content, wanted)
+    columns, values = wanted.columns, decoded.values
     problems = []
-    missing = [c for c in columns if c not in names]
-    unknown = sorted(names - {*columns, *extra})
+    missing = [c for c in columns if c not in decoded.sources]
+    unknown = sorted({*decoded.names} - {*decoded.sources.values(), *extra})
     if missing:
         problems.append(Problem(path.name, "missing columns", _list(missing), fatal=len(missing) == len(columns)))
     if unknown:
@@ -156,7 +165,7 @@ def _read(path: Path, columns: Sequence[str], extra: Sequence[str] = ()) -> tupl
     problems += _gaps(path.name, values)
     if missing:
         present, values = values, np.full((len(columns), values.shape[1]), np.nan, np.float32)
-        values[[c in names for c in columns]] = present
+        values[[c in decoded.sources for c in columns]] = present
     return values, problems, hashlib.sha256(content).hexdigest()[:16]
 
 

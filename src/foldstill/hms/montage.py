@@ -22,6 +22,9 @@ EEG_CHANNELS = (
 )
 """Columns of an EEG file in their order, in microvolts."""
 
+EEG_ALIASES = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "ECG": "EKG"}
+"""Names of the 10-10 system and of other recorders, and the columns that they mean. Upper and lower case are alike."""
+
 CHAINS = {
     "LL": ("Fp1", "F7", "T3", "T5", "O1"),
     "LP": ("Fp1", "F3", "C3", "P3", "O1"),

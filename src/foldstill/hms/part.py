@@ -21,6 +21,9 @@ from foldstill.hms.views import View
 LEFT_OUT = "left out"
 """The problem of a sample of which no view could be made."""
 
+BLANK = "blank input"
+"""The problem of a sample with a view that has the same value everywhere: nothing can be learned from it."""
+
 
 @dataclass(frozen=True)
 class PartTask:
@@ -65,6 +68,14 @@ def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
     signals: dict[str, dict[int, Signal]] = {view.name: {} for view in on_device}
     reader = _Reader(task.source, task.views)
     unreadable = []
+
+    def store(view: View, row: int, values: Signal) -> None:
+        stored = encode(values, view.bounds)
+        arrays[view.name][row] = stored
+        if stored.min() == stored.max():
+            sample = f"sample {table.ids_N[rows.index(row)]}"
+            reader.problems[Problem(sample, BLANK, blank_detail(view))] = None
+
     for i, row in enumerate(rows):
         try:
             record = reader.record(table, i)
@@ -72,19 +83,23 @@ def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
                 if view in on_device:
                     signals[view.name][row] = view.signals(record)
                 else:
-                    arrays[view.name][row] = encode(view.make(record), view.bounds)
+                    store(view, row, view.make(record))
         except DataError as error:
             unreadable.append(row)
             reader.problems[Problem(f"sample {table.ids_N[i]}", LEFT_OUT, str(error), fatal=True)] = None
-        if task.strict and reader.problems:
-            first = next(iter(reader.problems))
-            raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
+        reader.check(task.strict)
     if task.device is not None:
         for each in on_device:
             for row, panels in panels_on(task.device, each, signals[each.name]):
-                arrays[each.name][row] = encode(each.image(panels), each.bounds)
+                store(each, row, each.image(panels))
+        reader.check(task.strict)
     computed_by = {v.name: f"torch on {task.device}" if v.name in signals else "numpy" for v in task.views}
     return Part(rows, tuple(reader.problems), tuple(unreadable), reader.digests, computed_by)
+
+
+def blank_detail(view: View) -> str:
+    """The detail of the problem of a blank input."""
+    return f"view {view.name} has the same value everywhere"
 
 
 def panels_on(device: str, view: ChainSpectrogram, signals: Mapping[int, Signal]) -> Iterator[tuple[int, Signal]]:
@@ -115,6 +130,12 @@ class _Reader:
         self._last: dict[str, tuple[Path, SignalFile]] = {}
         self.problems: dict[Problem, None] = {}
         self.digests: dict[str, str] = {}
+
+    def check(self, strict: bool) -> None:
+        """Raises DataError with the first problem where problems are errors."""
+        if strict and self.problems:
+            first = next(iter(self.problems))
+            raise DataError(f"{first.file}: {first.what}, {first.detail}: repair it, or prepare without strict")
 
     def record(self, table: LabelRows, i: int) -> Record:
         """The record of row `i` of the table; raises DataError where a file cannot be used."""

@@ -18,7 +18,7 @@ from foldstill.errors import DataError
 from foldstill.files import digest, file_digest, write_csv, write_json
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
-from foldstill.hms.part import Part, PartTask, make_part
+from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, make_part
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, check_names, settings_json
@@ -94,55 +94,85 @@ def prepare(
     made_from = _made_from(views, source, table, rows)
     _check_other_rows(cache, table, views, force=work.force)
     todo = tuple(view for view in views if not cache.has(view, made_from[view.name]))
-    findings = _Findings() if work.force else _Findings.of(cache)
+    findings = _Findings.of(cache)
     if todo:
         out.mkdir(parents=True, exist_ok=True)
         task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
         _make_views(task, table, made_from, findings, work)
-    return Prepared(cache, tuple(findings.problems), len(table), tuple(sorted(findings.unreadable)))
+    unreadable = np.flatnonzero(~cache.rows()[1]).tolist()
+    if todo or cache.journal_file.exists() or not cache.manifest_file.exists():
+        _write_manifest(cache, rows, len(table), unreadable)
+    return Prepared(cache, tuple(findings.problems), len(table), tuple(unreadable))
 
 
 @dataclass
 class _Findings:
-    """Problems in the order in which they were found, rows that could not be read, and a digest per file."""
+    """Problems in the order in which they were found, and a digest per file."""
 
     problems: dict[Problem, None] = field(default_factory=dict)
-    unreadable: set[int] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cache: Cache) -> "_Findings":
-        """What earlier preparations in the cache found."""
-        if not cache.manifest_file.exists():
+        """What was found when the finished views of the cache were made."""
+        if not cache.finished():
             return cls()
         problems = [
             Problem(r["file"], r["what"], r["detail"], r["fatal"] == "True") for r in _read_csv(cache.problems_file)
         ]
-        _, readable_N = cache.rows()
         digests = {r["file"]: r["digest"] for r in _read_csv(cache.sources_file)}
-        return cls(dict.fromkeys(problems), set(np.flatnonzero(~readable_N).tolist()), digests)
+        return cls(dict.fromkeys(problems), digests)
 
     def add(self, parts: Sequence[Part]) -> None:
         for part in parts:
             self.problems |= dict.fromkeys(part.problems)
-            self.unreadable |= set(part.unreadable)
             self.digests |= part.digests
 
 
 def _make_views(
     task: PartTask, table: LabelRows, made_from: dict[str, dict[str, Any]], findings: _Findings, work: Work
 ) -> None:
-    """Make the views of a task, then finish the cache: tables, arrays, sidecars, manifest, in this order.
+    """Make the views of a task, then finish them: tables, arrays, sidecars, in this order.
 
-    The order makes sure that a file that exists is finished.
+    A view is finished when it has a sidecar. Each step can be repeated, so a killed preparation is resumed from any.
+    Raises DataError, and leaves nothing behind, where a view would be blank for every sample.
     """
-    parts = _make_parts(task, table, [made_from[view.name] for view in task.views], work)
-    findings.add(parts)
+    try:
+        parts = _make_parts(task, table, [made_from[view.name] for view in task.views], work)
+        findings.add(parts)
+        unreadable = sorted({row for part in parts for row in part.unreadable})
+        _require_content(task, table, parts, len(unreadable))
+    except DataError:
+        for path in (*map(task.cache.part_file, (view.name for view in task.views)), task.cache.journal_file):
+            path.unlink(missing_ok=True)
+        if not any(task.cache.folder.iterdir()):
+            task.cache.folder.rmdir()
+        raise
     _write_tables(task.cache, table, findings)
     for view in task.views:
-        computed_by = sorted({part.computed_by[view.name] for part in parts})
-        _finish_view(task.cache, view, len(table), made_from[view.name], computed_by)
-    _write_manifest(task.cache, made_from[task.views[0].name]["rule"], len(table), findings)
+        made = {
+            "made_from": made_from[view.name],
+            "computed_by": sorted({part.computed_by[view.name] for part in parts}),
+            "unreadable_rows": unreadable,
+        }
+        _finish_view(task.cache, view, len(table), made)
+
+
+def _require_content(task: PartTask, table: LabelRows, parts: Sequence[Part], n_unreadable: int) -> None:
+    """Raises DataError with the first problem where no sample could be read, or a view is blank for all that could."""
+    problems = [problem for part in parts for problem in part.problems]
+    if n_unreadable == len(table):
+        first = next(problem for problem in problems if problem.what == LEFT_OUT)
+        raise DataError(
+            f"none of the {len(table)} samples of {task.source.table} could be read; {first.file}: {first.detail}"
+        )
+    for view in task.views:
+        blank = [problem for problem in problems if problem.what == BLANK and problem.detail == blank_detail(view)]
+        if len(blank) == len(table) - n_unreadable:
+            raise DataError(
+                f"view {view.name} has the same value everywhere in all {len(blank)} readable samples of "
+                f"{task.source.root}, such as {blank[0].file}: check the files and the label offsets"
+            )
 
 
 def _made_from(
@@ -159,6 +189,7 @@ def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, 
     if force:
         for name in {*others, *(view.name for view in views)}:
             cache.sidecar_file(name).unlink(missing_ok=True)
+        cache.journal_file.unlink(missing_ok=True)
     elif others:
         raise DataError(
             f"{cache.folder} holds views of other rows ({', '.join(others)}), and all views of a cache have the same "
@@ -171,7 +202,7 @@ def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]
     from joblib import Parallel, delayed
 
     cache = task.cache
-    done = _journal(cache, made_from)
+    done = _journal(task, len(table), made_from)
     if not done:
         for view in task.views:
             # Created at full size, so that a full disk shows now and not after an hour.
@@ -232,8 +263,12 @@ def _sizes_digest(source: HmsFolder, table: LabelRows) -> str:
     return digest(entries)
 
 
-def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
-    """Finished parts of an interrupted preparation of the same views from the same files, by their rows."""
+def _journal(task: PartTask, n_rows: int, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
+    """Finished parts of an interrupted preparation of the same views from the same files, by their rows.
+
+    When all parts are finished, some of the views may be as well, and the arrays of others may have their final names.
+    """
+    cache = task.cache
     try:
         lines = cache.journal_file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -244,9 +279,15 @@ def _journal(cache: Cache, made_from: list[dict[str, Any]]) -> dict[tuple[int, .
             entries.append(json.loads(line))
         except json.JSONDecodeError:
             break  # the process was killed while it wrote this line
-    if not entries or entries[0].get("made_from") != json.loads(json.dumps(made_from)):
+    if not entries:
         return {}
     parts = [Part.from_json(entry) for entry in entries[1:]]
+    begun, wanted = entries[0].get("made_from"), json.loads(json.dumps(made_from))
+    all_done = sum(len(part.rows) for part in parts) == n_rows
+    same = all(each in begun for each in wanted) if all_done else begun == wanted
+    files = [(cache.part_file(view.name), cache.array_file(view.name)) for view in task.views]
+    if not same or not all(part.exists() or (all_done and array.exists()) for part, array in files):
+        return {}
     return {part.rows: part for part in parts}
 
 
@@ -260,12 +301,13 @@ def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:
     write_csv(cache.sources_file, {"file": [file for file, _ in sources], "digest": [mark for _, mark in sources]})
 
 
-def _finish_view(cache: Cache, view: View, n_rows: int, made_from: Mapping[str, Any], computed_by: list[str]) -> None:
+def _finish_view(cache: Cache, view: View, n_rows: int, made: Mapping[str, Any]) -> None:
+    """Give the array of a view its final name and write its sidecar."""
     array = cache.array_file(view.name)
-    cache.part_file(view.name).replace(array)
+    if cache.part_file(view.name).exists():
+        cache.part_file(view.name).replace(array)
     sidecar = {
-        "made_from": made_from,
-        "computed_by": computed_by,
+        **made,
         "shape": [n_rows, *view.shape],
         "dtype": stored_dtype(view.bounds).name,
         "bounds": view.bounds,
@@ -274,12 +316,12 @@ def _finish_view(cache: Cache, view: View, n_rows: int, made_from: Mapping[str, 
     write_json(cache.sidecar_file(view.name), sidecar)
 
 
-def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, findings: _Findings) -> None:
+def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequence[int]) -> None:
     manifest = {
         "format": FORMAT,
         "rule": rule,
         "rows": n_rows,
-        "unreadable_rows": sorted(findings.unreadable),
+        "unreadable_rows": list(unreadable),
         "views": cache.finished(),
         "sources": file_digest(cache.sources_file),
     }

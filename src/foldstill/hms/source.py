@@ -11,6 +11,7 @@ import numpy as np
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
+from foldstill.hms.part import BLANK
 from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.rows import LabelRule
 from foldstill.hms.submission import HmsSubmission, hms_submission
@@ -111,6 +112,11 @@ class HmsData(Settings, Described):
             warnings.warn(
                 f"{int((~readable_N).sum())} of {len(rows)} recordings could not be read and are scored as blank; "
                 f"first: {first}",
+                stacklevel=2,
+            )
+        if blank := [p for p in prepared.problems if p.what == BLANK]:
+            warnings.warn(
+                f"{len(blank)} inputs of {len(rows)} recordings are blank; first: {blank[0].file}, {blank[0].detail}",
                 stacklevel=2,
             )
         return Inputs(rows.ids_N, views)
