@@ -18,6 +18,10 @@ class FoldstillError(ValueError):
     """
 
 
+class FoldstillWarning(UserWarning):
+    """What foldstill did with an input that its user should know; the command line prints the message as one line."""
+
+
 class DataError(FoldstillError):
     """Labels, votes, inputs or files that do not hold what they should."""
 

@@ -9,7 +9,7 @@ from foldstill.cli.hms import prepare, show_app, synth_hms
 from foldstill.cli.oof import oof_app
 from foldstill.cli.stages import compare, distill, run, stack, train
 from foldstill.cli.start import demo, doctor, init, sizes, tune
-from foldstill.cli.terminal import console, repeat_options
+from foldstill.cli.terminal import console, print_warnings, repeat_options
 from foldstill.cli.use import apply, export, predict
 from foldstill.errors import FoldstillError
 
@@ -51,6 +51,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
+    print_warnings()
     try:
         app(args=repeat_options(sys.argv[1:], LIST_OPTIONS))
     except FoldstillError as error:

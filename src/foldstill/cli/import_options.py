@@ -27,7 +27,16 @@ Group = Annotated[str, typer.Option(help="Key or column of what must not be spli
 Fold = Annotated[str, typer.Option(help="Key or column of the fold in which each row was held out.")]
 Stratum = Annotated[str, typer.Option(help="Key or column of the stratum of each row.")]
 Pred = Annotated[str, typer.Option(help="Key of the predictions in an .npz.")]
-Scores = Annotated[str, typer.Option(help="Pattern of the score columns, such as '{class}_prediction'.")]
+Scores = Annotated[
+    str,
+    typer.Option(
+        help="Pattern of the score columns, such as '{class}_prediction'; with --positive a column, or 'oof_{member}'."
+    ),
+]
+Positive = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Class whose probability the only column of each member holds, for two classes."),
+]
 Votes = Annotated[str, typer.Option(help="Key of vote counts, or pattern of their columns, such as '{class}_vote'.")]
 Shares = Annotated[str, typer.Option(help="Key of vote shares, or pattern of their columns.")]
 Total = Annotated[str, typer.Option(help="Key or column of the number of votes behind the shares.")]

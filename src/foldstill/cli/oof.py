@@ -45,6 +45,7 @@ def oof_import(
     stratum: options.Stratum = "",
     pred: options.Pred = "",
     scores: options.Scores = "",
+    positive: options.Positive = "",
     votes: options.Votes = "",
     shares: options.Shares = "",
     total: options.Total = "",

@@ -1,10 +1,12 @@
 """What a person sees while foldstill works: progress bars, messages, errors."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from foldstill.errors import FoldstillWarning
 from foldstill.workers import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
@@ -58,6 +60,20 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
             drawn.update(bar_of[progress.task], completed=progress.done, total=progress.total, note=progress.note)
 
         yield draw
+
+
+def print_warnings() -> None:
+    """From now on, print each warning of foldstill as one line on stderr; other warnings are shown as before."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, FoldstillWarning):
+            console(stderr=True).print(f"note: {message}", markup=False)
+        else:
+            others(message, category, *rest, **more)
+
+    warnings.simplefilter("always", FoldstillWarning)
+    warnings.showwarning = show
 
 
 def repeat_options(arguments: Sequence[str], options: frozenset[str]) -> list[str]:

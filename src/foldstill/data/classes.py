@@ -22,6 +22,16 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(different, key=int) if all(map(is_whole, different)) else sorted(different)
 
 
+def positional_names(labels: ArrayLike, n_classes: int) -> list[str] | None:
+    """The names 0..C-1 of columns without names, where the labels are numbers among them; None otherwise.
+
+    >>> positional_names([0, 2, 0], 3)
+    ['0', '1', '2']
+    """
+    names = [str(i) for i in range(n_classes)]
+    return names if set(as_strings(np.unique(np.asarray(labels)), "labels").tolist()) <= set(names) else None
+
+
 @dataclass(frozen=True)
 class MatchedClasses:
     """The class of each label, as an index, and what it was matched by."""

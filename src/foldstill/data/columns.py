@@ -2,13 +2,14 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.csv_file import CsvColumn, read_csv
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Columns:
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
+    cells: Mapping[str, CsvColumn] = field(default_factory=dict)
+    """The columns of a CSV as they are written."""
 
     def __contains__(self, name: object) -> bool:
         return name in self.arrays
@@ -49,6 +52,13 @@ class Columns:
                 "save plain numbers or strings"
             ) from error
 
+    def text(self, name: str, role: str) -> NDArray[Any]:
+        """One column of ids or names: the exact text of a CSV, such as 007; other files say themselves what is text."""
+        values = self.get(name, role)
+        if name not in self.cells or (values.dtype.kind == "f" and np.isnan(values).any()):
+            return values
+        return self.cells[name].text()
+
     def matrix(self, names: Sequence[str], role: str) -> NDArray[Any]:
         """Several columns as one array (N, columns)."""
         return np.stack([self.get(name, role) for name in names], axis=1)
@@ -68,46 +78,60 @@ def read_npz(path: Path) -> Columns:
 
 
 def read_columns(path: Path) -> Columns:
-    """Read the columns of a CSV (.csv, .csv.gz, .tsv) or parquet (.parquet, .pq) file."""
-    frame = read_frame(path)
-    return Columns(path, {str(column): frame[column].to_numpy() for column in frame.columns})
+    """Read the columns of a CSV (.csv, .csv.gz, .tsv) or parquet (.parquet, .pq) file.
+
+    An index is a column called `index` when it has no name and is more than the row numbers.
+    Raises DataError for a file that is missing, empty, or not what its suffix says.
+    """
+    name = path.name.lower()
+    if not name.endswith((*PARQUET, *CSV)):
+        raise DataError(f"{path} must be named .csv, .csv.gz, .tsv or .parquet: the suffix says how to read it")
+    cells = {} if name.endswith(PARQUET) else read_csv(path)
+    arrays = {name: column.values() for name, column in cells.items()} if cells else _read_parquet(path)
+    if not arrays or not len(next(iter(arrays.values()))):
+        raise DataError(f"{path} has no rows: check the filter that made it")
+    if "" in arrays:
+        # pandas writes the index of a frame as a first column without a name.
+        index = arrays.pop("")
+        cells = {**{name: column for name, column in cells.items() if name}, "index": cells[""]}
+        if "index" not in arrays and not np.array_equal(index, np.arange(len(index))):
+            arrays = {"index": index, **arrays}
+    return Columns(path, arrays, cells)
 
 
 def read_frame(path: Path) -> "pd.DataFrame":
-    """Read a CSV or parquet file with pandas.
+    """Read a CSV or parquet file as a pandas frame; see `read_columns`."""
+    import pandas as pd
 
-    Raises DataError for a file that is missing, empty, or not what its suffix says.
-    """
+    return pd.DataFrame(dict(read_columns(path).arrays))
+
+
+def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
     import pandas as pd
     import pyarrow as pa
 
-    name = path.name.lower()
-    parquet = name.endswith(PARQUET)
-    if not parquet and not name.endswith(CSV):
-        raise DataError(f"{path} must be named .csv, .csv.gz, .tsv or .parquet: the suffix says how to read it")
     try:
-        frame = (
-            _with_index(pd.read_parquet(path))
-            if parquet
-            else pd.read_csv(path, sep="\t" if ".tsv" in name else ",", low_memory=False)
-        )
+        frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise DataError(f"no file {path}: correct the path") from None
-    except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        form = "a parquet file" if parquet else "a CSV file"
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            f"{path} is not {form} ({_first_line(error)}): name it by what it is, .csv or .parquet"
+            f"{path} is not a parquet file ({_first_line(error)}): name it by what it is, .csv or .parquet"
         ) from error
-    if len(frame) == 0:
-        raise DataError(f"{path} has no rows: check the filter that made it")
-    return frame
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    return {str(column): _as_array(frame[column]) for column in frame.columns}
 
 
-def _with_index(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The frame with its index as a column, where the index is more than the row numbers."""
+def _as_array(column: "pd.Series[Any]") -> NDArray[Any]:
+    """The column as numbers, with NaN for missing ones, where pandas says that it holds numbers."""
     import pandas as pd
 
-    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+    if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
+        if column.hasnans:
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(column.tolist())
+    return column.to_numpy()
 
 
 def _first_line(error: Exception) -> str:

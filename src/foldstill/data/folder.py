@@ -12,6 +12,7 @@ from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
 from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.source import PlainSource
+from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class FolderData(PlainSource):
     def load(self, root: Path) -> Dataset:
         """Load the dataset into one array; raises DataError naming files that are missing or cannot be read."""
         table = read_columns(root / self.table)
-        files = [f"{name}{self.suffix}" for name in table.get(self.file, "file").tolist()]
+        files = [
+            f"{name}{self.suffix}"
+            for name in as_strings(table.text(self.file, "file"), f"{self.file} in {table.path}").tolist()
+        ]
         labels = self._label_columns.read(table)
         dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
         by_content = self.group == CONTENT or CONTENT in tuple(self.group)

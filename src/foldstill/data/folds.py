@@ -239,7 +239,7 @@ def make_plan(
     fold_N[rest] = _slices(labels.take(rest), n_folds, strategy, seed + 1)
     plan = FoldPlan(labels.ids, labels.groups, fold_N, seed, strategy)
     for fold in range(n_folds):
-        labels.take(plan.training(fold)).require_every_class(f"the training set of fold {fold}")
+        labels.take(plan.training(fold)).require_every_class(f"the training set of fold {fold}", labels)
     return plan
 
 

@@ -52,7 +52,7 @@ class LabelColumns:
     def read(self, file: Columns) -> Labels:
         """The labels in the file; raises DataError naming the file and the column that is missing or wrong."""
         others: dict[str, Any] = {
-            argument: file.get(column, role)
+            argument: file.get(column, role) if role == "sample_weight" else file.text(column, role)
             for argument, role, column in (
                 ("ids", "id", self.id),
                 ("groups", "group", self.group),
@@ -64,7 +64,10 @@ class LabelColumns:
         others["classes"] = self._class_names(file)
         form = next(form for form in LABEL_FORMS if getattr(self, form))
         columns: str | tuple[str, ...] = getattr(self, form)
-        values = file.get(columns, form) if isinstance(columns, str) else file.matrix(columns, form)
+        if form == "label":
+            values = file.text(self.label, form)
+        else:
+            values = file.get(columns, form) if isinstance(columns, str) else file.matrix(columns, form)
         total = file.get(self.total, "total") if isinstance(self.total, str) else self.total
         try:
             if form == "votes":

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
-from foldstill.data.simplex import Float, check_rows
+from foldstill.data.simplex import Float, check_rows, rounding_tolerance
 from foldstill.data.text import Strings, as_numbers, as_strings, is_missing, is_whole
 from foldstill.errors import DataError
 from foldstill.files import digest
@@ -205,7 +205,11 @@ class Labels:
         >>> Labels.from_shares([[0.25, 0.75]], 4).votes_NC.tolist()
         [[1.0, 3.0]]
         """
-        shares = np.maximum(check_rows(as_numbers(shares_NC, "vote shares"), "vote shares"), 0.0)
+        shares = as_numbers(shares_NC, "vote shares")
+        sums = shares.sum(axis=-1, keepdims=True)
+        if shares.size and (np.abs(sums - 1) <= rounding_tolerance(shares) + 1e-9).all():
+            shares = shares / sums
+        shares = np.maximum(check_rows(shares, "vote shares"), 0.0)
         total = np.broadcast_to(as_numbers(total_N, "totals of votes"), (len(shares),))
         if not (np.isfinite(total).all() and (total > 0).all()):
             raise DataError("the total of votes must be positive in every row: give 1 where it is unknown")
@@ -333,9 +337,10 @@ class Labels:
             sample_weight_N=self.sample_weight_N[rows],
         )
 
-    def require_every_class(self, where: str) -> None:
-        """Raise DataError if a class has no vote in these rows; `where` says in the message which rows they are."""
-        missing = [c for c, total in zip(self.classes, self.votes_NC.sum(axis=0), strict=True) if total == 0]
+    def require_every_class(self, where: str, of: "Labels") -> None:
+        """Raise DataError if a class that has votes in `of` has none here; `where` says which rows these are."""
+        lost_C = (self.votes_NC.sum(axis=0) == 0) & (of.votes_NC.sum(axis=0) > 0)
+        missing = [c for c, lost in zip(self.classes, lost_C.tolist(), strict=True) if lost]
         if missing:
             raise DataError(
                 f"{where} has no vote for {missing}: use fewer folds, the stratified strategy, "

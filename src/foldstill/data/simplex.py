@@ -52,6 +52,21 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
     return array
 
 
+def rounding_tolerance(proba: Float) -> float:
+    """How far the sum of a row may be from 1 because of rounding: C / 2 units of the last of 2 to 6 digits written.
+
+    Never less than `ROW_SUM_TOLERANCE`, which also holds for numbers that were not rounded.
+
+    >>> rounding_tolerance(np.array([[0.33, 0.33, 0.33]])), rounding_tolerance(np.array([[0.33, 0.33, 0.1234567]]))
+    (0.015, 0.001)
+    """
+    error = 1e-9 if proba.dtype == np.float64 else 1e-7
+    for digits in range(2, 7):
+        if np.abs(proba - np.round(proba, digits)).max(initial=0.0) <= error:
+            return float(max(ROW_SUM_TOLERANCE, proba.shape[-1] / 2 * 10.0**-digits))
+    return ROW_SUM_TOLERANCE
+
+
 def clip_rows(proba: Float) -> NDArray[np.float64]:
     """`proba` with every entry at least EPS and rows that sum to 1 again, as float64; its logarithm is finite."""
     clipped: NDArray[np.float64] = np.clip(proba, EPS, None, dtype=np.float64)

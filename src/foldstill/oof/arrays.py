@@ -3,16 +3,19 @@
 N samples (rows), M members, C classes.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.data.classes import positional_names
 from foldstill.data.folds import FoldPlan, make_plan
-from foldstill.data.labels import Labels, as_strings, match_ids
-from foldstill.data.simplex import ROW_SUM_TOLERANCE, softmax
-from foldstill.errors import OOFError
+from foldstill.data.labels import Labels, Strings, as_strings, match_ids
+from foldstill.data.simplex import ROW_SUM_TOLERANCE, rounding_tolerance, softmax
+from foldstill.data.text import is_whole
+from foldstill.errors import FoldError, FoldstillWarning, OOFError
 from foldstill.oof.table import OOFTable, ScoreTable
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ def oof_table(
     >>> table.proba_NMC.shape, table.members
     ((3, 1, 2), ('m0',))
     """
-    table_labels = _labels(labels, votes, groups, classes)
+    table_labels = _labels(labels, votes, groups, classes, scores)
     n_classes = len(table_labels.classes)
     if isinstance(scores, Mapping):
         if members is not None:
@@ -112,6 +115,7 @@ def _labels(
     votes: ArrayLike | None,
     groups: ArrayLike | None,
     classes: Sequence[str] | None,
+    scores: ArrayLike | Mapping[str, Any],
 ) -> Labels:
     if labels is not None and votes is not None:
         raise OOFError("labels and votes both describe the rows, got both: give one of them")
@@ -124,7 +128,14 @@ def _labels(
     values = votes if labels is None else labels
     if values is None:
         raise OOFError("a table needs labels: give votes (rows, classes), one class per row, or a Labels value")
+    if classes is None and hasattr(values, "columns"):
+        classes = tuple(map(str, values.columns))
     if votes is None and np.ndim(values) == 1:
+        first = next(iter(scores.values()), ()) if isinstance(scores, Mapping) else scores
+        if classes is None and hasattr(first, "columns"):
+            classes = tuple(map(str, first.columns))
+        elif classes is None and np.ndim(first) > 1:
+            classes = positional_names(values, int(np.shape(first)[-1]))
         return Labels.from_hard(values, groups=groups, classes=classes)
     return Labels.from_votes(values, groups=groups, classes=classes)
 
@@ -140,8 +151,21 @@ def with_folds(
     if fold.dtype.kind == "f" and np.isfinite(fold).all() and (fold == np.floor(fold)).all():
         fold = fold.astype(np.int64)
     elif fold.dtype.kind in "OU":
-        _, fold = np.unique(as_strings(fold, "folds"), return_inverse=True)
+        fold = _fold_numbers(as_strings(fold, "folds"))
     return OOFTable(scores, labels, FoldPlan.from_folds(labels, fold).fold_N)
+
+
+def _fold_numbers(names: Strings) -> NDArray[np.int64]:
+    """Folds by their names: whole numbers stay what they are, other names are numbered in order."""
+    different, index_N = np.unique(names, return_inverse=True)
+    if all(map(is_whole, different.tolist())):
+        return different.astype(np.int64)[index_N]
+    if "-1" in different.tolist():
+        raise FoldError(
+            f"folds hold -1, which stands for locked test rows, beside names such as {different[-1]!r}: "
+            "number the folds from 0, or drop the test rows"
+        )
+    return index_N.astype(np.int64)
 
 
 _ONLY_NAMES = (
@@ -188,12 +212,20 @@ def as_proba(
     values = np.maximum(values, 0.0)
     total = values.sum(axis=-1)
     off = np.abs(total - 1) > ROW_SUM_TOLERANCE
-    if off.any():
+    if off.any() and (np.abs(total - 1) <= rounding_tolerance(raw) + 1e-9).all():
+        warnings.warn(
+            f"{name}: {_count(off)} sum to {total.min():.4g} to {total.max():.4g} because they are rounded; "
+            "all rows were divided by their sum",
+            FoldstillWarning,
+            stacklevel=2,
+        )
+    elif off.any():
         first = _first(off)
         raise OOFError(
             f"{name}: rows must sum to 1, {_count(off)} do not; first at {first}, sum {total[first]:.6g}: "
             "normalise them; where every class is a yes or no of its own (multi-label), "
-            "import one two-class table per finding"
+            "import one two-class table per finding; where each column is a member's probability of one class, "
+            "give --scores with {member} in place of the member's name, and --positive with the name of the class"
         )
     proba: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
     return proba

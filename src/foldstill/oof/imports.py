@@ -3,8 +3,10 @@
 N samples (rows), M members, C classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.classes import match_classes, positional_names
 from foldstill.data.columns import Columns, read_columns, read_npz
+from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import Labels, as_strings
-from foldstill.errors import OOFError
+from foldstill.errors import FoldstillWarning, OOFError
 from foldstill.oof.arrays import as_proba, smoothed_proba, with_folds
 from foldstill.oof.import_settings import ImportSettings
-from foldstill.oof.member_files import Layout, find_layout, member_name, member_proba, rows_by_id
+from foldstill.oof.member_files import (
+    Layout,
+    find_layout,
+    member_name,
+    member_proba,
+    member_rows,
+    positive_proba,
+    rows_by_id,
+)
 from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, members_by_columns, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
@@ -65,14 +77,23 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
     if packed and len(files) > 1:
         raise OOFError(f"{packed[0]} holds all members of its table, got {len(files)} files: import one .npz at a time")
     if packed:
+        require_effect(files[0], settings, ("scores", "positive"))
         table = _from_npz(read_npz(files[0]), settings)
     elif len(files) == 1 and is_score_file(files[0]):
+        require_effect(files[0], settings, [f.name for f in fields(ImportSettings) if f.name != "drop_members"])
         table = read_table(files[0])
     else:
+        require_effect(files[0], settings, ("pred", "members"))
         sources = [read_columns(path) for path in files]
-        wide = _wide_columns(sources[0], settings) if len(sources) == 1 else None
-        table = _from_wide(sources[0], wide, settings) if wide else _from_members(sources, settings)
+        table = _from_wide(sources, settings) or _from_members(sources, settings)
     return table.drop(settings.drop_members) if settings.drop_members else table
+
+
+def require_effect(path: Path, settings: ImportSettings, without: Iterable[str]) -> None:
+    """Refuse settings that would have no effect on a file of this form."""
+    given = [name for name in without if getattr(settings, name) != getattr(ImportSettings(), name)]
+    if given:
+        raise OOFError(f"{', '.join(given)} would have no effect on {path}: remove what is not needed")
 
 
 def _label_source(scores: Columns, settings: ImportSettings) -> Columns:
@@ -88,49 +109,81 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
     classes = settings.classes if class_names is None else tuple(str(name) for name in class_names.tolist())
     label_source = _label_source(source, settings)
     name = f"{source.path}: predictions"
-    if raw.ndim == 2 and raw.dtype.kind in "iu":
-        labels = label_columns(label_source, settings, classes).read(label_source)
-        proba = smoothed_proba(raw, name, len(labels.classes), settings.smoothing)
+    if raw.ndim == 2 and raw.dtype.kind in "iuU":
+        labels = _labels(label_source, label_columns(label_source, settings, classes))
+        named = match_classes(raw.ravel(), labels.classes, name).index_N.reshape(raw.shape)
+        proba = smoothed_proba(named, name, len(labels.classes), settings.smoothing)
     else:
         # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are
         # how independent findings (multi-label) show, and those would make wrong votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         proba = as_proba(raw, name, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
-        labels = label_columns(label_source, settings, classes).read(label_source)
+        labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
     member_names = role_values(source, settings, "members")
     names = range(proba.shape[1]) if member_names is None else member_names.tolist()
     members = tuple(f"m{i}" if member_names is None else str(i) for i in names)
     return _assembled(source, label_source, proba, members, labels, settings)
 
 
-@dataclass(frozen=True)
-class WideColumns:
-    """The score columns of one file that holds all members: the column of each member and class."""
+def _labels(source: Columns, columns: LabelColumns, n_classes: int = 0) -> Labels:
+    """The labels in a file; a warning says where classes and labels were matched by position.
 
-    members: tuple[str, ...]
-    classes: tuple[str, ...]
+    `n_classes` is the number of columns of predictions that have no names.
+    """
+    if not columns.label:
+        return columns.read(source)
+    values = source.text(columns.label, "label")
+    if not columns.classes and n_classes:
+        names = positional_names(values, n_classes)
+        labels = (replace(columns, classes=tuple(names)) if names else columns).read(source)
+        _warn(
+            f"the predictions have no class names, so their columns are taken to be {list(labels.classes)[:12]}, "
+            f"as {columns.label!r} in {source.path} is numbered or sorted; name them with classes if that is wrong"
+        )
+        return labels
+    labels = columns.read(source)
+    if match_classes(values, labels.classes, columns.label).by == "position":
+        _warn(
+            f"{columns.label!r} in {source.path} holds numbers and the classes are {list(labels.classes)[:12]}, so "
+            f"they are taken as positions: 0 is {labels.classes[0]!r}, 1 is {labels.classes[1]!r}; "
+            "name the classes in the right order with classes if that is wrong"
+        )
+    return labels
 
-    @property
-    def columns(self) -> list[str]:
-        return [f"p__{member}__{c}" for member in self.members for c in self.classes]
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FoldstillWarning, stacklevel=3)
 
 
-def _wide_columns(source: Columns, settings: ImportSettings) -> WideColumns | None:
-    """The members and classes of a file with columns `p__<member>__<class>`, or None when it has none."""
+def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable | None:
+    """The table in one file of columns `p__<member>__<class>`, or of one column per member; None for other files."""
+    source = sources[0]
+    if "{member}" in settings.scores and len(sources) > 1:
+        raise OOFError(f"scores = {settings.scores!r} names columns of one file, got {len(sources)} files: give one")
     label_source = _label_source(source, settings)
+    if "{member}" in settings.scores:
+        columns = class_columns(source, settings.scores.replace("{member}", "{class}"))
+        if not columns:
+            raise OOFError(f"{source.path} has no column like {settings.scores!r}, it has {source.listing}: correct it")
+        labels = _labels(label_source, label_columns(label_source, settings, settings.classes))
+        each = [
+            positive_proba(source.get(name, "scores"), f"{name!r} in {source.path}", labels.classes, settings)
+            for name in columns.values()
+        ]
+        return _assembled(source, label_source, np.stack(each, axis=1), tuple(columns), labels, settings)
+    if len(sources) > 1 or settings.scores:
+        return None
     by_votes = vote_columns(label_source, settings)
     last_parts = [name.rsplit("__", 1)[1] for name in class_columns(source, "p__{class}").values()]
     classes = settings.classes or tuple(by_votes[2] if by_votes else dict.fromkeys(last_parts))
     members = members_by_columns(source.arrays, classes)
-    return WideColumns(members, classes) if members else None
-
-
-def _from_wide(source: Columns, wide: WideColumns, settings: ImportSettings) -> OOFTable:
-    label_source = _label_source(source, settings)
-    labels = label_columns(label_source, settings, wide.classes).read(label_source)
-    raw = source.matrix(wide.columns, "scores").reshape(-1, len(wide.members), len(wide.classes))
-    proba = as_proba(raw, f"{source.path}: predictions", len(wide.classes), settings.space, settings.smoothing)
-    return _assembled(source, label_source, proba, wide.members, labels, settings)
+    if not members:
+        return None
+    labels = _labels(label_source, label_columns(label_source, settings, classes))
+    raw = source.matrix([f"p__{m}__{c}" for m in members for c in classes], "scores")
+    raw = raw.reshape(-1, len(members), len(classes))
+    proba = as_proba(raw, f"{source.path}: predictions", len(classes), settings.space, settings.smoothing)
+    return _assembled(source, label_source, proba, members, labels, settings)
 
 
 def _assembled(
@@ -148,34 +201,42 @@ def _assembled(
             f"the labels in {label_source.path} are of {list(labels.classes)}: give both the same classes"
         )
     ids = role_values(source, settings, "id") if label_source is not source else None
-    rows = None if ids is None else rows_by_id(ids, labels, str(source.path))
+    rows = None if ids is None else rows_by_id(ids, labels.ids, str(source.path))
     if rows is None and len(proba_NMC) != len(labels):
         raise OOFError(
             f"{source.path} has predictions of {len(proba_NMC)} rows, the labels are {len(labels)}: "
             "give both the same rows, or ids to match them by"
         )
     scores = ScoreTable(labels.ids, members, labels.classes, proba_NMC if rows is None else proba_NMC[rows])
-    return _with_folds(scores, labels, label_source, source, rows, settings)
+    return _with_folds(scores, labels, label_source, [(source, rows)], settings)
 
 
 def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTable:
     label_source = _label_source(files[0], settings)
     layout = find_layout(files, label_source, settings)
-    labels = label_columns(label_source, settings, layout.classes, layout.id_name).read(label_source)
+    plain = label_source is files[0] and layout.pattern == "{class}"
+    id_name = layout.id_names[label_source.path]
+    columns = label_columns(label_source, settings, layout.classes, id_name, classes_are_scores=plain)
+    labels = _labels(label_source, columns)
     if label_source is files[0]:
-        _require_same_labels(files, labels, layout, settings)
+        _require_same_labels(files, labels, columns, layout)
     names = tuple(member_name(file.path.name) for file in files)
-    proba = [member_proba(name, file, layout, labels, settings) for name, file in zip(names, files, strict=True)]
+    proba: list[NDArray[np.float32]] = []
+    sources: list[tuple[Columns, NDArray[np.intp] | None]] = []
+    for name, file in zip(names, files, strict=True):
+        own = member_proba(name, file, layout, labels.classes, settings)
+        rows = member_rows(name, file, layout, labels.ids)
+        proba.append(own if rows is None else own[rows])
+        sources.append((file, rows))
     scores = ScoreTable(labels.ids, names, labels.classes, np.stack(proba, axis=1))
-    rows = rows_by_id(files[0].get(layout.id_name, "id"), labels, names[0]) if layout.id_name else None
-    return _with_folds(scores, labels, label_source, files[0], rows, settings)
+    return _with_folds(scores, labels, label_source, sources, settings)
 
 
-def _require_same_labels(files: Sequence[Columns], labels: Labels, layout: Layout, settings: ImportSettings) -> None:
+def _require_same_labels(files: Sequence[Columns], labels: Labels, columns: LabelColumns, layout: Layout) -> None:
     """Refuse members whose files hold different labels for the same ids: their rows or their labels are misaligned."""
     for file in files[1:]:
-        other = label_columns(file, settings, labels.classes, layout.id_name).read(file)
-        rows = rows_by_id(other.ids, labels, member_name(file.path.name))
+        other = replace(columns, id=layout.id_names[file.path], classes=labels.classes).read(file)
+        rows = rows_by_id(other.ids, labels.ids, member_name(file.path.name))
         differ = np.flatnonzero((other.votes_NC[rows] != labels.votes_NC).any(axis=1))
         if len(differ):
             raise OOFError(
@@ -188,32 +249,55 @@ def _with_folds(
     scores: ScoreTable,
     labels: Labels,
     label_source: Columns,
-    source: Columns,
-    rows: NDArray[np.intp] | None,
+    sources: Sequence[tuple[Columns, NDArray[np.intp] | None]],
     settings: ImportSettings,
 ) -> OOFTable:
-    """The table with its folds: from their own file, from the file of labels or of scores, or made by group."""
-    fold: NDArray[Any] | None = None
+    """The table with its folds: from their own file, from the file of labels or of scores, or made by group.
+
+    `sources` are the files of scores with the index that brings their rows into the order of the labels. Files that
+    hold other folds are refused.
+    """
     if settings.folds:
-        fold = _folds_by_key(read_columns(Path(settings.folds)), labels, settings)
-    else:
-        only_beside_scores = settings.fold and settings.fold not in label_source and settings.fold in source
-        holder = source if only_beside_scores else label_source
-        fold = _fold_column(holder, settings)
-        if fold is None and label_source is not source:
-            holder, fold = source, _fold_column(source, settings)
-        if fold is not None and holder is not label_source and rows is not None:
-            fold = fold[rows]
+        fold: NDArray[Any] | None = _folds_by_key(read_columns(Path(settings.folds)), labels, settings)
+        return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
+    held: dict[Path, NDArray[Any]] = {}
+    for file, rows in [(label_source, None), *(each for each in sources if each[0] is not label_source)]:
+        own = _fold_column(file, settings, required=False)
+        if own is not None:
+            held[file.path] = own if rows is None else own[rows]
+    if settings.fold and not held:
+        _fold_column(label_source, settings)
+    fold = next(iter(held.values()), None)
+    for path, other in held.items():
+        if fold is not None and not _same_folds(fold, other, path):
+            differ = np.flatnonzero(as_strings(fold, "folds") != as_strings(other, "folds"))
+            raise OOFError(
+                f"{path} holds other folds than {next(iter(held))} for {len(differ)} of {len(labels)} rows; first ids: "
+                f"{labels.ids[differ][:3].tolist()}: train every member with the same folds, or name the file of "
+                "folds to use with folds (--folds FILE)"
+            )
     return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
 
 
-def _fold_column(source: Columns, settings: ImportSettings) -> NDArray[Any] | None:
-    """The fold of each row of a file: one column, or which of the columns that match a pattern holds the 1."""
+def _same_folds(a: NDArray[Any], b: NDArray[Any], path: Path) -> bool:
+    """Whether two columns of folds hold the same rows out together, whatever the folds are called."""
+    a_names, a_index = np.unique(as_strings(a, f"folds in {path}"), return_inverse=True)
+    b_names, b_index = np.unique(as_strings(b, f"folds in {path}"), return_inverse=True)
+    return len(np.unique(a_index * len(b_names) + b_index)) == len(a_names) == len(b_names)
+
+
+def _fold_column(source: Columns, settings: ImportSettings, *, required: bool = True) -> NDArray[Any] | None:
+    """The fold of each row of a file: one column, or which of the columns that match a pattern holds the 1.
+
+    Unless it is `required`, a column that the settings name may be missing.
+    """
+    names = [name for name in source.arrays if fnmatchcase(name, settings.fold or "*")]
+    if settings.fold and not names:
+        if not required:
+            return None
+        raise OOFError(f"{source.path} has no column {settings.fold!r}, it has {source.listing}: correct fold")
     if "*" not in settings.fold:
         return role_values(source, settings, "fold")
-    names = [name for name in source.arrays if fnmatchcase(name, settings.fold)]
-    if not names:
-        raise OOFError(f"{source.path} has no column {settings.fold!r}, it has {source.listing}: correct fold")
     flags_NK = source.matrix(names, "fold")
     if not ((flags_NK == 0) | (flags_NK == 1)).all() or (flags_NK.sum(axis=1) != 1).any():
         raise OOFError(
@@ -235,6 +319,13 @@ def _folds_by_key(source: Columns, labels: Labels, settings: ImportSettings) -> 
         raise OOFError(f"{source.path} has neither ids nor groups, it has {source.listing}: name one with id or group")
     names = as_strings(keys, f"ids or groups in {source.path}").tolist()
     row = {name: i for i, name in enumerate(names)}
+    told = set(zip(names, as_strings(fold, f"folds in {source.path}").tolist(), strict=True))
+    if len(names if by_id is not None else told) > len(row):
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+        raise OOFError(
+            f"{source.path} names {len(repeated)} ids or groups more than once; first: {repeated[:3]}: "
+            "give each one fold"
+        )
     lacking = sorted({name for name in wanted.tolist() if name not in row})
     if lacking:
         raise OOFError(

@@ -3,14 +3,18 @@
 N samples (rows), C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.classes import in_order, match_classes
 from foldstill.data.columns import CSV, PARQUET, Columns
-from foldstill.data.labels import Labels, as_strings, match_ids
+from foldstill.data.labels import match_ids
+from foldstill.data.text import Strings, as_strings, is_whole
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba, smoothed_proba
 from foldstill.oof.import_settings import ImportSettings
@@ -20,44 +24,54 @@ from foldstill.oof.roles import (
     USUAL,
     VOTES,
     class_columns,
-    class_indices,
     column_names,
+    role_column,
     vote_columns,
 )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the files of members are read: column of the ids ("" for none), pattern of the score columns, classes."""
+    """How the files of members are read: column of the ids per file ("" for none), pattern of scores, classes."""
 
-    id_name: str
+    id_names: Mapping[Path, str]
     pattern: str
     classes: tuple[str, ...]
 
+    @property
+    def has_ids(self) -> bool:
+        return all(self.id_names.values())
 
-def find_layout(files: Sequence[Columns], label_source: Columns, settings: ImportSettings) -> Layout:
-    """The layout by the settings and the first file; without named classes, they are in the order of that file."""
+
+def find_layout(
+    files: Sequence[Columns], label_source: Columns | None, settings: ImportSettings, classes: tuple[str, ...] = ()
+) -> Layout:
+    """The layout by the settings and the first file, for the given classes or those of the labels.
+
+    Without named classes, they are in the order of the first file; whole numbers are in the order of their values.
+    """
     first = files[0]
-    id_name = _shared_id([label_source, *files], settings)
-    class_names = settings.classes or _vote_classes(label_source, settings)
+    sources = list(files) if label_source is None or label_source is first else [label_source, *files]
+    id_names = _id_columns(sources, settings)
+    class_names = classes or settings.classes or _vote_classes(label_source, settings)
     if settings.scores:
         named = class_columns(first, settings.scores) if "{class}" in settings.scores else {}
-        return Layout(id_name, settings.scores, class_names or tuple(named))
+        return Layout(id_names, settings.scores, class_names or _in_order(named))
     # Where a file holds both, scores and labels have different names. Without labels, plain names and names of votes
     # are scores.
     patterns = [*SCORES, "{class}"] if label_source is first else [*SCORES, *VOTES, "{class}"]
     for pattern in patterns:
-        columns = _score_columns(first, pattern, id_name, settings)
+        columns = _score_columns(first, pattern, id_names[first.path], settings)
         if len(columns) > 1 and set(class_names) <= set(columns):
-            return Layout(id_name, pattern, class_names or tuple(columns))
+            return Layout(id_names, pattern, class_names or _in_order(columns))
+    label = role_column(first, settings, "label") if label_source is first else ""
     for name in NAMED_CLASS:
-        if name in first:
-            return Layout(id_name, name, class_names)
-    columns = _score_columns(first, "{class}", id_name, settings)
-    missing = [c for c in class_names if c not in columns] or "(two or more)"
+        if name in first and name != label:
+            return Layout(id_names, name, class_names)
+    columns = _score_columns(first, "{class}", id_names[first.path], settings)
     raise OOFError(
-        f"{first.path} has no column for the classes {missing}, "
-        f"it has {first.listing}: name the classes, or how columns are named with scores='{{class}}_prediction'"
+        f"{first.path} has no column for the classes {[c for c in class_names if c not in columns] or '(two or more)'}"
+        f", it has {first.listing}: name the classes, or how columns are named with scores='{{class}}_prediction'"
     )
 
 
@@ -70,42 +84,82 @@ def member_name(file_name: str) -> str:
 
 
 def member_proba(
-    member: str, file: Columns, layout: Layout, labels: Labels, settings: ImportSettings
+    member: str, file: Columns, layout: Layout, classes: tuple[str, ...], settings: ImportSettings
 ) -> NDArray[np.float32]:
-    """One member's scores (N, C) in the order of the labels; raises OOFError when rows or classes do not match."""
-    name = f"member {member!r}"
-    n_classes = len(labels.classes)
+    """One member's scores (N, C) in the order of its file; raises OOFError when the classes do not match."""
+    name = f"{file.path}: member {member!r}"
+    n_classes = len(classes)
     if "{class}" not in layout.pattern:
-        named = class_indices(file.get(layout.pattern, "the class named"), labels.classes, name)
-        proba = smoothed_proba(named, name, n_classes, settings.smoothing)
-    else:
-        columns = class_columns(file, layout.pattern)
-        lacking = [c for c in labels.classes if c not in columns]
-        others = list(_score_columns(file, layout.pattern, layout.id_name, settings))
-        if lacking:
-            raise OOFError(
-                f"{name} has no scores for {lacking}, {file.path} has {others[:12]}: "
-                "every member needs the same classes"
-            )
-        extra = [c for c in others if c not in labels.classes]
-        if extra and not settings.classes and layout.pattern != "{class}":
-            raise OOFError(
-                f"{name} also scores {extra} in {file.path}, other members do not: every member needs the same classes"
-            )
-        raw = file.matrix(column_names(layout.pattern, labels.classes), "scores")
-        proba = as_proba(raw, name, n_classes, settings.space, settings.smoothing)
-    if not layout.id_name:
-        if len(proba) != len(labels):
-            raise OOFError(
-                f"{name} has {len(proba)} rows, the labels {len(labels)}, and no id to match them by: "
-                f"add an id column to {file.path}"
-            )
-        return proba
-    return proba[rows_by_id(file.get(layout.id_name, "id"), labels, name)]
+        return _one_column(file, layout.pattern, name, classes, settings)
+    columns = class_columns(file, layout.pattern)
+    lacking = [c for c in classes if c not in columns]
+    others = list(_score_columns(file, layout.pattern, layout.id_names[file.path], settings))
+    if lacking:
+        raise OOFError(
+            f"member {member!r} has no scores for {lacking}, {file.path} has {others[:12]}: "
+            "every member needs the same classes"
+        )
+    extra = [c for c in others if c not in classes]
+    if extra and not settings.classes and layout.pattern != "{class}":
+        raise OOFError(f"{name} also scores {extra}, other members do not: every member needs the same classes")
+    raw = file.matrix(column_names(layout.pattern, classes), "scores")
+    return as_proba(raw, name, n_classes, settings.space, settings.smoothing)
 
 
-def rows_by_id(ids: NDArray[np.generic], labels: Labels, name: str) -> NDArray[np.intp]:
-    """Index that brings rows with these ids into the order of the labels.
+def _one_column(
+    file: Columns, column: str, name: str, classes: tuple[str, ...], settings: ImportSettings
+) -> NDArray[np.float32]:
+    """Scores of a member with one column: the probability of the positive class, or the name of a class."""
+    values = file.get(column, "scores")
+    if settings.positive:
+        return positive_proba(values, name, classes, settings)
+    if values.dtype.kind == "f" and (values % 1 != 0).any():
+        raise OOFError(
+            f"{name} has one column of probabilities, {column!r}: name the class that they are of with positive "
+            "(--positive NAME), and the other of two classes gets the rest"
+        )
+    matched = match_classes(file.text(column, "the class named"), classes, name)
+    return smoothed_proba(matched.index_N, name, len(classes), settings.smoothing)
+
+
+def positive_proba(
+    values: NDArray[Any], name: str, classes: Sequence[str], settings: ImportSettings
+) -> NDArray[np.float32]:
+    """Scores of two classes from the probability of the positive one; `name` says in errors whose they are."""
+    if len(classes) != 2 or settings.positive not in classes:
+        raise OOFError(
+            f"positive = {settings.positive!r} must be one of two classes, the labels have {list(classes)}: "
+            "name one of them, or give one column per class"
+        )
+    if values.dtype.kind not in "fiu" or settings.space != "proba":
+        raise OOFError(
+            f"{name} must hold probabilities of {settings.positive!r}, got {values.dtype}, space = {settings.space}: "
+            "write numbers between 0 and 1"
+        )
+    p_N = values.astype(np.float64)
+    pair = (1 - p_N, p_N) if settings.positive == classes[1] else (p_N, 1 - p_N)
+    return as_proba(np.stack(pair, axis=-1), name, 2, settings.space, settings.smoothing)
+
+
+def member_rows(member: str, file: Columns, layout: Layout, wanted: Strings) -> NDArray[np.intp] | None:
+    """Index that brings a member's rows into the order of the wanted ids; None where no file has ids.
+
+    Raises OOFError when ids do not match, or the number of rows where there are no ids.
+    """
+    name = f"{file.path}: member {member!r}"
+    if layout.has_ids:
+        return rows_by_id(file.text(layout.id_names[file.path], "id"), wanted, name)
+    n_rows = len(next(iter(file.arrays.values())))
+    if n_rows != len(wanted):
+        raise OOFError(
+            f"{name} has {n_rows} rows, the labels {len(wanted)}, and no id to match them by: "
+            f"add an id column to {file.path}"
+        )
+    return None
+
+
+def rows_by_id(ids: NDArray[Any], wanted: Strings, name: str) -> NDArray[np.intp]:
+    """Index that brings rows with these ids into the order of the wanted ids.
 
     Raises OOFError or DataError with the first ids that repeat or do not match; `name` says whose they are.
     """
@@ -116,12 +170,18 @@ def rows_by_id(ids: NDArray[np.generic], labels: Labels, name: str) -> NDArray[n
             f"{name} has {int((count > 1).sum())} ids more than once; first: {unique[count > 1][:3].tolist()}: "
             "average repeated rows, or keep one row per id"
         )
-    return match_ids(name, labels.ids, received)
+    return match_ids(name, wanted, received)
 
 
-def _vote_classes(label_source: Columns, settings: ImportSettings) -> tuple[str, ...]:
-    by_class = vote_columns(label_source, settings)
+def _vote_classes(label_source: Columns | None, settings: ImportSettings) -> tuple[str, ...]:
+    by_class = None if label_source is None else vote_columns(label_source, settings)
     return tuple(by_class[2]) if by_class else ()
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in their order; whole numbers in the order of their values."""
+    listed = list(names)
+    return tuple(in_order(listed) if all(map(is_whole, listed)) else listed)
 
 
 def _score_columns(file: Columns, pattern: str, id_name: str, settings: ImportSettings) -> dict[str, str]:
@@ -135,31 +195,37 @@ def _score_columns(file: Columns, pattern: str, id_name: str, settings: ImportSe
         settings.sample_weight,
         settings.label,
     }
-    taken |= {name for role in USUAL.values() for name in role} | {"index"}
+    usual = {name for role in USUAL.values() for name in role}
     return {
         class_name: name
         for class_name, name in class_columns(file, pattern).items()
-        if name not in taken and not name.startswith("Unnamed:") and file.arrays[name].dtype.kind in "fiu"
+        if name not in taken and name.casefold() not in usual and file.arrays[name].dtype.kind in "fiu"
     }
 
 
-def _shared_id(files: Sequence[Columns], settings: ImportSettings) -> str:
-    """Column of the ids in every file: as the settings name it, a usual name, or the first that all files share."""
+def _id_columns(files: Sequence[Columns], settings: ImportSettings) -> dict[Path, str]:
+    """Column of the ids per file: as the settings name it, a usual name, or the first that all files share."""
     if settings.id:
-        for file in files:
-            file.get(settings.id, "id")
-        return settings.id
-    label_source, *members = files
+        # An index without a name cannot be named otherwise.
+        return {f.path: "index" if settings.id not in f and "index" in f else _required(f, settings.id) for f in files}
+    names = {file.path: role_column(file, settings, "id") for file in files}
     for name in USUAL["id"]:
         if all(name in file for file in files):
-            return name
-    for name, values in label_source.arrays.items():
-        shared = all(name in file for file in members) and not name.startswith("Unnamed:")
-        if shared and values.dtype.kind != "f" and len(np.unique(values.astype(np.str_))) == len(values):
-            return name
-    for file in files:
-        if any(name in file for name in USUAL["id"]):
-            raise OOFError(
-                f"{file.path} has ids, other files do not: give every file the same id column, or name it with id"
-            )
-    return ""
+            return dict.fromkeys(names, name)
+    first, *others = files
+    for name, values in first.arrays.items():
+        if all(name in file for file in others) and values.dtype.kind != "f" and values.ndim == 1:
+            texts = first.text(name, "id").astype(np.str_)
+            if len(np.unique(texts)) == len(texts):
+                return dict.fromkeys(names, name)
+    without = [str(path) for path, name in names.items() if not name]
+    if 0 < len(without) < len(names):
+        raise OOFError(
+            f"{without[0]} has no ids, other files have ids: give every file the same id column, or name it with id"
+        )
+    return names
+
+
+def _required(file: Columns, name: str) -> str:
+    file.get(name, "id")
+    return name

@@ -6,12 +6,10 @@ N samples (rows), C classes.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns
 from foldstill.data.label_columns import LabelColumns
-from foldstill.data.labels import as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.import_settings import ImportSettings
 
@@ -20,8 +18,8 @@ USUAL: dict[str, tuple[str, ...]] = {
     "votes": ("votes", "counts"),
     "shares": ("shares", "target", "targets"),
     "total": ("total", "total_votes", "n_votes", "min_votes"),
-    "label": ("label", "labels", "target", "y", "y_true"),
-    "id": ("id", "ids", "row_id", "sample_id"),
+    "label": ("label", "labels", "target", "y", "y_true", "class"),
+    "id": ("id", "ids", "row_id", "sample_id", "index"),
     "group": ("group", "groups"),
     "fold": ("fold", "folds"),
     "stratum": ("stratum", "strata"),
@@ -29,7 +27,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "members": ("members", "member_names", "model_names"),
     "classes": ("classes", "class_names"),
 }
-"""Names that are tried, in this order, for a role that the settings do not name."""
+"""Names that are tried, in this order and in any case, for a role that the settings do not name."""
 
 VOTES = ("votes__{class}", "{class}_votes", "{class}_vote", "votes_{class}")
 SHARES = ("shares__{class}", "{class}_share", "target_{class}", "y__{class}")
@@ -56,8 +54,10 @@ def role_column(file: Columns, settings: ImportSettings, role: str) -> str:
     named: str = "" if role == "classes" else getattr(settings, role)
     if named:
         return named
-    for name in USUAL[role]:
-        if name in file:
+    any_case = {name.casefold(): name for name in reversed(list(file.arrays))}
+    for usual in USUAL[role]:
+        name = usual if usual in file else any_case.get(usual)
+        if name is not None:
             n_dimensions = file.get(name, role).ndim
             if n_dimensions == _DIMENSIONS.get(role, n_dimensions):
                 return name
@@ -67,7 +67,9 @@ def role_column(file: Columns, settings: ImportSettings, role: str) -> str:
 def role_values(file: Columns, settings: ImportSettings, role: str) -> NDArray[Any] | None:
     """The column that plays a role as an array, or None when there is none."""
     name = role_column(file, settings, role)
-    return file.get(name, role) if name else None
+    if not name:
+        return None
+    return file.text(name, role) if role in ("id", "group") else file.get(name, role)
 
 
 def class_columns(file: Columns, pattern: str) -> dict[str, str]:
@@ -87,27 +89,51 @@ def column_names(pattern: str, classes: Sequence[str]) -> list[str]:
 
 def vote_columns(file: Columns, settings: ImportSettings) -> tuple[str, str, dict[str, str]] | None:
     """(votes or shares, pattern, class -> column) where a file has one column per class under a usual name."""
+    if settings.label or settings.annotators:
+        return None
     for role, usual in (("votes", VOTES), ("shares", SHARES)):
         named: str = getattr(settings, role)
+        if not named and (settings.votes or settings.shares):
+            continue
         for pattern in (named,) if "{class}" in named else usual:
             columns = class_columns(file, pattern)
             if len(columns) > 1:
                 return role, pattern, columns
+        if "{class}" in named:
+            raise OOFError(
+                f"{file.path} has no two columns like {named!r} (for {role}), it has {file.listing}: "
+                "correct the pattern"
+            )
     return None
 
 
-def label_columns(file: Columns, settings: ImportSettings, classes: tuple[str, ...], id_name: str = "") -> LabelColumns:
-    """The columns of a file that hold its labels; raises OOFError listing the columns when there are none."""
+def label_columns(
+    file: Columns,
+    settings: ImportSettings,
+    classes: tuple[str, ...],
+    id_name: str = "",
+    *,
+    classes_are_scores: bool = False,
+) -> LabelColumns:
+    """The columns of a file that hold its labels; raises OOFError listing the columns when there are none.
+
+    `classes_are_scores` says that the columns named like the classes hold predictions, which are never labels.
+    """
     others: dict[str, Any] = {role: role_column(file, settings, role) for role in ("group", "stratum", "sample_weight")}
     others["id"] = id_name or role_column(file, settings, "id")
-    form, columns, class_names = _labels_form(file, settings, classes)
+    form, columns, class_names = _labels_form(file, settings, classes, classes_are_scores)
+    if settings.total and form != "shares":
+        raise OOFError(
+            f"total goes with shares only, got total = {settings.total!r} with {form} in {file.path}: "
+            "remove total, or name the columns of shares with shares"
+        )
     if form == "shares":
         others["total"] = role_column(file, settings, "total") or 1.0
     return LabelColumns(**(others | {form: columns, "classes": class_names}))
 
 
 def _labels_form(
-    file: Columns, settings: ImportSettings, classes: tuple[str, ...]
+    file: Columns, settings: ImportSettings, classes: tuple[str, ...], classes_are_scores: bool
 ) -> tuple[str, str | tuple[str, ...], tuple[str, ...]]:
     """The form of the labels (votes, shares, annotators, label), their key or columns, and the names of the classes."""
     if settings.annotators:
@@ -122,7 +148,7 @@ def _labels_form(
             form, pattern, columns = by_class
             classes = classes or tuple(columns)
             return form, tuple(column_names(pattern, classes)), classes
-        if classes and all(name in file for name in classes):
+        if classes and not classes_are_scores and all(name in file for name in classes):
             # Plain columns named like the classes: counts, one-hot labels, or shares where there are fractions.
             values = file.matrix(classes, "votes")
             fractions = values.dtype.kind == "f" and (values % 1 != 0).any()
@@ -131,17 +157,6 @@ def _labels_form(
         return "label", label, classes
     raise OOFError(
         f"{file.path} has no labels that foldstill recognises, it has {file.listing}: "
-        "name the key or column with votes, shares, annotators or label, or give a file of labels with labels"
+        "name the key or column with votes, shares, annotators or label, or give a file of labels with labels "
+        "(on the command line --label COLUMN or --labels FILE); `foldstill apply` takes predictions without labels"
     )
-
-
-def class_indices(values: NDArray[Any], classes: Sequence[str], name: str) -> NDArray[np.intp]:
-    """The index of each named class; whole numbers are indices already. `name` says in errors whose they are."""
-    if values.dtype.kind in "iu":
-        return values.astype(np.intp)
-    index = {class_name: i for i, class_name in enumerate(classes)}
-    names = as_strings(values, name).tolist()
-    unknown = sorted(set(names) - set(index))
-    if unknown:
-        raise OOFError(f"{name} names classes {unknown[:3]} that are not among {list(classes)}: add them to classes")
-    return np.asarray([index[class_name] for class_name in names], dtype=np.intp)
