@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -140,3 +141,38 @@ def write_two_views(path: Path, n: int = 96, seed: int = 0) -> None:
     signals = (rng.normal(0, 0.7, (n, 3, 64)) + rhythm[:, None]).astype(np.float32)
     votes = np.eye(3)[shown] * rng.integers(1, 12, n)[:, None] + rng.integers(0, 3, (n, 3))
     np.savez(path, images=pictures, signals=signals, votes=votes.astype(np.int64), group=np.arange(n) // 3)
+
+
+TWO_VIEWS = """[data]
+kind = "npz"
+path = "two-views.npz"
+images = "images"
+signals = "signals"
+votes = "votes"
+group = "group"
+"""
+"""The table of an experiment that reads what `write_two_views` wrote."""
+
+
+DIGITS = """[data]
+kind = "digits"
+rows = 240
+size = 16
+"""
+"""The table of an experiment on handwritten digits."""
+
+
+def timm_table(name: str, network: str = "test_resnet", **settings: Any) -> str:
+    """The `[[member]]` table of a timm member."""
+    return member_table(name=name, network=network, **settings)
+
+
+def eeg_table(name: str, view: str = "signal", **settings: Any) -> str:
+    """The `[[member]]` table of a small EEG network; settings replace those of the smallest one that attends."""
+    small = {"widths": [4, 8], "features": 8, "heads": 2, "blocks": 1}
+    return member_table(name=name, kind="eeg", view=view, **small | settings)
+
+
+def member_table(**settings: Any) -> str:
+    """A `[[member]]` table of these settings."""
+    return "".join(["[[member]]\n", *(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())])

@@ -32,7 +32,7 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.workers import Work
-from made_up import interruptions, is_epoch, one_worker
+from made_up import eeg_table, interruptions, is_epoch, member_table, one_worker
 
 N = 200
 RECIPE = Recipe(epochs=4, batch_size=16, augment=(HorizontalFlip(),))
@@ -350,19 +350,9 @@ combiner = [{ kind = "average" }, { kind = "log_pool" }]
 name = "picture"
 network = "test_efficientnet"
 view = "image"
-[[member]]
-kind = "eeg"
-name = "signal"
-view = "signal"
-widths = [8, 8]
-features = 16
-heads = 2
-blocks = 1
-[[member]]
-kind = "joined"
-name = "both"
-members = ["picture", "signal"]
 """
+FILE += eeg_table("signal", widths=[8, 8], features=16)
+FILE += member_table(name="both", kind="joined", members=["picture", "signal"])
 
 
 def test_a_file_says_what_is_wrong_with_a_joined_member():

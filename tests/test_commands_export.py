@@ -17,17 +17,14 @@ from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.stack import stack_stage
 from foldstill.pipeline.train import oof_stage, train_stage
 from foldstill.workers import Work
+from made_up import DIGITS, timm_table
 
 pytestmark = pytest.mark.slow  # eight fold models, two students, an export
 
-MEMBERS = "".join(f'[[member]]\nname = "m{i}"\nnetwork = "test_efficientnet"\n' for i in range(4))
+MEMBERS = "".join(timm_table(f"m{i}", "test_efficientnet") for i in range(4))
 TEXT = f"""
 name = "small"
-[data]
-kind = "digits"
-rows = 240
-size = 16
-[folds]
+{DIGITS}[folds]
 n_folds = 2
 test_share = 0.3
 [recipe]

@@ -12,6 +12,7 @@ from foldstill.commands.tune import tune
 from foldstill.errors import ExperimentError
 from foldstill.pipeline.experiment_file import read_experiment
 from foldstill.workers import Progress, Work
+from made_up import timm_table
 
 FILE = """# What this file is for.
 name = "x"
@@ -140,19 +141,14 @@ def test_a_search_that_cannot_work_is_refused_before_anything_is_trained(
 
 
 def test_views_that_are_prepared_once_are_searched_by_name(tmp_path: Path) -> None:
-    text = """
+    text = f"""
 name = "x"
 [data]
 kind = "hms"
 folder = "hms"
-[[data.views]]
-kind = "mel"
-[[member]]
-name = "cnn"
-network = "test_resnet"
-view = "mel"
-[tune]
-search = [{ kind = "int", field = "data.views.0.n_mels", low = 16, high = 64 }]
+views = [{{ kind = "mel" }}]
+{timm_table("cnn", view="mel")}[tune]
+search = [{{ kind = "int", field = "data.views.0.n_mels", low = 16, high = 64 }}]
 """
     path = tmp_path / "x.toml"
     path.write_text(text)

@@ -10,110 +10,46 @@ import pytest
 
 import golden_access as access
 from golden_files import Golden
-from made_up import ON_CPU, call
+from made_up import ON_CPU, call, eeg_table, timm_table
 
-VIEWS = """
-name = "hms"
-[data]
+DATA = """[data]
 kind = "hms"
 folder = "hms"
 cache = "cache"
-[[data.views]]
-kind = "kaggle_spectrogram"
-height = 16
-width = 32
-[[data.views]]
-kind = "kaggle_spectrogram"
-name = "whole file"
-crop = "whole"
-width = 32
-height = 16
-trim_bins = 2
-interpolation = "cubic"
-layout = "channels"
-normalise = "instance"
-[[data.views]]
-kind = "mel"
-n_mels = 16
-width = 32
-[[data.views]]
-kind = "mel"
-name = "mel by panel"
-n_mels = 16
-width = 32
-layout = "stack"
-normalise = "panel"
-[[data.views]]
-kind = "stft"
-hop = 400
-bins = 16
-[[data.views]]
-kind = "scipy_spectrogram"
-height = 16
-width = 32
-[[data.views]]
-kind = "scalogram"
-height = 8
-width = 32
-[[data.views]]
-kind = "raw_eeg"
-bin_size = 40
-[[data.views]]
-kind = "denoised"
-of = { kind = "raw_eeg", bin_size = 40 }
-[[data.views]]
-kind = "panel_statistics"
-of = { kind = "kaggle_spectrogram", height = 16, width = 32 }
-statistics = ["min", "max", "mean", "range", "p20"]
-[[data.views]]
-kind = "panel_stack"
-of = [{ kind = "kaggle_spectrogram" }, { kind = "mel", n_mels = 32, width = 64 }]
-height = 16
-width = 32
-[[member]]
-name = "unused"
-network = "test_resnet"
-view = "mel"
 """
-RUN = """
+VIEWS = f"""
+name = "hms"
+{DATA}views = [
+    {{ kind = "kaggle_spectrogram", height = 16, width = 32 }},
+    {{ kind = "kaggle_spectrogram", name = "whole file", crop = "whole", width = 32, height = 16, trim_bins = 2, interpolation = "cubic", layout = "channels", normalise = "instance" }},
+    {{ kind = "mel", n_mels = 16, width = 32 }},
+    {{ kind = "mel", name = "mel by panel", n_mels = 16, width = 32, layout = "stack", normalise = "panel" }},
+    {{ kind = "stft", hop = 400, bins = 16 }},
+    {{ kind = "scipy_spectrogram", height = 16, width = 32 }},
+    {{ kind = "scalogram", height = 8, width = 32 }},
+    {{ kind = "raw_eeg", bin_size = 40 }},
+    {{ kind = "denoised", of = {{ kind = "raw_eeg", bin_size = 40 }} }},
+    {{ kind = "panel_statistics", of = {{ kind = "kaggle_spectrogram", height = 16, width = 32 }}, statistics = ["min", "max", "mean", "range", "p20"] }},
+    {{ kind = "panel_stack", of = [{{ kind = "kaggle_spectrogram" }}, {{ kind = "mel", n_mels = 32, width = 64 }}], height = 16, width = 32 }},
+]
+{timm_table("unused", view="mel")}"""
+RUN = f"""
 name = "run"
-[data]
-kind = "hms"
-folder = "hms"
-cache = "cache"
-[[data.views]]
-kind = "mel"
-n_mels = 16
-width = 32
-[[data.views]]
-kind = "raw_eeg"
-bin_size = 40
+{DATA}views = [{{ kind = "mel", n_mels = 16, width = 32 }}, {{ kind = "raw_eeg", bin_size = 40 }}]
 [folds]
 n_folds = 2
 test_share = 0.0
 [recipe]
 epochs = 2
 batch_size = 4
-[[member]]
-name = "spectrogram"
-network = "test_resnet"
-view = "mel"
-[[member]]
-name = "signals"
-kind = "eeg"
-view = "raw_eeg"
-widths = [4, 8]
-features = 8
-heads = 2
-blocks = 1
-[[member.recipe.augment]]
+{timm_table("spectrogram", view="mel")}{eeg_table("signals", "raw_eeg")}[[member.recipe.augment]]
 kind = "hemisphere_swap"
 permutation = [12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3, 16, 17, 18]
 [[member.recipe.augment]]
 kind = "chain_reversal"
 chains = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
 [stacking]
-combiner = [{ kind = "average" }, { kind = "recalibrated" }]
+combiner = [{{ kind = "average" }}, {{ kind = "recalibrated" }}]
 """
 
 

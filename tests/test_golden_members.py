@@ -7,18 +7,11 @@ import pytest
 
 import golden_access as access
 from golden_files import Golden
-from made_up import ON_CPU, call, write_two_views
+from made_up import ON_CPU, TWO_VIEWS, call, eeg_table, timm_table, write_two_views
 
-MEMBERS = """
+MEMBERS = f"""
 name = "members"
-[data]
-kind = "npz"
-path = "two-views.npz"
-images = "images"
-signals = "signals"
-votes = "votes"
-group = "group"
-[folds]
+{TWO_VIEWS}[folds]
 n_folds = 2
 test_share = 0.2
 strategy = "grouped"
@@ -26,10 +19,7 @@ strategy = "grouped"
 epochs = 2
 batch_size = 16
 
-[[member]]
-name = "timm"
-network = "test_resnet"
-
+{timm_table("timm")}
 [[member]]
 name = "timm with everything"
 network = "test_efficientnet"
@@ -42,54 +32,26 @@ ema = 0.9
 schedule = "plateau"
 sampling = "balanced"
 row_weight = "log1p"
-loss = { kind = "ce_kl" }
-augment = [{ kind = "horizontal_flip" }, { kind = "shift" }, { kind = "noise" }, { kind = "cutout" }, { kind = "cutmix" }, { kind = "mixup" }]
-early_stopping = { share = 0.2, patience = 2 }
-second_stage = { min_votes = 5, epochs = 1, starts_from = "best" }
+loss = {{ kind = "ce_kl" }}
+augment = [{{ kind = "horizontal_flip" }}, {{ kind = "shift" }}, {{ kind = "noise" }}, {{ kind = "cutout" }}, {{ kind = "cutmix" }}, {{ kind = "mixup" }}]
+early_stopping = {{ share = 0.2, patience = 2 }}
+second_stage = {{ min_votes = 5, epochs = 1, starts_from = "best" }}
 
-[[member]]
-name = "eeg attention"
-kind = "eeg"
-view = "signal"
-widths = [4, 8]
-features = 8
-blocks = 1
-heads = 2
-separate = [2]
-temperature = "class"
-[member.recipe]
+{eeg_table("eeg attention", separate=[2], temperature="class")}[member.recipe]
 lr = 1e-2
 schedule = "cosine"
-augment = [{ kind = "time_shift" }, { kind = "channel_dropout" }, { kind = "gain" }]
+augment = [{{ kind = "time_shift" }}, {{ kind = "channel_dropout" }}, {{ kind = "gain" }}]
 
-[[member]]
-name = "eeg recurrent"
-kind = "eeg"
-view = "signal"
-widths = [4, 8]
-features = 8
-between = "recurrent"
-blocks = 1
-heads = 2
-recipe = { optimizer = "sgd", lr = 0.05, sampling = "votes" }
+{eeg_table("eeg recurrent", between="recurrent")}recipe = {{ optimizer = "sgd", lr = 0.05, sampling = "votes" }}
 
-[[member]]
-name = "eeg of pictures"
-kind = "eeg"
-view = "image"
-widths = [4, 8]
-kernel = 3
-features = 8
-blocks = 0
-heads = 2
-recipe = { optimizer = "adam", row_weight = "clamp" }
+{eeg_table("eeg of pictures", "image", kernel=3, blocks=0)}recipe = {{ optimizer = "adam", row_weight = "clamp" }}
 
 [[member]]
 name = "joined"
 kind = "joined"
 members = ["timm", "eeg attention"]
 hidden = 8
-recipe = { lr = 1e-2, augment = [{ kind = "mixup" }] }
+recipe = {{ lr = 1e-2, augment = [{{ kind = "mixup" }}] }}
 
 [[member]]
 name = "joined by blocks"

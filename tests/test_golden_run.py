@@ -10,19 +10,12 @@ import pytest
 
 import golden_access as access
 from golden_files import Golden
-from made_up import ON_CPU, call, write_two_views
+from made_up import ON_CPU, TWO_VIEWS, call, eeg_table, write_two_views
 
-RUN = """
+RUN = f"""
 name = "small"
 thin_votes = 8
-[data]
-kind = "npz"
-path = "two-views.npz"
-images = "images"
-signals = "signals"
-votes = "votes"
-group = "group"
-classes = ["low", "middle", "high"]
+{TWO_VIEWS}classes = ["low", "middle", "high"]
 [folds]
 n_folds = 2
 test_share = 0.3
@@ -34,46 +27,24 @@ lr = 0.05
 [[member]]
 name = "picture"
 network = "test_resnet"
-options = { channels = [8, 8, 8, 16], stem_width = 8 }
-[[member]]
-name = "signal"
-kind = "eeg"
-view = "signal"
-widths = [4, 8]
-features = 8
-heads = 2
-blocks = 1
-[[member]]
-name = "other signal"
-kind = "eeg"
-view = "signal"
-widths = [4]
-features = 4
-heads = 1
-blocks = 0
-[[member]]
-name = "other picture"
-kind = "eeg"
-view = "image"
-widths = [4]
-kernel = 3
-features = 4
-heads = 1
-blocks = 0
+options = {{ channels = [8, 8, 8, 16], stem_width = 8 }}
+{eeg_table("signal")}
+{eeg_table("other signal", widths=[4], features=4, heads=1, blocks=0)}
+{eeg_table("other picture", "image", widths=[4], kernel=3, features=4, heads=1, blocks=0)}
 [stacking]
 combiner = [
-    { kind = "average" },
-    { kind = "best_member" },
-    { kind = "recalibrated" },
-    { kind = "convex" },
-    { kind = "log_pool" },
-    { kind = "mlp", epochs = 2, bags = 1, folds = 2, hidden = [4] },
-    { kind = "lightgbm", rounds = 3, folds = 2, rows_per_leaf = 5 },
-    { kind = "auto", folds = 3, ladder = [{ kind = "recalibrated" }, { kind = "convex" }] },
+    {{ kind = "average" }},
+    {{ kind = "best_member" }},
+    {{ kind = "recalibrated" }},
+    {{ kind = "convex" }},
+    {{ kind = "log_pool" }},
+    {{ kind = "mlp", epochs = 2, bags = 1, folds = 2, hidden = [4] }},
+    {{ kind = "lightgbm", rounds = 3, folds = 2, rows_per_leaf = 5 }},
+    {{ kind = "auto", folds = 3, ladder = [{{ kind = "recalibrated" }}, {{ kind = "convex" }}] }},
 ]
 [student]
 network = "test_resnet"
-options = { channels = [8, 8, 8, 8], stem_width = 8 }
+options = {{ channels = [8, 8, 8, 8], stem_width = 8 }}
 teacher = "recalibrated"
 seeds = 2
 uncertainty = true

@@ -8,44 +8,25 @@ import pytest
 
 import golden_access as access
 from golden_files import Golden
-from made_up import ON_CPU, call, write_two_views
+from made_up import ON_CPU, TWO_VIEWS, call, eeg_table, timm_table, write_two_views
 
-RUN = """
+RUN = f"""
 name = "students"
-[data]
-kind = "npz"
-path = "two-views.npz"
-images = "images"
-signals = "signals"
-votes = "votes"
-group = "group"
-[folds]
+{TWO_VIEWS}[folds]
 n_folds = 3
 test_share = 0.2
 strategy = "grouped"
 [recipe]
 epochs = 1
 batch_size = 16
-[[member]]
-name = "resnet"
-network = "test_resnet"
-[[member]]
-name = "eeg"
-kind = "eeg"
-view = "image"
-widths = [4, 8]
-kernel = 3
-features = 8
-heads = 2
-blocks = 0
-[stacking]
-combiner = [{ kind = "average" }, { kind = "recalibrated" }, { kind = "convex" }]
+{timm_table("resnet")}{eeg_table("eeg", "image", kernel=3, blocks=0)}[stacking]
+combiner = [{{ kind = "average" }}, {{ kind = "recalibrated" }}, {{ kind = "convex" }}]
 [student]
 network = "eeg"
-options = { widths = [8, 16], kernel = 3, features = 8, heads = 2, blocks = 0 }
+options = {{ widths = [8, 16], kernel = 3, features = 8, heads = 2, blocks = 0 }}
 teacher = "recalibrated"
 seeds = 1
-recipe = { optimizer = "sgd", lr = 0.05, augment = [{ kind = "horizontal_flip" }, { kind = "cutmix" }] }
+recipe = {{ optimizer = "sgd", lr = 0.05, augment = [{{ kind = "horizontal_flip" }}, {{ kind = "cutmix" }}] }}
 without_teacher = false
 """
 

@@ -30,26 +30,18 @@ from foldstill.stacking import crossfit
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.tempered import Tempered
 from foldstill.workers import Work
+from made_up import DIGITS, timm_table
 
-TEXT = """
+TEXT = f"""
 name = "validated"
-[data]
-kind = "digits"
-rows = 240
-size = 16
-[folds]
+{DIGITS}[folds]
 n_folds = 3
 test_share = 0.3
 [recipe]
 epochs = 1
 batch_size = 32
-[[member]]
-name = "resnet"
-network = "test_resnet"
-[[stacking.combiner]]
-kind = "average"
-[[stacking.combiner]]
-kind = "recalibrated"
+{timm_table("resnet")}[stacking]
+combiner = [{{ kind = "average" }}, {{ kind = "recalibrated" }}]
 [student]
 network = "test_resnet"
 teacher = "recalibrated"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foldstill.errors import StackError
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric
@@ -90,18 +90,11 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class MajorityVote(Settings):
-    """A combiner that is defined outside the package."""
-
-    title: ClassVar[str] = "Majority vote"
-    summary: ClassVar[str] = "The share of members that vote for each class."
+class MajorityVote(KindSettings):
+    """The share of members that vote for each class: a combiner that is defined outside the package."""
 
     kind: Literal["majority_vote"] = "majority_vote"
     name: str = "majority_vote"
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
 
     def fit(self, table: OOFTable) -> Votes:
         return Votes(len(table.members))

@@ -1,14 +1,14 @@
 """A combiner: a weighted average in which members with a lower KL divergence have a larger weight."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, kl_divergence, softmax
 from foldstill.oof.table import OOFTable
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
 
@@ -30,20 +30,18 @@ class WeightedAverage:
 
 
 @dataclass(frozen=True)
-class ByKL(Settings):
-    """The settings: a member's weight is proportional to exp(-sharpness x KL)."""
+class ByKL(KindSettings):
+    """A weighted average in which members with a lower KL divergence have a larger weight.
+
+    The weight is proportional to exp(-sharpness x KL).
+    """
 
     title: ClassVar[str] = "Weights by KL"
-    summary: ClassVar[str] = "A weighted average in which members with a lower KL divergence have a larger weight."
 
     kind: Literal["by_kl"] = "by_kl"
     name: str = "by_kl"
     sharpness: float = 5.0
     """How much a lower KL divergence increases the weight; 0 gives the plain average."""
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         target_NC, proba_NMC = table.labels.target_NC, table.proba_NMC

@@ -16,10 +16,9 @@ from foldstill.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class UCRData(PlainSource):
-    """The settings: the path of the file."""
+    """Time series in the tab-separated format of the UCR archive."""
 
     title: ClassVar[str] = "UCR time series"
-    summary: ClassVar[str] = "Time series in the tab-separated format of the UCR archive."
 
     kind: Literal["ucr"] = "ucr"
     path: str

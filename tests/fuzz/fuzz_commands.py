@@ -586,27 +586,14 @@ def _outputs_that_replace() -> Iterator[Case]:
         ("stacked/convex", "table.parquet", "--out", "stacked/stacking/convex/oof.parquet"),
         places=("oof.parquet",),
     )
-    yield Case(
-        "oof import: onto its input",
-        kind,
-        ("oof", "import", "scores.npz", "--out", "scores.npz"),
-        ("scores.npz",),
-        places=("scores.npz",),
-    )
-    yield Case(
-        "oof import: onto a member",
-        kind,
-        ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "m0.parquet"),
-        ("m0.parquet", "m1.parquet", "labels.parquet"),
-        places=("m0.parquet",),
-    )
-    yield Case(
-        "oof import: onto the labels",
-        kind,
-        ("oof", "import", "m0.parquet", "m1.parquet", "--labels", "labels.parquet", "--out", "labels.parquet"),
-        ("m0.parquet", "m1.parquet", "labels.parquet"),
-        places=("labels.parquet",),
-    )
+    members, labels = ("m0.parquet", "m1.parquet"), "labels.parquet"
+    for name, inputs, out in (
+        ("its input", ("scores.npz",), "scores.npz"),
+        ("a member", (*members, "--labels", labels), "m0.parquet"),
+        ("the labels", (*members, "--labels", labels), labels),
+    ):
+        files = tuple(file for file in inputs if not file.startswith("--"))
+        yield Case(f"oof import: onto {name}", kind, ("oof", "import", *inputs, "--out", out), files, places=(out,))
     yield _case(
         "predict",
         "onto its input",

@@ -362,6 +362,19 @@ def _forms_of_text() -> Iterator[Case]:
             )
 
 
+def _named(odd: str, what: str, key: str, others: tuple[str, ...], *, must_refuse: bool = False) -> Case:
+    """A file whose first class or member has an odd name."""
+    return Case(
+        f"a {what} named {odd!r}",
+        KIND,
+        ("oof", "import", "scores.npz", "--out", "o.parquet"),
+        ("scores.npz",),
+        _repacked(_key(key, lambda a: np.asarray([odd, *others]))),
+        (what,),
+        must_refuse=must_refuse,
+    )
+
+
 def _whole_tables() -> Iterator[Case]:
     """Labels and scores whose names and positions disagree."""
     classes = [str(c) for c in range(12)]
@@ -413,31 +426,7 @@ def _whole_tables() -> Iterator[Case]:
         "-0",
     }
     for odd in sorted(unusual):
-        yield Case(
-            f"a class named {odd!r}",
-            KIND,
-            ("oof", "import", "scores.npz", "--out", "o.parquet"),
-            ("scores.npz",),
-            _repacked(_key("classes", lambda a, odd=odd: np.asarray([odd, "dog", "owl"]))),
-            ("class",),
-            must_refuse=False,
-        )
-        yield Case(
-            f"a member named {odd!r}",
-            KIND,
-            ("oof", "import", "scores.npz", "--out", "o.parquet"),
-            ("scores.npz",),
-            _repacked(_key("members", lambda a, odd=odd: np.asarray([odd, "m1"]))),
-            ("member",),
-            must_refuse=False,
-        )
+        yield _named(odd, "class", "classes", ("dog", "owl"))
+        yield _named(odd, "member", "members", ("m1",))
     for odd in ("", "..", ".", "a/b"):
-        yield Case(
-            f"a member named {odd!r}",
-            KIND,
-            ("oof", "import", "scores.npz", "--out", "o.parquet"),
-            ("scores.npz",),
-            _repacked(_key("members", lambda a, odd=odd: np.asarray([odd, "m1"]))),
-            ("member",),
-            must_refuse=odd == "",
-        )
+        yield _named(odd, "member", "members", ("m1",), must_refuse=odd == "")
