@@ -67,6 +67,17 @@ def side_by_side(proba_MNC: np.ndarray) -> np.ndarray:
     return proba_MNC.transpose(1, 0, 2).reshape(proba_MNC.shape[1], -1)
 
 
+def stacked(problem: Problem, classifier: Any) -> Fit:
+    """Return the fit of a scikit-learn style classifier to the features side by side and to hard labels."""
+    x_NF, hard_N = side_by_side(problem.proba_MNC), problem.hard_N
+
+    def fit() -> Predict:
+        classifier.fit(x_NF, hard_N)
+        return lambda: classifier.predict_proba(side_by_side(problem.new_MNC))
+
+    return fit
+
+
 def columns(problem: Problem) -> list[Any]:
     """Return the members as fitted scikit-learn classifiers that read their columns of `side_by_side`."""
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -1,24 +1,18 @@
 """mlxtend's StackingClassifier over members that are already fitted: logistic regression on their probabilities."""
 
-from exchange import Fit, Predict, Problem, columns, run, side_by_side
+from exchange import Fit, Problem, columns, run, stacked
 from mlxtend.classifier import StackingClassifier
 from sklearn.linear_model import LogisticRegression
 
 
 def stack(problem: Problem) -> Fit:
-    x_NF, hard_N = side_by_side(problem.proba_MNC), problem.hard_N
-    stacking_classifier = StackingClassifier(
+    classifier = StackingClassifier(
         classifiers=columns(problem),
         meta_classifier=LogisticRegression(max_iter=1000),
         use_probas=True,
         fit_base_estimators=False,
     )
-
-    def fit() -> Predict:
-        stacking_classifier.fit(x_NF, hard_N)
-        return lambda: stacking_classifier.predict_proba(side_by_side(problem.new_MNC))
-
-    return fit
+    return stacked(problem, classifier)
 
 
 if __name__ == "__main__":

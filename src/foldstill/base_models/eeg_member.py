@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from foldstill.base_models.architecture import Between, Shape, Temperature, channels_and_size
-from foldstill.base_models.recipes import Recipe, check_name, require
+from foldstill.base_models.architecture import Between, Shape, channels_and_size
+from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.errors import MemberError
-from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from foldstill.base_models.networks import Network
 
 
 @dataclass(frozen=True)
-class EegMember(KindSettings, SingleViewMember):
+class EegMember(NetworkSettings, SingleViewMember):
     """A compact network that encodes each EEG channel and lets the channels attend to each other.
 
     Signals pass a residual encoder that all channels share, then attention between the channels. The encoder is 1-D for
@@ -54,12 +53,8 @@ class EegMember(KindSettings, SingleViewMember):
     """Channels that get an encoder of their own because they are not EEG: 18 is the EKG of raw_eeg."""
     drop_rate: float = 0.1
     """Dropout rate in the encoder, in the attention and before the classifier."""
-    temperature: Temperature = "none"
-    """Whether the network predicts a temperature per row, or per row and class, by which its logits are divided."""
     family: str = "eeg"
     """Group of similar members, within which combiners can tie weights."""
-    recipe: Recipe = field(default_factory=Recipe)
-    """How the network is trained."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

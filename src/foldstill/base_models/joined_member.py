@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from foldstill.base_models.architecture import Shape, Temperature
+from foldstill.base_models.architecture import Shape
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.member import Member
-from foldstill.base_models.recipes import Recipe, check_name, require
+from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.data.augmentation import RowMixing
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.settings import Described, Settings
 
 if TYPE_CHECKING:
     from foldstill.base_models.joined_network import JoinedNetwork
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JoinedMember(Settings, Described):
+class JoinedMember(NetworkSettings):
     """The average of several trained networks, corrected by one head on all their features.
 
     The average is the geometric one of the networks' predictions. In each fold it starts from the weights its members
@@ -58,11 +57,9 @@ class JoinedMember(Settings, Described):
     """Number of attention heads in the blocks."""
     drop_rate: float = 0.1
     """Dropout rate on the features and before the classifier."""
-    temperature: Temperature = "none"
-    """Whether the network predicts a temperature per row, or per row and class, by which its logits are divided."""
     family: str = "joined"
     """Group of similar members, within which combiners can tie weights."""
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = field(default_factory=Recipe, kw_only=True)
     """How the head, and with a backbone_rate everything, is trained."""
 
     def __post_init__(self) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from foldstill.base_models.architecture import Precision
+from foldstill.base_models.architecture import Precision, Temperature
 from foldstill.base_models.losses import KL, LossSettings
 from foldstill.data.augment import AnyAugmentation
 from foldstill.data.mixing import Mosaic
 from foldstill.data.row_weights import RowWeight
 from foldstill.errors import MemberError
-from foldstill.settings import ByKind, Settings
+from foldstill.settings import ByKind, Described, Settings
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
 
@@ -221,3 +221,13 @@ class Recipe(Settings):
             augment=tuple(op for op in self.augment if not isinstance(op, Mosaic)),
             second_stage=None,
         )
+
+
+@dataclass(frozen=True)
+class NetworkSettings(Settings, Described):
+    """What members that are networks share: how the network is trained, and whether it predicts temperatures."""
+
+    temperature: Temperature = field(default="none", kw_only=True)
+    """Whether the network predicts a temperature per row, or per row and class, by which its logits are divided."""
+    recipe: Recipe = field(default_factory=Recipe, kw_only=True)
+    """How the network is trained."""

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from foldstill.base_models.architecture import Shape, Temperature, channels_and_size
-from foldstill.base_models.recipes import Recipe, check_name, require
+from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.errors import MemberError
-from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TimmMember(KindSettings, SingleViewMember):
+class TimmMember(NetworkSettings, SingleViewMember):
     """A network of the timm library, trained on images.
 
     It is built by its name, with any number of input channels.
@@ -50,14 +49,10 @@ class TimmMember(KindSettings, SingleViewMember):
     """Dropout before the classifier."""
     drop_path_rate: float = 0.0
     """Rate of stochastic depth, for networks that have it."""
-    temperature: Temperature = "none"
-    """Whether the network predicts a temperature per row, or per row and class, by which its logits are divided."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
     """Further arguments of `timm.create_model`, such as patch_size = 4."""
     family: str = ""
     """Group of similar members, within which combiners can tie weights; the network's name by default."""
-    recipe: Recipe = field(default_factory=Recipe)
-    """How the network is trained."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -78,6 +78,10 @@ class Dataset:
         parts = [part for name in sorted(self.views) for part in (name, self.views[name])]
         return digest(self.labels.digest, *parts, *(() if self.units_N is None else (self.units_N,)))
 
+    def grouped_by(self, group: str | tuple[str, ...], view: str) -> "Dataset":
+        """The dataset, with rows of equal content in a view in one group where the setting `group` asks for it."""
+        return self.grouped_by_content(view) if group == CONTENT or CONTENT in tuple(group) else self
+
     def grouped_by_content(self, view: str) -> "Dataset":
         """The dataset with groups merged that share a pixel-identical input of this view."""
         groups = content_groups(self.view(view), self.labels.groups)

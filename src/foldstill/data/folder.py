@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import read_columns
-from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
+from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.source import PlainSource
@@ -106,8 +106,7 @@ class FolderData(PlainSource):
         ]
         labels = self._label_columns.read(table)
         dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
-        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
-        return dataset.grouped_by_content("image") if by_content else dataset
+        return dataset.grouped_by(self.group, "image")
 
     def inputs(self, path: Path) -> Inputs:
         """Every image file in another folder and its subfolders, sorted by name. The names are the ids."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns, read_npz
-from foldstill.data.dataset import CONTENT, Dataset, Inputs, group_column
+from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.labels import as_strings
 from foldstill.data.source import PlainSource
@@ -87,9 +87,7 @@ class NpzData(PlainSource):
         """Load the dataset; raises DataError for a missing file or key, with a list of the keys in the file."""
         arrays = read_npz(root / self.path)
         views = self._views(arrays)
-        dataset = Dataset(self._label_columns.read(arrays), views)
-        by_content = self.group == CONTENT or CONTENT in tuple(self.group)
-        return dataset.grouped_by_content(next(iter(views))) if by_content else dataset
+        return Dataset(self._label_columns.read(arrays), views).grouped_by(self.group, next(iter(views)))
 
     def inputs(self, path: Path) -> Inputs:
         """New rows from another `.npz` with the same keys. The row numbers are the ids when it has none."""

@@ -11,7 +11,7 @@ import numpy as np
 from foldstill.data.arrays import Array
 from foldstill.data.signals import Signal
 from foldstill.hms.image import FileKind, PanelView
-from foldstill.hms.montage import CHAIN_PAIRS, MIDLINE_PAIRS, channel_index
+from foldstill.hms.montage import CHAIN_PAIRS, CHAINS, MIDLINE_PAIRS, channel_index
 from foldstill.hms.record import Record
 
 EEG: frozenset[FileKind] = frozenset({"eeg"})
@@ -38,6 +38,10 @@ class ChainSpectrogram(PanelView):
     """
 
     needs: ClassVar[frozenset[FileKind]] = EEG
+
+    @property
+    def n_panels(self) -> int:
+        return len(CHAINS)
 
     @abstractmethod
     def signals(self, record: Record) -> Signal:

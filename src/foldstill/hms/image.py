@@ -88,6 +88,29 @@ class PanelView(KindSettings, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizedPanelView(PanelView):
+    """A view whose panels have a size that is set."""
+
+    height: int = 128
+    """Number of rows of a panel."""
+    width: int = 256
+    """Number of columns of a panel."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self.where, height=self.height, width=self.width)
+
+    @property
+    def panels_shape(self) -> tuple[int, int, int]:
+        return (self.n_panels, self.height, self.width)
+
+    @property
+    @abstractmethod
+    def n_panels(self) -> int:
+        """P."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogPanelView(PanelView):
     """A view whose panels are logarithms, clipped to a range."""
 

@@ -27,8 +27,26 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+EXAMPLE_VIEWS = (KaggleSpectrogram.example(), RawEeg.example())
+
+
 @dataclass(frozen=True, kw_only=True)
-class HmsData(Settings, Described):
+class HmsViews(Settings, Described):
+    """What sources of HMS recordings share: their views, and the competition's submission."""
+
+    views: tuple[HmsView, ...] = (KaggleSpectrogram(), MelSpectrogram())
+    """The views, each with its `kind` and with the `name` by which members ask for it."""
+
+    def __post_init__(self) -> None:
+        check_names(self.views)
+
+    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
+        """The competition's submission, for a sample file or for an output named submission.csv."""
+        return hms_submission(data, out, sample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HmsData(HmsViews):
     """EEG recordings and spectrograms in the files of the HMS competition.
 
     The settings say what one sample is, and which views members can read.
@@ -55,8 +73,6 @@ class HmsData(Settings, Described):
     """Folder of the prepared views; a relative path starts at the experiment file's folder."""
     rows: LabelRule = "unique_votes"
     """What one sample is: unique_votes, stationary, recording, spectrogram or window."""
-    views: tuple[HmsView, ...] = (KaggleSpectrogram(), MelSpectrogram())
-    """The views, each with its `kind` and with the `name` by which members ask for it."""
 
     def __post_init__(self) -> None:
         if not self.folder or not self.cache:
@@ -64,13 +80,12 @@ class HmsData(Settings, Described):
                 f"data.folder must name the folder of train.csv and data.cache that of the prepared views, got "
                 f"{self.folder!r} and {self.cache!r}"
             )
-        check_names(self.views)
+        super().__post_init__()
 
     @classmethod
     def example(cls, folder: Path) -> "tuple[Self, Path]":
         write_synthetic_hms(folder / "hms", patients=3, recordings=1)
-        views = (KaggleSpectrogram.example(), RawEeg.example())
-        return cls(folder="hms", cache="cache", views=views), folder / "hms"
+        return cls(folder="hms", cache="cache", views=EXAMPLE_VIEWS), folder / "hms"
 
     def prepare(self, root: Path, work: Work = Work(workers=1), *, strict: bool = False) -> Prepared:
         """Make the views that are missing; relative paths start at `root`. See `foldstill.hms.prepare`."""
@@ -120,7 +135,3 @@ class HmsData(Settings, Described):
                 stacklevel=2,
             )
         return Inputs(rows.ids_N, views)
-
-    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
-        """The competition's submission, for a sample file or for an output named submission.csv."""
-        return hms_submission(data, out, sample)

@@ -13,11 +13,10 @@ from foldstill.data.source import PlainSource
 from foldstill.errors import DataError
 from foldstill.hms.montage import CLASSES
 from foldstill.hms.record import Record
-from foldstill.hms.source import HmsData
+from foldstill.hms.source import EXAMPLE_VIEWS, HmsData, HmsViews
 from foldstill.hms.storage import encode
-from foldstill.hms.submission import HmsSubmission, hms_submission
 from foldstill.hms.synthetic import MARGIN_S, Session, sessions, write_synthetic_hms
-from foldstill.hms.views import HmsView, check_names
+from foldstill.hms.views import HmsView
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
@@ -34,7 +33,7 @@ SMALL_VIEWS: tuple[HmsView, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticHmsData(PlainSource):
+class SyntheticHmsData(HmsViews, PlainSource):
     """Synthetic EEG with votes of synthetic experts, generated from a seed.
 
     It is generated in memory; no file is read or written.
@@ -56,7 +55,6 @@ class SyntheticHmsData(PlainSource):
     seed: int = 0
     """Seed of all random numbers of the data."""
     views: tuple[HmsView, ...] = SMALL_VIEWS
-    """The views, each with its `kind` and with the `name` by which members ask for it."""
 
     def __post_init__(self) -> None:
         if self.patients < 1 or self.recordings < 1 or self.seed < 0:
@@ -64,12 +62,12 @@ class SyntheticHmsData(PlainSource):
                 f"data needs patients and recordings of 1 or more and a seed of 0 or more, "
                 f"got {self.patients}, {self.recordings} and {self.seed}"
             )
-        check_names(self.views)
+        super().__post_init__()
 
     @classmethod
     def example(cls, folder: Path) -> "tuple[Self, Path]":
         write_synthetic_hms(folder / "hms", patients=2, recordings=1)
-        return cls(patients=2, recordings=1, views=(KaggleSpectrogram.example(), RawEeg.example())), folder / "hms"
+        return cls(patients=2, recordings=1, views=EXAMPLE_VIEWS), folder / "hms"
 
     def load(self, root: Path) -> Dataset:
         """The data set, the same for the same settings; `root` is not used, because no file is read."""
@@ -100,10 +98,6 @@ class SyntheticHmsData(PlainSource):
     def inputs(self, path: Path) -> Inputs:
         """The views of the test split of an HMS folder, real or synthetic."""
         return HmsData(folder=str(path), views=self.views).inputs(path)
-
-    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
-        """The competition's submission, for a sample file or for an output named submission.csv."""
-        return hms_submission(data, out, sample)
 
 
 def _samples(session: Session) -> list[tuple[str, Record, NDArray[np.int64]]]:

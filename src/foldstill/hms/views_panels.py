@@ -7,7 +7,7 @@ import numpy as np
 
 from foldstill.data.signals import Signal, resize
 from foldstill.errors import DataError
-from foldstill.hms.image import FileKind, Layout, PanelView, check_positive
+from foldstill.hms.image import FileKind, Layout, PanelView, SizedPanelView
 from foldstill.hms.record import Record
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
@@ -102,7 +102,7 @@ def _percentile(statistic: str, where: str) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanelStack(PanelView):
+class PanelStack(SizedPanelView):
     """Panels of several views, resized to one size, each scaled to [-1, 1].
 
     Examples
@@ -115,15 +115,10 @@ class PanelStack(PanelView):
     """The views whose panels are used, in this order, each with its `kind`."""
     kind: Literal["panel_stack"] = "panel_stack"
     name: str = "panel_stack"
-    height: int = 128
-    """Number of rows of a panel."""
-    width: int = 256
-    """Number of columns of a panel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         where = self.where
-        check_positive(where, height=self.height, width=self.width)
         if not self.of:
             raise DataError(f"{where}.of must name at least one view")
         if any(view.normalise != "none" for view in self.of):
@@ -140,8 +135,8 @@ class PanelStack(PanelView):
         return frozenset().union(*(view.needs for view in self.of))
 
     @property
-    def panels_shape(self) -> tuple[int, int, int]:
-        return (sum(view.panels_shape[0] for view in self.of), self.height, self.width)
+    def n_panels(self) -> int:
+        return sum(view.panels_shape[0] for view in self.of)
 
     @property
     def panels_bounds(self) -> tuple[float, float]:

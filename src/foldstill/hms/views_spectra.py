@@ -14,7 +14,7 @@ from foldstill.data.signals import Signal, band_pass, line_for_gaps, mean_for_ga
 from foldstill.data.spectra import SCIPY, extended, frame_power, mel_filters, taper_power, window_frames
 from foldstill.errors import DataError
 from foldstill.hms.chains import PAIRS_PER_CHAIN, ChainSpectrogram, chain_differences
-from foldstill.hms.image import Layout, LogPanelView, check_band, check_positive
+from foldstill.hms.image import Layout, LogPanelView, SizedPanelView, check_band, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 
@@ -103,7 +103,7 @@ class MelSpectrogram(ChainSpectrogram):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScipySpectrogram(ChainSpectrogram, LogPanelView):
+class ScipySpectrogram(ChainSpectrogram, SizedPanelView, LogPanelView):
     """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log-scaled, resized.
 
     Examples
@@ -126,15 +126,12 @@ class ScipySpectrogram(ChainSpectrogram, LogPanelView):
     """Whether the view covers the label's 50 s, or the whole recording, whatever its length."""
     log_low: float = -6.0
     log_high: float = 10.0
-    height: int = 128
-    """Number of rows of a panel after resizing."""
     width: int = 512
-    """Number of columns after resizing."""
     layout: Layout = "stack"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.where, window=self.window, height=self.height, width=self.width)
+        check_positive(self.where, window=self.window)
         if self.window % 2 or not 0 <= self.overlap < self.window <= self.n_fft:
             raise DataError(
                 f"{self.where} needs overlap < window <= n_fft and an even window, got overlap {self.overlap}, window "
@@ -144,10 +141,6 @@ class ScipySpectrogram(ChainSpectrogram, LogPanelView):
     @classmethod
     def example(cls) -> "Self":
         return cls(height=16, width=32)
-
-    @property
-    def panels_shape(self) -> tuple[int, int, int]:
-        return (len(CHAINS), self.height, self.width)
 
     def signals(self, record: Record) -> Signal:
         x_ET = chain_differences(record.eeg_window() if self.crop == "label" else record.eeg())

@@ -13,7 +13,7 @@ from foldstill.data.signals import Signal, line_for_gaps
 from foldstill.data.wavelets import Threshold, morlet_power, wavelet_denoise
 from foldstill.errors import DataError
 from foldstill.hms.chains import EEG, PAIRS_PER_CHAIN, chain_differences
-from foldstill.hms.image import FileKind, LogPanelView, check_band, check_positive
+from foldstill.hms.image import FileKind, LogPanelView, SizedPanelView, check_band, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scalogram(LogPanelView):
+class Scalogram(SizedPanelView, LogPanelView):
     """Amplitude of each difference by Morlet wavelets, evenly spaced in octaves: log-scaled, averaged over a chain.
 
     The window of a wavelet is long for slow rhythms and short for fast ones; a spectrogram uses one window for both.
@@ -47,8 +47,6 @@ class Scalogram(LogPanelView):
     """Highest frequency in Hz."""
     height: int = 64
     """Number of frequencies, which is the height of a panel."""
-    width: int = 256
-    """Number of columns of a panel, which covers 50 s; a multiple of 8."""
     cycles: float = 3.0
     """Number of cycles of a wavelet; more cycles are sharper in frequency and less sharp in time."""
     order: int = 1
@@ -59,7 +57,7 @@ class Scalogram(LogPanelView):
     def __post_init__(self) -> None:
         super().__post_init__()
         where = self.where
-        check_positive(where, height=self.height, width=self.width, order=self.order)
+        check_positive(where, order=self.order)
         check_band(where, self.low_hz, self.high_hz, SFREQ_HZ / 2)
         if self.width % 8 or self.width > SFREQ_HZ * EEG_SECONDS:
             raise DataError(
@@ -75,8 +73,8 @@ class Scalogram(LogPanelView):
         return cls(height=8, width=32)
 
     @property
-    def panels_shape(self) -> tuple[int, int, int]:
-        return (len(CHAINS), self.height, self.width)
+    def n_panels(self) -> int:
+        return len(CHAINS)
 
     def panels(self, record: Record) -> Signal:
         x_ET = chain_differences(line_for_gaps(record.eeg_window()))

@@ -4,6 +4,7 @@ A residual of zero returns the anchor, so a learner that finds nothing can stop 
 models, called bags, are averaged. N samples, M members, C classes, F features.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -24,27 +25,6 @@ Anchor = Literal["average", "recalibrated", "none"]
 """What a stacker starts at: the plain average, the recalibrated average, or the uniform distribution."""
 
 _ANCHORS: dict[str, Average | Recalibrated] = {"average": Average(), "recalibrated": Recalibrated()}
-
-
-@dataclass(frozen=True)
-class AnchoredSettings(RowWeighted):
-    """Base of combiners that learn a residual from features, on top of an anchor."""
-
-    features: FeatureSet = field(default="statistics", kw_only=True)
-    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
-    (with the log-probabilities of every member), or "members" (these alone)."""
-    anchor: Anchor = field(default="recalibrated", kw_only=True)
-    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
-
-
-@dataclass(frozen=True)
-class BaggedSettings(AnchoredSettings):
-    """Base of combiners that learn one residual per inner group fold, which stops by the rows of that fold."""
-
-    folds: int = field(default=5, kw_only=True)
-    """Number of inner group folds, drawn within the rows of the fit."""
-    seed: int = field(default=0, kw_only=True)
-    """Random seed."""
 
 
 class Residual(Protocol):
@@ -98,6 +78,34 @@ def restore_anchored(
         start = None if anchor == "none" else _ANCHORS[anchor].restore(strip_prefix("anchor", bag_state))
         bags.append(Bag(start, residual(strip_prefix("residual", bag_state))))
     return AnchoredCombination(tuple(bags), feature_set, array(state, "column"))
+
+
+@dataclass(frozen=True)
+class AnchoredSettings(RowWeighted, ABC):
+    """Base of combiners that learn a residual from features, on top of an anchor."""
+
+    features: FeatureSet = field(default="statistics", kw_only=True)
+    """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
+    (with the log-probabilities of every member), or "members" (these alone)."""
+    anchor: Anchor = field(default="recalibrated", kw_only=True)
+    """Start of the scores: the plain "average", the "recalibrated" average, or "none" (the uniform distribution)."""
+
+    def restore(self, state: State) -> AnchoredCombination:
+        return restore_anchored(state, self.anchor, self.features, self.residual)
+
+    @abstractmethod
+    def residual(self, state: State) -> Residual:
+        """Return the residual that has this state."""
+
+
+@dataclass(frozen=True)
+class BaggedSettings(AnchoredSettings):
+    """Base of combiners that learn one residual per inner group fold, which stops by the rows of that fold."""
+
+    folds: int = field(default=5, kw_only=True)
+    """Number of inner group folds, drawn within the rows of the fit."""
+    seed: int = field(default=0, kw_only=True)
+    """Random seed."""
 
 
 def fit_anchor(anchor: Anchor, table: OOFTable) -> Combination | None:

@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import (
-    AnchoredCombination,
-    Bag,
-    BaggedSettings,
-    fit_anchor,
-    log_anchor,
-    restore_anchored,
-)
+from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
 from foldstill.stacking.combiner import Combination
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import family_numbers, features
@@ -52,11 +45,6 @@ class Trees:
 
     def state(self) -> State:
         return {"model": self.model, "n_classes": np.asarray(self.n_classes)}
-
-
-def restore_trees(state: State) -> Trees:
-    """Return the residual that has this state."""
-    return Trees(text(state, "model"), int(array(state, "n_classes")))
 
 
 @dataclass(frozen=True)
@@ -128,8 +116,8 @@ class LightGBM(BaggedSettings):
         bags = [Bag(booster.anchor, Trees(booster.text(best), len(table.classes))) for booster in growing]
         return AnchoredCombination(tuple(bags), self.features, family_M)
 
-    def restore(self, state: State) -> AnchoredCombination:
-        return restore_anchored(state, self.anchor, self.features, restore_trees)
+    def residual(self, state: State) -> Trees:
+        return Trees(text(state, "model"), int(array(state, "n_classes")))
 
     def _start(
         self, table: OOFTable, features_NF: NDArray[np.float32], weight_N: Matrix, held_N: NDArray[np.bool_]

@@ -49,10 +49,9 @@ class LogPool(RowWeighted):
 
     Examples
     --------
-    >>> from foldstill.stacking import crossfit
     >>> from foldstill.testing import synthetic_table
-    >>> round(crossfit(LogPool(), synthetic_table()).kl, 2)
-    0.2
+    >>> LogPool().fit(synthetic_table()).power_M.round(2).tolist()
+    [0.62, 0.56, 0.04, 0.05]
     """
 
     title: ClassVar[str] = "Log-linear pool"

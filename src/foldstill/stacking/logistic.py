@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import (
-    AnchoredCombination,
-    AnchoredSettings,
-    Bag,
-    fit_anchor,
-    log_anchor,
-    restore_anchored,
-)
+from foldstill.stacking.anchored import AnchoredCombination, AnchoredSettings, Bag, fit_anchor, log_anchor
 from foldstill.stacking.features import FeatureSet, family_numbers, features
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.ridged import Ridged
@@ -41,11 +34,6 @@ class Linear:
 
     def state(self) -> State:
         return {"mean": self.mean_F, "scale": self.scale_F, "weight": self.weight_FC, "bias": self.bias_C}
-
-
-def restore_linear(state: State) -> Linear:
-    """Return the residual that has this state."""
-    return Linear(*(array(state, key) for key in ("mean", "scale", "weight", "bias")))
 
 
 @dataclass(frozen=True)
@@ -74,8 +62,8 @@ class Logistic(Ridged, AnchoredSettings):
     name: str = "logistic"
     features: FeatureSet = field(default="members", kw_only=True)
 
-    def restore(self, state: State) -> AnchoredCombination:
-        return restore_anchored(state, self.anchor, self.features, restore_linear)
+    def residual(self, state: State) -> Linear:
+        return Linear(*(array(state, key) for key in ("mean", "scale", "weight", "bias")))
 
     def fit_one_ridge(self, table: OOFTable) -> AnchoredCombination:
         family_M = family_numbers(table.scores.families)

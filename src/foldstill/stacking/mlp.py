@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import (
-    AnchoredCombination,
-    Bag,
-    BaggedSettings,
-    fit_anchor,
-    log_anchor,
-    restore_anchored,
-)
+from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
 from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import family_numbers, features
 from foldstill.stacking.setting_checks import require_at_least
@@ -55,17 +48,6 @@ class Network:
         layers = {f"weight{i}": weight for i, weight in enumerate(self.weights)}
         layers |= {f"bias{i}": bias for i, bias in enumerate(self.biases)}
         return {"mean": self.mean_F, "scale": self.scale_F, "layers": np.asarray(len(self.weights)), **layers}
-
-
-def restore_network(state: State) -> Network:
-    """Return the residual that has this state."""
-    layers = range(int(array(state, "layers")))
-    return Network(
-        array(state, "mean"),
-        array(state, "scale"),
-        tuple(array(state, f"weight{i}") for i in layers),
-        tuple(array(state, f"bias{i}") for i in layers),
-    )
 
 
 def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "Tensor":
@@ -147,8 +129,14 @@ class MLP(BaggedSettings):
         ]
         return AnchoredCombination(tuple(bags), self.features, family_M)
 
-    def restore(self, state: State) -> AnchoredCombination:
-        return restore_anchored(state, self.anchor, self.features, restore_network)
+    def residual(self, state: State) -> Network:
+        layers = range(int(array(state, "layers")))
+        return Network(
+            array(state, "mean"),
+            array(state, "scale"),
+            tuple(array(state, f"weight{i}") for i in layers),
+            tuple(array(state, f"bias{i}") for i in layers),
+        )
 
     def _bag(self, table: OOFTable, features_NF: F32, held_N: NDArray[np.bool_], seed: int) -> Bag:
         anchor = fit_anchor(self.anchor, table.take(~held_N))
