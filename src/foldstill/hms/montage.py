@@ -42,6 +42,8 @@ PANELS = ("LL", "RL", "LP", "RP")
 """Panels of a spectrogram file in their order."""
 
 BINS_PER_PANEL = 100
+SPECTROGRAM_BINS = len(PANELS) * BINS_PER_PANEL
+"""Rows of a spectrogram file."""
 
 CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
 """Values of `expert_consensus`, in the order of the vote columns."""

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.montage import (
-    BINS_PER_PANEL,
     EEG_CHANNELS,
     EEG_SECONDS,
-    PANELS,
     SECONDS_PER_COLUMN,
     SFREQ_HZ,
+    SPECTROGRAM_BINS,
     SPECTROGRAM_SECONDS,
 )
 
@@ -35,7 +34,7 @@ class Record:
     spectrogram_offset_s: float = 0.0
 
     def __post_init__(self) -> None:
-        rows = {"eeg_ET": len(EEG_CHANNELS), "spectrogram_FS": len(PANELS) * BINS_PER_PANEL}
+        rows = {"eeg_ET": len(EEG_CHANNELS), "spectrogram_FS": SPECTROGRAM_BINS}
         for name, wanted in rows.items():
             array: NDArray[np.float32] | None = getattr(self, name)
             if array is not None and (array.ndim != 2 or array.shape[0] != wanted):

@@ -7,6 +7,7 @@ import numpy as np
 
 from foldstill.data.signals import Signal, band_pass, bin_means, line_for_gaps, robust_scale
 from foldstill.errors import DataError
+from foldstill.hms.band import BandPassed
 from foldstill.hms.chains import EEG, chain_differences, midline_differences
 from foldstill.hms.image import FileKind, check_positive
 from foldstill.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawEeg(KindSettings):
+class RawEeg(BandPassed, KindSettings):
     """The signals of the EEG: 16 differences of the double banana, Fz-Cz, Cz-Pz and the EKG.
 
     They are filtered without a shift in time, averaged in bins, divided by a robust scale and clipped.
@@ -35,16 +36,11 @@ class RawEeg(KindSettings):
 
     kind: Literal["raw_eeg"] = "raw_eeg"
     name: str = "raw_eeg"
-    low_hz: float = 0.25
-    """Lower edge of the band-pass of the EEG in Hz."""
     high_hz: float = 50.0
-    """Upper edge of the band-pass of the EEG in Hz."""
     ekg_low_hz: float = 0.5
     """Lower edge of the band-pass of the EKG in Hz."""
     ekg_high_hz: float = 20.0
     """Upper edge of the band-pass of the EKG in Hz."""
-    order: int = 4
-    """Order of the Butterworth filters, which run forwards and backwards."""
     bin_size: int = 4
     """Number of samples averaged into one; 4 gives 50 Hz."""
     seconds: float = 50.0

@@ -13,6 +13,7 @@ from foldstill.data.arrays import Array, namespace
 from foldstill.data.signals import Signal, band_pass, line_for_gaps, mean_for_gaps, resize, robust_scale
 from foldstill.data.spectra import SCIPY, extended, frame_power, mel_filters, taper_power, window_frames
 from foldstill.errors import DataError
+from foldstill.hms.band import BandPassed
 from foldstill.hms.chains import PAIRS_PER_CHAIN, ChainSpectrogram, chain_differences
 from foldstill.hms.image import Layout, LogPanelView, SizedPanelView, check_band, check_positive
 from foldstill.hms.montage import CHAINS, EEG_SECONDS, SFREQ_HZ
@@ -171,7 +172,7 @@ class ScipySpectrogram(ChainSpectrogram, SizedPanelView, LogPanelView):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StftSpectrogram(ChainSpectrogram, LogPanelView):
+class StftSpectrogram(BandPassed, ChainSpectrogram, LogPanelView):
     """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log-scaled, averaged over a chain.
 
     Examples
@@ -184,12 +185,7 @@ class StftSpectrogram(ChainSpectrogram, LogPanelView):
 
     kind: Literal["stft"] = "stft"
     name: str = "stft"
-    low_hz: float = 0.25
-    """Lower edge of the band-pass in Hz."""
-    high_hz: float = 40.0
-    """Upper edge of the band-pass in Hz."""
     order: int = 5
-    """Order of the Butterworth filter, which runs forwards and backwards."""
     window: int = 256
     """Length of the Hann window in samples."""
     n_fft: int = 800
