@@ -1,10 +1,12 @@
+import errno
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from foldstill.files import atomic_write, csv_text, write_csv
+from foldstill.errors import FileError
+from foldstill.files import atomic_write, check_output, csv_text, write_csv
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -35,7 +37,7 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before_and_nothing_else
             part.write_text("half")
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileError, match=r"kept\.txt: disk full"):
         write()
     assert kept.read_text() == "before"
     assert list(tmp_path.iterdir()) == [kept]
@@ -50,3 +52,38 @@ def test_csv_keeps_every_digit_and_type_and_ends_lines_alike(tmp_path: Path) -> 
     assert (tmp_path / "new" / "t.csv").read_bytes() == expected.encode()
     assert csv_text({"p": np.array([1 / 3], np.float32)}, float_format="%.9g") == "p\n0.333333343\n"
     assert csv_text({"file": [], "digest": []}) == "file,digest\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", "it is a folder"),
+        ("file/inside.csv", "is a file, not a folder|part of the path is a file"),
+        ("x" * 300 + ".csv", "the name is too long"),
+        ("table.xlsx", r"must be one of \.csv, \.parquet"),
+        ("input.csv", "is an input of this command"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for file in ("file", "input.csv"):
+        (tmp_path / file).write_text("kept")
+    suffixes = () if name == "folder" else (".csv", ".parquet")
+    with pytest.raises(FileError, match=message):
+        check_output(tmp_path / name, suffixes, inputs=[tmp_path / "input.csv"])
+    if name not in ("table.xlsx", "input.csv"):
+        with pytest.raises(FileError, match=r"folder|too long"):
+            write_csv(tmp_path / name, {"a": [1]})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "input.csv"]
+    assert (tmp_path / "input.csv").read_text() == "kept"
+
+
+def test_a_full_disk_is_one_sentence_whatever_the_writer_raises(tmp_path: Path) -> None:
+    class WriterError(Exception):
+        pass
+
+    full = (OSError(errno.ENOSPC, "No space left on device"), WriterError("I/O error: No space left on device"))
+    for error in full:
+        with pytest.raises(FileError, match=r"t\.csv: the disk is full"), atomic_write(tmp_path / "t.csv"):
+            raise error
+    assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,10 @@ class FoldstillWarning(UserWarning):
     """What foldstill did with an input that its user should know; the command line prints the message as one line."""
 
 
+class FileError(FoldstillError):
+    """A file or folder that cannot be read or written."""
+
+
 class DataError(FoldstillError):
     """Labels, votes, inputs or files that do not hold what they should."""
 

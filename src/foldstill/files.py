@@ -1,14 +1,17 @@
 """Files that are either complete or absent, and digests of their content."""
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from foldstill.errors import FileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,27 +19,120 @@ if TYPE_CHECKING:
 Table: TypeAlias = "pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 """A pandas frame, column name -> values, or one mapping per line."""
 
+CAUSES = {
+    errno.ENOSPC: "the disk is full: free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the command again",
+    errno.EFBIG: "the file would be larger than this system allows: write it to another disk",
+    errno.EACCES: "permission denied: choose another path, or change its permissions",
+    errno.EPERM: "permission denied: choose another path, or change its permissions",
+    errno.EROFS: "the disk is read-only: choose another path",
+    errno.EISDIR: "it is a folder: give the path of a file",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
+    errno.EEXIST: "a file is where a folder should be: choose another path",
+    errno.ENAMETOOLONG: "the name is too long: give a shorter one",
+    errno.ENOENT: "there is no such file: correct the path",
+    errno.EMFILE: "too many files are open: use fewer processes, or raise the limit (ulimit -n)",
+    errno.ENOMEM: "not enough memory: use fewer processes",
+}
+"""What an error number of the system means and what to do about it."""
+
+
+def file_error(error: Exception, path: Path | None = None) -> FileError:
+    """The error of the system about a file, as one sentence with its cure; `path` is the file that is meant."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and "no space left on device" in str(error).lower():
+        number = errno.ENOSPC
+    subject = path or (error.filename if isinstance(error, OSError) else None)
+    cause = CAUSES.get(number or 0) or f"{str(error).rstrip('.')}: check the file and the disk"
+    return FileError(f"{subject}: {cause}" if subject else cause[0].upper() + cause[1:])
+
+
+def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[Path] = ()) -> None:
+    """Raise FileError unless a file can be written at `path`; called before any work is done.
+
+    `suffixes` are those of the formats that can be written, all when empty. `inputs` are files that must not be
+    replaced because the command reads them. A missing parent folder is fine: it is made.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise FileError(
+            f"{path}: the suffix of an output chooses its format and must be one of {', '.join(suffixes)}: rename it"
+        )
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _part(path).lstat()  # shows a name that is too long
+        if path.is_dir():
+            raise FileError(f"{path}: {CAUSES[errno.EISDIR]}")
+        folder = next((each for each in path.absolute().parents if each.exists()), path.parent)
+        if not folder.is_dir():
+            raise FileError(f"{path}: {folder} is a file, not a folder: choose another path")
+        if not os.access(folder, os.W_OK):
+            raise FileError(f"{path}: {CAUSES[errno.EACCES]}")
+        for source in inputs:
+            if path.exists() and source.exists() and path.samefile(source):
+                raise FileError(f"{path} is an input of this command and would be replaced: choose another output")
+    except OSError as error:
+        raise file_error(error, path) from error
+
+
+def name_problems(kind: str, names: Sequence[str]) -> list[str]:
+    """One sentence per name that cannot safely name a file or folder; empty when all can.
+
+    Names of up to 100 bytes contain no separator or control character, begin with no dot, begin and end with no blank,
+    and differ in more than upper and lower case.
+
+    >>> name_problems("member", ["a", "..", "A"])
+    ["member name '..' begins with a dot: rename it", "member names 'a' and 'A' differ only in case: rename one"]
+    """
+    problems, known = [], dict[str, str]()
+    for name in names:
+        separators = sorted({c for c in name if c in "/\\" or not c.isprintable()})
+        faults = {
+            "is empty": not name.strip(),
+            f"contains {' '.join(map(repr, separators))}": bool(separators),
+            "begins with a dot": name.startswith("."),
+            "begins or ends with a blank": name != name.strip(),
+            f"has {len(name.encode())} bytes, more than 100": len(name.encode()) > 100,
+        }
+        problems += [f"{kind} name {name!r} {fault}: rename it" for fault, found in faults.items() if found][:1]
+        before = known.setdefault(name.casefold(), name)
+        if before != name:
+            problems.append(f"{kind} names {before!r} and {name!r} differ only in case: rename one")
+    return problems
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to `path` when the block succeeds and removed when it fails.
 
     The file gets the permissions of an ordinary new file, also when its writer restricts them, as safetensors does.
+    Raises FileError when the system refuses, for example because the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: some writers choose their format by it.
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    # The permissions of an ordinary new file: reading the umask itself would change it for every thread.
-    part.touch()
-    mode = part.stat().st_mode
-    part.unlink()
+    part = _part(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The permissions of an ordinary new file: reading the umask itself would change it for every thread.
+        part.touch()
+        mode = part.stat().st_mode
+        part.unlink()
         yield part
         if part.stat().st_mode != mode:
             part.chmod(mode)
         os.replace(part, path)
-    finally:
+    except Exception as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        # Writers such as safetensors and pyarrow have errors of their own for a full disk.
+        if isinstance(error, OSError) or "no space left on device" in str(error).lower():
+            raise file_error(error, path) from error
+        raise
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
+
+
+def _part(path: Path) -> Path:
+    """The temporary path; its suffix stays last, because some writers choose their format by it."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,6 +175,15 @@ def csv_text(table: "Table", *, float_format: str | None = None) -> str:
         frame = pd.DataFrame(list(table), dtype=object)
     text: str = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
     return text
+
+
+def no_formula(value: Any) -> Any:
+    """The value of a cell for people: a name such as `=cmd` gets an apostrophe, so that no spreadsheet runs it.
+
+    >>> [no_formula(value) for value in ("=cmd", "resnet", -0.5)]
+    ["'=cmd", 'resnet', -0.5]
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def digest(*parts: Any) -> str:

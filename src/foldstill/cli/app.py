@@ -1,9 +1,13 @@
 """The command line. Every command imports what it needs when it runs, so that `--help` answers at once."""
 
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from foldstill.cli.hms import prepare, show_app, synth_hms
 from foldstill.cli.oof import oof_app
@@ -13,11 +17,37 @@ from foldstill.cli.terminal import console, print_warnings, repeat_options
 from foldstill.cli.use import apply, export, predict
 from foldstill.errors import FoldstillError
 
+INTERRUPTED = 130
 LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--view", "--set"})
 """Options that take several values after one name."""
 
+
+class Commands(TyperGroup):
+    """All commands. What the system refuses, such as a full disk, ends as one sentence, whatever the command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from foldstill.files import file_error
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise file_error(error) from error
+        except EOFError as error:
+            raise FoldstillError(f"a file ends before its content is complete ({error}): make it again") from error
+        except MemoryError as error:
+            raise FoldstillError("not enough memory: use fewer --jobs or a machine with more memory") from error
+        except BrokenExecutor as error:
+            raise FoldstillError(
+                "a worker process was killed, usually because the memory was used up: run the command again, which "
+                "continues from the last epoch, with fewer --jobs"
+            ) from error
+
+
 app = typer.Typer(
     name="foldstill",
+    cls=Commands,
     help="Find out which combination of your models is best, whether it beats plain averaging, and how small a "
     "student can be without losing the ensemble's accuracy.",
     no_args_is_help=True,
@@ -52,13 +82,29 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command line: exit code 0 when done, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
     print_warnings()
+    threading.excepthook = _report_thread
     try:
         app(args=repeat_options(sys.argv[1:], LIST_OPTIONS))
     except FoldstillError as error:
-        from rich.markup import escape
+        from rich.text import Text
 
-        console(stderr=True).print(f"[red bold]foldstill:[/red bold] {escape(str(error))}")
+        console(stderr=True).print(Text.assemble(("foldstill:", "red bold"), f" {error}"))
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; finished work is kept", file=sys.stderr)
-        sys.exit(130)
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # typer turns an interruption into this exit code.
+        if end.code == INTERRUPTED:
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    print("interrupted; finished work is kept", file=sys.stderr)
+
+
+def _report_thread(failure: threading.ExceptHookArgs) -> None:
+    """Print what failed in a thread, except for the thread of joblib that loses its processes in an interruption."""
+    if failure.thread is None or not type(failure.thread).__name__.startswith("_ExecutorManagerThread"):
+        threading.__excepthook__(failure)

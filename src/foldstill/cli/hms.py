@@ -64,7 +64,6 @@ def prepare(
         f"{prepared.n_rows - lost} of {prepared.n_rows} samples in {prepared.cache.folder}, views "
         f"{', '.join(prepared.cache.finished())}; problems of files: {problems}"
         + (f", all in {prepared.cache.problems_file}" if problems else ""),
-        markup=False,
     )
 
 
@@ -81,7 +80,7 @@ def synth_hms(
 
     with bars(quiet=quiet) as report:
         write_synthetic_hms(out, patients, seed, recordings=recordings, test_patients=test_patients, report=report)
-    console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {out}", markup=False)
+    console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {out}")
 
 
 @show_app.command("view")
@@ -102,4 +101,4 @@ def show_view(
 
     path = out or Path(f"{view}.png")
     draw(target, view, sample, path, change or ())
-    console().print(f"Drawn to {path}", markup=False)
+    console().print(f"Drawn to {path}")

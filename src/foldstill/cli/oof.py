@@ -34,7 +34,7 @@ def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
 def oof_import(
     context: typer.Context,
     paths: options.Predictions,
-    out: Annotated[Path, typer.Option(help="The table to write (.parquet).")] = Path("oof.parquet"),
+    out: Annotated[Path, typer.Option(help="The table to write (.parquet, .csv or .npz).")] = Path("oof.parquet"),
     labels: options.LabelsFile = None,
     folds: options.FoldsFile = None,
     drop_members: options.DropMembers = None,
@@ -55,19 +55,20 @@ def oof_import(
     smoothing: options.Smoothing = None,
 ) -> None:
     """Import predictions made elsewhere as one checked table. Usual names of columns are recognised."""
-    from foldstill.oof import audit, import_scores, write_table
+    from foldstill.oof import audit, import_scores
+    from foldstill.oof.exports import TABLE_SUFFIXES, check_score_output, write_table_as
 
+    check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *(path for path in (labels, folds) if path)])
     table = import_scores(paths, options.import_settings(context.params))
-    write_table(table, out)
+    write_table_as(table, out)
     screen = console()
     screen.print(
         f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes, {len(table.folds)} folds, "
         f"{len(set(table.labels.groups.tolist()))} groups in {out}",
-        markup=False,
     )
     for finding in audit(table).flagged:
-        screen.print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}", markup=False)
-    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack", markup=False)
+        screen.print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}")
+    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack")
 
 
 @oof_app.command("audit")
@@ -80,7 +81,7 @@ def oof_audit(
     from foldstill.pipeline import audit_table
 
     report = audit_table(table, test, deep=deep)
-    console().print(report.table(), markup=False)
+    console().print(report.table())
     if report.failed_hard:
         raise typer.Exit(3)
 
@@ -92,7 +93,10 @@ def oof_export(
     form: Annotated[ExportFormat, typer.Option("--format", help="The form to write.")] = ExportFormat.NPZ,
 ) -> None:
     """Write a table in a form that other tools read."""
+    from foldstill.files import check_output
     from foldstill.oof import export_table, read_table
 
+    if form is not ExportFormat.CSV:
+        check_output(out, (".npz",) if form is ExportFormat.NPZ else (".csv",), inputs=[table])
     export_table(read_table(table), out, form.value)
     console().print(f"Written to {out}")

@@ -58,7 +58,7 @@ def stack(
         opened = open_for_stacking(target, out, strata=strata or (), changes=change or (), work=work)
         explanation = stack_stage(opened, combiner or ())
     screen = console()
-    screen.print(explanation, markup=False)
+    screen.print(explanation)
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
 
 
@@ -90,7 +90,7 @@ def _show_sizes(opened: "Run") -> None:
 
     if (sizes := chosen_sizes(opened)) is not None:
         for name in sizes.students:
-            console().print(sizes.line(name), markup=False)
+            console().print(sizes.line(name))
 
 
 def show_comparison(opened: "Run", comparison: "Comparison") -> None:
@@ -104,10 +104,10 @@ def show_comparison(opened: "Run", comparison: "Comparison") -> None:
         if table is not None:
             screen.print()
             screen.print(table)
-    screen.print(f"\n{comparison.verdict}\n", style="bold", markup=False, soft_wrap=False)
+    screen.print(f"\n{comparison.verdict}\n", style="bold", soft_wrap=False)
     if comparison.rows == "test" and opened.dir.cross_validation.exists():
         validated = Comparison.read(opened.dir.cross_validation)
         screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
         screen.print(arms_table(validated))
-        screen.print(f"\n{validated.verdict}\n", markup=False)
-    screen.print(f"Report: {opened.dir.report}", markup=False)
+        screen.print(f"\n{validated.verdict}\n")
+    screen.print(f"Report: {opened.dir.report}")

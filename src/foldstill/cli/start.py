@@ -33,9 +33,7 @@ def init(
     from foldstill.commands.demo import write_template
 
     write_template(path)
-    console().print(
-        f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}", markup=False
-    )
+    console().print(f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}")
 
 
 def sizes(target: Target, change: Changes = None) -> None:
@@ -68,12 +66,11 @@ def tune(
         best = search(path, folder, out, change or (), trials=trials, work=Work(jobs, device.value, report=report))
     screen = console()
     for field, value in best.values.items():
-        screen.print(f"{field} = {value}", markup=False)
+        screen.print(f"{field} = {value}")
     screen.print(
         f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. This value is a little too low, "
         "because the same rows chose the trial; the locked test rows are not affected.\n"
         f"Next: foldstill run {best.path}",
-        markup=False,
     )
 
 

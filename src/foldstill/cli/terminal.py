@@ -17,8 +17,10 @@ def console(*, stderr: bool = False) -> "Console":
     """A console as wide as the terminal, or 120 columns wide in a log or a pipe, where 80 would cut the comparison."""
     from rich.console import Console
 
-    terminal = Console(stderr=stderr, soft_wrap=True, highlight=False)
-    return terminal if terminal.is_terminal else Console(stderr=stderr, soft_wrap=True, highlight=False, width=120)
+    # Names may look like markup or emoji, such as resnet[tta], and are printed as they are.
+    plain: dict[str, Any] = {"stderr": stderr, "soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
+    terminal = Console(**plain)
+    return terminal if terminal.is_terminal else Console(**plain, width=120)
 
 
 @contextmanager
@@ -45,11 +47,11 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
     from rich import progress as rich_progress
 
     with rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
+        rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=28),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeElapsedColumn(),
-        rich_progress.TextColumn("{task.fields[note]}", style="dim"),
+        rich_progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=screen,
     ) as drawn:
         bar_of: dict[str, Any] = {}

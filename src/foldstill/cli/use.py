@@ -18,7 +18,7 @@ class OnnxPrecision(StrEnum):
 def apply(
     combination: Annotated[Path, typer.Argument(help="A fitted combination as RUN/NAME, for example hms-stack/auto.")],
     table: Annotated[Path, typer.Argument(help="Path of scores of the same members (.parquet).")],
-    out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet).")] = Path("scores.parquet"),
+    out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet or .csv).")] = Path("scores.parquet"),
 ) -> None:
     """Combine the scores of new rows with a combination that was fitted before."""
     from foldstill.pipeline import apply_combination
@@ -52,7 +52,7 @@ def predict(
     from foldstill.commands.predict import predict_inputs
 
     scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, submission=submission, device=device.value)
-    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}", markup=False)
+    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
 
 
 def export(
@@ -72,5 +72,5 @@ def export(
     shipment = export_stage(opened, tuple(p.value for p in precision or OnnxPrecision), program=program)
     screen = console()
     for name, description in shipment.files.items():
-        screen.print(f"{opened.dir.student / name}: {description}", markup=False)
-    screen.print(f"Card: {opened.dir.card}", markup=False)
+        screen.print(f"{opened.dir.student / name}: {description}")
+    screen.print(f"Card: {opened.dir.card}")

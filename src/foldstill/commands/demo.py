@@ -6,7 +6,7 @@ from pathlib import Path
 from foldstill.commands.hms import demo_data, prepare_demo_data
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
-from foldstill.files import write_text
+from foldstill.files import check_output, write_text
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.opening import start_run
 from foldstill.pipeline.run import Run
@@ -24,6 +24,7 @@ def demo_text() -> str:
 
 def write_template(path: Path) -> None:
     """Write an experiment file to start from; raises ExperimentError when the file exists."""
+    check_output(path)
     if path.exists():
         raise ExperimentError(f"{path} exists already: name another file, or remove it")
     write_text(path, demo_text())

@@ -13,10 +13,9 @@ from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
-from foldstill.files import write_csv
-from foldstill.oof.store import write_scores
+from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.table import ScoreTable
-from foldstill.pipeline.opening import open_run
+from foldstill.pipeline.opening import find_run
 from foldstill.pipeline.run import Run
 from foldstill.workers import Work
 
@@ -37,20 +36,15 @@ def predict_inputs(
     exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample `submission`
     it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a submission.
     """
-    if out.suffix not in (".parquet", ".csv"):
-        raise ExperimentError(
-            f"predictions are written as .parquet or .csv, got {out.name}: choose one of these suffixes"
-        )
-    run = open_run(target, work=Work(device=device))
+    check_score_output(out, inputs=[data, *([submission] if submission else [])])
+    run = find_run(target, work=Work(device=device))
     form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)
     scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
     if form is not None:
         form.write(scores.ids.tolist(), scores.proba_NMC[:, 0], scores.classes, out)
-    elif out.suffix == ".parquet":
-        write_scores(scores, out)
     else:
-        _write_csv(scores, out)
+        write_scores_as(scores, out)
     return scores
 
 
@@ -98,9 +92,3 @@ def _view(rows: Inputs, name: str) -> NDArray[Any]:
             f"the model reads the view {name!r}, the new data has {sorted(rows.views)}: give that view as well"
         )
     return rows.views[name]
-
-
-def _write_csv(scores: ScoreTable, path: Path) -> None:
-    columns = {"id": scores.ids} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
-    # Nine digits are enough to restore a float32 exactly.
-    write_csv(path, columns, float_format="%.9g")

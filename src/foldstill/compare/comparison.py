@@ -11,7 +11,7 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
-from foldstill.files import atomic_write, read_json, write_csv, write_json
+from foldstill.files import atomic_write, no_formula, read_json, write_csv, write_json
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
@@ -184,7 +184,8 @@ class Comparison:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        write_csv(folder / "comparison.csv", self.table())
+        records = [{name: no_formula(value) for name, value in record.items()} for record in self.table()]
+        write_csv(folder / "comparison.csv", records)
         losses = self.losses
         columns = {"id": losses.ids.tolist(), "group": losses.groups.tolist(), "stratum": losses.stratum_N.tolist()}
         columns |= {"weight": losses.weight_N} | {

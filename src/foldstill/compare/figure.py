@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from foldstill.files import csv_text
+from foldstill.files import csv_text, no_formula
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,8 @@ class Figure:
         import pandas as pd
 
         # A frame, because a header may repeat a name.
-        return csv_text(pd.DataFrame([list(row) for row in self.rows], columns=list(self.header), dtype=object))
+        header, *rows = ([no_formula(value) for value in line] for line in (self.header, *self.rows))
+        return csv_text(pd.DataFrame(rows, columns=header, dtype=object))
 
     @property
     def svg_uri(self) -> str:

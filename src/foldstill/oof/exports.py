@@ -1,20 +1,68 @@
 """A table in forms that other tools read: an `.npz`, one CSV per member and one of labels, or one wide CSV."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.errors import OOFError
-from foldstill.files import atomic_write, write_csv
-from foldstill.oof.store import members_by_columns, score_columns, votes_column
-from foldstill.oof.table import OOFTable
+from foldstill.data.labels import Labels
+from foldstill.errors import FileError, OOFError
+from foldstill.files import atomic_write, check_output, name_problems, write_csv
+from foldstill.oof.store import (
+    is_score_file,
+    members_by_columns,
+    score_columns,
+    votes_column,
+    write_scores,
+    write_table,
+)
+from foldstill.oof.table import OOFTable, ScoreTable
 
 ExportForm = Literal["npz", "csv", "wide-csv"]
 
 FLOAT_FORMAT = "%.9g"
 """Nine digits give back a float32 bit by bit."""
+
+SCORE_SUFFIXES = (".parquet", ".csv")
+"""What scores are written as: a parquet file of foldstill, or a CSV with one column per class."""
+TABLE_SUFFIXES = (".parquet", ".csv", ".npz")
+"""What a table is written as: a parquet file of foldstill, a wide CSV, or an `.npz`."""
+
+
+def check_score_output(path: Path, suffixes: Sequence[str] = SCORE_SUFFIXES, *, inputs: Sequence[Path] = ()) -> None:
+    """Raise FileError unless scores can be written at `path`; called before any work is done.
+
+    A parquet file that foldstill did not write, and a file among the `inputs` of the command, are never replaced.
+    """
+    check_output(path, suffixes, inputs=inputs)
+    if path.exists() and path.suffix == ".parquet":
+        try:
+            ours = is_score_file(path)
+        except OOFError:
+            ours = False
+        if not ours:
+            raise FileError(f"{path} was not written by foldstill and would be replaced: choose another output")
+
+
+def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None) -> None:
+    """Write the scores of one member in the format that the suffix names: .parquet, with labels if any, or .csv."""
+    check_score_output(path)
+    if path.suffix == ".parquet":
+        write_scores(scores, path, labels)
+    else:
+        columns = {"id": scores.ids} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
+        write_csv(path, columns, float_format=FLOAT_FORMAT)
+
+
+def write_table_as(table: OOFTable, path: Path) -> None:
+    """Write a table in the format that the suffix names: .parquet, .csv (wide) or .npz."""
+    check_score_output(path, TABLE_SUFFIXES)
+    if path.suffix == ".parquet":
+        write_table(table, path)
+    else:
+        export_table(table, path, "npz" if path.suffix == ".npz" else "wide-csv")
 
 
 def export_table(table: OOFTable, out: str | Path, form: ExportForm = "npz") -> None:
@@ -65,6 +113,7 @@ def _write_npz(table: OOFTable, out: Path) -> None:
 
 def _write_wide_csv(table: OOFTable, out: Path) -> None:
     names = [name for of_member in score_columns(table.members, table.classes) for name in of_member]
+    check_output(out, (".csv",))
     if set(members_by_columns(names, table.classes)) != set(table.members):
         raise OOFError(
             f"members {list(table.members[:3])} and classes {list(table.classes[:3])} cannot be told apart in column "
@@ -75,9 +124,10 @@ def _write_wide_csv(table: OOFTable, out: Path) -> None:
 
 
 def _write_csv_per_member(table: OOFTable, out: Path) -> None:
-    unusable = [member for member in table.members if "/" in member or "\\" in member]
-    if unusable:
-        raise OOFError(f"members {unusable[:3]} cannot name a file: rename them, or export as npz or wide-csv")
+    if out.exists() and not out.is_dir():
+        raise FileError(f"{out}: a CSV per member needs a folder, and this is a file: name a folder")
+    if problems := name_problems("member", table.members):
+        raise OOFError(f"{problems[0]}, or export as npz or wide-csv")
     write_csv(out / "labels.csv", _label_columns(table), float_format=FLOAT_FORMAT)
     for m, member in enumerate(table.members):
         scores = {f"p__{name}": table.proba_NMC[:, m, c] for c, name in enumerate(table.classes)}

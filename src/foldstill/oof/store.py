@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
-from foldstill.files import atomic_write
+from foldstill.files import atomic_write, check_output
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 SCHEMA_VERSION = 2
@@ -307,6 +307,7 @@ def _write(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_output(path, (".parquet",))
     by_member = score_columns(scores.members, scores.classes)
     names = [name for of_member in by_member for name in of_member]
     # One contiguous run per column, so that arrow takes each without another copy.

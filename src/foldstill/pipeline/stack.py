@@ -11,6 +11,7 @@ from foldstill.errors import StackError
 from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
 from foldstill.oof.audit import audit
+from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.findings import AuditReport
 from foldstill.oof.store import read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
@@ -90,11 +91,15 @@ def refuse_leaked_table(report: AuditReport) -> None:
 
 
 def apply_combination(combination: Path, table: Path, out: Path) -> ScoreTable:
-    """Combine the scores in `table` and write them to `out`, with the labels that `table` holds."""
+    """Combine the scores in `table` and write them to `out` (.parquet or .csv).
+
+    A parquet file also gets the labels that `table` holds.
+    """
+    check_score_output(out, inputs=[table])
     fitted: FittedCombiner = load(combination_folder(combination))
     scores, labels = read_labelled_scores(table)
     combined = single_scores(scores, fitted.name, fitted.apply(scores))
-    write_scores(combined, out, labels)
+    write_scores_as(combined, out, labels)
     return combined
 
 
