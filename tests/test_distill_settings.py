@@ -47,7 +47,7 @@ def test_the_student_without_a_teacher_differs_in_its_targets_only():
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"seeds": 0}, "seeds must be 1 or more"),
         ({"foreign": "x.npz"}, "set uncertainty = true"),
-        ({"name": "a/b"}, "folder name"),
+        ({"name": "a/b"}, "cannot name a folder"),
         ({"loss": "l2"}, "loss must be one of"),
         ({"loss": "mse", "temperature": 3.0}, "has no temperature"),
         ({"mix": VotesOnly(), "ablation": "in_sample"}, "a mix of votes has none"),

@@ -80,8 +80,10 @@ def name_problems(kind: str, names: Sequence[str]) -> list[str]:
     Names of up to 100 bytes contain no separator or control character, begin with no dot, begin and end with no blank,
     and differ in more than upper and lower case.
 
-    >>> name_problems("member", ["a", "..", "A"])
-    ["member name '..' begins with a dot: rename it", "member names 'a' and 'A' differ only in case: rename one"]
+    >>> for problem in name_problems("member", ["a", "..", "A"]):
+    ...     print(problem)
+    member name '..' begins with a dot and cannot name a folder: rename it
+    member names 'a' and 'A' differ only in case: rename one
     """
     problems, known = [], dict[str, str]()
     for name in names:
@@ -93,7 +95,11 @@ def name_problems(kind: str, names: Sequence[str]) -> list[str]:
             "begins or ends with a blank": name != name.strip(),
             f"has {len(name.encode())} bytes, more than 100": len(name.encode()) > 100,
         }
-        problems += [f"{kind} name {name!r} {fault}: rename it" for fault, found in faults.items() if found][:1]
+        problems += [
+            f"{kind} name {name!r} {fault} and cannot name a folder: rename it"
+            for fault, found in faults.items()
+            if found
+        ][:1]
         before = known.setdefault(name.casefold(), name)
         if before != name:
             problems.append(f"{kind} names {before!r} and {name!r} differ only in case: rename one")

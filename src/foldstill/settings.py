@@ -17,9 +17,9 @@ _KINDS: ContextVar[Kinds] = ContextVar("kinds")
 
 
 class Settings:
-    """Base of the frozen dataclasses that tables become: an unknown key is an error where a file is read."""
+    """Base of the frozen dataclasses that tables become: a file has no unknown keys and finite numbers only."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 class Kind(Protocol):

@@ -14,6 +14,7 @@ from foldstill.data.augment import AnyAugmentation
 from foldstill.data.mixing import Mosaic
 from foldstill.data.row_weights import RowWeight
 from foldstill.errors import MemberError
+from foldstill.files import name_problems
 from foldstill.settings import ByKind, Described, Settings
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
@@ -27,7 +28,8 @@ def require(condition: bool, message: str) -> None:
 
 def check_name(name: str) -> None:
     """Raises MemberError for a member's name that cannot name a folder."""
-    require(bool(name) and "/" not in name, f"a member's name must be usable as a folder name, got {name!r}")
+    problems = name_problems("member", [name])
+    require(not problems, "".join(problems))
 
 
 @dataclass(frozen=True)

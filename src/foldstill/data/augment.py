@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from foldstill.data.augmentation import RowAugmentation, RowMix, RowMixing
 from foldstill.data.draws import rand
 from foldstill.data.erasing import ChannelDropout, Cutout, FrequencyMask, TimeMask
 from foldstill.data.mixing import CutMix, Mixup, Mosaic, SameClassCutMix
 from foldstill.data.moving import ChainReversal, HemisphereSwap, HorizontalFlip, Shift, TimeShift
+from foldstill.settings import ByKind
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -88,7 +89,7 @@ AUGMENTATIONS = (
 if TYPE_CHECKING:
     AnyAugmentation = RowAugmentation | RowMixing
 else:
-    AnyAugmentation = Union[*AUGMENTATIONS]
+    AnyAugmentation = Annotated[Union[*AUGMENTATIONS], ByKind()]
 
 
 def augment(

@@ -52,6 +52,8 @@ class DigitsData(PlainSource):
     def __post_init__(self) -> None:
         if not 20 <= self.rows <= ROWS:
             raise DataError(f"data.rows must be 20 to {ROWS}, got {self.rows}")
+        if self.seed < 0:
+            raise DataError(f"data.seed must be 0 or more, got {self.seed}")
         if self.size < 8 or self.size % 8:
             raise DataError(f"data.size must be a multiple of 8, got {self.size}: use 16, 32 or 64")
         if self.rows_per_group < 1:

@@ -12,6 +12,7 @@ from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import FixedMix, MixSettings, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
+from foldstill.files import name_problems
 from foldstill.settings import ByKind, Settings
 
 ViewSource = Literal["identity", "live", "bank"]
@@ -122,8 +123,8 @@ class StudentSettings(Settings):
     within each class."""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise DistillError(f"a student's name must be usable as a folder name, got {self.name!r}")
+        if problems := name_problems("student", [self.name]):
+            raise DistillError(problems[0])
         if self.temperature <= 0:
             raise DistillError(
                 f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are"

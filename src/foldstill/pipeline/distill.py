@@ -21,6 +21,7 @@ from foldstill.files import write_json
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.cross_validation import cross_validate
+from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
@@ -32,10 +33,7 @@ def distill_stage(run: Run) -> None:
     """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones continue."""
     test, students = run.plan.test_rows, run.experiment.students()
     if not len(test) and not (students and all(one.cross_validate == "pairs" for one in students)):
-        raise DistillError(
-            "a student needs locked test rows to be scored on, the plan has none: its teachers saw the labels of each other's "
-            'rows, so out-of-fold rows would flatter it; set folds.test_share, or student.cross_validate = "pairs"'
-        )
+        raise DistillError(NO_LOCKED_ROWS)
     if not len(test) and any(one.uncertainty for one in students):
         raise DistillError("a precision head is judged on locked test rows, the plan has none: set folds.test_share")
     for each in train_all(_jobs(run), run.work, bar_per_student(run.work)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from foldstill.base_models.tuning import TuneSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.source import DataSource
+from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
+from foldstill.files import name_problems
 from foldstill.pipeline.sources import SOURCES
 from foldstill.settings import ByKind, Kinds, Settings
 from foldstill.stacking.combiner import AnyCombiner
@@ -59,6 +62,12 @@ class FoldSettings(Settings):
         return plan
 
 
+NO_LOCKED_ROWS = (
+    "a student is scored on locked samples, and there are none: its teachers saw the labels of each other's samples, "
+    'so out-of-fold samples would flatter it; set folds.test_share, or student.cross_validate = "pairs"'
+)
+
+
 @dataclass(frozen=True)
 class StackingSettings(Settings):
     """Which combiners are fitted."""
@@ -68,6 +77,11 @@ class StackingSettings(Settings):
 
     def __post_init__(self) -> None:
         _refuse_repeated("combiners", (c.name for c in self.combiner))
+        if not any(c.kind == "average" for c in self.combiner):
+            raise ExperimentError(
+                "everything is compared with the plain average, and the combiners are "
+                f'{[c.name for c in self.combiner]}: add one of kind = "average"'
+            )
 
 
 @dataclass(frozen=True)
@@ -97,17 +111,34 @@ class Experiment(Settings):
     """Which fields `foldstill tune` searches; a run ignores it."""
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in "/\\"):
-            raise ExperimentError(f"name must be usable as a folder name, got {self.name!r}")
+        if problems := name_problems("experiment", [self.name]):
+            raise ExperimentError(problems[0])
+        if self.seed < 0:
+            raise ExperimentError(f"seed must be 0 or more, got {self.seed}")
         if self.thin_votes is not None and self.thin_votes < 1:
             raise ExperimentError(
                 f"thin_votes must be 1 or more, got {self.thin_votes}: leave it out to keep all votes"
             )
         if not self.member:
             raise ExperimentError("an experiment needs at least one [[member]], got none")
-        _refuse_repeated("members", (m.name for m in self.member))
         resolve(self.member)
         self._check_students()
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Members, combiners and students share tables and charts, so that each needs a name of its own."""
+        owners = {
+            "member": [m.name for m in self.member],
+            "combiner": [c.name for c in self.stacking.combiner],
+            "student": [s.name for s in self.students()],
+        }
+        for kind, names in owners.items():
+            _refuse_repeated(f"{kind}s", names)
+            if problems := name_problems(kind, names):
+                raise ExperimentError("; ".join(problems))
+        for one, other in combinations(owners, 2):
+            if shared := sorted(set(owners[one]) & set(owners[other])):
+                raise ExperimentError(f"{shared[0]!r} names a {one} and a {other}: rename one of them")
 
     def _check_students(self) -> None:
         if self.ablation and self.student is None:
@@ -116,11 +147,26 @@ class Experiment(Settings):
             raise ExperimentError(
                 "control_arms belongs to [student], and an [[ablation]] sets it: leave it out of [[ablation]]"
             )
-        if self.student is not None and self.student.control_arms and not (self.folds.test_share or self.folds.path):
+        locked = self.folds.test_share or self.folds.path
+        if self.student is not None and self.student.control_arms and not locked:
             raise ExperimentError(
                 "student.control_arms are scored on locked samples, and folds.test_share is 0: set folds.test_share"
             )
-        _refuse_repeated("students", (s.name for s in self.students()))
+        students = self.students()
+        if not locked and any(one.cross_validate != "pairs" for one in students):
+            raise ExperimentError(NO_LOCKED_ROWS)
+        combiners, members = [c.name for c in self.stacking.combiner], [m.name for m in self.member]
+        for one in students:
+            if one.teacher not in combiners and not isinstance(one.mix, VotesOnly):
+                raise ExperimentError(
+                    f"student {one.name!r}: teacher {one.teacher!r} is no combiner of this experiment, which has "
+                    f"{combiners}: set `teacher` to one of them, or add it to stacking.combiner"
+                )
+            if one.features is not None and one.features.member not in members:
+                raise ExperimentError(
+                    f"student {one.name!r}: features.member {one.features.member!r} is none of the members {members}: "
+                    "name one of them"
+                )
 
     def students(self) -> tuple[StudentSettings, ...]:
         """Every student of the experiment: the [student], its twin without a teacher, control arms and ablations."""

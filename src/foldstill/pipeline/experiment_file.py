@@ -76,7 +76,7 @@ def parse_experiment(text: str, name: str) -> Experiment:
     from pydantic import ValidationError
 
     raw, written = _toml(text, name), _toml(text, name)
-    _share_recipe(raw)
+    _share_recipe(raw, name)
     _fill_ablations(raw)
     _default_kind(raw)
     try:
@@ -99,11 +99,13 @@ def _toml(text: str, name: str) -> dict[str, Any]:
         raise ExperimentError(f"{name} is not valid TOML: {error}") from error
 
 
-def _share_recipe(raw: dict[str, Any]) -> None:
+def _share_recipe(raw: dict[str, Any], name: str) -> None:
     """Copy the top-level [recipe] into the recipe of every member and of the student, below their own keys."""
-    shared = raw.pop("recipe", None)
+    shared = raw.pop("recipe", {})
     if not isinstance(shared, dict):
-        return
+        raise ExperimentError(
+            f"{name}: recipe must be one table of defaults for every recipe, [recipe], got {shared!r:.60}"
+        )
     members, student = raw.get("member"), raw.get("student")
     for table in [*(members if isinstance(members, list) else []), student]:
         if isinstance(table, dict) and isinstance(table.get("recipe", {}), dict):
@@ -117,7 +119,9 @@ def _fill_ablations(raw: dict[str, Any]) -> None:
         return
     for each in ablations:
         if isinstance(each, dict):
-            recipe = {**student.get("recipe", {}), **each.get("recipe", {})}
+            shared, own = student.get("recipe", {}), each.get("recipe", {})
+            # A recipe that is no table stays as it is, and the check of the whole file names it.
+            recipe = {**shared, **own} if isinstance(shared, dict) and isinstance(own, dict) else own or shared
             each.update({**student, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
 
 

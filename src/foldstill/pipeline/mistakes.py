@@ -33,16 +33,32 @@ def _sentence(detail: "ErrorDetails", raw: Any, written: Any, keys: Sequence[str
     dotted = ".".join(_path_in_file(path, written))
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            near = difflib.get_close_matches(path[-1], keys, n=1)
-            return f"{dotted}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+            # A key of this very name belongs to another table.
+            near = difflib.get_close_matches(path[-1], [key for key in keys if key != path[-1]], n=1)
+            elsewhere = path[-1] in keys
+            return f"{dotted}: no such key" + (
+                " in this table" if elsewhere else f"; did you mean {near[0]}?" if near else ""
+            )
+        case "union_tag_invalid":
+            kinds = detail["ctx"]["expected_tags"].replace("'", "").split(", ")
+            near = difflib.get_close_matches(detail["ctx"]["tag"], kinds, n=1)
+            return f"{dotted}.kind: no kind {detail['ctx']['tag']!r}; " + (
+                f"did you mean {near[0]}?" if near else f"the kinds are {', '.join(kinds)}"
+            )
+        case "union_tag_not_found":
+            return f"{dotted}: needs a table with a `kind`, got {_shown(detail['input'])}"
         case "missing" | "missing_argument":
             return f"{dotted}: is required and missing"
         case "value_error":
-            return f"{dotted}: {detail['msg'].removeprefix('Value error, ')}"
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{dotted}: {message}" if dotted else message
         case _:
-            value = json.dumps(detail["input"], default=str)
-            shown = value if len(value) < 60 else value[:57] + "..."
-            return f"{dotted}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}"
+            return f"{dotted}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {_shown(detail['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def _path_in_file(path: list[str], written: Any) -> list[str]:
