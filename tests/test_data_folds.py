@@ -1,5 +1,7 @@
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from foldstill.data.folds import TEST, FoldPlan, make_plan, torn_groups
 from foldstill.data.labels import Labels
@@ -138,3 +140,20 @@ def test_another_seed_gives_other_folds_as_even_as_the_first(rng: np.random.Gene
             held = plan.held_out(fold)
             assert abs(len(held) / len(plan.oof_rows) - 0.2) < 0.02
             np.testing.assert_allclose(labels.target_NC[held].mean(axis=0), whole, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"fold": [0, 0.5, 1]}, r"fold in .*f.parquet must hold a whole number per row, .* got double|float64"),
+        ({"fold": [0, None, 1]}, r"must hold a whole number per row"),
+        ({"fold": ["0", "1", "-1"]}, r"must hold a whole number per row"),
+        ({"fold": [0, 1, 70000]}, r"must hold a whole number per row"),
+        ({"fold": [0, 1, 0], "id": ["a", "b", "a"]}, r"1 ids are in the fold plan more than once; first: \['a'\]"),
+    ],
+)
+def test_a_file_of_folds_that_are_none_is_refused(tmp_path, columns, message):
+    table = {"id": ["a", "b", "c"], "group": ["a", "b", "c"]} | columns
+    pq.write_table(pa.table(table), tmp_path / "f.parquet")
+    with pytest.raises(FoldError, match=message):
+        FoldPlan.read(tmp_path / "f.parquet")

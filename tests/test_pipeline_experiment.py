@@ -180,3 +180,10 @@ def test_a_student_of_the_average_is_controlled_by_a_stacker_and_one_of_views_by
 def test_control_arms_that_cannot_be_are_refused(text: str, what: str) -> None:
     with pytest.raises(ExperimentError, match=what):
         parse_experiment(GOOD + text, "x.toml")
+
+
+def test_a_student_whose_recipe_is_text_is_refused_beside_an_ablation():
+    text = 'name = "x"\n[data]\nkind = "digits"\n[[member]]\nname = "a"\nnetwork = "test_resnet"\n'
+    text += '[student]\nnetwork = "test_resnet"\nrecipe = "x"\n[[ablation]]\nname = "b"\n'
+    with pytest.raises(ExperimentError, match=r"student\.recipe"):
+        parse_experiment(text, "x.toml")

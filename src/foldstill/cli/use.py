@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Device, On, Out, Target
 from foldstill.cli.terminal import console
 
@@ -16,15 +17,24 @@ class OnnxPrecision(StrEnum):
 
 
 def apply(
+    context: typer.Context,
     combination: Annotated[Path, typer.Argument(help="A fitted combination as RUN/NAME, for example hms-stack/auto.")],
-    table: Annotated[Path, typer.Argument(help="Path of scores of the same members (.parquet).")],
+    tables: Annotated[
+        list[Path],
+        typer.Argument(help="Scores of the same members without labels: a table, or one .csv or .parquet per member."),
+    ],
     out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet or .csv).")] = Path("scores.parquet"),
+    id: options.Id = "",
+    scores: options.Scores = "",
+    positive: options.Positive = "",
+    space: options.ScoreSpace = "proba",
+    smoothing: options.Smoothing = None,
 ) -> None:
     """Combine the scores of new rows with a combination that was fitted before."""
     from foldstill.pipeline import apply_combination
 
-    scores = apply_combination(combination, table, out)
-    console().print(f"{len(scores)} rows x {len(scores.classes)} classes in {out}")
+    combined = apply_combination(combination, tables, out, options.import_settings(context.params))
+    console().print(f"{len(combined)} rows x {len(combined.classes)} classes in {out}", markup=False)
 
 
 def predict(

@@ -68,6 +68,12 @@ class FoldPlan:
                 f"ids ({len(self.ids)}), groups ({len(self.groups)}) and folds ({len(self.fold_N)}) must have "
                 "one value per row"
             )
+        ids, count = np.unique(self.ids, return_counts=True)
+        if (count > 1).any():
+            raise FoldError(
+                f"{int((count > 1).sum())} ids are in the fold plan more than once; "
+                f"first: {ids[count > 1][:3].tolist()}: give each id one fold"
+            )
         present = np.unique(self.fold_N)
         held = present[present != TEST]
         if len(held) < 2 or not np.array_equal(held, np.arange(len(held))):
@@ -156,10 +162,21 @@ class FoldPlan:
         return cls(
             ids=as_strings(table["id"].to_numpy(), f"id in {path}"),
             groups=as_strings(table["group"].to_numpy(), f"group in {path}"),
-            fold_N=table["fold"].to_numpy().astype(np.int16),
+            fold_N=_whole_folds(table["fold"].to_numpy(), path),
             seed=meta.get("seed"),
             strategy=meta.get("strategy", "given"),
         )
+
+
+def _whole_folds(fold: NDArray[Any], path: Path) -> NDArray[np.int16]:
+    """The folds in a file as int16; FoldError for fractions, missing folds, text and numbers that int16 cannot hold."""
+    fits = fold.dtype.kind in "iuf" and bool(np.isfinite(fold).all())
+    if not fits or (fold != np.floor(fold)).any() or fold.min() < TEST or fold.max() > np.iinfo(np.int16).max:
+        raise FoldError(
+            f"fold in {path} must hold a whole number per row, -1 for test rows, got {fold.dtype} such as "
+            f"{fold[:3].tolist()}: correct the file"
+        )
+    return fold.astype(np.int16)
 
 
 def torn_groups(groups: Strings, fold_N: NDArray[Any]) -> Strings:

@@ -47,13 +47,17 @@ def check_score_output(path: Path, suffixes: Sequence[str] = SCORE_SUFFIXES, *, 
 
 
 def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None) -> None:
-    """Write the scores of one member in the format that the suffix names: .parquet, with labels if any, or .csv."""
+    """Write the scores of one member in the format that the suffix names: .parquet, with labels if any, or .csv.
+
+    The columns of a CSV are named like the classes; `p__<class>` where a class is called `id`.
+    """
     check_score_output(path)
     if path.suffix == ".parquet":
         write_scores(scores, path, labels)
     else:
-        columns = {"id": scores.ids} | {c: scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
-        write_csv(path, columns, float_format=FLOAT_FORMAT)
+        prefix = "p__" if "id" in scores.classes else ""
+        columns = {f"{prefix}{c}": scores.proba_NMC[:, 0, i] for i, c in enumerate(scores.classes)}
+        write_csv(path, {"id": scores.ids} | columns, float_format=FLOAT_FORMAT)
 
 
 def write_table_as(table: OOFTable, path: Path) -> None:

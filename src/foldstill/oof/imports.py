@@ -80,7 +80,7 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
         require_effect(files[0], settings, ("scores", "positive"))
         table = _from_npz(read_npz(files[0]), settings)
     elif len(files) == 1 and is_score_file(files[0]):
-        require_effect(files[0], settings, [f.name for f in fields(ImportSettings) if f.name != "drop_members"])
+        require_effect(files[0], settings)
         table = read_table(files[0])
     else:
         require_effect(files[0], settings, ("pred", "members"))
@@ -89,9 +89,10 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
     return table.drop(settings.drop_members) if settings.drop_members else table
 
 
-def require_effect(path: Path, settings: ImportSettings, without: Iterable[str]) -> None:
-    """Refuse settings that would have no effect on a file of this form."""
-    given = [name for name in without if getattr(settings, name) != getattr(ImportSettings(), name)]
+def require_effect(path: Path, settings: ImportSettings, without: Iterable[str] = ()) -> None:
+    """Refuse settings that would have no effect on a file of this form; by default all but drop_members."""
+    names = list(without) or [field.name for field in fields(ImportSettings) if field.name != "drop_members"]
+    given = [name for name in names if getattr(settings, name) != getattr(ImportSettings(), name)]
     if given:
         raise OOFError(f"{', '.join(given)} would have no effect on {path}: remove what is not needed")
 

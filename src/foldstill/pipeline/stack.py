@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.labels import Labels
 from foldstill.errors import StackError
 from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
 from foldstill.oof.audit import audit
 from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.findings import AuditReport
-from foldstill.oof.store import read_labelled_scores, read_table, write_scores
+from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.imports import require_effect
+from foldstill.oof.new_scores import import_new_scores
+from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
 from foldstill.pipeline.run import Run
@@ -90,14 +94,22 @@ def refuse_leaked_table(report: AuditReport) -> None:
         raise StackError(f"the OOF table fails a hard check, so no combination of it can be trusted: {failures}")
 
 
-def apply_combination(combination: Path, table: Path, out: Path) -> ScoreTable:
-    """Combine the scores in `table` and write them to `out` (.parquet or .csv).
+def apply_combination(
+    combination: Path, tables: Sequence[Path], out: Path, settings: ImportSettings | None = None
+) -> ScoreTable:
+    """Combine the scores in a table, or in one file per member, and write them to `out`.
 
-    A parquet file also gets the labels that `table` holds.
+    `out` is .parquet, with the labels that the table holds, or .csv. `settings` are for files that foldstill did not
+    write.
     """
-    check_score_output(out, inputs=[table])
+    check_score_output(out, inputs=tables)
     fitted: FittedCombiner = load(combination_folder(combination))
-    scores, labels = read_labelled_scores(table)
+    labels: Labels | None = None
+    if len(tables) == 1 and is_score_file(tables[0]):
+        require_effect(tables[0], settings or ImportSettings())
+        scores, labels = read_labelled_scores(tables[0])
+    else:
+        scores = import_new_scores(tables, fitted.members, fitted.classes, settings)
     combined = single_scores(scores, fitted.name, fitted.apply(scores))
     write_scores_as(combined, out, labels)
     return combined
