@@ -196,3 +196,19 @@ def test_folds_that_are_none_are_refused(tmp_path, rng, fold, message):
     paths = write(tmp_path, m0=frame.assign(label=np.asarray(["a", "b"])[class_N], fold=fold))
     with pytest.raises((OOFError, DataError, ValueError), match=message):
         import_scores(paths)
+
+
+@pytest.mark.parametrize("value", ["many", "1,000", "x"])
+def test_text_in_a_column_of_numbers_is_refused_with_file_and_column(tmp_path, rng, value):
+    class_N = rng.integers(0, 2, N)
+    frame = pd.DataFrame(informative(rng, class_N, 2), columns=["a", "b"]).assign(id=range(N))
+    votes = pd.DataFrame(np.eye(2, dtype=int)[class_N], columns=["a_vote", "b_vote"]).assign(id=range(N))
+    wrong, odd = votes.astype(object), frame.astype(object)
+    wrong.loc[3, "a_vote"] = odd.loc[3, "b"] = value
+    m0, m1, labels, bad = write(tmp_path, m0=frame, m1=odd, labels=votes, bad=wrong)
+    with pytest.raises(
+        DataError, match=r"'a_vote' in .*bad.csv \(for votes\) must be numbers, 1 of 120 values are not"
+    ):
+        import_scores([m0], ImportSettings(labels=str(bad)))
+    with pytest.raises(DataError, match=r"'b' in .*m1.csv \(for scores\) must be numbers, 1 of 120 values are not"):
+        import_scores([m0, m1], ImportSettings(labels=str(labels)))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.csv_file import CsvColumn, read_csv
+from foldstill.data.text import as_numbers
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,8 +61,12 @@ class Columns:
         return self.cells[name].text()
 
     def matrix(self, names: Sequence[str], role: str) -> NDArray[Any]:
-        """Several columns as one array (N, columns)."""
-        return np.stack([self.get(name, role) for name in names], axis=1)
+        """Several columns of numbers as one array (N, columns); raises DataError that names a column of text."""
+        columns = {name: self.get(name, role) for name in names}
+        for name, values in columns.items():
+            if values.dtype.kind not in "fiub":
+                columns[name] = as_numbers(values, f"{name!r} in {self.path} (for {role})")
+        return np.stack(list(columns.values()), axis=1)
 
 
 def read_npz(path: Path) -> Columns:
