@@ -46,6 +46,18 @@ class Stage:
     folder: Path
     inputs: Mapping[str, Any]
 
+    def check(self, *, force: bool = False) -> None:
+        """Raise ExperimentError when finished work was made from other values of these inputs; nothing is written.
+
+        Inputs that are not known yet can be left out. With `force` everything is accepted.
+        """
+        done = self.folder / DONE
+        if force or not done.exists():
+            return
+        before = read_json(done)["inputs"]
+        if changed := changes({name: before.get(name) for name in self.inputs}, self.inputs):
+            raise ExperimentError(_other_inputs(self.folder, changed))
+
     def finished(self, *, force: bool = False) -> bool:
         """Whether the folder holds the finished work, made from these inputs.
 
@@ -58,12 +70,16 @@ class Stage:
             done.unlink()
             return False
         if changed := changes(read_json(done)["inputs"], self.inputs):
-            raise ExperimentError(
-                f"{self.folder} was made from other inputs: {'; '.join(changed)}: "
-                "name another run folder, or use --force to make it again"
-            )
+            raise ExperimentError(_other_inputs(self.folder, changed))
         return True
 
     def finish(self, **notes: Any) -> None:
         """Mark the work as finished. `notes` (JSON values) are kept beside the inputs."""
         write_json(self.folder / DONE, {"inputs": dict(self.inputs), **notes})
+
+
+def _other_inputs(folder: Path, changed: list[str]) -> str:
+    return (
+        f"{folder} was made from other inputs: {'; '.join(changed)}: "
+        "name another run folder, or use --force to make it again"
+    )

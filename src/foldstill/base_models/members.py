@@ -56,24 +56,46 @@ def train_members(
     jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1)
     jobs = [job for job in jobs if folds is None or set(job.folds) <= set(folds)]
     bars = _Bars(work, jobs, of_pairs=pairs)
-    pending = []
+    pending = _checked(jobs, work)
     for job in jobs:
-        if _is_finished(job, work.force):
+        if job not in pending:
             bars(job.end())
-        else:
-            pending.append(job)
+        elif work.force:
+            job.clear()
     if pending:
-        pick_device(work.device)
-        _require_parts(pending)
-        # Every member is checked before any is trained, so that a mistake in the last one costs no hours.
-        effort = {job.member.name: job for job in pending}
-        cost = {name: job.member.check(job.training_set) for name, job in effort.items()}
-        pending.sort(key=lambda job: -cost[job.member.name])
         # Joined members start from the models of the others.
         for wave in ([job for job in pending if not job.member.parts], [job for job in pending if job.member.parts]):
             for _ in run_jobs(wave, work, bars):
                 pass
     return tuple(job.end() for job in jobs)
+
+
+def check_members(
+    members: Sequence[AnyMember],
+    dataset: Dataset,
+    plan: FoldPlan,
+    folder: Path,
+    *,
+    seed: int = 0,
+    work: Work = Work(),
+    pairs: bool = False,
+) -> None:
+    """Raise what `train_members` would raise before it trains; nothing is written."""
+    _checked(_jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1), work)
+
+
+def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
+    """The jobs that are not finished, the longest first.
+
+    Every member is checked before any is trained, so that a mistake in the last one costs no hours.
+    """
+    pending = [job for job in jobs if not _is_finished(job, work.force)]
+    if pending:
+        pick_device(work.device)
+        _require_parts(pending)
+    largest = {job.member.name: job for job in pending}
+    cost = {name: job.member.check(job.training_set) for name, job in largest.items()}
+    return sorted(pending, key=lambda job: -cost[job.member.name])
 
 
 def _jobs(
@@ -175,16 +197,13 @@ def _require_parts(pending: Sequence[Job]) -> None:
 
 
 def _is_finished(job: Job, force: bool) -> bool:
-    """Whether nothing is left to do; with `force`, what was made from other inputs, or left unfinished, is discarded."""
+    """Whether nothing is left to do; with `force`, what was made from other inputs counts as unfinished."""
     try:
-        finished = job.stage.finished()
+        return job.stage.finished()
     except ExperimentError:
         if not force:
             raise
-        finished = False
-    if force and not finished:
-        job.clear()
-    return finished
+        return False
 
 
 class _Bars:

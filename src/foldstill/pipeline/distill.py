@@ -17,9 +17,10 @@ from foldstill.distill.training import Lesson, bar_per_student, student_jobs
 from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
-from foldstill.files import write_json
+from foldstill.files import file_digest, read_json, write_json
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.pipeline.beginning import begin
 from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run
@@ -27,6 +28,9 @@ from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty, keeps_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
+
+SCORED = "scored.json"
+"""What the scores of a student on the locked rows were made from."""
 
 
 def distill_stage(run: Run) -> None:
@@ -36,6 +40,7 @@ def distill_stage(run: Run) -> None:
         raise DistillError(NO_LOCKED_ROWS)
     if not len(test) and any(one.uncertainty for one in students):
         raise DistillError("a precision head is judged on locked test rows, the plan has none: set folds.test_share")
+    begin(run)
     for each in train_all(_jobs(run), run.work, bar_per_student(run.work)):
         _score(run, each)
     cross_validate(run)
@@ -46,6 +51,9 @@ def _score(run: Run, each: StudentJob) -> None:
     """Measure the cost of a trained student, and score it on the locked rows; what exists already is kept."""
     folder, test = each.job.folder, run.plan.test_rows
     finished = (folder / "test.parquet").exists() and (folder / "cost.json").exists()
+    # Scores belong to the student that made them: a run that was killed between the two leaves those of another.
+    made_from = {"student": file_digest(folder / "weights.safetensors"), "labels": run.dataset.labels.digest}
+    finished = finished and (folder / SCORED).exists() and read_json(folder / SCORED) == made_from
     if finished and keeps_uncertainty(each.settings, folder) and not run.work.force:
         return
     student = load_student(folder)
@@ -60,6 +68,7 @@ def _score(run: Run, each: StudentJob) -> None:
         kl_N = row_kl(target=labels.target_NC, proba=proba_NC)
         keep_uncertainty(run, each.settings, folder, student, kl_N)
     write_scores(scores, folder / "test.parquet", labels)
+    write_json(folder / SCORED, made_from)
 
 
 def _jobs(run: Run) -> list[StudentJob]:

@@ -39,6 +39,11 @@ class ExperimentFile:
         folder = RunDir(path)
         if not folder.experiment.exists():
             raise ExperimentError(f"{path} holds no experiment.toml: give the folder of a run, or an experiment file")
+        if not folder.provenance.exists():
+            raise ExperimentError(
+                f"{folder.provenance} is missing, which says where relative paths of {folder.experiment} start: run "
+                f"the original experiment file with `--out {path}`, which writes it again"
+            )
         return cls._read(folder.experiment, Path(read_json(folder.provenance)["root"]), changes)
 
     @classmethod

@@ -1,43 +1,36 @@
 """Ways to a run: from an experiment, from its folder, or from a table that was imported."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from foldstill.errors import ExperimentError, StackError
-from foldstill.files import write_json, write_text
-from foldstill.machine import versions
-from foldstill.manifest import Stage
-from foldstill.oof.store import read_table, write_table
+from foldstill.manifest import DONE, Stage
+from foldstill.oof.exports import check_score_output
+from foldstill.oof.store import read_table
 from foldstill.oof.table import OOFTable
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile
-from foldstill.pipeline.run import Run, table_digest
+from foldstill.pipeline.run import Run
 from foldstill.pipeline.rundir import RunDir
 from foldstill.workers import Work
 
 
 def start_run(file: ExperimentFile, out: Path | None = None, work: Work = Work()) -> Run:
-    """Start or continue the run of an experiment in `out` (runs/<name> when None); its text is kept there."""
+    """The run of an experiment in `out` (runs/<name> when None); the first stage keeps its text there."""
     folder = _run_folder(file.experiment, out)
     if folder.root.exists() and not folder.root.is_dir():
         raise ExperimentError(f"{folder.root} is a file: name a folder for the run")
-    if not folder.experiment.exists() or folder.experiment.read_text(encoding="utf-8") != file.text:
-        write_text(folder.experiment, file.text)
-        write_json(folder.provenance, {"versions": versions(), "root": str(file.root.resolve())})
-    return Run(folder, file.experiment, file.root, work)
+    return Run(folder, file.experiment, file.root, work, file.text)
 
 
 def open_run(path: Path, out: Path | None = None, *, changes: Sequence[str] = (), work: Work = Work()) -> Run:
     """Start or continue the run of an experiment file, or of a run's folder, some fields changed as FIELD=VALUE says.
 
-    The changed text is kept in the run's own experiment.toml.
+    The first stage keeps the changed text in the run's own experiment.toml.
     """
     file = ExperimentFile.read(path, changes)
-    if path.is_dir() and not changes:
-        return Run(RunDir(path), file.experiment, file.root, work)
     return start_run(file, path if path.is_dir() else out, work)
 
 
@@ -63,8 +56,8 @@ def open_for_stacking(
 ) -> Run:
     """The run whose table is stacked: of an experiment file, of a run's folder, or of a table on its own.
 
-    A table on its own is copied into `out` (<table>-stack when None); `strata` keeps only its rows of these strata.
-    `changes` (FIELD=VALUE) are made in the run's experiment.
+    A table on its own is copied into `out` (<table>-stack when None) by the stage; `strata` keeps only rows of these
+    strata. `changes` (FIELD=VALUE) are made in the run's experiment.
     """
     if path.is_dir() or path.suffix == ".toml":
         run = find_run(path, out, work=work)
@@ -78,14 +71,26 @@ def open_for_stacking(
     if changes:
         raise ExperimentError(f"--set changes an experiment, and {path} is a table: give the folder of a run")
     folder = RunDir(out or path.with_name(f"{path.stem}-stack"))
-    table = _rows_of_strata(read_table(path), strata)
-    stage = Stage(folder.stacking, {"table": table_digest(table)})
-    if not stage.finished(force=work.force):
-        # Combinations of another table must not stand beside those of this one.
-        shutil.rmtree(folder.stacking, ignore_errors=True)
-        write_table(table, folder.oof)
-        stage.finish()
-    return Run(folder, work=work)
+    _refuse_foreign(folder, work)
+    run = Run(folder, work=work, imported=_rows_of_strata(read_table(path), strata))
+    Stage(folder.stacking, {"table": run.table_digest}).check(force=work.force)
+    return run
+
+
+def _refuse_foreign(folder: RunDir, work: Work) -> None:
+    """Raise ExperimentError where a table and its combinations would replace what is not theirs."""
+    check_score_output(folder.oof, (".parquet",))
+    if folder.experiment.exists():
+        raise ExperimentError(
+            f"{folder.root} holds the run of an experiment, whose table is its own: name another --out, or stack it "
+            f"with `foldstill stack {folder.root}`"
+        )
+    foreign = folder.stacking.exists() and any(folder.stacking.iterdir()) and not (folder.stacking / DONE).exists()
+    if foreign and not work.force:
+        raise ExperimentError(
+            f"{folder.stacking} was not made by foldstill, or not finished: name another --out, or use --force to "
+            "write combinations beside what it holds"
+        )
 
 
 def _run_folder(experiment: Experiment, out: Path | None) -> RunDir:

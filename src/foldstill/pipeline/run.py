@@ -16,19 +16,20 @@ from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import digest
-from foldstill.manifest import DONE
+from foldstill.files import digest, write_json, write_text
+from foldstill.machine import versions
+from foldstill.manifest import DONE, Stage
 from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport
-from foldstill.oof.store import read_labelled_scores, read_table
+from foldstill.oof.store import read_labelled_scores, read_table, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.experiment import Experiment, StackingSettings
 from foldstill.pipeline.results import CombinationResult, StudentResult
-from foldstill.pipeline.rundir import RunDir, combination_folder
+from foldstill.pipeline.rundir import COMBINATION, RunDir, combination_folder, remove_combination
 from foldstill.stacking import Combiner
 from foldstill.workers import Work
 
-Part = Literal["table", "table_digest", "test_file", "audit", "combinations", "students", "comparison"]
+Part = Literal["table", "table_digest", "test_file", "test_digest", "audit", "combinations", "students", "comparison"]
 """The parts of a run that stages write, in the order in which they depend on each other."""
 
 
@@ -42,6 +43,37 @@ class Run:
     root: Path = Path()
     """Folder from which relative paths of the experiment start."""
     work: Work = Work()
+    text: str = ""
+    """Text of the experiment file, which `keep` writes; empty for a run that is only read."""
+    imported: OOFTable | None = None
+    """A table on its own, which `keep` writes; None for a table that is in the folder already."""
+
+    def keep(self) -> None:
+        """Write what the run starts from: its experiment, or its table. A stage calls this after its last check."""
+        if self.text and (self.text != self.kept_text or not self.dir.provenance.exists()):
+            # The experiment last: whoever finds it finds where its paths start as well.
+            write_json(self.dir.provenance, {"versions": versions(), "root": str(self.root.resolve())})
+            write_text(self.dir.experiment, self.text)
+        if "plan" in vars(self) and (self.kept_plan is None or self.kept_plan.digest != self.plan.digest):
+            self.plan.write(self.dir.folds)
+        if self.imported is not None:
+            stage = Stage(self.dir.stacking, {"table": self.table_digest})
+            if not stage.finished(force=self.work.force):
+                # Combinations of another table must not stand beside those of this one.
+                for mark in [*self.dir.stacking.glob(f"*/{DONE}"), *self.dir.stacking.glob(f"*/{COMBINATION}")]:
+                    remove_combination(mark.parent)
+                write_table(self.imported, self.dir.oof)
+                stage.finish()
+
+    @cached_property
+    def kept_text(self) -> str | None:
+        """Text of the experiment file in the run's folder."""
+        return self.dir.experiment.read_text(encoding="utf-8") if self.dir.experiment.exists() else None
+
+    @cached_property
+    def kept_plan(self) -> FoldPlan | None:
+        """The fold plan in the run's folder."""
+        return FoldPlan.read(self.dir.folds) if self.dir.folds.exists() else None
 
     @property
     def experiment(self) -> Experiment:
@@ -70,23 +102,21 @@ class Run:
 
     @cached_property
     def plan(self) -> FoldPlan:
-        """The fold plan on disk, which must be the one of the experiment; made and written the first time."""
+        """The fold plan of the experiment, which must be the one on disk if there is one."""
         plan = self.experiment.folds.plan(self._loaded.labels, self.experiment.seed, self.root)
-        if self.dir.folds.exists():
-            before = FoldPlan.read(self.dir.folds)
-            if before.digest == plan.digest:
-                return plan
-            if not self.work.force:
-                raise ExperimentError(
-                    f"{self.dir.folds} holds another fold plan (digest {before.digest}) than the experiment asks for "
-                    f"({plan.digest}): data, groups, folds or seed changed; name another run folder, or use --force"
-                )
-        plan.write(self.dir.folds)
+        before = self.kept_plan
+        if before is not None and before.digest != plan.digest and not self.work.force:
+            raise ExperimentError(
+                f"{self.dir.folds} holds another fold plan (digest {before.digest}) than the experiment asks for "
+                f"({plan.digest}): data, groups, folds or seed changed; name another run folder, or use --force"
+            )
         return plan
 
     @cached_property
     def table(self) -> OOFTable:
         """The OOF table."""
+        if self.imported is not None:
+            return self.imported
         return read_table(self.dir.require(self.dir.oof, "oof build"))
 
     @cached_property
@@ -97,6 +127,11 @@ class Run:
     def test_file(self) -> tuple[FoldScores, Labels] | None:
         """Scores of the locked test rows by every fold model, with their labels; None for a run without locked rows."""
         if not self.dir.test.exists():
+            if self.settings is not None and self.kept_plan is not None and len(self.kept_plan.test_rows):
+                raise ExperimentError(
+                    f"{self.dir.test} is missing and the fold plan locks {len(self.kept_plan.test_rows)} rows: "
+                    f"run `foldstill oof build {self.dir.root}`"
+                )
             return None
         scores, labels = read_labelled_scores(self.dir.test)
         if not isinstance(scores, FoldScores) or labels is None:
@@ -104,6 +139,11 @@ class Run:
                 f"{self.dir.test} holds no fold models or no labels: make it again with `foldstill oof build`"
             )
         return scores, labels
+
+    @cached_property
+    def test_digest(self) -> str | None:
+        """Digest of the scores and labels of the locked test rows; None for a run without locked rows."""
+        return test_digest(*self.test_file) if self.test_file else None
 
     @property
     def test(self) -> FoldScores | None:
@@ -172,3 +212,8 @@ class Run:
 def table_digest(table: OOFTable) -> str:
     """Digest of everything that a fit to the table depends on."""
     return digest(table.labels.digest, list(table.members), list(table.scores.families), table.proba_NMC, table.fold_N)
+
+
+def test_digest(scores: FoldScores, labels: Labels) -> str:
+    """Digest of the scores of locked test rows and their labels."""
+    return digest(labels.digest, list(scores.members), list(scores.families), scores.proba_KNMC)

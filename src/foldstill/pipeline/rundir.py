@@ -5,6 +5,9 @@ from pathlib import Path
 
 from foldstill.errors import ExperimentError
 
+COMBINATION = "combination.json"
+"""The file that marks the folder of a fitted combination."""
+
 
 class Inside:
     """A property that gives a path inside the folder of a run."""
@@ -82,10 +85,22 @@ class RunDir:
         return path
 
 
+def remove_combination(folder: Path) -> None:
+    """Remove the files that foldstill wrote for a combination, and its folder if nothing else is in it."""
+    for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", "done.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    for part in folder.glob("*"):
+        if part.is_dir() and (part / "done.json").exists():
+            remove_combination(part)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def combination_folder(path: Path) -> Path:
     """The folder of a fitted combination, from `RUN/NAME` or from its full path."""
     for candidate in (path, RunDir(path.parent).combiner(path.name)):
-        if (candidate / "combination.json").exists():
+        if (candidate / COMBINATION).exists():
             return candidate
     names = sorted(p.name for p in RunDir(path.parent).stacking.glob("*") if p.is_dir())
     raise ExperimentError(f"no combination at {path}: {path.parent} has {names or 'none'}; name one as RUN/NAME")

@@ -38,10 +38,13 @@ def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     stages = {
         c.name: Stage(
             run.dir.combiner(c.name),
-            {"table": run.table_digest, "settings": digest(type(c).__name__, asdict(c))},  # type: ignore[call-overload]
+            {"table": run.table_digest, "test": run.test_digest, "settings": combiner_digest(c)},
         )
         for c in combiners
     }
+    for stage in stages.values():
+        stage.check(force=run.work.force)
+    run.keep()
     pending = [c for c in combiners if not stages[c.name].finished(force=run.work.force)]
     crossed = crossfit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
     fitted = fit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
@@ -57,6 +60,11 @@ def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     run.refresh("combinations")
     explanation = {one.folder: one.fitted.explanation for one in run.combinations}
     return " ".join(text for c in combiners if (text := explanation[run.dir.combiner(c.name)]))
+
+
+def combiner_digest(combiner: Combiner) -> str:
+    """Digest of the settings of a combiner."""
+    return digest(type(combiner).__name__, asdict(combiner))  # type: ignore[call-overload]
 
 
 def select_combiners(combiners: Sequence[Combiner], names: Sequence[str]) -> tuple[Combiner, ...]:

@@ -5,13 +5,15 @@ from dataclasses import asdict
 from foldstill.files import write_json
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.run import Run, table_digest
+from foldstill.pipeline.beginning import begin
+from foldstill.pipeline.run import Run, table_digest, test_digest
 
 
 def train_stage(run: Run) -> None:
     """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
     from foldstill.base_models.members import train_members
 
+    begin(run)
     of_pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
     for pairs in (False, True) if of_pairs else (False,):
         train_members(
@@ -31,11 +33,18 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     from foldstill.base_models.collected import collect
 
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
-    # An unchanged table keeps its file, and with it what was fitted to it.
+    begin(run)
+    labels = run.dataset.labels.take(run.plan.test_rows)
+    # Unchanged files stay, and with them what was made from them. The table comes last: whoever finds it finds its test
+    # rows as well, also after a kill between the two.
+    kept = run.test_digest if run.dir.test.exists() else None
+    if kept != (None if test is None else test_digest(test, labels)):
+        if test is None:
+            run.dir.test.unlink(missing_ok=True)
+        else:
+            write_scores(test, run.dir.test, labels)
+        run.refresh("test_file")
     if not (run.dir.oof.exists() and run.table_digest == table_digest(table)):
-        # The table last: whoever finds it finds its test rows as well, also after a kill between the two.
-        if test is not None:
-            write_scores(test, run.dir.test, run.dataset.labels.take(run.plan.test_rows))
         write_table(table, run.dir.oof)
         run.refresh("table")
     return table, test

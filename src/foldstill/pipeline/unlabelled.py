@@ -40,7 +40,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
 
     inputs = run.experiment.data.inputs(run.root / path)
     locked = set(content_of(run.dataset.view(view)[run.plan.test_rows]).tolist())
-    content = content_of(_view(inputs, view, path))
+    content = content_of(view_of(inputs, view, path))
     locked_ids = [i for i, c in zip(inputs.ids.tolist(), content.tolist(), strict=True) if c in locked]
     if locked_ids:
         raise DistillError(
@@ -48,16 +48,16 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
             "the student is scored on those, so leave them out"
         )
     for view in (view for member in resolve(run.experiment.member) for view in member.views):
-        _view(inputs, view, path)
+        view_of(inputs, view, path)
     # Ids of their own, since these rows may be numbered as the data set's are.
     ids = [f"unlabelled-{i}" for i in inputs.ids.tolist()]
     scores = predict_members(
         run.dir.members, run.experiment.member, inputs.views, run.dataset.labels.classes, run.work.device, ids=ids
     )
-    return Unlabelled(_view(inputs, view, path), scores)
+    return Unlabelled(view_of(inputs, view, path), scores)
 
 
-def _view(inputs: Inputs, view: str, path: str) -> NDArray[Any]:
+def view_of(inputs: Inputs, view: str, path: str) -> NDArray[Any]:
     if view not in inputs.views:
         raise DistillError(
             f"{path} holds the views {sorted(inputs.views)}, needs {view!r}: give every view that members and student read"

@@ -1,0 +1,112 @@
+"""Before the first write of a stage: everything that a run can refuse is checked, then its experiment is kept."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from foldstill.base_models.joined_member import resolve
+from foldstill.errors import DistillError, ExperimentError
+from foldstill.files import check_output
+from foldstill.manifest import DONE, Stage
+from foldstill.pipeline.experiment import NO_LOCKED_ROWS, Experiment
+from foldstill.pipeline.experiment_file import parse_experiment
+from foldstill.pipeline.run import Run
+from foldstill.pipeline.stack import combiner_digest
+from foldstill.pipeline.unlabelled import view_of
+
+FREE = ("name", "seeds", "without_teacher", "control_arms", "cross_validate", "uncertainty", "foreign")
+"""Settings of a student that do not change how it is trained."""
+
+
+def begin(run: Run) -> None:
+    """Check everything that the stages of a run can refuse, and keep its experiment and fold plan; once per run.
+
+    Nothing is written before the last check, so that a refused command changes nothing. Stages check again what only
+    they can know.
+    """
+    if "begun" in vars(run):
+        return
+    check_output(run.dir.experiment)
+    _check_kept(run)
+    _check_members(run)
+    _check_combinations(run)
+    _check_students(run)
+    run.keep()
+    vars(run)["begun"] = True
+
+
+def _check_kept(run: Run) -> None:
+    """The folder must hold nothing, or the run of an experiment of the same name and, of its students, settings."""
+    if run.kept_text is None or run.work.force:
+        return
+    try:
+        before = parse_experiment(run.kept_text, str(run.dir.experiment))
+    except ExperimentError:
+        return  # kept by another version: the stages compare what they were made from
+    experiment = run.experiment
+    if before.name != experiment.name and run.kept_plan is not None:
+        raise ExperimentError(
+            f"{run.dir.root} holds the run of the experiment {before.name!r}, got {experiment.name!r}: name another "
+            "--out, or use --force to replace it"
+        )
+    trained = _trained_students(run, before)
+    for folder, settings in _trained_students(run, experiment).items():
+        Stage(folder, {}).check()
+        if folder in trained and (changed := sorted(k for k in settings if settings[k] != trained[folder][k])):
+            raise ExperimentError(
+                f"{folder} was made from other settings of the student ({', '.join(changed)}): name another run "
+                "folder, or use --force to make it again"
+            )
+
+
+def _trained_students(run: Run, experiment: Experiment) -> dict[Path, dict[str, Any]]:
+    """What decides the training of each finished student, by its folder."""
+    of_experiment = Run(run.dir, experiment)
+    folders = {of_experiment.student_folder(one): asdict(one) for one in experiment.students()}
+    return {
+        folder: {name: value for name, value in settings.items() if name not in FREE}
+        for folder, settings in folders.items()
+        if (folder / DONE).exists()
+    }
+
+
+def _check_members(run: Run) -> None:
+    from foldstill.base_models.members import check_members
+
+    pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
+    for left_out in (1, 2) if pairs else (1,):
+        check_members(
+            run.experiment.member,
+            run.dataset,
+            run.plan,
+            run.dir.members,
+            seed=run.experiment.seed,
+            work=run.work,
+            pairs=left_out == 2,
+        )
+
+
+def _check_combinations(run: Run) -> None:
+    """Finished combinations must be of the same members and settings."""
+    stages = [Stage(run.dir.combiner(c.name), {"settings": combiner_digest(c)}) for c in run.combiners]
+    for stage in stages:
+        stage.check(force=run.work.force)
+    finished = [stage.folder for stage in stages if (stage.folder / DONE).exists()]
+    if finished and run.dir.oof.exists() and not run.work.force:
+        before, members = list(run.table.members), [m.name for m in resolve(run.experiment.member)]
+        if before != members:
+            raise ExperimentError(
+                f"{finished[0]} combines the members {before}, and the experiment has {members}: name another run "
+                "folder, or use --force to make it again"
+            )
+
+
+def _check_students(run: Run) -> None:
+    students = run.experiment.students()
+    if not len(run.plan.test_rows) and any(one.cross_validate != "pairs" for one in students):
+        raise DistillError(NO_LOCKED_ROWS)
+    for one in students:
+        run.dataset.view(one.view)
+        for path in (one.unlabelled, one.foreign):
+            if path:
+                view_of(run.experiment.data.inputs(run.root / path), one.view, path)
