@@ -26,6 +26,10 @@ class FileError(FoldstillError):
     """A file or folder that cannot be read or written."""
 
 
+class ArgumentError(FoldstillError, TypeError):
+    """An argument of a public function or a setting that is of the wrong type."""
+
+
 class DataError(FoldstillError):
     """Labels, votes, inputs or files that do not hold what they should."""
 

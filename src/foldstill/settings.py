@@ -4,8 +4,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
+
+from foldstill.arguments import require_types
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -17,9 +20,27 @@ _KINDS: ContextVar[Kinds] = ContextVar("kinds")
 
 
 class Settings:
-    """Base of the frozen dataclasses that tables become: a file has no unknown keys and finite numbers only."""
+    """Base of the frozen dataclasses that tables become.
+
+    An unknown key is an error where a file is read. A value of another type than the field's, or a number that is not
+    finite, is an ArgumentError, in Python too; a class checks ranges in its own `__post_init__`, which runs afterwards.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if check := vars(cls).get("__post_init__"):
+
+            @wraps(check)
+            def check_types_first(self: Settings) -> None:
+                Settings.__post_init__(self)
+                check(self)
+
+            setattr(cls, "__post_init__", check_types_first)  # noqa: B010, mypy refuses the plain assignment
+
+    def __post_init__(self) -> None:
+        require_types(type(self), vars(self))
 
 
 class Kind(Protocol):

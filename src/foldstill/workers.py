@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from foldstill.arguments import require_types
+from foldstill.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -34,6 +37,11 @@ class Work:
     """Whether finished work is done again."""
     report: OnProgress = silent
     """Receives the progress of every task."""
+
+    def __post_init__(self) -> None:
+        require_types(Work, vars(self))
+        if self.workers is not None and self.workers < 1:
+            raise ArgumentError(f"workers of Work must be 1 or more, or None for one per core, got {self.workers}")
 
     @property
     def n_workers(self) -> int:

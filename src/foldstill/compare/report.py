@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldstill.arguments import require_types
 from foldstill.compare import member_plots, plots
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.cost_plot import cost_plot
@@ -81,6 +82,7 @@ def write_report(
     >>> print((folder / "report.html").read_text(encoding="utf-8").count("<figure"))
     3
     """
+    require_types(write_report, locals())
     html = _environment().get_template("report.html.j2").render(
         c=comparison,
         base=comparison[comparison.baseline],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, Strings
 from foldstill.errors import DataError
 from foldstill.files import digest
@@ -47,6 +48,7 @@ class Dataset:
     units_N: Strings | None = None
 
     def __post_init__(self) -> None:
+        require_types(Dataset, vars(self))
         if self.units_N is not None and len(self.units_N) != len(self.labels):
             raise DataError(f"units_N has {len(self.units_N)} rows, the labels {len(self.labels)}: align them")
         if not self.views:

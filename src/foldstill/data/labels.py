@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.arguments import require_types
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows, rounding_tolerance
@@ -87,6 +88,7 @@ class Labels:
     counted: bool = True
 
     def __post_init__(self) -> None:
+        require_types(Labels, vars(self))
         n = len(self.ids)
         votes = self.votes_NC
         if votes.ndim != 2 or votes.shape != (n, len(self.classes)):
@@ -141,7 +143,7 @@ class Labels:
         *,
         ids: ArrayLike | None = None,
         groups: ArrayLike | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
         stratum: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         counted: bool = True,
@@ -170,6 +172,7 @@ class Labels:
         >>> Labels.from_votes([[3, 1], [0, 5]]).total_N.tolist()
         [4.0, 5.0]
         """
+        require_types(Labels.from_votes, locals())
         votes = as_numbers(votes_NC, "votes")
         if votes.ndim != 2:
             raise DataError(f"votes must have shape (rows, classes), got {votes.shape}: hard labels go to from_hard")
@@ -205,6 +208,7 @@ class Labels:
         >>> Labels.from_shares([[0.25, 0.75]], 4).votes_NC.tolist()
         [[1.0, 3.0]]
         """
+        require_types(Labels.from_shares, locals())
         shares = as_numbers(shares_NC, "vote shares")
         sums = shares.sum(axis=-1, keepdims=True)
         if shares.size and (np.abs(sums - 1) <= rounding_tolerance(shares) + 1e-9).all():
@@ -217,7 +221,9 @@ class Labels:
         return cls.from_votes(votes, **({"counted": False} | rest))
 
     @classmethod
-    def from_annotators(cls, choice_NA: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
+    def from_annotators(
+        cls, choice_NA: ArrayLike, *, classes: Sequence[str | int] | None = None, **rest: Any
+    ) -> "Labels":
         """Labels from the class that each annotator chose.
 
         Parameters
@@ -234,6 +240,7 @@ class Labels:
         >>> Labels.from_annotators([[0, 0, 1], [2, -1, -1]]).votes_NC.tolist()
         [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
+        require_types(Labels.from_annotators, locals())
         choice = np.asarray(choice_NA)
         if choice.ndim != 2:
             raise DataError(
@@ -251,7 +258,7 @@ class Labels:
         return cls.from_votes(votes, classes=names, **rest)
 
     @classmethod
-    def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str] | None = None, **rest: Any) -> "Labels":
+    def from_hard(cls, labels_N: ArrayLike, *, classes: Sequence[str | int] | None = None, **rest: Any) -> "Labels":
         """Labels from one class per sample; each is one vote.
 
         Parameters
@@ -269,6 +276,7 @@ class Labels:
         >>> labels.classes, labels.votes_NC.sum(axis=0).tolist()
         (('rem', 'wake'), [1.0, 2.0])
         """
+        require_types(Labels.from_hard, locals())
         labels = np.asarray(labels_N)
         if labels.ndim != 1:
             raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")

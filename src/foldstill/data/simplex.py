@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.arguments import require_types
 from foldstill.errors import DataError
 
 Float = NDArray[np.floating[Any]]
@@ -127,6 +128,7 @@ def kl_divergence(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | No
     >>> round(kl_divergence(target=[[0.5, 0.5]], proba=[[0.9, 0.1]]), 4)
     0.5108
     """
+    require_types(kl_divergence, locals())
     target_NC, proba_NC = check_rows(target, "target"), check_rows(proba, "proba")
     if target_NC.shape != proba_NC.shape:
         raise DataError(

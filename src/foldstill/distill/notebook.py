@@ -76,16 +76,29 @@ def distill(
     >>> student.predict(images).shape
     (8, 2)
     """
+    arguments = dict(locals())
     from dataclasses import replace
 
     import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from torch import nn
 
+    from foldstill.arguments import require_types
     from foldstill.distill.mixes import mix_votes
+    from foldstill.distill.settings import StudentSettings
     from foldstill.distill.student import student_of
     from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
     from foldstill.errors import DistillError
     from foldstill.workers import Work
 
+    names_used = {
+        "ArrayLike": ArrayLike,
+        "NDArray": NDArray,
+        "nn": nn,
+        "StudentSettings": StudentSettings,
+        "Work": Work,
+    }
+    require_types(distill, arguments, names=names_used)
     scores, votes_NC = _checked(teacher, inputs, votes)
     settings, member = _student(student)
     _refuse_what_needs_a_run(settings)

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from foldstill.arguments import require_types
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.joined_member import Joined
 from foldstill.base_models.member import Member
@@ -21,6 +22,7 @@ def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings
     `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the EEG network at its default
     width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
     """
+    require_types(student_sizes, locals())
     asked = student if student is not None else StudentSettings()
     names = tuple(SIZES) if inputs.ndim == 4 else (EegMember.kind,)
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}

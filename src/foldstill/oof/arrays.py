@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.arguments import require_types
 from foldstill.data.classes import positional_names
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels, Strings, as_strings, match_ids
@@ -83,6 +84,7 @@ def oof_table(
     >>> table.proba_NMC.shape, table.members
     ((3, 1, 2), ('m0',))
     """
+    require_types(oof_table, locals())
     table_labels = _labels(labels, votes, groups, classes, scores)
     n_classes = len(table_labels.classes)
     if isinstance(scores, Mapping):

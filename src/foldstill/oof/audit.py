@@ -5,6 +5,7 @@ The numbers behind each threshold are measured by `benchmarks/bench_audit.py` on
 
 from collections.abc import Sequence
 
+from foldstill.arguments import require_types
 from foldstill.data.labels import Labels
 from foldstill.errors import OOFError
 from foldstill.oof.audit_check import AuditCheck, AuditInput, Combine
@@ -60,6 +61,7 @@ def audit(
     >>> report["A1"].verdict, len(report.findings), report.failed_hard
     ('pass', 12, False)
     """
+    require_types(audit, locals())
     ids = [check.id for check in checks]
     repeated = sorted({id for id in ids if ids.count(id) > 1})
     if repeated:

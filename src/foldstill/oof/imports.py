@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.arguments import require_types
 from foldstill.data.classes import match_classes, positional_names
 from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.label_columns import LabelColumns
@@ -67,6 +68,7 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
     >>> table.proba_NMC.shape, table.folds
     ((2, 1, 2), [0, 1])
     """
+    require_types(import_scores, locals())
     settings = settings or ImportSettings()
     files = [Path(path) for path in paths]
     if not files:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.files import atomic_write, check_output
@@ -87,6 +88,7 @@ def write_table(table: OOFTable, path: str | Path) -> None:
     ...     fs.read_table(f"{folder}/oof.parquet").proba_NMC.shape
     (3, 1, 2)
     """
+    require_types(write_table, locals())
     columns = _label_columns(table.labels) | {"fold": table.fold_N}
     metadata = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned}
     _write(Path(path), columns, table.proba_NMC, table.scores, metadata | _label_metadata(table.labels))
@@ -146,6 +148,7 @@ def read_table(path: str | Path) -> OOFTable:
     ...     fs.read_table(f"{folder}/oof.parquet").labels.total_N.tolist()
     [3.0, 3.0]
     """
+    require_types(read_table, locals())
     file = ScoreFile(Path(path))
     if file.metadata["kind"] != "oof":
         raise OOFError(

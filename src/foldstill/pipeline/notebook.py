@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from foldstill.arguments import require_types
 from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import Comparison, compare
 from foldstill.data.dataset import Dataset
@@ -99,6 +100,7 @@ def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = W
     >>> stacked["average"].apply(table.scores).shape
     (120, 3)
     """
+    require_types(stack, locals())
     chosen = tuple(combiners) or default_combiners()
     refuse_leaked_table(audit(table))
     crossed = crossfit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
@@ -165,6 +167,7 @@ def train(
     >>> trained.table.proba_NMC.shape
     (20, 1, 2)
     """
+    require_types(train, locals())
     from foldstill.base_models import collect, train_members
 
     dataset = Dataset(labels, views)
