@@ -22,6 +22,11 @@ from fuzz_world import case_folder, make_world  # noqa: E402
 WANTED_SHARE = 0.97
 
 
+def _is_wrong(one: Outcome) -> bool:
+    refused_valid = one.case.kind == "valid calls" and one.verdict != "accepted"
+    return one.is_fault or not one.place_named or refused_valid
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="run the cases whose name or kind contains this word")
@@ -37,11 +42,8 @@ def main() -> int:
             for case in cases:
                 outcomes.append(run_case(case, world, case_folder(Path(scratch))))
                 one = outcomes[-1]
-                if one.is_fault or not one.place_named:
-                    print(
-                        f"{one.verdict if one.is_fault else 'no place'}: {case.kind}: {case.name}: {one.message[:600]}",
-                        flush=True,
-                    )
+                if _is_wrong(one):
+                    print(f"{one.verdict}: {case.kind}: {case.name}: {one.message[:600]}", flush=True)
     if options.out:
         options.out.write_text("".join(f"{o.verdict}\t{o.case.kind}\t{o.case.name}\t{o.message!r}\n" for o in outcomes))
     print(figures(outcomes))

@@ -47,6 +47,9 @@ LONG_NAME = "n" * 300
 
 
 def command_cases() -> Iterator[Case]:
+    for command, (_, arguments) in BASE.items():
+        if command not in SLOW:
+            yield _case(command, "as it should be", "valid calls", arguments, must_refuse=False)
     yield from _unknown_arguments()
     yield from _wrong_values()
     yield from _wrong_paths()

@@ -9,6 +9,7 @@ import pandas as pd
 from fuzz_cases import Case
 
 KIND = "Python arguments"
+VALID_KIND = "valid calls"
 
 
 class Zebra:
@@ -108,9 +109,8 @@ def valid_calls() -> Mapping[str, tuple[Callable[..., object], dict[str, Any]]]:
                 "student": "nano",
                 "classes": ["x", "y"],
                 "folder": "student",
-                "seed": 0,
                 "seeds": 1,
-                "device": "cpu",
+                "work": fs.Work(1, "cpu"),
             },
         ),
         "student_sizes": (fs.student_sizes, {"inputs": IMAGES, "n_classes": 2, "student": None}),
@@ -243,15 +243,18 @@ NEVER = (
 )
 """No parameter takes these; every call with one of them must be refused."""
 
-TAKES_ANYTHING = {
-    ("import_scores", "paths"),  # bytes and mappings are sequences
-}
-
 
 def python_cases() -> Iterator[Case]:
     import inspect
 
     for name, (function, arguments) in valid_calls().items():
+        yield Case(
+            f"{name}() with valid arguments",
+            VALID_KIND,
+            lambda folder, f=function, a=arguments, n=name: _call(folder, n, f, dict(a)),
+            ("scores.npz", "table.parquet"),
+            must_refuse=False,
+        )
         for parameter in arguments:
             for way, value in WRONG.items():
                 refuse = way in NEVER and not _is_allowed(parameter, way)
@@ -303,7 +306,7 @@ def _call(folder: Path, name: str, function: Callable[..., object], arguments: d
             import foldstill as fs
 
             table = fs.oof_table(SCORES, votes=VOTES, groups=GROUPS, folds=FOLDS)
-            from foldstill.stacking import Average
+            from foldstill.stacking.averages import Average
 
             arguments["comparison"] = fs.stack(table, [Average()]).compare()
         return function(**{k: v for k, v in arguments.items() if not (v is None and k in ("loss", "mix"))})

@@ -49,6 +49,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         require_types(Dataset, vars(self))
+        if self.units_N is not None and self.units_N.dtype.kind not in "UT":
+            raise DataError(f"units_N must hold text, got {self.units_N.dtype}: give the name of the unit of each row")
         if self.units_N is not None and len(self.units_N) != len(self.labels):
             raise DataError(f"units_N has {len(self.units_N)} rows, the labels {len(self.labels)}: align them")
         if not self.views:

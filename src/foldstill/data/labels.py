@@ -15,7 +15,7 @@ from foldstill.arguments import require_types
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows, rounding_tolerance
-from foldstill.data.text import Strings, as_numbers, as_strings, is_missing, is_whole
+from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole
 from foldstill.errors import DataError
 from foldstill.files import digest
 
@@ -41,6 +41,10 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
     lower = [1, *edges[:-1]]
     names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
     return np.asarray(names)[np.searchsorted(edges, np.asarray(total_N), side="right")]
+
+
+_TEXTS = ("ids", "groups", "stratum_N")
+_NUMBERS = ("votes_NC", "sample_weight_N")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class Labels:
 
     def __post_init__(self) -> None:
         require_types(Labels, vars(self))
+        for names, wanted, kinds in ((_TEXTS, "text", "UT"), (_NUMBERS, "numbers", "fiu")):
+            for name in names:
+                array = getattr(self, name)
+                if array.ndim == 0 or array.dtype.kind not in kinds:
+                    raise DataError(
+                        f"{name} must be an array of {wanted}, got {array.dtype} of shape {array.shape}: "
+                        "Labels.from_votes converts lists, frames and arrays"
+                    )
         n = len(self.ids)
         votes = self.votes_NC
         if votes.ndim != 2 or votes.shape != (n, len(self.classes)):
@@ -214,7 +226,10 @@ class Labels:
         if shares.size and (np.abs(sums - 1) <= rounding_tolerance(shares) + 1e-9).all():
             shares = shares / sums
         shares = np.maximum(check_rows(shares, "vote shares"), 0.0)
-        total = np.broadcast_to(as_numbers(total_N, "totals of votes"), (len(shares),))
+        total = as_numbers(total_N, "totals of votes")
+        if total.shape not in ((), (len(shares),)):
+            raise DataError(f"the totals of votes must be one per row ({len(shares)}) or one number, got {total.shape}")
+        total = np.broadcast_to(total, (len(shares),))
         if not (np.isfinite(total).all() and (total > 0).all()):
             raise DataError("the total of votes must be positive in every row: give 1 where it is unknown")
         votes = shares / shares.sum(axis=1, keepdims=True) * total[:, None]
@@ -241,7 +256,7 @@ class Labels:
         [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
         require_types(Labels.from_annotators, locals())
-        choice = np.asarray(choice_NA)
+        choice = as_array(choice_NA, "annotators")
         if choice.ndim != 2:
             raise DataError(
                 f"annotators must have shape (rows, annotators), got {choice.shape}: "
@@ -277,7 +292,7 @@ class Labels:
         (('rem', 'wake'), [1.0, 2.0])
         """
         require_types(Labels.from_hard, locals())
-        labels = np.asarray(labels_N)
+        labels = as_array(labels_N, "labels")
         if labels.ndim != 1:
             raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")
         if labels.dtype.kind != "f":

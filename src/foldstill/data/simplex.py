@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.arguments import require_types
+from foldstill.data.text import as_array, as_numbers
 from foldstill.errors import DataError
 
 Float = NDArray[np.floating[Any]]
@@ -26,9 +27,9 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
 
     `name` says in the message which array is wrong.
     """
-    array = np.asarray(proba)
+    array = as_array(proba, name)
     if array.dtype.kind != "f":
-        array = array.astype(np.float64)
+        array = as_numbers(array, name)
     if array.ndim < 2:
         raise DataError(
             f"{name} must be at least two-dimensional (rows, classes), got shape {array.shape}: add the missing axis"
@@ -134,6 +135,15 @@ def kl_divergence(*, target: ArrayLike, proba: ArrayLike, weight: ArrayLike | No
         raise DataError(
             f"target {target_NC.shape} and proba {proba_NC.shape} must have the same shape: align the rows by id"
         )
-    return float(
-        np.average(row_kl(target=target_NC, proba=proba_NC), weights=None if weight is None else np.asarray(weight))
-    )
+    if not len(target_NC):
+        raise DataError(
+            f"target and proba must have rows, got shape {target_NC.shape}: the mean of nothing is no number"
+        )
+    kl = row_kl(target=target_NC, proba=proba_NC)
+    weights = np.ones(kl.shape) if weight is None else as_numbers(weight, "weight")
+    if weights.shape != kl.shape or not np.isfinite(weights).all() or not (weights >= 0).all() or not weights.any():
+        raise DataError(
+            f"weight must be one finite number per row ({len(kl)}), not negative and not all zero, got shape "
+            f"{weights.shape}: leave it out to weigh all rows alike"
+        )
+    return float(np.average(kl, weights=weights))

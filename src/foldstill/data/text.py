@@ -10,6 +10,18 @@ from foldstill.errors import DataError
 Strings = NDArray[np.str_]
 
 
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """An array of plain values; raises DataError for rows of different lengths and for records."""
+    try:
+        # The mask of a masked array would be lost here and there; its missing entries become NaN.
+        array = np.ma.filled(values.astype(float), np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} must be an array of one shape, got rows of different lengths ({error})") from None
+    if array.dtype.kind == "V":
+        raise DataError(f"{name} must hold numbers or text, got records ({array.dtype}): give plain values")
+    return array
+
+
 def as_strings(values: ArrayLike, name: str) -> Strings:
     """Ids, groups, strata or class names as an array of strings (N,); `name` says in errors which column they are.
 
@@ -18,7 +30,7 @@ def as_strings(values: ArrayLike, name: str) -> Strings:
     >>> as_strings([1.0, 2.0], "ids").tolist(), as_strings(["007", "7.0"], "ids").tolist()
     (['1', '2'], ['007', '7.0'])
     """
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.ndim != 1:
         raise DataError(f"{name} must be one-dimensional, got shape {array.shape}: give one value per row")
     if array.dtype.kind == "c":
@@ -44,9 +56,11 @@ def as_numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
     >>> as_numbers([[3, None]], "votes").tolist()
     [[3.0, nan]]
     """
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind in "fiub":
         return array.astype(np.float64)
+    if array.dtype.kind in "mM":
+        raise DataError(f"{name} must be numbers, got dates or times ({array.dtype}): give counts, shares or weights")
     if array.dtype.kind == "c":
         raise DataError(f"{name} must be real numbers, got complex ones: give their real part if that is what is meant")
     out = np.empty(array.size)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from foldstill.workers import Work
 
 
+_MAX_SEEDS = 1000
+
+
 def distill(
     teacher: ArrayLike,
     inputs: NDArray[Any],
@@ -102,7 +105,9 @@ def distill(
     scores, votes_NC = _checked(teacher, inputs, votes)
     settings, member = _student(student)
     _refuse_what_needs_a_run(settings)
-    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    seed_list = list(range(min(seeds, _MAX_SEEDS + 1))) if isinstance(seeds, int) else list(seeds)
+    if len(seed_list) > _MAX_SEEDS:
+        raise DistillError(f"seeds must be {_MAX_SEEDS} or fewer, got {seeds}: three show the spread")
     if not seed_list or len(set(seed_list)) < len(seed_list) or (len(seed_list) > 1 and member is not None):
         raise DistillError(
             f"seeds must be 1 or more, all different, and 1 for a module, which has its first weights already, got {seeds}: "
@@ -125,18 +130,30 @@ def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tupl
     import numpy as np
 
     from foldstill.data.simplex import check_rows
+    from foldstill.data.text import as_numbers
     from foldstill.errors import DistillError
     from foldstill.oof.temperatures import fit_temperature, tempered
 
-    votes_NC = np.asarray(votes, dtype=np.float64)
+    votes_NC = as_numbers(votes, "votes")
     scores = check_rows(teacher, "the teacher's scores")
+    if inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":
+        raise DistillError(
+            f"inputs must be images (N, H, W, channels) or signals (N, channels, T) of numbers, got {inputs.dtype} of "
+            f"shape {inputs.shape}: add the channel axis"
+        )
+    if votes_NC.ndim != 2:
+        raise DistillError(
+            f"votes must be counts (rows, classes), got shape {votes_NC.shape}: give one column per class"
+        )
     if not len(inputs) == len(scores) == len(votes_NC) or votes_NC.shape[-1] != scores.shape[-1]:
         raise DistillError(
             f"teacher {scores.shape}, inputs {inputs.shape} and votes {votes_NC.shape} must have the same rows, and teacher "
             "and votes the same classes: align them by id"
         )
-    if votes_NC.ndim != 2 or not np.isfinite(votes_NC).all() or (votes_NC < 0).any():
-        raise DistillError(f"votes must be counts (rows, classes) of 0 or more, got shape {votes_NC.shape}")
+    if not np.isfinite(votes_NC).all() or (votes_NC < 0).any():
+        raise DistillError(
+            f"votes must be counts of 0 or more, got values from {votes_NC.min():g} to {votes_NC.max():g}"
+        )
     if scores.ndim == 3:
         voted = votes_NC.sum(axis=1) > 0
         if voted.any():

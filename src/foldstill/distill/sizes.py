@@ -23,6 +23,11 @@ def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings
     width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
     """
     require_types(student_sizes, locals())
+    if inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":
+        raise DistillError(
+            f"inputs must be images (N, H, W, channels) or signals (N, channels, T) of numbers, got {inputs.dtype} of "
+            f"shape {inputs.shape}: add the channel axis"
+        )
     asked = student if student is not None else StudentSettings()
     names = tuple(SIZES) if inputs.ndim == 4 else (EegMember.kind,)
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}

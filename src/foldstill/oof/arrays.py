@@ -15,7 +15,7 @@ from foldstill.data.classes import positional_names
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels, Strings, as_strings, match_ids
 from foldstill.data.simplex import ROW_SUM_TOLERANCE, rounding_tolerance, softmax
-from foldstill.data.text import is_whole
+from foldstill.data.text import as_array, is_whole
 from foldstill.errors import FoldError, FoldstillWarning, OOFError
 from foldstill.oof.table import OOFTable, ScoreTable
 
@@ -99,7 +99,7 @@ def oof_table(
             [_member_proba(values, str(name), table_labels, space) for name, values in scores.items()], axis=1
         )
     else:
-        raw = np.asarray(scores)
+        raw = as_array(scores, "scores")
         if raw.ndim == 2 and raw.dtype.kind in "iu":
             raise OOFError(_ONLY_NAMES.format(name="scores"))
         if raw.ndim != 3:
@@ -132,12 +132,12 @@ def _labels(
         raise OOFError("a table needs labels: give votes (rows, classes), one class per row, or a Labels value")
     if classes is None and hasattr(values, "columns"):
         classes = tuple(map(str, values.columns))
-    if votes is None and np.ndim(values) == 1:
+    if votes is None and as_array(values, "labels").ndim == 1:
         first = next(iter(scores.values()), ()) if isinstance(scores, Mapping) else scores
         if classes is None and hasattr(first, "columns"):
             classes = tuple(map(str, first.columns))
-        elif classes is None and np.ndim(first) > 1:
-            classes = positional_names(values, int(np.shape(first)[-1]))
+        elif classes is None and as_array(first, "scores").ndim > 1:
+            classes = positional_names(values, as_array(first, "scores").shape[-1])
         return Labels.from_hard(values, groups=groups, classes=classes)
     return Labels.from_votes(values, groups=groups, classes=classes)
 
@@ -149,7 +149,7 @@ def with_folds(
     if folds is None:
         plan = make_plan(labels, n_folds=n_folds, test_share=0.0, strategy="grouped", seed=seed)
         return OOFTable(scores, labels, plan.fold_N, folds_assigned=True)
-    fold = np.asarray(folds)
+    fold = as_array(folds, "folds")
     if fold.dtype.kind == "f" and np.isfinite(fold).all() and (fold == np.floor(fold)).all():
         fold = fold.astype(np.int64)
     elif fold.dtype.kind in "OU":
@@ -285,7 +285,7 @@ def _member_proba(values: Any, member: str, labels: Labels, space: Space) -> NDA
     name = f"scores of member {member!r}"
     if hasattr(values, "columns"):
         values = _aligned(values, name, labels)
-    raw = np.asarray(values)
+    raw = as_array(values, name)
     n_classes = len(labels.classes)
     if raw.ndim == 1 and raw.dtype.kind in "iu":
         raise OOFError(_ONLY_NAMES.format(name=name))
