@@ -1,4 +1,5 @@
-"""What settings and networks agree on: shapes of rows, and named variants of a network. Imports nothing of the package."""
+"""What settings and networks agree on: shapes of rows, and named variants of a network. Imports nothing of the
+package."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -49,8 +49,8 @@ def collect(
 def collect_without(folder: Path, members: Sequence[AnyMember], labels: Labels, plan: FoldPlan, fold: int) -> OOFTable:
     """The OOF table as it would be if `fold` did not exist: a row of fold g is scored by models that saw neither.
 
-    Combiners that are fitted to this table, and students that learn from it, can be scored on `fold` without a leak. Raises
-    MemberError when a model of a pair is missing or was made from other labels or folds.
+    Combiners that are fitted to this table, and students that learn from it, can be scored on `fold` without a leak.
+    Raises MemberError when a model of a pair is missing or was made from other labels or folds.
     """
     proba_NMC = np.empty((len(labels), len(members), len(labels.classes)), np.float32)
     for m, member in enumerate(members):

@@ -1,6 +1,7 @@
 """A compact network for EEG: a small encoder reads each channel by itself, then the channels exchange information.
 
-A channel is a signal, or the spectrogram of a chain or panel. B batch, E channels (nodes), T samples, D features of a node.
+A channel is a signal, or the spectrogram of a chain or panel. B batch, E channels (nodes), T samples, D features of a
+node.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ class EegMember(NetworkSettings, SingleViewMember):
     def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.
 
-        Raises MemberError for rows that the encoder would halve to nothing, and for separate channels that do not exist.
+        Raises MemberError for rows that the encoder would halve to nothing, and for separate channels that do not
+        exist.
         """
         from foldstill.base_models.eeg import EegBody, NodeEncoder
         from foldstill.base_models.heads import Head
@@ -102,8 +103,8 @@ class EegMember(NetworkSettings, SingleViewMember):
         if min(size) < 2 ** len(self.widths):
             lengths = f"{size[0]} samples" if len(size) == 1 else f"images of {' x '.join(map(str, size))}"
             raise MemberError(
-                f"member {self.name!r} halves its input {len(self.widths)} times, the view {self.view!r} has {lengths}: "
-                "give it fewer widths"
+                f"member {self.name!r} halves its input {len(self.widths)} times, the view {self.view!r} has "
+                f"{lengths}: give it fewer widths"
             )
         outside = [e for e in self.separate if not 0 <= e < in_channels]
         if outside or len(set(self.separate)) == in_channels:

@@ -1,4 +1,5 @@
-"""The training engine for all networks, members and students alike: it trains a network on rows and knows nothing of folds.
+"""The training engine for all networks, members and students alike: it trains a network on rows and knows nothing of
+folds.
 
 N rows of a view, B batch, C classes.
 """
@@ -51,8 +52,8 @@ class Epoch:
 class WarmedAverage(ModelEmaV3):  # type: ignore[misc]
     """Exponential moving average of weights and running statistics, in `module`.
 
-    The decay warms up as (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage, so that a short training
-    does not keep its random first weights; `step` counts from 0.
+    The decay warms up as (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage, so that a short
+    training does not keep its random first weights; `step` counts from 0.
     """
 
     def get_decay(self, step: int | None = None) -> float:
@@ -69,9 +70,9 @@ def fit_network(
 ) -> list[Epoch]:
     """Train `network` in place and return the history, one entry per epoch.
 
-    Only rows of the phase are read. The input scaling is fitted to them in the first phase. `view_augment` is applied to
-    each view of a network of several views, before the recipe's own augmentation is applied to all views. With a folder,
-    the state is saved after each epoch, and a later call continues from it to the same bytes.
+    Only rows of the phase are read. The input scaling is fitted to them in the first phase. `view_augment` is applied
+    to each view of a network of several views, before the recipe's own augmentation is applied to all views. With a
+    folder, the state is saved after each epoch, and a later call continues from it to the same bytes.
 
     Raises MemberError for a loss that is not finite, with epoch and step.
     """
@@ -167,8 +168,8 @@ def _start(
 def _units(training_set: TrainingSet) -> NDArray[Any]:
     if training_set.unit_N is None:
         raise MemberError(
-            'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with HMS data '
-            'of rows = "window"'
+            'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with '
+            'HMS data of rows = "window"'
         )
     return training_set.unit_N
 

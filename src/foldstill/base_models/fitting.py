@@ -54,8 +54,8 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
     training_set = training_set.with_views(member.views)
     if member.recipe.sampling == "one_each" and training_set.unit_N is None:
         raise MemberError(
-            'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with HMS data '
-            'of rows = "window"'
+            'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with '
+            'HMS data of rows = "window"'
         )
     arrays = list(training_set.views.values())
     network = build_seeded(member.build, _shapes(training_set), len(training_set.classes), 0).eval()

@@ -1,4 +1,5 @@
-"""The models of one member over folds, read from its folder: the one place that loads them. Importing this imports no torch.
+"""The models of one member over folds, read from its folder: the one place that loads them. Importing this imports no
+torch.
 
 K fold models.
 """
@@ -65,7 +66,8 @@ class FoldModels:
         if model.classes != tuple(classes) or shapes != dict(model.shapes):
             raise MemberError(
                 f"member {self.member.name} was trained on rows of shape {_shown(model.shapes)} and classes "
-                f"{list(model.classes)}, got {_shown(shapes)} and {list(classes)}: prepare the new rows as the training rows were"
+                f"{list(model.classes)}, got {_shown(shapes)} and {list(classes)}: prepare the new rows as the "
+                "training rows were"
             )
         return model
 

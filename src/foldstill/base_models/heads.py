@@ -14,10 +14,11 @@ _MIN_TEMPERATURE = 0.05
 
 
 class Head(nn.Module):
-    """Dropout and a linear layer, (B, F) to logits (B, C); with `temperature` "row" or "class" divided by softplus(linear).
+    """Dropout and a linear layer, (B, F) to logits (B, C); with `temperature` "row" or "class" divided by
+    softplus(linear).
 
-    Where the network is uncertain, it can flatten its prediction without changing which class it prefers. Temperatures start
-    at 1.
+    Where the network is uncertain, it can flatten its prediction without changing which class it prefers. Temperatures
+    start at 1.
     """
 
     def __init__(

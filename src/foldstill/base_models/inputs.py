@@ -58,7 +58,8 @@ class DeviceInputs:
         return tuple(self._data.shape[1:3] if self.is_image else self._data.shape[2:])
 
     def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The raw batches (B, C, H, W) or (B, C, T) on the device, for index tensors on the device (host when prefetching)."""
+        """The raw batches (B, C, H, W) or (B, C, T) on the device, for index tensors on the device (host when
+        prefetching)."""
         if not self._prefetch:
             for rows_B in batches_of_rows:
                 yield self._view(self._data.index_select(0, rows_B.to(self._data.device)))

@@ -98,10 +98,10 @@ class Job:
 def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
     """Run all jobs, and yield each one when it is finished, in any order.
 
-    On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config` chooses
-    another backend. On a GPU, and with one worker, the jobs run in this process. The same seed gives the same model
-    whatever the number of workers. `on_progress` is called after every epoch and at the end of each job, by one thread at a
-    time. A job that was interrupted continues from its last epoch.
+    On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config`
+    chooses another backend. On a GPU, and with one worker, the jobs run in this process. The same seed gives the same
+    model whatever the number of workers. `on_progress` is called after every epoch and at the end of each job, by one
+    thread at a time. A job that was interrupted continues from its last epoch.
     """
     if not jobs:
         return
@@ -120,7 +120,8 @@ def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Ite
 
 
 def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
-    """Fit the job's member, or continue from its checkpoint, and leave its folder finished; `done.json` is written last."""
+    """Fit the job's member, or continue from its checkpoint, and leave its folder finished; `done.json` is written
+    last."""
     start = time.process_time()
 
     def report(progress: FitProgress) -> None:

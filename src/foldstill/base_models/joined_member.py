@@ -51,8 +51,8 @@ class JoinedMember(NetworkSettings):
     hidden: int = 128
     """Width of the layer between features and classifier, 0 for none; with `blocks`, the width of every node."""
     blocks: int = 0
-    """Number of attention blocks between the nodes of all networks: each channel of an eeg member is one node, any other
-    network is one node. 0 concatenates one feature vector per network."""
+    """Number of attention blocks between the nodes of all networks: each channel of an eeg member is one node, any
+    other network is one node. 0 concatenates one feature vector per network."""
     heads: int = 4
     """Number of attention heads in the blocks."""
     drop_rate: float = 0.1
@@ -73,20 +73,21 @@ class JoinedMember(NetworkSettings):
         require(self.blocks >= 0, f"blocks must not be negative, got {self.blocks}: 0 joins one vector a network")
         require(
             not self.blocks or (self.hidden > 0 and self.heads > 0 and self.hidden % self.heads == 0),
-            f"member {self.name!r}: with blocks, hidden is the width of every node, a multiple of the heads, got {self.hidden} "
-            f"and {self.heads} heads",
+            f"member {self.name!r}: with blocks, hidden is the width of every node, a multiple of the heads, got "
+            f"{self.hidden} and {self.heads} heads",
         )
         require(0 <= self.drop_rate < 1, f"drop_rate must be in [0, 1), got {self.drop_rate}")
         stage = self.recipe.second_stage
         require(
             stage is None or not stage.thaws or self.backbone_rate > 0,
-            f"member {self.name!r}: second_stage.thaws trains the joined networks, backbone_rate = 0 leaves them as they "
-            "are: set a backbone_rate such as 1.0, or leave `thaws` out",
+            f"member {self.name!r}: second_stage.thaws trains the joined networks, backbone_rate = 0 leaves them as "
+            "they are: set a backbone_rate such as 1.0, or leave `thaws` out",
         )
         single = [op.kind for op in self.recipe.augment if not isinstance(op, RowMixing)]
         require(
             not single,
-            f"member {self.name!r}: recipe.augment of a joined member mixes rows of all views alike (mixup, cutmix, ...), "
+            f"member {self.name!r}: recipe.augment of a joined member mixes rows of all views alike (mixup, cutmix, "
+            "...), "
             f"got {single}: these belong into the recipe of the member that reads the view; set augment = [] here",
         )
 
@@ -138,7 +139,8 @@ class Joined:
         return check_network(self, training_set)
 
     def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
-        """Train from the parts' models of the same fold, which lie in `../../<part>/<fold>` beside the context's folder."""
+        """Train from the parts' models of the same fold, which lie in `../../<part>/<fold>` beside the context's
+        folder."""
         from foldstill.base_models.fitting import first_weights, fit_phases
         from foldstill.base_models.joined_network import JoinedNetwork
 
@@ -201,11 +203,13 @@ def _with_parts(member: JoinedMember, by_name: dict[str, AnyMember]) -> Joined:
             )
         if isinstance(part, JoinedMember) or part.parts:
             raise MemberError(
-                f"member {member.name!r} joins {name!r}, which is a joined member itself: name the members it is made of"
+                f"member {member.name!r} joins {name!r}, which is a joined member itself: name the members it is made "
+                "of"
             )
         if not isinstance(part, TimmMember | EegMember):
             raise MemberError(
-                f"member {member.name!r} joins {name!r}, which is no network (kind {part.kind!r}): name timm or eeg members"
+                f"member {member.name!r} joins {name!r}, which is no network (kind {part.kind!r}): name timm or eeg "
+                "members"
             )
         parts.append(part)
     return Joined(member, tuple(parts))

@@ -22,8 +22,8 @@ from foldstill.base_models.nodes import Exchange, SoftmaxPool
 class JoinedNetwork(nn.Module):
     """`body(input(raws))`: raw values of each view in, logits (B, C) out. It offers the engine what a `Network` does.
 
-    Its logits are the mean of its parts' log-probabilities plus the output of the head, which starts at 0: it starts as the
-    geometric average of its parts, and training leaves the average only where that pays.
+    Its logits are the mean of its parts' log-probabilities plus the output of the head, which starts at 0: it starts as
+    the geometric average of its parts, and training leaves the average only where that pays.
     """
 
     def __init__(
@@ -114,7 +114,8 @@ class SideBySide(nn.Module):
 
 
 class Attended(nn.Module):
-    """Nodes of all networks, brought to one width, attend to each other and are pooled: each (B, n, F) to (B, hidden)."""
+    """Nodes of all networks, brought to one width, attend to each other and are pooled: each (B, n, F) to (B,
+    hidden)."""
 
     def __init__(
         self, nodes: Sequence[tuple[int, int]], hidden: int, blocks: int, heads: int, drop_rate: float

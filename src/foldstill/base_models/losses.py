@@ -1,8 +1,8 @@
 """Training losses as settings that can be called: logits, target distributions and row weights in, one number out.
 
-B batch, C classes. Every loss takes (logits_BC, target_BC, weight_B): targets are probabilities at temperature 1, weights
-have mean 1 over the training rows, and the result is the mean over rows of weight times the loss of the row, float32
-whatever autocast does. Importing this module imports no torch.
+B batch, C classes. Every loss takes (logits_BC, target_BC, weight_B): targets are probabilities at temperature 1,
+weights have mean 1 over the training rows, and the result is the mean over rows of weight times the loss of the row,
+float32 whatever autocast does. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Softened(KindSettings):
 class KL(Softened):
     """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T)).
 
-    T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening the
-    one target, instead of keeping a term for votes and one for the teacher, is exact at T = 1; above it, targets of few
-    votes stay too confident.
+    T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening
+    the one target, instead of keeping a term for votes and one for the teacher, is exact at T = 1; above it, targets of
+    few votes stay too confident.
 
     Examples
     --------
@@ -176,10 +176,11 @@ class DIST(Softened):
 
 @dataclass(frozen=True)
 class DKD(Softened):
-    """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al., 2022).
+    """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al.,
+    2022).
 
-    Equation 7 of the paper. The target class is the class with the largest target; for a row whose two largest targets are
-    equal, the ordinary KL is used.
+    Equation 7 of the paper. The target class is the class with the largest target; for a row whose two largest targets
+    are equal, the ordinary KL is used.
 
     Examples
     --------

@@ -44,11 +44,12 @@ def train_members(
 ) -> tuple[JobProgress, ...]:
     """Train every member on every fold (or on these) into `folder/<member>/fold-<k>/`, and return the end of every job.
 
-    With `pairs`, train a model without every two folds instead, into `folder/<member>/pair-<f>-<g>/`: K (K - 1) / 2 models
-    per member. A student that is scored on fold f can then learn about a row of fold g from a model that saw neither.
+    With `pairs`, train a model without every two folds instead, into `folder/<member>/pair-<f>-<g>/`: K (K - 1) / 2
+    models per member. A student that is scored on fold f can then learn about a row of fold g from a model that saw
+    neither.
 
-    Finished jobs are kept, and interrupted ones continue from their last epoch. Joined members come last, when the models
-    they start from exist. Progress is one bar per member.
+    Finished jobs are kept, and interrupted ones continue from their last epoch. Joined members come last, when the
+    models they start from exist. Progress is one bar per member.
 
     Raises MemberError for a member that cannot be built or trained, and ExperimentError, with every difference, for a
     folder made from other inputs; `work.force` trains those again.

@@ -82,7 +82,8 @@ class NetworkModel:
 def load_network(
     folder: Path, build: Callable[[Sequence[Shape], int], AnyNetwork], precision: Precision
 ) -> NetworkModel:
-    """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are replaced."""
+    """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are
+    replaced."""
     from safetensors import safe_open
     from safetensors.torch import load_file
 

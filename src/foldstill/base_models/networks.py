@@ -62,7 +62,8 @@ class Network(nn.Module):
         last = body[-1] if isinstance(body, nn.Sequential) else getattr(body, "get_classifier", lambda: None)()
         if not isinstance(last, nn.Module) or not list(last.parameters()):
             raise MemberError(
-                f"{type(body).__name__} has no last layer that could be trained alone or whose features could be read: leave that out"
+                f"{type(body).__name__} has no last layer that could be trained alone or whose features could be read: "
+                "leave that out"
             )
         return last
 
@@ -80,7 +81,8 @@ class Network(nn.Module):
         return seen.flatten(1), logits
 
     def nodes_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The nodes of a scaled view, (B, n, F), and logits: an EEG network has one node per channel, any other network one."""
+        """The nodes of a scaled view, (B, n, F), and logits: an EEG network has one node per channel, any other
+        network one."""
         pool = getattr(self.body, "pool", None)
         if isinstance(pool, SoftmaxPool):
             return self._seen_and_logits(pool, x)
@@ -111,7 +113,8 @@ class Network(nn.Module):
         return [(1.0, self.parameters())]
 
     def freeze(self, frozen: bool) -> None:
-        """Train the classifier alone, with dropout and running statistics before it switched off; or train everything."""
+        """Train the classifier alone, with dropout and running statistics before it switched off; or train
+        everything."""
         if frozen or self._frozen:
             self._frozen = frozen
             self.body.requires_grad_(not frozen)

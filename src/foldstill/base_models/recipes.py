@@ -36,8 +36,8 @@ def check_name(name: str) -> None:
 class EarlyStopping(Settings):
     """Stop when KL on an inner split of the training rows no longer falls, and keep the weights of the best epoch.
 
-    The inner split is by group and is taken from the training rows of the fold, so the rows the member is scored on choose
-    nothing. Epochs of a warm-up (mosaic, or `unweighted_epochs`) are not chosen unless there is no other.
+    The inner split is by group and is taken from the training rows of the fold, so the rows the member is scored on
+    choose nothing. Epochs of a warm-up (mosaic, or `unweighted_epochs`) are not chosen unless there is no other.
 
     Examples
     --------
@@ -173,8 +173,8 @@ class Recipe(Settings):
         require(0 <= self.warmup < 1, f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
         require(
             self.lr_end is None or (0 <= self.lr_end < 1 and self.schedule in ("one_cycle", "cosine")),
-            f"lr_end is the share of lr, in [0, 1), at which one_cycle and cosine end, got {self.lr_end} for {self.schedule}: "
-            "leave it out",
+            f"lr_end is the share of lr, in [0, 1), at which one_cycle and cosine end, got {self.lr_end} for "
+            f"{self.schedule}: leave it out",
         )
         require(self.step_epochs >= 1, f"step_epochs must be 1 or more, got {self.step_epochs}")
         require(
@@ -195,8 +195,8 @@ class Recipe(Settings):
         )
         require(
             self.second_stage is None or self.second_stage.starts_from == "final" or self.early_stopping is not None,
-            'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the training '
-            "rows: set it, with a patience of as many epochs as there are if none should be saved",
+            'second_stage.starts_from = "best" needs early_stopping, which judges epochs on an inner split of the '
+            "training rows: set it, with a patience of as many epochs as there are if none should be saved",
         )
 
     @property

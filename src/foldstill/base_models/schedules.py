@@ -17,8 +17,8 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, losses: Seque
     """Learning rate of step 0, 1, ... of a training.
 
     `losses` are those of the finished epochs; only plateau uses them. One-cycle rises and falls along cosines
-    (Smith and Topin, 2018; rates as in torch's OneCycleLR), cosine falls to its end (Loshchilov and Hutter, 2017, eq. 5 with
-    one period).
+    (Smith and Topin, 2018; rates as in torch's OneCycleLR), cosine falls to its end (Loshchilov and Hutter, 2017, eq. 5
+    with one period).
     """
     total = recipe.epochs * steps_per_epoch
     rising = recipe.warmup * total

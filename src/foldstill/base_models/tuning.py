@@ -31,7 +31,8 @@ class NumberRange(Settings):
     """What ranges of numbers share: two limits, and the scale between them."""
 
     field: str
-    """Dotted path in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from 0."""
+    """Dotted path in the file, such as recipe.lr or member.NAME.drop_rate; items of a list by name or by number from
+    0."""
     low: float
     """The lowest value."""
     high: float
@@ -136,7 +137,8 @@ class TuneSettings(Settings):
     trials: int = 20
     """Total number of trials, including those of earlier or other processes on the same folder."""
     startup: int = 5
-    """Number of first trials that are drawn at random and always finished; later ones are stopped when worse than the median."""
+    """Number of first trials that are drawn at random and always finished; later ones are stopped when worse than
+    the median."""
 
     def __post_init__(self) -> None:
         fields = [each.field for each in self.search]
@@ -163,8 +165,8 @@ def require_extra() -> None:
 def open_study(journal: Path, settings: TuneSettings) -> Study:
     """The study in a journal file, created if it does not exist; several processes may work on it at once.
 
-    The pruner (the median rule; Golovin et al., 2017, section 3.2.2) waits for `startup` finished trials, so whatever the
-    scores are, some trial is finished. A journal is lines of JSON: nothing in it is executed when it is read.
+    The pruner (the median rule; Golovin et al., 2017, section 3.2.2) waits for `startup` finished trials, so whatever
+    the scores are, some trial is finished. A journal is lines of JSON: nothing in it is executed when it is read.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -181,7 +183,8 @@ def open_study(journal: Path, settings: TuneSettings) -> Study:
 
 
 def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) -> None:
-    """Run one more trial, which is finished, stopped early, or failed with its error message; an interrupted trial does not count.
+    """Run one more trial, which is finished, stopped early, or failed with its error message; an interrupted trial does
+    not count.
 
     What trial number n draws depends on the seed, on n and on the trials before it, not on which process draws it.
     """

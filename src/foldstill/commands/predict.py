@@ -32,9 +32,10 @@ def predict_inputs(
 ) -> ScoreTable:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
-    `arm` is a member, a combination (applied to the scores of each fold model, then averaged) or a student; `onnx` is an
-    exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample `submission`
-    it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a submission.
+    `arm` is a member, a combination (applied to the scores of each fold model, then averaged) or a student; `onnx` is
+    an exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample
+    `submission` it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a
+    submission.
     """
     check_score_output(out, inputs=[data, *([submission] if submission else [])])
     run = find_run(target, work=Work(device=device))
@@ -63,7 +64,8 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
     if arm not in (*_names(run), *combinations):
         students = [name for name, folder in folders.items() if folder.exists()]
         raise ExperimentError(
-            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {combinations} or a student {students}"
+            f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {combinations} or a "
+            f"student {students}"
         )
     classes = run.table.classes
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]

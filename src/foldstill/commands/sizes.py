@@ -33,7 +33,8 @@ class Sizes:
         cost = self.students[name]
         return (
             f"{name}: {with_unit(cost.parameters)} parameters, {with_unit(cost.macs)} multiply-accumulates per row of "
-            f"{self.view} ({' x '.join(map(str, self.shape))}), {self.share(cost)} of those of the {self.n_models} fold models"
+            f"{self.view} ({' x '.join(map(str, self.shape))}), {self.share(cost)} of those of the {self.n_models} "
+            "fold models"
         )
 
     def share(self, cost: Cost) -> str:

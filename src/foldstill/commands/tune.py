@@ -78,11 +78,11 @@ def tune(
 ) -> Tuned:
     """Search the fields that [tune] of the experiment file names, and write the file with the best values beside it.
 
-    Each trial trains the member on the first `tune.folds` folds; the mean KL of their held-out rows is minimised. Locked
-    test rows are not looked at, so they stay fit to judge the result; held-out scores of a tuned member are a little too
-    good. Trials are kept in `folder` (runs/<name>-tune): a later call goes on, and several may work on it at once; several
-    workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the member, or change which
-    rows are scored.
+    Each trial trains the member on the first `tune.folds` folds; the mean KL of their held-out rows is minimised.
+    Locked test rows are not looked at, so they stay fit to judge the result; held-out scores of a tuned member are a
+    little too good. Trials are kept in `folder` (runs/<name>-tune): a later call goes on, and several may work on it at
+    once; several workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the
+    member, or change which rows are scored.
     """
     from joblib import Parallel, delayed
 
@@ -127,13 +127,15 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
     index = names.index(settings.member) if settings.member else 0
     if isinstance(experiment.member[index], JoinedMember):
         raise ExperimentError(
-            f"tune.member {names[index]!r} joins trained members, and a trial trains one member alone: tune a member that it joins"
+            f"tune.member {names[index]!r} joins trained members, and a trial trains one member alone: tune a member "
+            "that it joins"
         )
     return index
 
 
 def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
-    """Raises ExperimentError unless both ends of every range give a valid experiment that changes the member, not the folds."""
+    """Raises ExperimentError unless both ends of every range give a valid experiment that changes the member, not
+    the folds."""
     index = _member_index(base, settings)
     if settings.folds > base.folds.n_folds and not base.folds.path:
         raise ExperimentError(
@@ -267,9 +269,10 @@ def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", tri
     document["name"] = f"{document['name']}-tuned"
     document.remove("tune")
     head = (
-        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: {_listed(best.params)}.\n"
-        f"# Mean KL {best.value:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the values: judge them\n"
-        "# by the locked test rows.\n\n"
+        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: "
+        f"{_listed(best.params)}.\n"
+        f"# Mean KL {best.value:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the "
+        "values: judge them\n# by the locked test rows.\n\n"
     )
     text = head + tomlkit.dumps(document)
     parse_experiment(text, "the tuned experiment")

@@ -1,8 +1,9 @@
 """A bank of teacher scores on recurring augmentation passes, so that teachers run once and their scores are used often.
 
-A pass is the batches and augmentations of one epoch, which the training engine draws from a seed; after a number of passes
-they recur. The bank holds the members' scores for each pass in float16, in the order of the batches, and a check of the
-inputs: scores for inputs that are not replayed as they were recorded are refused. B batch, M members, C classes, S steps.
+A pass is the batches and augmentations of one epoch, which the training engine draws from a seed; after a number of
+passes they recur. The bank holds the members' scores for each pass in float16, in the order of the batches, and a check
+of the inputs: scores for inputs that are not replayed as they were recorded are refused. B batch, M members, C classes,
+S steps.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from foldstill.manifest import changes
 CHECKED_ROWS = 64
 """Number of rows of every batch that are checked."""
 CHECK_TOLERANCE = 1e-3
-"""Tolerance of the mean and mean square of a row's scaled inputs: far above rounding, far below another augmentation."""
+"""Tolerance of the mean and mean square of a row's scaled inputs: far above rounding, far below another
+augmentation."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class BankedTeachers:
         same_inputs = torch.allclose(recorded, now, rtol=CHECK_TOLERANCE, atol=CHECK_TOLERANCE)
         if not (same_rows and same_inputs):
             raise DistillError(
-                f"step {self._step} of pass {batch.augmentation_pass} of the bank in {self._folder} is not replayed as it was recorded "
-                f"({'inputs' if same_rows else 'rows'} differ): remove the folder to make it again"
+                f"step {self._step} of pass {batch.augmentation_pass} of the bank in {self._folder} is not replayed as "
+                f"it was recorded ({'inputs' if same_rows else 'rows'} differ): remove the folder to make it again"
             )
         return stored.scores_SBMC[self._step].to(batch.inputs.device)
 
@@ -112,8 +114,8 @@ class BankedTeachers:
         with safe_open(path, framework="pt") as stream:
             if changed := changes(json.loads(stream.metadata()["foldstill"]), self._made_from):
                 raise DistillError(
-                    f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder to "
-                    "make it again"
+                    f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder "
+                    "to make it again"
                 )
             return _Pass(stream.get_tensor("scores"), stream.get_tensor("rows"), stream.get_tensor("check"))
 
@@ -131,6 +133,7 @@ class BankedTeachers:
 
 
 def _fingerprint(inputs: Tensor) -> Tensor:
-    """Mean and mean square of the first rows, (rows, 2), computed on the device of the batch: only the result is moved."""
+    """Mean and mean square of the first rows, (rows, 2), computed on the device of the batch: only the result is
+    moved."""
     flat = inputs[:CHECKED_ROWS].detach().float().flatten(1)
     return torch.stack([flat.mean(1), flat.square().mean(1)], 1).cpu()

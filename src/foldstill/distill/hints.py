@@ -1,8 +1,8 @@
 """Feature hints: a student's features are pulled towards those of one member, by the fold model that never saw the row.
 
-After FitNets (Romero et al., 2015, section 2), on the features before the last layer. The features of different fold models
-are not comparable, so the student predicts the features of each fold model through a linear layer of its own; these layers
-are dropped after training. B batch, K fold models, F features of the member.
+After FitNets (Romero et al., 2015, section 2), on the features before the last layer. The features of different fold
+models are not comparable, so the student predicts the features of each fold model through a linear layer of its own;
+these layers are dropped after training. B batch, K fold models, F features of the member.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class FeatureGuess(nn.Module):
         return nn.functional.layer_norm(features, features.shape[1:])
 
     def loss(self, guess: Tensor, batch: Batch, weight_B: Tensor) -> Tensor:
-        """Mean squared distance of the guess for each row's own fold model from its features, times the hint's weight."""
+        """Mean squared distance of the guess for each row's own fold model from its features, times the hint's
+        weight."""
         target_BF, fold_B = self.features(batch), self._fold_N[batch.rows_B]
         guess_BKF = guess.reshape(len(guess), -1, target_BF.shape[1])
         guess_BF = guess_BKF[torch.arange(len(guess), device=guess.device), fold_B]
@@ -104,8 +105,8 @@ def hint_teacher(
 ) -> HintTeacher:
     """The teacher of features that a student asks for.
 
-    Unlabelled rows come after those of the plan, each shown to the model of one fold, in turn. Raises DistillError for a
-    member that does not exist or reads anything but the student's view.
+    Unlabelled rows come after those of the plan, each shown to the model of one fold, in turn. Raises DistillError for
+    a member that does not exist or reads anything but the student's view.
     """
     hint = settings.features
     if hint is None:
@@ -116,8 +117,8 @@ def hint_teacher(
         raise DistillError(f"features.member is {hint.member!r}, members are {list(by_name)}: name one of these")
     if chosen.member.views != (settings.view,):
         raise DistillError(
-            f"member {hint.member!r} reads {list(chosen.member.views)}, the student {settings.view!r}: features are compared on "
-            "the same view; name a member of the student's view"
+            f"member {hint.member!r} reads {list(chosen.member.views)}, the student {settings.view!r}: features are "
+            "compared on the same view; name a member of the student's view"
         )
     fold_N = np.concatenate([plan.fold_N, np.arange(n_unlabelled) % plan.n_folds])
     return HintTeacher(chosen, fold_N, hint.weight)

@@ -118,7 +118,8 @@ class FixedMix(StatedShare):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise DistillError(
-                f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the ends'
+                f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the '
+                "ends"
             )
 
     def teacher_share(self, total_N: Any) -> Any:
@@ -178,9 +179,11 @@ else:
 
 
 def mixed(mix: Mix, total_N1: Any, votes_share_NC: Any, teacher_NC: Any) -> Any:
-    """The target (N, C) of a fitted mix, for NumPy arrays as for torch tensors; rows without votes take the teacher alone.
+    """The target (N, C) of a fitted mix, for NumPy arrays as for torch tensors; rows without votes take the teacher
+    alone.
 
-    >>> mixed(FixedMix(0.5), np.array([[2.0], [0.0]]), np.array([[1.0, 0], [0, 0]]), np.array([[0.5, 0.5], [0.2, 0.8]])).tolist()
+    >>> votes_share, teacher = np.array([[1.0, 0], [0, 0]]), np.array([[0.5, 0.5], [0.2, 0.8]])
+    >>> mixed(FixedMix(0.5), np.array([[2.0], [0.0]]), votes_share, teacher).tolist()
     [[0.75, 0.25], [0.2, 0.8]]
     """
     share_N1 = mix.teacher_share(total_N1) * (total_N1 > 0) + 1.0 * (total_N1 == 0)
@@ -197,7 +200,8 @@ class PseudoVotes:
 
 
 def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
-    """The c with the highest likelihood, if the votes of each row are drawn from a Dirichlet with mean q and precision c.
+    """The c with the highest likelihood, if the votes of each row are drawn from a Dirichlet with mean q and precision
+    c.
 
     Maximises sum_i log DirMult(v_i | n_i, c q_i) over c in [0.1, 100]. The likelihood of a single vote is q whatever c
     is, so without rows of two or more votes c is not identified and the default is returned.
@@ -235,11 +239,12 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
 def mix_votes(
     votes_NC: Float, teacher_NC: Float, mix: Mix, *, weight: TargetWeight = "effective"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Target (N, C) and weight (N,) from votes (counts; a row of zeros has none) and the teacher's rows in the same order.
+    """Target (N, C) and weight (N,) from votes (counts; a row of zeros has none) and the teacher's rows in the same
+    order.
 
     Weights have mean 1. "effective" is n (1 + c) / (n + c): what n votes are worth when rows differ by more than
-    chance (a Dirichlet-multinomial's effective sample size); it saturates at 1 + c. A row without votes weighs as much as
-    one with one vote.
+    chance (a Dirichlet-multinomial's effective sample size); it saturates at 1 + c. A row without votes weighs as much
+    as one with one vote.
     """
     votes = np.asarray(votes_NC, dtype=np.float64)
     teacher = clip_rows(teacher_NC)

@@ -40,8 +40,8 @@ def distill(
     Parameters
     ----------
     teacher : array of shape (N, C) or (N, M, C)
-        Probabilities. Those of M members are each calibrated on the votes and then averaged. They must come from models that
-        did not see the row; otherwise they only repeat its votes.
+        Probabilities. Those of M members are each calibrated on the votes and then averaged. They must come from models
+        that did not see the row; otherwise they only repeat its votes.
     inputs : array of shape (N, H, W, channels) or (N, channels, T)
         Images or signals of the same rows, unscaled.
     votes : array of shape (N, C)
@@ -53,8 +53,8 @@ def distill(
     folder : path, optional
         Where the student is kept and an interrupted call continues; nothing is kept by default.
     seeds : int or sequence of int, default 1
-        Number of students, trained from the seeds 0, 1, ..., or the seeds themselves. They replace the seeds in settings.
-    work : Work, optional
+        Number of students, trained from the seeds 0, 1, ..., or the seeds themselves. They replace the seeds in
+    settings. work : Work, optional
         Number of processes, device, and who receives the progress.
 
     Returns
@@ -110,8 +110,8 @@ def distill(
         raise DistillError(f"seeds must be {_MAX_SEEDS} or fewer, got {seeds}: three show the spread")
     if not seed_list or len(set(seed_list)) < len(seed_list) or (len(seed_list) > 1 and member is not None):
         raise DistillError(
-            f"seeds must be 1 or more, all different, and 1 for a module, which has its first weights already, got {seeds}: "
-            "build one module per seed and call distill on each"
+            "seeds must be 1 or more, all different, and 1 for a module, which has its first weights already, got "
+            f"{seeds}: build one module per seed and call distill on each"
         )
     names = tuple(classes) if classes is not None else tuple(f"c{i}" for i in range(scores.shape[1]))
     target, weight = mix_votes(votes_NC, scores, settings.mix, weight=settings.row_weight)
@@ -147,8 +147,8 @@ def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tupl
         )
     if not len(inputs) == len(scores) == len(votes_NC) or votes_NC.shape[-1] != scores.shape[-1]:
         raise DistillError(
-            f"teacher {scores.shape}, inputs {inputs.shape} and votes {votes_NC.shape} must have the same rows, and teacher "
-            "and votes the same classes: align them by id"
+            f"teacher {scores.shape}, inputs {inputs.shape} and votes {votes_NC.shape} must have the same rows, and "
+            "teacher and votes the same classes: align them by id"
         )
     if not np.isfinite(votes_NC).all() or (votes_NC < 0).any():
         raise DistillError(

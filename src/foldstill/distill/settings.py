@@ -77,8 +77,8 @@ class StudentSettings(Settings):
     teacher: str = "auto"
     """Name of the combination whose held-out predictions teach it."""
     calibrate_members: bool = True
-    """Whether to calibrate each member with its own temperature, fitted to held-out votes, before the teacher is fitted. The
-    combinations that are compared stay as they were fitted; only the targets of the student change."""
+    """Whether to calibrate each member with its own temperature, fitted to held-out votes, before the teacher is
+    fitted. The combinations that are compared stay as they were fitted; only the targets of the student change."""
     mix: Annotated[MixSettings, ByKind()] = field(default_factory=FixedMix)
     """How teacher and votes become one target. The default is half and half, which on real votes had a better
     likelihood than pseudo-votes."""
@@ -87,8 +87,8 @@ class StudentSettings(Settings):
     loss: LossName = "kl"
     """The loss between student and target; all but kl are for comparison."""
     temperature: float = 1.0
-    """Softens target and student in kl, standardised, dist, dkd and jsd; 1 without a teacher. Above 1, targets of few votes
-    stay too confident, which on real votes cost more than softening gained."""
+    """Softens target and student in kl, standardised, dist, dkd and jsd; 1 without a teacher. Above 1, targets of
+    few votes stay too confident, which on real votes cost more than softening gained."""
     unlabelled: str = ""
     """Further inputs without votes, in the form that `foldstill predict` reads, for which the teacher alone gives the
     targets; a relative path starts at the experiment file."""
@@ -135,29 +135,32 @@ class StudentSettings(Settings):
             raise DistillError(f"bank_views must be 1 or more, got {self.bank_views}: a third of the epochs is usual")
         if self.views != "identity" and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
             raise DistillError(
-                f"views = {self.views!r} needs the models that did not see a row, so it cannot be combined with an ablation or a mix of "
+                f"views = {self.views!r} needs the models that did not see a row, so it cannot be combined with an "
+                "ablation or a mix of "
                 'votes only: set views = "identity"'
             )
         if isinstance(self.mix, VotesOnly) and self.ablation != "none":
             raise DistillError(
-                f"the ablation {self.ablation!r} changes the teacher, and a mix of votes has none: leave one of them out"
+                f"the ablation {self.ablation!r} changes the teacher, and a mix of votes has none: leave one of them "
+                "out"
             )
         if self.loss not in get_args(LossName):
             raise DistillError(f"loss must be one of {list(get_args(LossName))}, got {self.loss!r}")
         for key, usual in (("early_stopping", None), ("second_stage", None), ("sampling", "uniform")):
             if getattr(self.recipe, key) != usual:
                 raise DistillError(
-                    f"a student trains a fixed number of epochs on every row, got recipe.{key} = {getattr(self.recipe, key)}: "
-                    "set it in the recipe of each member instead"
+                    f"a student trains a fixed number of epochs on every row, got recipe.{key} = "
+                    f"{getattr(self.recipe, key)}: set it in the recipe of each member instead"
                 )
         if self.control_arms and (isinstance(self.mix, VotesOnly) or self.ablation != "none"):
             raise DistillError(
-                "control_arms train the student with other teachers, and this student has no teacher or an ablated one: leave "
-                "control_arms out"
+                "control_arms train the student with other teachers, and this student has no teacher or an ablated "
+                "one: leave control_arms out"
             )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError(
-                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: leave `unlabelled` out"
+                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: leave "
+                "`unlabelled` out"
             )
         if self.foreign and not self.uncertainty:
             raise DistillError(
@@ -167,7 +170,8 @@ class StudentSettings(Settings):
         taught_elsewhere = taught_elsewhere or self.features is not None
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
-                f"student {self.name!r}: cross_validate = {self.cross_validate!r} needs held-out targets of rows as they are, without "
+                f"student {self.name!r}: cross_validate = {self.cross_validate!r} needs held-out targets of rows as "
+                "they are, without "
                 'unlabelled rows and features: set cross_validate = "none" for this student'
             )
         if self.loss == "mse" and self.temperature != 1.0:
@@ -175,7 +179,8 @@ class StudentSettings(Settings):
 
     @property
     def cross_validated_name(self) -> str:
-        """Name of the cross-validated student; a name with an optimistic score begins with that word wherever it is printed."""
+        """Name of the cross-validated student; a name with an optimistic score begins with that word wherever it is
+        printed."""
         if self.cross_validate == "naive" and not isinstance(self.mix, VotesOnly):
             return f"optimistic {self.name} (naive cross-validation)"
         return f"cross-validated {self.name}"
@@ -202,11 +207,12 @@ class StudentSettings(Settings):
         )
 
     def controls(self, combinations: Sequence[str]) -> "tuple[StudentSettings, ...]":
-        """The same student with other teachers, if `control_arms` is set; `combinations` names the combinations of the run.
+        """The same student with other teachers, if `control_arms` is set; `combinations` names the combinations of the
+        run.
 
-        A teacher that saw the rows, or whose rows are permuted, cannot predict augmented images, so these students learn from
-        rows as they are. For a student of live or banked teachers, one such student with the usual teacher joins them, so
-        that the effect of the teacher can be compared.
+        A teacher that saw the rows, or whose rows are permuted, cannot predict augmented images, so these students
+        learn from rows as they are. For a student of live or banked teachers, one such student with the usual teacher
+        joins them, so that the effect of the teacher can be compared.
         """
         if not self.control_arms:
             return ()

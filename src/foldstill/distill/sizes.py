@@ -19,8 +19,8 @@ from foldstill.errors import DistillError
 def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings | None = None) -> dict[str, Cost]:
     """Parameters, multiply-accumulates, bytes and memory of every named size on these inputs, by its name.
 
-    `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the EEG network at its default
-    width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
+    `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the EEG network at its
+    default width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
     """
     require_types(student_sizes, locals())
     if inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":

@@ -104,7 +104,8 @@ class Student:
 
 
 def load_student(folder: Path) -> Student:
-    """The student that `train_student` left in a folder; raises DistillError if there is none, or it is not finished."""
+    """The student that `train_student` left in a folder; raises DistillError if there is none, or it is not
+    finished."""
     from foldstill.base_models.kinds import read_member
 
     if not (folder / DONE).exists():
@@ -112,7 +113,8 @@ def load_student(folder: Path) -> Student:
     settings = read_json(folder / DONE)["inputs"]["member"]
     if settings is None:
         raise DistillError(
-            f"the student in {folder} was trained from a module of your own: build the module, and load weights.safetensors into it"
+            f"the student in {folder} was trained from a module of your own: build the module, and load "
+            "weights.safetensors into it"
         )
     return student_from(read_member(settings), folder)
 

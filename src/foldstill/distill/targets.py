@@ -45,7 +45,8 @@ class SoftTargets:
 
 
 def average_teacher(table: OOFTable, *, calibrated: bool = True) -> SoftTargets:
-    """The plain average of a table's held-out scores as a teacher, each member calibrated with its own temperature first."""
+    """The plain average of a table's held-out scores as a teacher, each member calibrated with its own temperature
+    first."""
     proba_NMC = tempered(table.proba_NMC, member_temperatures(table)) if calibrated else table.proba_NMC
     name = "calibrated average" if calibrated else "average"
     return SoftTargets(table.labels.ids, proba_NMC.mean(axis=1, dtype=np.float64), name, True, table.classes)
@@ -83,7 +84,8 @@ def mixed_targets(
             )
         if soft.held_out and ablation == "in_sample":
             raise DistillError(
-                f'the ablation "in_sample" needs a teacher that saw the rows, {soft.teacher!r} is held out: leave the ablation out'
+                f'the ablation "in_sample" needs a teacher that saw the rows, {soft.teacher!r} is held out: leave the '
+                "ablation out"
             )
         if ablation == "class_permuted":
             soft = class_permuted(soft, seed)
@@ -131,8 +133,7 @@ def _votes_of(soft: SoftTargets, labels: Labels) -> NDArray[np.float64]:
     if len(missing):
         raise DistillError(
             f"teacher {soft.teacher!r} lacks {len(missing)} of {len(labels)} labelled rows; first ids: "
-            f"{missing[:3].tolist()}: "
-            "take the labels of the rows it taught"
+            f"{missing[:3].tolist()}: take the labels of the rows it taught"
         )
     votes = np.zeros(soft.proba_NC.shape)
     votes[row] = labels.votes_NC

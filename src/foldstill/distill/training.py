@@ -1,4 +1,5 @@
-"""Students as jobs: settings and a lesson become members that learn other targets, in folders where a training continues.
+"""Students as jobs: settings and a lesson become members that learn other targets, in folders where a training
+continues.
 
 N rows, C classes. Importing this module imports no torch.
 """
@@ -171,14 +172,15 @@ def _check_teachers(settings: StudentSettings, lesson: Lesson) -> None:
     if (lesson.teachers is None) != (settings.views == "identity"):
         verb = "needs" if lesson.teachers is None else "takes no"
         raise DistillError(
-            f"a student with views = {settings.views!r} {verb} teachers of augmented images: make them with view_teachers, "
+            f"a student with views = {settings.views!r} {verb} teachers of augmented images: make them with "
+            "view_teachers, "
             'or set views = "identity"'
         )
     if (settings.features is None) != (lesson.hint is None):
         verb = "needs" if lesson.hint is None else "takes no"
         raise DistillError(
-            f"a student with features = {settings.features} {verb} hints: make them with hint_teacher from trained members, "
-            "or leave `features` out"
+            f"a student with features = {settings.features} {verb} hints: make them with hint_teacher from trained "
+            "members, or leave `features` out"
         )
     if settings.views == "bank" and lesson.bank is None:
         raise DistillError("a bank of teacher scores needs a folder: give `bank` in the lesson")

@@ -37,8 +37,8 @@ RATIO_BOUND = 5.0
 class ViewTeachers:
     """The fold models of all members, and how their scores become a target; rows are all rows of the data set.
 
-    A combination can only be evaluated where its features exist. On an augmented batch it is therefore the calibrated average
-    of its members times `exp(log_ratio_NC)`: what it made of that average on the row as it is.
+    A combination can only be evaluated where its features exist. On an augmented batch it is therefore the calibrated
+    average of its members times `exp(log_ratio_NC)`: what it made of that average on the row as it is.
     """
 
     models: tuple[FoldModels, ...]
@@ -85,9 +85,9 @@ def view_teachers(
     """Teachers for the augmented batches of a student that reads `view`.
 
     `table` and `soft` are the members' and the combination's held-out scores of the same rows; the votes in `table`
-    calibrate the members and fit the mix. Rows without votes come after those of the data set, in `soft` as in `unlabelled`,
-    the members' scores for them; each is shown to the models of one fold, in turn. Raises DistillError for members that read
-    another view: they cannot be shown what the student sees.
+    calibrate the members and fit the mix. Rows without votes come after those of the data set, in `soft` as in
+    `unlabelled`, the members' scores for them; each is shown to the models of one fold, in turn. Raises DistillError
+    for members that read another view: they cannot be shown what the student sees.
     """
     labels = dataset.labels
     _check_teachers([one.member for one in models], soft, mix, view)
@@ -174,7 +174,8 @@ class LiveTeachers:
         return scores
 
     def target(self, batch: Batch, scores_BMC: Tensor) -> Tensor:
-        """The mix of votes and teacher for the batch as it was augmented: vote shares mixed as rates, teacher as predicted."""
+        """The mix of votes and teacher for the batch as it was augmented: vote shares mixed as rates, teacher as
+        predicted."""
         import torch
 
         pool = torch.softmax(scores_BMC.float() / self._temperature_M[:, None], 2).mean(1)

@@ -1,8 +1,9 @@
 """Students cross-validated over the folds of the plan: each is scored on a fold that it was not taught.
 
-With "pairs", its teachers did not see that fold either: for a row of fold g, the student that is scored on fold f learns from
-models trained without f and g, combined by a combination fitted without f. "naive" takes the targets of the final student,
-whose teachers saw the votes of fold f; docs/benchmarks.md measures how optimistic that is. N rows, C classes.
+With "pairs", its teachers did not see that fold either: for a row of fold g, the student that is scored on fold f
+learns from models trained without f and g, combined by a combination fitted without f. "naive" takes the targets of the
+final student, whose teachers saw the votes of fold f; docs/benchmarks.md measures how optimistic that is. N rows, C
+classes.
 """
 
 from collections import defaultdict

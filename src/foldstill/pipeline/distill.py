@@ -1,4 +1,5 @@
-"""The student and its twin without a teacher, trained on the same rows at the same budget and scored on the locked rows.
+"""The student and its twin without a teacher, trained on the same rows at the same budget and scored on the locked
+rows.
 
 N rows, C classes.
 """
@@ -34,7 +35,8 @@ SCORED = "scored.json"
 
 
 def distill_stage(run: Run) -> None:
-    """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones continue."""
+    """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones
+    continue."""
     test, students = run.plan.test_rows, run.experiment.students()
     if not len(test) and not (students and all(one.cross_validate == "pairs" for one in students)):
         raise DistillError(NO_LOCKED_ROWS)

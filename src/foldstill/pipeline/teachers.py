@@ -49,7 +49,8 @@ def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: 
 
 
 def _stacked(run: Run, settings: StudentSettings) -> tuple[FittedCombiner, Combiner]:
-    """The fitted combination, and the combiner that teaches: the same, on calibrated members if the student asks for that."""
+    """The fitted combination, and the combiner that teaches: the same, on calibrated members if the student asks for
+    that."""
     fitted = run.combination(settings.teacher).fitted
     combiner = fitted.combiner
     if not settings.calibrate_members or isinstance(combiner, Tempered):

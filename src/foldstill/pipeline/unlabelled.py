@@ -60,6 +60,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
 def view_of(inputs: Inputs, view: str, path: str) -> NDArray[Any]:
     if view not in inputs.views:
         raise DistillError(
-            f"{path} holds the views {sorted(inputs.views)}, needs {view!r}: give every view that members and student read"
+            f"{path} holds the views {sorted(inputs.views)}, needs {view!r}: give every view that members and student "
+            "read"
         )
     return inputs.views[view]
