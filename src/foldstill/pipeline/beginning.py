@@ -37,7 +37,7 @@ def begin(run: Run) -> None:
 
 def _check_kept(run: Run) -> None:
     """The folder must hold nothing, or the run of an experiment of the same name and, of its students, settings."""
-    if run.kept_text is None or run.work.force:
+    if not run.text or run.kept_text is None or run.work.force:
         return
     try:
         before = parse_experiment(run.kept_text, str(run.dir.experiment))

@@ -31,6 +31,8 @@ def open_run(path: Path, out: Path | None = None, *, changes: Sequence[str] = ()
     The first stage keeps the changed text in the run's own experiment.toml.
     """
     file = ExperimentFile.read(path, changes)
+    if path.is_dir() and not changes:
+        return Run(RunDir(path), file.experiment, file.root, work)
     return start_run(file, path if path.is_dir() else out, work)
 
 
