@@ -172,7 +172,7 @@ def test_a_timm_network_takes_the_same_head(kind):
         ({"kernel": 4}, "odd length"),
         ({"features": 18, "heads": 4}, "multiple of twice the heads"),
         ({"drop_rate": 1.0}, "drop_rate"),
-        ({"name": "a/b"}, "folder name"),
+        ({"name": "a/b"}, "cannot name a folder"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(change, said):

@@ -302,12 +302,13 @@ def test_norms_and_biases_are_not_decayed(data, optimizer):
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(data):
     calls = []
 
-    def broken(logits, target, weight):
-        calls.append(1)
-        return logits.sum() * (float("nan") if len(calls) == 9 else 1e-6)
+    class Broken(KL):
+        def __call__(self, logits_BC, target_BC, weight_B):
+            calls.append(1)
+            return logits_BC.sum() * (float("nan") if len(calls) == 9 else 1e-6)
 
     with pytest.raises(MemberError, match=r"became nan in epoch 2, step 3 of 6"):
-        train(data, recipe=Recipe(epochs=4, batch_size=16, loss=broken))
+        train(data, recipe=Recipe(epochs=4, batch_size=16, loss=Broken()))
 
 
 def test_a_target_provider_sees_the_augmented_batch(data):

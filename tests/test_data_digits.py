@@ -66,11 +66,15 @@ def test_settings_out_of_range_are_refused(settings, said):
 
 
 def test_every_source_is_a_settings_value_that_refuses_unknown_keys():
-    from pydantic import TypeAdapter, ValidationError
+    from typing import Annotated, Any
 
-    from foldstill.pipeline.sources import DataSettings, DigitsData, FolderData, NpzData
+    from pydantic import ValidationError
 
-    read = TypeAdapter(DataSettings).validate_python
+    from foldstill.pipeline.experiment import KINDS
+    from foldstill.pipeline.sources import DigitsData, FolderData, NpzData
+    from foldstill.settings import ByKind, type_adapter
+
+    read = type_adapter(Annotated[Any, ByKind("source")], KINDS).validate_python
     assert read({"kind": "digits", "rows": 50}) == DigitsData(rows=50)
     npz = {"kind": "npz", "path": "d.npz", "images": "x", "votes": "v", "group": ["patient", "content"]}
     assert read(npz) == NpzData(path="d.npz", images="x", votes="v", group=("patient", "content"))

@@ -60,7 +60,7 @@ def test_a_file_refuses_rows_of_another_shape_or_type(exported, images, tmp_path
 
 
 def test_an_export_is_refused_when_the_file_differs_from_the_network(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("foldstill.distill.export.PARITY", -1.0)
+    monkeypatch.setattr(sys.modules["foldstill.distill.export"], "PARITY", -1.0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     with pytest.raises(DistillError, match="differs from the network"):
         export_onnx(_Floats(network), images, tmp_path / "s.onnx", classes=CLASSES)

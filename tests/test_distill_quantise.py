@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_a_shipment_names_every_file_and_every_refusal(finished, images, target,
     assert list(shipped.files) == ["student.onnx", "student.fp16.onnx", "student.int8.onnx"]
     assert [q.precision for q in shipped.quantised] == ["fp16", "int8"]
     assert [(line.name, line.rows) for line in shipped.latencies[:2]] == [("student.onnx", 1), ("student.onnx", 32)]
-    monkeypatch.setattr("foldstill.distill.quantise.ALLOWED_RISE", -1.0)
+    monkeypatch.setattr(sys.modules["foldstill.distill.quantise"], "ALLOWED_RISE", -1.0)
     refused = ship(finished, tmp_path / "b", rows, precisions=("int8",))
     assert "refused" in refused.files["student.int8.onnx"]
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["student.onnx"]

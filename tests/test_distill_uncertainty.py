@@ -83,7 +83,7 @@ def test_features_are_the_input_of_the_classifier():
     assert (uncertainty.knowledge_N > 0).all()
     np.testing.assert_array_equal(student.predict(rows), before)
     plain = Student(Network(nn.Flatten(), 3), tuple("abcd"), "image")
-    with pytest.raises(MemberError, match="no one classifier"):
+    with pytest.raises(MemberError, match="no last layer"):
         student_features(plain, rows)
 
 

@@ -98,7 +98,7 @@ def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None
 
 @pytest.mark.parametrize(
     ("old", "new", "named"),
-    [('name = "smoke"', 'name = "smoke"\nseed = 1', "fold plan"), ("epochs = 1", "epochs = 2", "member")],
+    [('name = "smoke"', 'name = "smoke"\nseed = 1', "fold plan"), ("epochs = 1", "epochs = 2", "recipe")],
 )
 def test_other_inputs_are_refused_by_name(
     smoke: tuple[Path, Comparison], tmp_path: Path, old: str, new: str, named: str
@@ -141,7 +141,7 @@ def test_an_unknown_arm_is_refused_with_the_names_of_those_there_are(
 def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
     smoke: tuple[Path, Comparison], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExperimentError, match=r"\.parquet or \.csv"):
+    with pytest.raises(FoldstillError, match=r"must be one of \.parquet, \.csv"):
         predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.xlsx")
 
 

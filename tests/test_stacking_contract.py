@@ -150,6 +150,8 @@ def test_a_combiner_that_remembers_groups_fails_the_contract_suite() -> None:
 
     @dataclass(frozen=True)
     class Remembering(MajorityVote):
+        """A combiner that remembers the labels of the rows it is fitted to."""
+
         def fit(self, table: OOFTable) -> Votes:
             labels.update(zip(map(tuple, table.proba_NMC[:, 0]), table.labels.target_NC, strict=True))
             return Cheat(len(table.members))

@@ -89,15 +89,17 @@ kind = "digits"
 name = "a"
 network = "test_resnet"
 [[stacking.combiner]]
+kind = "average"
+[[stacking.combiner]]
 kind = "sklearn"
 estimator = "Ridge"
 options = { alpha = 2.0 }
 """
-    [combiner] = parse_experiment(text, "x.toml").stacking.combiner
+    _, combiner = parse_experiment(text, "x.toml").stacking.combiner
     assert combiner == SklearnCombiner("Ridge", options={"alpha": 2.0})
-    with pytest.raises(ExperimentError, match=r"combiner\.0: .*got 'Rigde': did you mean Ridge"):
+    with pytest.raises(ExperimentError, match=r"combiner\.1: .*got 'Rigde': did you mean Ridge"):
         parse_experiment(text.replace('"Ridge"', '"Rigde"'), "x.toml")
-    with pytest.raises(ExperimentError, match=r"combiner\.0: options of sklearn do not fit Ridge: .*'alhpa'"):
+    with pytest.raises(ExperimentError, match=r"combiner\.1: options of sklearn do not fit Ridge: .*'alhpa'"):
         parse_experiment(text.replace("alpha", "alhpa"), "x.toml")
 
 

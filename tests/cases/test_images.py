@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from foldstill.data.folder import FolderData
-from foldstill.errors import DataError
+from foldstill.errors import ArgumentError, DataError
 
 RAMP = np.tile(np.linspace(0, 1, 40), (40, 1))
 EIGHTH = [0, 52, 104, 157, 209]
@@ -187,7 +187,7 @@ def test_a_damaged_file_never_raises_anything_else(tmp_path):
     ("settings", "message"),
     [
         ({"background": "blackish"}, r'data.background must be a color such as "black"'),
-        ({"depth": 12}, r"data.depth must be 8 or 16 bits, got 12"),
+        ({"depth": 12}, r"depth of FolderData must be one of 8, 16, got 12"),
         ({"white": -1.0}, r"data.white must be a positive number"),
         ({"white": 4095.0}, r"data.white = 4095 has no effect"),
     ],
@@ -195,5 +195,5 @@ def test_a_damaged_file_never_raises_anything_else(tmp_path):
 def test_settings_of_pixels_are_obeyed_or_refused(tmp_path, settings, message):
     for name in ("a.png", "b.png"):
         Image.new("L", (40, 40)).save(tmp_path / name)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, ArgumentError), match=message):
         load(tmp_path, "a.png", "b.png", **settings)

@@ -34,15 +34,16 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
 
     table, test = collect(run.dir.members, run.experiment.member, run.dataset.labels, run.plan)
     begin(run)
-    labels = run.dataset.labels.take(run.plan.test_rows)
     # Unchanged files stay, and with them what was made from them. The table comes last: whoever finds it finds its test
     # rows as well, also after a kill between the two.
     kept = run.test_digest if run.dir.test.exists() else None
-    if kept != (None if test is None else test_digest(test, labels)):
-        if test is None:
-            run.dir.test.unlink(missing_ok=True)
-        else:
+    if test is not None:
+        labels = run.dataset.labels.take(run.plan.test_rows)
+        if kept != test_digest(test, labels):
             write_scores(test, run.dir.test, labels)
+            run.refresh("test_file")
+    elif kept is not None:
+        run.dir.test.unlink(missing_ok=True)
         run.refresh("test_file")
     if not (run.dir.oof.exists() and run.table_digest == table_digest(table)):
         write_table(table, run.dir.oof)
