@@ -30,6 +30,7 @@ IMAGES = np.zeros((6, 32, 32, 1), np.uint8)
 def valid_calls() -> Mapping[str, tuple[Callable[..., object], dict[str, Any]]]:
     """Name -> a public function, and arguments with which it works (or reaches training)."""
     import foldstill as fs
+    from foldstill.stacking.averages import Average
 
     def labels() -> Any:
         return fs.Labels.from_votes(VOTES, groups=GROUPS)
@@ -87,7 +88,7 @@ def valid_calls() -> Mapping[str, tuple[Callable[..., object], dict[str, Any]]]:
         "import_scores": (fs.import_scores, {"paths": ["scores.npz"], "settings": None}),
         "read_table": (fs.read_table, {"path": "table.parquet"}),
         "write_table": (fs.write_table, {"table": table(), "path": "t.parquet"}),
-        "stack": (fs.stack, {"table": table(), "combiners": (), "work": fs.Work(workers=1)}),
+        "stack": (fs.stack, {"table": table(), "combiners": (Average(),), "work": fs.Work(workers=1)}),
         "train": (
             fs.train,
             {
