@@ -212,3 +212,15 @@ def test_text_in_a_column_of_numbers_is_refused_with_file_and_column(tmp_path, r
         import_scores([m0], ImportSettings(labels=str(bad)))
     with pytest.raises(DataError, match=r"'b' in .*m1.csv \(for scores\) must be numbers, 1 of 120 values are not"):
         import_scores([m0, m1], ImportSettings(labels=str(labels)))
+
+
+@pytest.mark.parametrize("names", [("x", "y", "z"), ("X", "Y", "Z"), ("target", "class", "other")])
+@pytest.mark.parametrize("columns", ["{}", "{}_vote"])
+def test_a_class_may_be_called_like_a_usual_column_of_labels(tmp_path, rng, names, columns):
+    counts_NC = rng.integers(0, 3, (N, 3)) + np.eye(3, dtype=int)[np.arange(N) % 3]
+    member = pd.DataFrame(rng.dirichlet(np.ones(3), N), columns=list(names)).assign(id=range(N))
+    votes = pd.DataFrame(counts_NC, columns=[columns.format(name) for name in names]).assign(id=range(N))
+    m0, labels = write(tmp_path, m0=member, labels=votes)
+    table = import_scores([m0], ImportSettings(labels=str(labels)))
+    assert table.classes == names
+    assert table.labels.votes_NC.tolist() == counts_NC.tolist()

@@ -25,6 +25,7 @@ from foldstill.oof.roles import (
     VOTES,
     class_columns,
     column_names,
+    has_fractions,
     role_column,
     vote_columns,
 )
@@ -196,11 +197,16 @@ def _score_columns(file: Columns, pattern: str, id_name: str, settings: ImportSe
         settings.label,
     }
     usual = {name for role in USUAL.values() for name in role}
-    return {
-        class_name: name
-        for class_name, name in class_columns(file, pattern).items()
-        if name not in taken and name.casefold() not in usual and file.arrays[name].dtype.kind in "fiu"
-    }
+    columns: dict[str, str] = {}
+    for class_name, name in class_columns(file, pattern).items():
+        values = file.arrays[name]
+        if name in taken or values.dtype.kind not in "fiu":
+            continue
+        # A class may be called y: a column of fractions under such a name holds scores, never labels.
+        called_so = class_name in settings.classes or (name.casefold() in USUAL["label"] and has_fractions(values))
+        if called_so or name.casefold() not in usual:
+            columns[class_name] = name
+    return columns
 
 
 def _id_columns(files: Sequence[Columns], settings: ImportSettings) -> dict[Path, str]:

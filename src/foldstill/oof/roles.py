@@ -6,6 +6,7 @@ N samples (rows), C classes.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.columns import Columns
@@ -58,10 +59,15 @@ def role_column(file: Columns, settings: ImportSettings, role: str) -> str:
     for usual in USUAL[role]:
         name = usual if usual in file else any_case.get(usual)
         if name is not None:
-            n_dimensions = file.get(name, role).ndim
-            if n_dimensions == _DIMENSIONS.get(role, n_dimensions):
+            values = file.get(name, role)
+            if values.ndim == _DIMENSIONS.get(role, values.ndim) and not (role == "label" and has_fractions(values)):
                 return name
     return ""
+
+
+def has_fractions(values: NDArray[Any]) -> bool:
+    """Whether an array holds numbers that are not whole, as scores and shares do and hard labels do not."""
+    return values.dtype.kind == "f" and bool((values[np.isfinite(values)] % 1 != 0).any())
 
 
 def role_values(file: Columns, settings: ImportSettings, role: str) -> NDArray[Any] | None:
