@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from foldstill.pipeline.experiment import KINDS, Experiment
-from foldstill.settings import ByKind, Settings, alternatives, settings_classes, type_adapter
+from foldstill.settings import ByKind, Described, Settings, alternatives, settings_classes, type_adapter
 
 
 @pytest.mark.parametrize("table", settings_classes(Experiment, KINDS), ids=lambda table: table.__name__)
@@ -52,3 +52,13 @@ def test_a_kind_whose_classes_are_unknown_is_refused_by_name() -> None:
         type_adapter(Branch, {})
     with pytest.raises(KeyError, match="kinds of plant"):
         alternatives(Annotated[Any, ByKind("plant")], {"animal": ()})
+
+
+def test_a_class_without_a_docstring_keeps_the_summary_of_its_base() -> None:
+    class Clip(Described):
+        """Limits scores to a range."""
+
+    class Clamp(Clip):
+        kind = "clamp"
+
+    assert (Clamp.title, Clamp.summary) == ("Clamp", "Limits scores to a range.")

@@ -71,13 +71,14 @@ class Described:
     """
 
     title: ClassVar[str]
-    summary: ClassVar[str]
+    summary: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = vars(cls)
-        if "summary" not in own:
-            cls.summary = " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
+        # A class without a docstring of its own keeps the summary of its base.
+        if "summary" not in own and own.get("__doc__"):
+            cls.summary = " ".join(inspect.cleandoc(own["__doc__"]).partition("\n\n")[0].split())
         if "title" not in own and isinstance(own.get("kind"), str):
             cls.title = own["kind"].replace("_", " ").capitalize()
 
