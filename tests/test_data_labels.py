@@ -239,3 +239,9 @@ def test_same_rows_matches_by_id_and_names_what_is_missing():
         match_ids("m", wanted, np.array(["a", "b", "c", "d"]))
     with pytest.raises(DataError, match=r"lacks 3 of 3"):
         match_ids("m", wanted, np.array([], dtype=np.str_))
+
+
+def test_totals_of_shares_are_in_the_stratum_of_their_number_of_votes() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(6), 500)
+    for total, stratum in ((3, "3-9"), (10, ">=10")):
+        assert set(Labels.from_shares(shares, total).stratum_N.tolist()) == {stratum}

@@ -40,7 +40,8 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
         raise DataError(f"stratum bounds must rise from 2 or more, got {tuple(bounds)}: use for example (3, 10)")
     lower = [1, *edges[:-1]]
     names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
-    return np.asarray(names)[np.searchsorted(edges, np.asarray(total_N), side="right")]
+    # Shares times a total of 3 may add up to 2.9999999999999996.
+    return np.asarray(names)[np.searchsorted(edges, np.round(np.asarray(total_N, dtype=np.float64), 9), side="right")]
 
 
 _TEXTS = ("ids", "groups", "stratum_N")
