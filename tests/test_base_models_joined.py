@@ -154,7 +154,7 @@ def test_new_rows_get_the_stored_scores_of_the_test_rows(trained, data, plan):
     np.testing.assert_allclose(said.proba_KNMC, test.proba_KNMC, atol=1e-6)
     with pytest.raises(MemberError, match=r"views \['signal'\], got \['image'\]"):
         predict_members(trained, MEMBERS, {"image": views["image"]}, data.labels.classes)
-    with pytest.raises(MemberError, match=r"\(16, 16, 1\) \(image\).*got \(8, 16, 1\) \(image\), \(3, 64\) \(signal\)"):
+    with pytest.raises(MemberError, match=r"member \w+: the view 'image' wants rows of shape \(16, 16, 1\), got \(8"):
         predict_members(trained, MEMBERS, views | {"image": views["image"][:, :8]}, data.labels.classes)
 
 

@@ -104,13 +104,13 @@ def fit_phases(
             before += phase.recipe.epochs
     if context.folder is not None:
         _write_history(context.folder / HISTORY, lines)
-    shapes = dict(zip(training_set.views, _shapes(training_set), strict=True))
+    forms = {name: training_set.form(name) for name in training_set.views}
     facts = {
         "loss": lines[-1]["loss"],
         "epochs": len(lines),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    return NetworkModel(network.eval(), shapes, training_set.classes, recipe.precision, facts)
+    return NetworkModel(network.eval(), forms, training_set.classes, recipe.precision, facts)
 
 
 def _shapes(training_set: TrainingSet) -> list[Shape]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from foldstill.base_models.member import Member, Model
-from foldstill.errors import MemberError
+from foldstill.data.row_form import Recipe, RowForm
+from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest
 from foldstill.manifest import DONE
 
@@ -59,16 +61,29 @@ class FoldModels:
             )
         return self.member.load(folder)
 
-    def load_for(self, fold: int, views: Mapping[str, NDArray[Any]], classes: Sequence[str]) -> Model:
-        """The same, for rows of these views; raises MemberError for other shapes or classes than it was trained on."""
+    def load_for(
+        self,
+        fold: int,
+        views: Mapping[str, NDArray[Any]],
+        classes: Sequence[str],
+        recipes: Mapping[str, Recipe] = MappingProxyType({}),
+    ) -> Model:
+        """The same, for rows of these views; raises MemberError for other rows or classes than it was trained on."""
         model = self.load(fold)
-        shapes = {name: tuple(views[name].shape[1:]) for name in model.shapes}
-        if model.classes != tuple(classes) or shapes != dict(model.shapes):
+        if model.classes != tuple(classes):
             raise MemberError(
-                f"member {self.member.name} was trained on rows of shape {_shown(model.shapes)} and classes "
-                f"{list(model.classes)}, got {_shown(shapes)} and {list(classes)}: prepare the new rows as the "
-                "training rows were"
+                f"member {self.member.name} was trained on the classes {list(model.classes)}, got {list(classes)}: "
+                "name the classes of its training"
             )
+        # A model of another kind may keep no more than shapes, and then takes every type.
+        forms: Mapping[str, RowForm] = getattr(model, "forms", None) or {
+            name: RowForm(tuple(shape), views[name].dtype.name) for name, shape in model.shapes.items()
+        }
+        for name, form in forms.items():
+            try:
+                form.check(views[name], name, recipes.get(name))
+            except DataError as error:
+                raise MemberError(f"member {self.member.name}: {error}") from None
         return model
 
     def networks(self, folds: Sequence[int], device: str) -> list[AnyNetwork]:
@@ -93,10 +108,3 @@ class FoldModels:
         folders = [model_folder(self.folder, self.member.name, fold) for fold in folds]
         files = [path for folder in folders for path in sorted(folder.iterdir()) if path.name not in NOT_THE_MODEL]
         return [file_digest(path) for path in files]
-
-
-def _shown(shapes: Mapping[str, Any]) -> str:
-    """The shape of the only view, or each shape with its view."""
-    if len(shapes) == 1:
-        return str(*shapes.values())
-    return ", ".join(f"{shape} ({name})" for name, shape in shapes.items())

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from foldstill.base_models.member import Member
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import as_strings
+from foldstill.data.row_form import Recipe
 from foldstill.data.training import TrainingSet
 from foldstill.errors import ExperimentError, MemberError
 from foldstill.files import digest
@@ -139,7 +141,11 @@ def _jobs(
             f"member {member.name}, {named_folds(folds)}",
             member,
             TrainingSet.from_labels(
-                labels, {name: views[name] for name in member.views}, plan.training(*folds), dataset.units_N
+                labels,
+                {name: views[name] for name in member.views},
+                plan.training(*folds),
+                dataset.units_N,
+                dataset.recipes,
             ),
             own.folder,
             own.inputs,
@@ -243,9 +249,11 @@ def predict_members(
     device: str = "auto",
     *,
     ids: Sequence[str] | None = None,
+    recipes: Mapping[str, Recipe] = MappingProxyType({}),
 ) -> FoldScores:
     """Scores of new rows by all K fold models of every member; `ids` default to the row numbers.
 
+    `recipes` says how the rows of each view were prepared, where that is known.
     Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
     """
     from foldstill.base_models.inputs import keep_views_on_device
@@ -261,7 +269,9 @@ def predict_members(
     with keep_views_on_device():
         for member in resolved:
             models = FoldModels(member, folder)
-            proba_KNC = [models.load_for(fold, views, classes).predict(views, device=device) for fold in models.folds]
+            proba_KNC = [
+                models.load_for(fold, views, classes, recipes).predict(views, device=device) for fold in models.folds
+            ]
             proba_MKNC.append(proba_KNC)
     counts = {member.name: len(proba_KNC) for member, proba_KNC in zip(resolved, proba_MKNC, strict=True)}
     if len(set(counts.values())) > 1:

@@ -23,6 +23,7 @@ from foldstill.base_models.inputs import open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_cost
+from foldstill.data.row_form import RowForm
 from foldstill.data.training import Rows
 from foldstill.errors import MemberError
 from foldstill.files import atomic_write
@@ -35,16 +36,21 @@ class NetworkModel:
     """A trained network with the views it reads and the classes it predicts."""
 
     network: AnyNetwork
-    shapes: Mapping[str, Shape]
-    """Shape of one row per view, in the order in which the network reads them."""
+    forms: Mapping[str, RowForm]
+    """What the rows of each view must look like, in the order in which the network reads the views."""
     classes: tuple[str, ...]
     precision: Precision = "auto"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shape of one row per view, in the order in which the network reads them."""
+        return {name: form.shape for name, form in self.forms.items()}
+
     def predict(
         self, views: Mapping[str, NDArray[Any]], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
-        """Probabilities (rows, C) of rows of the views; raises MemberError for views of another shape."""
+        """Probabilities (rows, C) of rows of the views; raises DataError for rows of another shape or type."""
         arrays = self._arrays(views)
         inputs = open_inputs(arrays, pick_device(device))
         return predict_proba(
@@ -52,11 +58,14 @@ class NetworkModel:
         )
 
     def save(self, folder: Path) -> None:
-        """Write `weights.safetensors`; its header names classes and shapes, so that the file needs no other."""
+        """Write `weights.safetensors`; its header names classes and forms of rows, so that it needs no other file."""
         from safetensors.torch import save_file
 
         state = {key: value.cpu().contiguous() for key, value in self.network.state_dict().items()}
-        about = {"classes": list(self.classes), "shapes": [[name, list(shape)] for name, shape in self.shapes.items()]}
+        about = {
+            "classes": list(self.classes),
+            "views": [{"name": name, **form.as_json()} for name, form in self.forms.items()],
+        }
         with atomic_write(folder / WEIGHTS) as part:
             save_file(state, part, metadata={"foldstill": json.dumps(about)})
 
@@ -65,18 +74,14 @@ class NetworkModel:
         return measure_cost(self.network.cpu(), first_row(self._arrays(views)), batch=batch, threads=threads)
 
     def _arrays(self, views: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        missing = sorted(set(self.shapes) - set(views))
+        missing = sorted(set(self.forms) - set(views))
         if missing:
             raise MemberError(
                 f"the model reads the views {missing}, got {sorted(views)}: give every view it was trained on"
             )
-        for name, shape in self.shapes.items():
-            if tuple(views[name].shape[1:]) != shape:
-                raise MemberError(
-                    f"the model reads rows of shape {shape} of the view {name!r}, got {tuple(views[name].shape[1:])}: "
-                    "prepare the new rows as the training rows were"
-                )
-        return [views[name] for name in self.shapes]
+        for name, form in self.forms.items():
+            form.check(views[name], name)
+        return [views[name] for name in self.forms]
 
 
 def load_network(
@@ -89,12 +94,12 @@ def load_network(
 
     with safe_open(folder / WEIGHTS, framework="pt") as stream:
         about = json.loads((stream.metadata() or {}).get("foldstill", "null"))
-    if about is None:
-        raise MemberError(f"{folder / WEIGHTS} names neither classes nor shapes: train the model again")
-    shapes = {name: tuple(shape) for name, shape in about["shapes"]}
-    network = build_seeded(build, list(shapes.values()), len(about["classes"]), 0)
+    if about is None or "views" not in about:
+        raise MemberError(f"{folder / WEIGHTS} does not say which rows the model reads: train the model again")
+    forms = {view["name"]: RowForm.from_json(view) for view in about["views"]}
+    network = build_seeded(build, [form.shape for form in forms.values()], len(about["classes"]), 0)
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return NetworkModel(network.eval(), shapes, tuple(about["classes"]), precision)
+    return NetworkModel(network.eval(), forms, tuple(about["classes"]), precision)
 
 
 def build_seeded(

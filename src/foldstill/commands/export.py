@@ -6,7 +6,8 @@ from dataclasses import replace
 from foldstill.compare import Comparison
 from foldstill.compare.results import ArmScore, Fidelity
 from foldstill.cost import Cost
-from foldstill.distill import StudentSettings, load_student
+from foldstill.data.row_form import shown
+from foldstill.distill import Student, StudentSettings, load_student
 from foldstill.distill.card import Card, CardEntry
 from foldstill.distill.export import export_program
 from foldstill.distill.quantise import OnnxPrecision
@@ -44,11 +45,24 @@ def export_stage(
         export_program(student.network, view[run.plan.test_rows[:2]], folder / "student.pt2")
         files["student.pt2"] = "torch.export program, float32"
     shipment = replace(shipment, files=files)
-    _card(run, settings, comparison, shipment).write(run.dir.card)
+    _card(run, settings, student, comparison, shipment).write(run.dir.card)
     return shipment
 
 
-def _card(run: Run, settings: StudentSettings, comparison: Comparison, shipment: Shipment) -> Card:
+def _inputs(student: Student) -> list[str]:
+    """What the student expects of a row, and what it does to it itself."""
+    form, layer = student.form, student.network.input
+    assert form is not None, "a student of a run knows the form of its rows"
+    facts = [f"shape of a row: {' x '.join(map(str, form.shape))}, {form.dtype}"]
+    facts += [f"{name}: {shown(value)}" for name, value in form.recipe.items()]
+    if layer.resize is not None:
+        facts.append(f"the network resizes it to {' x '.join(map(str, layer.resize))} (bilinear)")
+    scaled = ("mean", layer.mean.tolist()), ("standard deviation", layer.std.tolist())
+    constants = ", ".join(f"{name} {', '.join(f'{v:.4g}' for v in values)}" for name, values in scaled)
+    return [*facts, f"the network scales each channel itself ({constants}): give it rows that are not scaled"]
+
+
+def _card(run: Run, settings: StudentSettings, student: Student, comparison: Comparison, shipment: Shipment) -> Card:
     arm, labels, taught = comparison[settings.name], run.dataset.labels, run.plan.oof_rows
     votes, n_groups = labels.total_N[taught], len(set(labels.groups[taught].tolist()))
     return Card(
@@ -56,6 +70,7 @@ def _card(run: Run, settings: StudentSettings, comparison: Comparison, shipment:
         network=settings.network,
         classes=labels.classes,
         view=settings.view,
+        inputs=_inputs(student),
         teacher=f"{settings.teacher} of {len(run.experiment.member)} members x {run.plan.n_folds} folds",
         data=(
             f"{len(taught)} rows of {n_groups} groups, {votes.mean():.1f} votes per row on average ({votes.min():g} to "

@@ -56,7 +56,10 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
     }
     if arm in folders:
         student = load_student(folders[arm])
-        proba_NC = student.predict(_view(rows, student.view), device=run.work.device)
+        inputs = _view(rows, student.view)
+        if student.form is not None:
+            student.form.check(inputs, student.view, rows.recipes.get(student.view))
+        proba_NC = student.predict(inputs, device=run.work.device)
         return ScoreTable(rows.ids, (arm,), student.classes, proba_NC[:, None])
     from foldstill.base_models.members import predict_members
 
@@ -71,7 +74,9 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
     for view in (view for m in members for view in m.views):
         _view(rows, view)
-    scores = predict_members(run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist())
+    scores = predict_members(
+        run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist(), recipes=rows.recipes
+    )
     if arm in _names(run):
         return scores.mean()
     proba_NC = run.combination(arm).fitted.apply(scores).astype(np.float32)
@@ -80,7 +85,9 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
 
 def _by_onnx(path: Path, rows: Inputs) -> ScoreTable:
     student = OnnxStudent(path)
-    proba_NC = student.predict(_view(rows, student.about["view"]))
+    view = student.about["view"]
+    student.form.check(_view(rows, view), view, rows.recipes.get(view))
+    proba_NC = student.predict(rows.views[view])
     return ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
 
 

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, Strings
+from foldstill.data.row_form import Recipe
 from foldstill.errors import DataError
 from foldstill.files import digest
+
+_BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,14 @@ class Dataset:
     units_N : array of str, shape (N,), optional
         Name of the unit, such as a recording, of which each row is one of several windows. None by default: each row is
         its own unit.
+    recipes : mapping of str to mapping, optional
+        Name of a view to how its inputs were prepared, as JSON values such as size and scaling. It is kept with the
+        models, and new rows that were prepared otherwise are refused.
 
     Raises
     ------
     DataError
-        If there is no view, or a view has other rows than the labels or is neither images nor signals.
+        If there is no view, or a view has other rows than the labels, is neither images nor signals, or is not finite.
 
     Examples
     --------
@@ -46,6 +52,7 @@ class Dataset:
     labels: Labels
     views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     units_N: Strings | None = None
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_types(Dataset, vars(self))
@@ -67,6 +74,7 @@ class Dataset:
                 raise DataError(f"view {name!r} has {len(array)} rows, the labels {len(self.labels)}: align them")
             if array.dtype.kind not in "uif":
                 raise DataError(f"view {name!r} must hold numbers, got {array.dtype}")
+            require_finite(name, array, self.labels.ids)
 
     def view(self, name: str) -> NDArray[Any]:
         """The array of one view; raises DataError that lists the views if there is none of this name."""
@@ -126,6 +134,29 @@ class Inputs:
 
     ids: Strings
     views: Mapping[str, NDArray[Any]]
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    """How the rows of each view were prepared, where that is known."""
+
+    def __post_init__(self) -> None:
+        for name, array in self.views.items():
+            require_finite(name, array, self.ids)
+
+
+def require_finite(view: str, array: NDArray[Any], ids: Strings) -> None:
+    """Raises DataError with the first ids whose row of a view holds NaN or infinity."""
+    if array.dtype.kind != "f":
+        return
+    bad: list[str] = []
+    for start in range(0, len(array), _BLOCK_ROWS):
+        block = array[start : start + _BLOCK_ROWS]
+        if not np.isfinite(block).all():
+            lost = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
+            bad += ids[start : start + _BLOCK_ROWS][lost].tolist()
+    if bad:
+        raise DataError(
+            f"view {view!r} must be finite, {len(bad)} of {len(array)} rows hold NaN or infinity; first: {bad[:3]}: "
+            "fill the missing values or drop these rows"
+        )
 
 
 def content_of(array: NDArray[Any]) -> Strings:

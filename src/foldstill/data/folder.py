@@ -105,7 +105,8 @@ class FolderData(PlainSource):
             for name in as_strings(table.text(self.file, "file"), f"{self.file} in {table.path}").tolist()
         ]
         labels = self._label_columns.read(table)
-        dataset = Dataset(labels, {"image": self._read(root / self.path, files)})
+        images = self._read(root / self.path, files)
+        dataset = Dataset(labels, {"image": images}, recipes={"image": self._reader.recipe})
         return dataset.grouped_by(self.group, "image")
 
     def inputs(self, path: Path) -> Inputs:
@@ -115,7 +116,7 @@ class FolderData(PlainSource):
         names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         if not names:
             raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
-        return Inputs(np.asarray(names), {"image": self._read(path, names)})
+        return Inputs(np.asarray(names), {"image": self._read(path, names)}, recipes={"image": self._reader.recipe})
 
     @property
     def _reader(self) -> ImageReader:

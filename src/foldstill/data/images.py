@@ -68,6 +68,19 @@ class ImageReader:
                 f'data.background must be a color such as "black" or "#808080", got {self.background!r}'
             ) from None
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How a file becomes a row."""
+        white = f", white {self.white:g} in gray files of more than 8 bits" if self.white else ""
+        return {
+            "size": list(self.height_width),
+            "resampling": "bilinear, antialiased",
+            "channels": "gray" if self.color == "gray" else "red, green, blue",
+            "scaling": f"black 0, white {2**self.depth - 1}{white}",
+            "orientation": "as EXIF says",
+            "background": self.background,
+        }
+
     def read(self, folder: Path, names: Sequence[str]) -> NDArray[Any]:
         """The images (N, H, W, channels), uint8 or uint16.
 

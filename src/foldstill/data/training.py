@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.batch import BatchTeacher, Hint
 from foldstill.data.labels import Labels, Strings
+from foldstill.data.row_form import Recipe, RowForm
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
@@ -50,6 +52,8 @@ class TrainingSet:
     """Gives the targets of each augmented batch instead of `target_NC`."""
     hint: Hint | None = None
     """Features to match besides the targets."""
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    """How the rows of each view were prepared, where that is known; kept with the model."""
 
     def __post_init__(self) -> None:
         n = len(self.target_NC)
@@ -77,7 +81,12 @@ class TrainingSet:
 
     @classmethod
     def from_labels(
-        cls, labels: Labels, views: Mapping[str, NDArray[Any]], rows: Rows, unit_N: Strings | None = None
+        cls,
+        labels: Labels,
+        views: Mapping[str, NDArray[Any]],
+        rows: Rows,
+        unit_N: Strings | None = None,
+        recipes: Mapping[str, Recipe] = MappingProxyType({}),
     ) -> TrainingSet:
         """A training set whose targets are the vote shares of the labels.
 
@@ -94,10 +103,15 @@ class TrainingSet:
             total_N=labels.total_N,
             group_N=labels.groups,
             unit_N=unit_N,
+            recipes=recipes,
         )
 
     def __len__(self) -> int:
         return len(self.target_NC)
+
+    def form(self, view: str) -> RowForm:
+        """What the rows of a view look like, so that new rows can be compared with them."""
+        return RowForm.of(self.views[view], self.recipes.get(view))
 
     def with_views(self, names: Sequence[str]) -> TrainingSet:
         """The same rows with these views only, in this order."""

@@ -50,6 +50,8 @@ class Card:
         At least one score.
     cost : Cost
         What one prediction costs.
+    inputs : sequence of str, optional
+        What a row of the view must look like and how it is prepared, one fact each, without a full stop.
     latencies : sequence of Latency, optional
         Latency of the exported files.
     files : mapping of str to str, optional
@@ -83,6 +85,7 @@ class Card:
     scored_on: str
     scores: Sequence[CardEntry]
     cost: Cost
+    inputs: Sequence[str] = ()
     latencies: Sequence[Latency] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
@@ -104,6 +107,7 @@ class Card:
             "",
             self.data,
             "",
+            *(["## Inputs", "", *(f"- {fact}" for fact in self.inputs), ""] if self.inputs else []),
             "## Scores",
             "",
             f"On {self.scored_on}.",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.errors import DistillError
+from foldstill.data.row_form import RowForm
+from foldstill.errors import DataError, DistillError
 
 METADATA_KEY = "foldstill"
 
@@ -64,7 +65,7 @@ class OnnxStudent:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """Metadata of the file: classes, view, shape and dtype of a row, precision, preprocessing constants."""
+        """Metadata of the file: classes, view, form and recipe of a row, precision, constants of the scaling."""
         metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if metadata is None:
             raise DistillError(
@@ -77,6 +78,12 @@ class OnnxStudent:
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
         return tuple(self.about["classes"])
+
+    @property
+    def form(self) -> RowForm:
+        """What the rows must look like, and how they were prepared in training."""
+        about = self.about
+        return RowForm(tuple(about["row_shape"]), about["dtype"], about.get("recipe", {}))
 
     def predict(self, rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
         """Predict probabilities, (N, C).
@@ -93,19 +100,14 @@ class OnnxStudent:
         DistillError
             For rows of another shape or type than in training.
         """
-        shape, dtype = tuple(self.about["row_shape"]), np.dtype(self.about["dtype"])
-        if rows_N.shape[1:] != shape:
-            raise DistillError(
-                f"{self.path.name} wants rows of shape {shape}, got {rows_N.shape[1:]}: pass the view as in training"
-            )
-        if rows_N.dtype != dtype and not np.can_cast(rows_N.dtype, dtype, "same_kind"):
-            raise DistillError(
-                f"{self.path.name} wants {dtype} as in training, got {rows_N.dtype}: pass unscaled rows, since the "
-                "scaling is inside the file"
-            )
+        form = self.form
+        try:
+            form.check(rows_N, self.about["view"])
+        except DataError as error:
+            raise DistillError(f"{self.path.name}: {error}") from None
         name = self.session.get_inputs()[0].name
         parts = [
-            self.session.run(None, {name: np.ascontiguousarray(rows_N[i : i + batch], dtype=dtype)})[0]
+            self.session.run(None, {name: np.ascontiguousarray(rows_N[i : i + batch], dtype=form.dtype)})[0]
             for i in range(0, len(rows_N), batch)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)

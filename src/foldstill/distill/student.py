@@ -16,8 +16,9 @@ from foldstill.base_models.device import pick_device
 from foldstill.base_models.jobs import Job
 from foldstill.base_models.member import Member
 from foldstill.cost import Cost
+from foldstill.data.row_form import RowForm
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import DistillError
+from foldstill.errors import DataError, DistillError
 from foldstill.files import read_json
 from foldstill.manifest import DONE
 
@@ -54,11 +55,16 @@ class Student:
     classes: tuple[str, ...]
     view: str
     precision: Precision = "auto"
+    form: RowForm | None = None
+    """What the rows of its view must look like; None where that is not known."""
     further_seeds: "tuple[Student, ...]" = ()
     """The same student trained from further seeds."""
 
     def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
-        """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled."""
+        """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled.
+
+        Raises DistillError for rows of another shape or type than in training.
+        """
         from foldstill.base_models.inference import predict_proba
         from foldstill.base_models.inputs import DeviceInputs
 
@@ -68,6 +74,11 @@ class Student:
                 f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
                 f"give the view {self.view!r} as it was stored in training"
             )
+        if self.form is not None:
+            try:
+                self.form.check(rows_N, self.view)
+            except DataError as error:
+                raise DistillError(f"the student: {error}") from None
         return predict_proba(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
 
     def kl(self, rows_N: NDArray[Any], votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
@@ -89,7 +100,8 @@ class Student:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
         from foldstill.distill.export import export_onnx
 
-        return export_onnx(self.network, rows_N, Path(path), classes=self.classes, view=self.view, about=about)
+        more = {"recipe": dict(self.form.recipe) if self.form else {}} | dict(about or {})
+        return export_onnx(self.network, rows_N, Path(path), classes=self.classes, view=self.view, about=more)
 
     def cost(self, rows_N: NDArray[Any], *, batch: int = 32, threads: int = 1) -> Cost:
         """Cost of one prediction in eager mode, measured on the first of these rows."""
@@ -132,8 +144,8 @@ def student_from(member: Member, folder: Path) -> Student:
     model = member.load(folder)
     if not isinstance(model, NetworkModel) or not isinstance(model.network, Network):
         raise DistillError(f"a student must be a network of one view, got a member of kind {member.kind!r}")
-    (view,) = model.shapes
-    return Student(model.network, model.classes, view, model.precision)
+    ((view, form),) = model.forms.items()
+    return Student(model.network, model.classes, view, model.precision, form)
 
 
 def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: str = "auto") -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, run_jobs
 from foldstill.base_models.member import Member
 from foldstill.data.dataset import Dataset
+from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.distill.settings import StudentSettings
@@ -49,6 +50,8 @@ class Lesson:
     """Teacher of features, for settings with `features`."""
     unlabelled: NDArray[Any] | None = None
     """Further inputs of the student's view without votes."""
+    recipe: Recipe = field(default_factory=dict)
+    """How the inputs of the student's view were prepared, where that is known."""
 
 
 def train_student(
@@ -138,6 +141,7 @@ def student_jobs(
         fold_N=None if asked is None else asked.fold_N,
         teacher=_batch_teacher(settings, lesson, made_from),
         hint=lesson.hint,
+        recipes={settings.view: lesson.recipe},
     )
     return [
         Job(

@@ -16,7 +16,7 @@ from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.rows import LabelRule
 from foldstill.hms.submission import HmsSubmission, hms_submission
 from foldstill.hms.synthetic import write_synthetic_hms
-from foldstill.hms.views import HmsView, check_names
+from foldstill.hms.views import HmsView, check_names, recipe
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
@@ -111,7 +111,8 @@ class HmsData(HmsViews):
                 stacklevel=2,
             )
             rows, views = rows.take(readable_N), {name: np.asarray(a[readable_N]) for name, a in views.items()}
-        return Dataset(rows.labels(), views, rows.recordings_N if self.rows == "window" else None)
+        units_N = rows.recordings_N if self.rows == "window" else None
+        return Dataset(rows.labels(), views, units_N, {view.name: recipe(view) for view in self.views})
 
     def inputs(self, path: Path) -> Inputs:
         """The views of the test split of the folder at `path`, in the order of test.csv.
@@ -134,4 +135,4 @@ class HmsData(HmsViews):
                 f"{len(blank)} inputs of {len(rows)} recordings are blank; first: {blank[0].file}, {blank[0].detail}",
                 stacklevel=2,
             )
-        return Inputs(rows.ids_N, views)
+        return Inputs(rows.ids_N, views, {view.name: recipe(view) for view in self.views})

@@ -16,7 +16,7 @@ from foldstill.hms.record import Record
 from foldstill.hms.source import EXAMPLE_VIEWS, HmsData, HmsViews
 from foldstill.hms.storage import encode
 from foldstill.hms.synthetic import MARGIN_S, Session, sessions, write_synthetic_hms
-from foldstill.hms.views import HmsView
+from foldstill.hms.views import HmsView, recipe
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
@@ -82,7 +82,8 @@ class SyntheticHmsData(HmsViews, PlainSource):
                 for view in self.views:
                     stored[view.name].append(encode(view.make(record), view.bounds))
         labels = Labels.from_votes(np.stack(votes), ids=np.asarray(ids), groups=np.asarray(groups), classes=CLASSES)
-        return Dataset(labels, {name: np.stack(rows) for name, rows in stored.items()})
+        views = {name: np.stack(rows) for name, rows in stored.items()}
+        return Dataset(labels, views, recipes={view.name: recipe(view) for view in self.views})
 
     def sample(self, name: str = "") -> tuple[str, Record, NDArray[np.int64]]:
         """Id, signals and votes of the sample with this id, or of the first sample without a name.

@@ -97,6 +97,13 @@ def check_names(views: Sequence[View]) -> None:
         raise DataError(f"data.views must be one view or more with different names, got {names}: set `name`")
 
 
+def recipe(view: View) -> dict[str, Any]:
+    """How the inputs of a view are made: its settings without its name, and the range of what is stored."""
+    settings = {name: value for name, value in settings_json(view).items() if name != "name"}
+    scaling = "none" if view.bounds is None else f"0 is {view.bounds[0]:g}, 255 is {view.bounds[1]:g}"
+    return {**settings, "scaling": scaling}
+
+
 def settings_json(view: View) -> dict[str, Any]:
     """The settings of a view as JSON holds them."""
     settings: dict[str, Any] = json.loads(json.dumps(asdict(view)))

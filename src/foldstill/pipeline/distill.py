@@ -129,6 +129,7 @@ def _lesson(
         run.dir.teacher_bank(run.student_folder(settings)),
         hint,
         None if unlabelled is None else unlabelled.inputs,
+        run.dataset.recipes.get(settings.view, {}),
     )
 
 

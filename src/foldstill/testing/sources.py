@@ -59,6 +59,11 @@ def check_source(source: "DataSource", root: Path, new_rows: Path | None = None)
     require(set(rows.views) == set(data.views), f"{name}.inputs must give the views of load: {sorted(data.views)}")
     for view, array in rows.views.items():
         stored = data.view(view)
+        require(
+            rows.recipes.get(view) == data.recipes.get(view),
+            f"{name}.inputs: view {view!r} must have the recipe that load gives, {data.recipes.get(view)}, got "
+            f"{rows.recipes.get(view)}",
+        )
         require(len(array) == len(rows.ids), f"{name}.inputs: view {view!r} must have one row per id")
         require(
             (array.shape[1:], array.dtype) == (stored.shape[1:], stored.dtype),
