@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from foldstill.base_models.architecture import Shape, channels_and_size
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
+from foldstill.base_models.weights_file import read_weights, require_loaded
 from foldstill.errors import MemberError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from foldstill.base_models.networks import Network
+
+_OTHER_WEIGHTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained")
+"""Arguments of timm that name weights; `pretrained` of the member is the one way here."""
+
+_ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
+"""How names of networks begin that timm reads from another place."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +43,22 @@ class TimmMember(NetworkSettings, SingleViewMember):
     title: ClassVar[str] = "timm"
     name: str
     network: str
-    """A name in `timm.list_models()`."""
+    """A name in `timm.list_models()`, or `hf-hub:` or `local-dir:` and a place, as timm reads them."""
     kind: Literal["timm"] = "timm"
     view: str = "image"
     """Name of the view that the network reads."""
     image_size: int | tuple[int, int] | None = None
     """Side, or height and width, that images are resized to; by default they keep their size."""
-    pretrained: bool = False
-    """Whether to start from timm's pretrained weights, which are downloaded once."""
+    pretrained: bool | str = False
+    """Whether to start from timm's pretrained weights, which are downloaded once; or the path of a file that holds them
+    (.safetensors, .pth), from the working directory."""
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float = 0.0
     """Rate of stochastic depth, for networks that have it."""
-    options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool | list[int] | Mapping[str, Any]] = field(default_factory=dict)
     """Further arguments of `timm.create_model`, such as patch_size = 4."""
     family: str = ""
     """Group of similar members, within which combiners can tie weights; the network's name by default."""
@@ -60,6 +69,14 @@ class TimmMember(NetworkSettings, SingleViewMember):
             not isinstance(self.image_size, int) or self.image_size > 0,
             f"image_size must be positive, got {self.image_size}",
         )
+        wrong = next((key for key in self.options if key in _OTHER_WEIGHTS), None)
+        require(
+            wrong is None,
+            f"options.{wrong} of member {self.name!r} names weights in another way: leave it out, and set pretrained "
+            'to the file, as in pretrained = "weights.safetensors"',
+        )
+        tables = [key for key, value in self.options.items() if isinstance(value, Mapping)]
+        require(not tables, f"options of member {self.name!r} must be text, numbers or lists, got tables: {tables}")
         require(self.stem_stride in (None, 1, 2, 4), f"stem_stride must be 1, 2 or 4, got {self.stem_stride}")
         for key in ("drop_rate", "drop_path_rate"):
             require(0 <= getattr(self, key) < 1, f"{key} must be in [0, 1), got {getattr(self, key)}")
@@ -89,20 +106,26 @@ class TimmMember(NetworkSettings, SingleViewMember):
 
         in_channels, size = channels_and_size(*shapes)
 
-        if not timm.is_model(self.network):
+        known = not self.network.startswith(_ELSEWHERE)
+        if known and not timm.is_model(self.network):
             near = difflib.get_close_matches(self.network, timm.list_models(), n=3, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}" if near else "see timm.list_models()"
             raise MemberError(f"member {self.name!r}: timm has no network {self.network!r}: {hint}?")
         wanted = self.resize or size
         options = dict(self.options)
-        if timm.models.get_pretrained_cfg_value(self.network, "fixed_input_size"):
+        if known and timm.models.get_pretrained_cfg_value(self.network, "fixed_input_size"):
             options.setdefault("img_size", list(wanted))
         if self.drop_path_rate:
             options["drop_path_rate"] = self.drop_path_rate
+        weights = None
+        if isinstance(self.pretrained, str):
+            weights = self._named(read_weights, Path(self.pretrained))
+            # timm adapts the first layer and the classifier of what it is given here.
+            options["pretrained_cfg_overlay"] = {"state_dict": weights}
         try:
             body = timm.create_model(
                 self.network,
-                pretrained=self.pretrained,
+                pretrained=bool(self.pretrained),
                 in_chans=in_channels,
                 # 0 leaves the pooled features, dropped out already, for a head of our own.
                 num_classes=n_classes if self.temperature == "none" else 0,
@@ -111,6 +134,8 @@ class TimmMember(NetworkSettings, SingleViewMember):
             )
         except Exception as error:
             raise MemberError(f"member {self.name!r}: {_why(self, error)}") from error
+        if weights is not None:
+            self._named(require_loaded, body, weights, str(self.pretrained), self.network)
         if self.stem_stride is not None:
             _set_stem_stride(self, body)
         if self.temperature != "none":
@@ -119,16 +144,28 @@ class TimmMember(NetworkSettings, SingleViewMember):
         _try_size(self, network, in_channels, wanted)
         return network
 
+    def _named(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function gives; its errors name this member."""
+        try:
+            return read(*arguments)
+        except MemberError as error:
+            raise MemberError(f"member {self.name!r}: {error}") from None
+
     def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> Network:
         return replace(self, pretrained=False).build(shapes, n_classes)
 
 
 def _why(member: TimmMember, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(member.pretrained, str):
+        return (
+            f"{member.pretrained} does not fit {member.network!r} ({reason}): name the network of these weights, and "
+            "correct `options`"
+        )
     if member.pretrained and not isinstance(error, TypeError | AssertionError):
         return (
             f"pretrained weights of {member.network!r} cannot be had ({reason}): connect once so that they are cached, "
-            "or set pretrained = false"
+            'name a file, as in pretrained = "weights.safetensors", or set pretrained = false'
         )
     return f"timm refuses {member.network!r} with these options ({reason}): correct `options` or `image_size`"
 

@@ -66,8 +66,9 @@ class StudentSettings(Settings):
     """The view it reads, whatever its teachers read."""
     image_size: int | tuple[int, int] | None = None
     """Side, or height and width, that images are resized to; by default they keep their size."""
-    pretrained: bool = False
-    """Whether to start from timm's pretrained weights, which are downloaded once."""
+    pretrained: bool | str = False
+    """Whether to start from timm's pretrained weights, which are downloaded once; or the path of a file that holds them
+    (.safetensors, .pth), from the working directory."""
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
