@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
+from foldstill.lock import sole_writer
 from foldstill.workers import OnProgress, Progress, Work, silent
 
 if TYPE_CHECKING:
@@ -40,6 +43,26 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     return 0
+
+
+@contextmanager
+def held_by_another_thread(folder: Path) -> Iterator[None]:
+    """The folder while a thread of this process writes into it, which the kernel treats like another process."""
+    locked, over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with sole_writer(folder):
+            locked.set()
+            over.wait()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def bright_pictures(n: int = 90, seed: int = 0) -> Dataset:

@@ -8,15 +8,19 @@ import pytest
 from foldstill.base_models import tuning
 from foldstill.base_models.tuning import (
     ERROR,
+    PLACE,
     Choice,
     FloatRange,
     IntRange,
     TuneSettings,
+    end_killed_trials,
     n_finished,
     open_study,
     run_trial,
+    trials_of,
 )
 from foldstill.errors import MemberError
+from foldstill.lock import sole_writer
 
 SEARCH = (
     FloatRange("lr", 1e-4, 1e-2, log=True),
@@ -110,8 +114,33 @@ def test_a_failed_trial_keeps_its_sentence_and_an_interrupted_one_does_not_count
     run_trial(study, SETTINGS, wrong, seed=0)
     with pytest.raises(KeyboardInterrupt):
         run_trial(study, SETTINGS, stopped, seed=0)
-    assert study.trials[0].user_attrs == {ERROR: "the loss became nan"}
+    assert study.trials[0].user_attrs[ERROR] == "the loss became nan"
     assert n_finished(study) == 1
+
+
+def test_killed_trials_do_not_count_and_are_drawn_again(tmp_path):
+    """Killed before and after it named its folder; the trial of a process that is alive stays."""
+    places = [tmp_path / name for name in ("trial-alive", "trial-killed", "trial-empty")]
+    studies = [open_study(tmp_path / name, SETTINGS) for name in ("unbroken", "broken")]
+    for study in studies:
+        run_trial(study, SETTINGS, lambda values, tell: values["lr"], seed=5)
+    study = studies[1]
+    for place in places:
+        place.mkdir()
+    study.ask()
+    study.ask().set_user_attr(PLACE, "trial-killed")
+    end_killed_trials(study, tmp_path)
+    assert states(study) == ["COMPLETE", "FAIL", "FAIL"]
+    assert not any(place.exists() for place in places)
+    for each in studies:
+        run_trial(each, SETTINGS, lambda values, tell: values["lr"], seed=5)
+    assert [t.params for t in trials_of(study)] == [t.params for t in trials_of(studies[0])]
+    with sole_writer(places[0]):
+        study.ask()
+        study.ask().set_user_attr(PLACE, "trial-killed")
+        end_killed_trials(study, tmp_path)
+        assert states(study)[4:] == ["RUNNING", "FAIL"]
+        assert places[0].exists()
 
 
 def test_the_settings_import_neither_torch_nor_optuna():

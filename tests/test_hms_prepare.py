@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from foldstill.errors import DataError, FoldstillError
+from foldstill.errors import DataError, FileError, FoldstillError
 from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
 from foldstill.hms.decoding import Wanted
@@ -26,6 +26,7 @@ from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
 from foldstill.hms.views_wavelet import Denoised
 from foldstill.workers import Progress, Work
+from made_up import held_by_another_thread
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.hms.prepare")
@@ -53,6 +54,15 @@ def change_eeg(path: Path, **change) -> None:
         index = table.column_names.index(name)
         table = table.remove_column(index) if column is None else table.set_column(index, name, [column])
     pq.write_table(table, path)
+
+
+def test_a_second_preparation_is_refused_while_one_writes_into_the_cache(made, tmp_path):
+    """It truncated the unfinished arrays under the first one, which was killed by the system without a message."""
+    with held_by_another_thread(tmp_path / "cache"):
+        before = sorted((tmp_path / "cache").iterdir())
+        with pytest.raises(FileError, match=r"cache is being written by process"):
+            prepare(made, tmp_path / "cache", (SMALL,))
+        assert sorted((tmp_path / "cache").iterdir()) == before
 
 
 def test_prepared_views_are_the_views_of_each_row(made, tmp_path):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,6 +140,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _part(path: Path) -> Path:
     """The temporary path; its suffix stays last, because some writers choose their format by it."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def is_part(name: str) -> bool:
+    """Whether a file has the name of a temporary file of `atomic_write`.
+
+    >>> is_part(".oof.4711.part.parquet"), is_part(".hidden.part"), is_part("oof.parquet")
+    (True, False, False)
+    """
+    return re.fullmatch(r"\..+\.\d+\.part(\.[^.]+)?", name) is not None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,14 @@
 """How work is done: number of processes, device, and what receives the progress."""
 
-from collections.abc import Callable
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from foldstill.arguments import require_types
 from foldstill.errors import ArgumentError
@@ -49,3 +56,60 @@ class Work:
         from joblib import cpu_count
 
         return self.workers or int(cpu_count())
+
+
+PARENT_POLL_S = 1.0
+
+
+def pool(n_workers: int, **options: Any) -> Any:
+    """A `joblib.Parallel` that gives each result when it is ready, and whose processes end when this one does.
+
+    `options` are further arguments of `joblib.Parallel`.
+    """
+    from joblib import Parallel
+
+    return Parallel(
+        n_jobs=n_workers,
+        return_as="generator_unordered",
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+        **options,
+    )
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process about a second after `parent`, which started it, ended for whatever reason.
+
+    Otherwise the processes of a killed run would go on training. Linux could send them a signal (PR_SET_PDEATHSIG), but
+    does so when the thread that started them ends, and macOS cannot.
+    """
+    if os.getpid() == parent:
+        return  # a thread of the same process
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def arrays_shared_in(folder: Path) -> Iterator[None]:
+    """While the block runs, joblib shares large arrays with its processes as files in this folder, which is then
+    removed.
+
+    Otherwise joblib uses /dev/shm, where the files of a killed run occupy memory until the machine is restarted. A
+    folder that the environment names (JOBLIB_TEMP_FOLDER) is used instead. What a killed run left is removed first.
+    """
+    name = "JOBLIB_TEMP_FOLDER"
+    shutil.rmtree(folder, ignore_errors=True)
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        shutil.rmtree(folder, ignore_errors=True)

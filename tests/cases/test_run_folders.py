@@ -1,5 +1,6 @@
 """Run folders: a refused command changes nothing, and scores follow what they were made from."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 from foldstill.files import file_digest
+from foldstill.lock import SHARED
 from foldstill.oof import oof_table, write_table
 from foldstill.oof.store import read_labelled_scores, write_scores
 from foldstill.oof.table import FoldScores
-from made_up import call
+from made_up import call, held_by_another_thread
 
 TINY = """
 name = "tiny"
@@ -98,6 +100,29 @@ def test_a_refused_command_changes_nothing(
         assert code == 2, (arguments, error)
         assert error.startswith("foldstill:"), (arguments, error)
         assert state(run.parent) == before, arguments
+
+
+def test_a_second_command_is_refused_while_one_writes_into_the_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held_by_another_thread(run):
+        before = state(run)
+        for command in ("run", "train", "oof build", "stack", "distill", "compare", "export"):
+            assert call(monkeypatch, *command.split(), run) == 2, command
+            error = " ".join(capsys.readouterr().err.split())
+            assert f"{run} is being written by process {os.getpid()} on" in error, (command, error)
+            assert state(run) == before, command
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, job = state(run), run / "members/a/fold-0"
+    names = ("checkpoint-1.safetensors", "progress.json", ".oof.4711.part.parquet")
+    left = [*(job / name for name in names), run / "student/checkpoint-1.safetensors", run / ".oof.1.part.parquet"]
+    for path in left:
+        path.touch()
+    (run / SHARED / "joblib_memmapping_folder_1").mkdir(parents=True)
+    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert state(run).keys() == before.keys()
 
 
 def test_a_lost_test_file_is_refused_by_compare_and_made_again_by_run(

@@ -22,7 +22,7 @@ from foldstill.files import read_json, write_json
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.workers import Work
+from foldstill.workers import Work, pool
 
 _POLL_S = 0.5
 _PROGRESS = "progress.json"
@@ -92,6 +92,12 @@ class Job:
     def clear(self) -> None:
         """Remove what an earlier run of this job left unfinished, or made from other inputs."""
         for path in (self.folder / DONE, self.folder / _PROGRESS, *_checkpoints(self.folder)):
+            path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what a killed run of this job left and nobody needs: its progress, and checkpoints of finished
+        work."""
+        for path in (self.folder / _PROGRESS, *(_checkpoints(self.folder) if (self.folder / DONE).exists() else ())):
             path.unlink(missing_ok=True)
 
 
@@ -173,10 +179,7 @@ def _run_in_processes(jobs: Sequence[Job], n_workers: int, on_progress: OnJobPro
     watcher.start()
     try:
         calls = (joblib.delayed(_work)(index, job) for index, job in enumerate(jobs))
-        pool = joblib.Parallel(
-            n_jobs=n_workers, prefer="processes", pre_dispatch="all", batch_size=1, return_as="generator_unordered"
-        )
-        for index in pool(calls):
+        for index in pool(n_workers, prefer="processes", pre_dispatch="all", batch_size=1)(calls):
             with lock:
                 on_progress(jobs[index].end())
             yield jobs[index]

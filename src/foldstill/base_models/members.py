@@ -61,6 +61,7 @@ def train_members(
     bars = _Bars(work, jobs, of_pairs=pairs)
     pending = _checked(jobs, work)
     for job in jobs:
+        job.tidy()
         if job not in pending:
             bars(job.end())
         elif work.force:

@@ -5,6 +5,7 @@ Importing this imports neither torch nor Optuna.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
+from foldstill.lock import is_locked
 from foldstill.settings import ByKind, Settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 Value = str | int | float | bool
 Score = Callable[[Mapping[str, Value], Callable[[int, float], None]], float]
@@ -24,6 +27,8 @@ Score = Callable[[Mapping[str, Value], Callable[[int, float], None]], float]
 
 ERROR = "error"
 """Attribute of a failed trial that holds its error message."""
+PLACE = "folder"
+"""Attribute of a trial that holds the name of its folder."""
 
 
 @dataclass(frozen=True)
@@ -174,26 +179,30 @@ def open_study(journal: Path, settings: TuneSettings) -> Study:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
+    # With a relative path, Optuna 5 waits without end for the lock of a killed process.
     return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=JournalStorage(JournalFileBackend(str(journal.absolute()))),
         study_name="foldstill",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=settings.startup),
     )
 
 
-def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) -> None:
+def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int, place: str = "") -> None:
     """Run one more trial, which is finished, stopped early, or failed with its error message; an interrupted trial does
     not count.
 
     What trial number n draws depends on the seed, on n and on the trials before it, not on which process draws it.
+    `place` is the name of the folder that the process has locked for it.
     """
     from optuna import TrialPruned
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
     trial = study.ask()
-    study.sampler = TPESampler(n_startup_trials=settings.startup, seed=int(digest(seed, trial.number), 16) % 2**32)
+    trial.set_user_attr(PLACE, place)
+    number = sum(t.number < trial.number for t in trials_of(study))
+    study.sampler = TPESampler(n_startup_trials=settings.startup, seed=int(digest(seed, number), 16) % 2**32)
 
     def report(step: int, value: float) -> None:
         trial.report(value, step)
@@ -214,6 +223,28 @@ def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int) 
         study.tell(trial, value)
 
 
+def trials_of(study: Study) -> list[FrozenTrial]:
+    """The trials of a search in their order; interrupted ones do not count, so a trial's number is its index here."""
+    return [t for t in study.trials if t.state.name != "FAIL" or ERROR in t.user_attrs]
+
+
 def n_finished(study: Study) -> int:
-    """Number of trials that count: finished, stopped early, or failed with an error of their own."""
-    return sum(t.state.is_finished() and (t.state.name != "FAIL" or ERROR in t.user_attrs) for t in study.trials)
+    """Number of trials that are finished, were stopped early, or failed with an error of their own."""
+    return sum(t.state.is_finished() for t in trials_of(study))
+
+
+def end_killed_trials(study: Study, folder: Path) -> None:
+    """Mark the trials whose process was killed as interrupted, and remove their folders."""
+    from optuna.trial import TrialState
+
+    # A process locks its folder before it asks for a trial, so the trials are read before the folders.
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    places = {path.name: is_locked(path) for path in folder.glob("trial-*")}
+    alive = {name for name, locked in places.items() if locked}
+    # A trial without a folder is that of a process that has just asked for it, if there is one without a trial.
+    asking = alive - {t.user_attrs.get(PLACE) for t in running}
+    for t in running:
+        if not (t.user_attrs[PLACE] in alive if PLACE in t.user_attrs else asking):
+            study.tell(t.number, state=TrialState.FAIL, skip_if_finished=True)
+    for name in places.keys() - alive:
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -14,9 +14,10 @@ from foldstill.distill.quantise import OnnxPrecision
 from foldstill.distill.shipment import ExportRows, Shipment, ship
 from foldstill.errors import DistillError
 from foldstill.files import read_json
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Run, one_writer
 
 
+@one_writer
 def export_stage(
     run: Run, precisions: Sequence[OnnxPrecision] = ("fp16", "int8"), *, program: bool = False
 ) -> Shipment:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foldstill.base_models.joined_member import JoinedMember
-from foldstill.base_models.tuning import ERROR, TuneSettings, Value, n_finished, open_study, require_extra, run_trial
+from foldstill.base_models.tuning import (
+    ERROR,
+    TuneSettings,
+    Value,
+    end_killed_trials,
+    n_finished,
+    open_study,
+    require_extra,
+    run_trial,
+    trials_of,
+)
 from foldstill.data.dataset import Dataset
 from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError
 from foldstill.files import write_csv, write_text
+from foldstill.lock import sole_writer
 from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
 from foldstill.pipeline.overrides import with_values
-from foldstill.workers import Progress, Work
+from foldstill.workers import Progress, Work, pool
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 MADE_FROM = "experiment"
 
@@ -84,7 +95,7 @@ def tune(
     once; several workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the
     member, or change which rows are scored.
     """
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     require_extra()
     _LOADED.clear()
@@ -96,6 +107,7 @@ def tune(
     check_search(tuning, base, settings)
     study = tuning.study()
     _same_search(study, tuning, base)
+    end_killed_trials(study, folder)
     wanted = trials or settings.trials
 
     def report_progress() -> None:
@@ -104,20 +116,17 @@ def tune(
 
     report_progress()
     todo = range(max(0, wanted - n_finished(study)))
-    for _ in Parallel(n_jobs=work.n_workers, return_as="generator_unordered")(
-        delayed(_work)(tuning, wanted) for _ in todo
-    ):
+    for _ in pool(work.n_workers)(delayed(_work)(tuning, wanted) for _ in todo):
         report_progress()
     _write_trials(study, folder / "trials.csv")
     finished = _finished(study)
     if not finished:
         errors = [t.user_attrs[ERROR] for t in study.trials if ERROR in t.user_attrs]
-        raise ExperimentError(f"none of {len(study.trials)} trials could be trained; the last one: {errors[-1]}")
-    best = min(finished, key=lambda t: (t.value, t.number))
-    out = out or path.with_name(f"{path.stem}-tuned.toml")
-    write_text(out, _tuned_text(tuning, settings, best, len(study.trials)))
-    assert best.value is not None
-    return Tuned(best.number, best.value, best.params, out, n_finished(study))
+        raise ExperimentError(f"none of {len(trials_of(study))} trials could be trained; the last one: {errors[-1]}")
+    kl, number, params = min(finished)
+    best = Tuned(number, kl, params, out or path.with_name(f"{path.stem}-tuned.toml"), n_finished(study))
+    write_text(best.path, _tuned_text(tuning, settings, best))
+    return best
 
 
 def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
@@ -194,22 +203,20 @@ def _load(data: DataSource, root: Path) -> Dataset:
 
 def _work(tuning: Tuning, wanted: int) -> None:
     """Run one trial, unless other processes have finished the search."""
-    study, base, settings = tuning.study(), tuning.base, tuning.settings
+    study = tuning.study()
     if n_finished(study) >= wanted:
         return
-    run_trial(study, settings, lambda values, report: _score(tuning, base, settings, values, report), seed=base.seed)
+    tuning.folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=tuning.folder, prefix="trial-") as place, sole_writer(Path(place)):
+        score = partial(_score, tuning, Path(place))
+        run_trial(study, tuning.settings, score, seed=tuning.base.seed, place=Path(place).name)
 
 
-def _score(
-    tuning: Tuning,
-    base: Experiment,
-    settings: TuneSettings,
-    values: Mapping[str, Value],
-    report: Callable[[int, float], None],
-) -> float:
-    """Mean held-out KL of the member with these values over the first folds."""
+def _score(tuning: Tuning, folder: Path, values: Mapping[str, Value], report: Callable[[int, float], None]) -> float:
+    """Mean held-out KL of the member with these values over the first folds, trained in a folder."""
     from foldstill.base_models.members import train_members
 
+    base, settings = tuning.base, tuning.settings
     labels = _load(base.data, tuning.root).labels
     experiment = tuning.experiment(values)
     dataset = _load(experiment.data, tuning.root)
@@ -220,20 +227,20 @@ def _score(
     plan = base.folds.plan(labels, base.seed, tuning.root)
     member = experiment.member[_member_index(base, settings)]
     kl: list[float] = []
-    tuning.folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=tuning.folder, prefix="trial-") as folder:
-        for fold in range(settings.folds):
-            work = Work(workers=1, device=tuning.device)
-            [end] = train_members([member], dataset, plan, Path(folder), seed=base.seed, work=work, folds=(fold,))
-            assert end.held_out_kl is not None, "a finished fold has a score"
-            kl.append(end.held_out_kl)
-            if fold + 1 < settings.folds:
-                report(fold, float(np.mean(kl)))
+    for fold in range(settings.folds):
+        work = Work(workers=1, device=tuning.device)
+        [end] = train_members([member], dataset, plan, folder, seed=base.seed, work=work, folds=(fold,))
+        assert end.held_out_kl is not None, "a finished fold has a score"
+        kl.append(end.held_out_kl)
+        if fold + 1 < settings.folds:
+            report(fold, float(np.mean(kl)))
     return float(np.mean(kl))
 
 
-def _finished(study: "Study") -> "list[FrozenTrial]":
-    return [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
+def _finished(study: "Study") -> list[tuple[float, int, dict[str, Value]]]:
+    """KL, number and values of every finished trial."""
+    trials = enumerate(trials_of(study))
+    return [(t.value, n, t.params) for n, t in trials if t.value is not None and t.state.name == "COMPLETE"]
 
 
 def _listed(values: Mapping[str, Value]) -> str:
@@ -244,34 +251,35 @@ def _note(study: "Study") -> str:
     finished = _finished(study)
     if not finished:
         return ""
-    best = min(finished, key=lambda t: (t.value, t.number))
-    return f"best held-out KL {best.value:.4f}, trial {best.number}"
+    kl, number, _ = min(finished)
+    return f"best held-out KL {kl:.4f}, trial {number}"
 
 
 def _write_trials(study: "Study", path: Path) -> None:
     """Write every trial in its order: state, KL (so far, for a trial that was stopped), values, and why it failed."""
-    fields = list(dict.fromkeys(field for t in study.trials for field in t.params))
+    trials = trials_of(study)
+    fields = list(dict.fromkeys(field for t in trials for field in t.params))
     columns: dict[str, list[Any]] = {name: [] for name in ("trial", "state", "kl", *fields, "error")}
-    for t in study.trials:
+    for number, t in enumerate(trials):
         so_far = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else None
         state = {"COMPLETE": "finished", "PRUNED": "cut", "FAIL": "failed"}.get(t.state.name, t.state.name.lower())
         kl = t.value if t.state.name == "COMPLETE" else so_far
-        line = [t.number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)]
+        line = [number, state, kl, *(t.params.get(f) for f in fields), t.user_attrs.get(ERROR)]
         for column, value in zip(columns.values(), line, strict=True):
             column.append(value)
     write_csv(path, columns)
 
 
-def _tuned_text(tuning: Tuning, settings: TuneSettings, best: "FrozenTrial", trials: int) -> str:
+def _tuned_text(tuning: Tuning, settings: TuneSettings, best: Tuned) -> str:
     import tomlkit
 
-    document = tomlkit.parse(with_values(tuning.text, best.params))
+    document = tomlkit.parse(with_values(tuning.text, best.values))
     document["name"] = f"{document['name']}-tuned"
     document.remove("tune")
     head = (
-        f"# {Path(tuning.where).name} with the values of trial {best.number} of {trials} of `foldstill tune`: "
-        f"{_listed(best.params)}.\n"
-        f"# Mean KL {best.value:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the "
+        f"# {Path(tuning.where).name} with the values of trial {best.number} of {best.trials} of `foldstill tune`: "
+        f"{_listed(best.values)}.\n"
+        f"# Mean KL {best.kl:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the "
         "values: judge them\n# by the locked test rows.\n\n"
     )
     text = head + tomlkit.dumps(document)

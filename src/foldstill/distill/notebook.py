@@ -195,8 +195,11 @@ def _kept(folder: Path | str | None) -> Iterator[Path]:
     """The folder, or a temporary one."""
     from tempfile import TemporaryDirectory
 
+    from foldstill.lock import sole_writer
+
     if folder is not None:
-        yield Path(folder)
+        with sole_writer(Path(folder)):
+            yield Path(folder)
         return
     with TemporaryDirectory() as scratch:
         yield Path(scratch)

@@ -88,8 +88,9 @@ def run_students(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) ->
     """Train all students, and yield each job when it is finished, in any order; finished ones come first, untouched."""
     finished = {job.folder: job.stage.finished(force=work.force) for job in jobs}
     pending = [job for job in jobs if not finished[job.folder]]
-    if work.force:
-        for job in pending:
+    for job in jobs:
+        job.tidy()
+        if work.force and job in pending:
             job.clear()
     yield from (job for job in jobs if finished[job.folder])
     yield from run_jobs(pending, work, on_progress)

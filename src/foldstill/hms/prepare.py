@@ -22,7 +22,8 @@ from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, ma
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, check_names, settings_json
-from foldstill.workers import Progress, Work
+from foldstill.lock import sole_writer
+from foldstill.workers import Progress, Work, pool
 
 PART_ROWS = 64
 """Rows per part: a device computes as many at once, and a killed preparation loses at most this many per worker."""
@@ -82,6 +83,8 @@ def prepare(
     ------
     DataError
         Where the folder, its table or the views do not fit, or a view in the cache was made from other inputs.
+    FileError
+        While another process prepares views in the same cache.
     """
     check_names(views)
     source, cache = HmsFolder(folder, split), Cache(out)
@@ -92,16 +95,16 @@ def prepare(
             "spectrogram files, or other rows"
         )
     made_from = _made_from(views, source, table, rows)
-    _check_other_rows(cache, table, views, force=work.force)
-    todo = tuple(view for view in views if not cache.has(view, made_from[view.name]))
-    findings = _Findings.of(cache)
-    if todo:
-        out.mkdir(parents=True, exist_ok=True)
-        task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
-        _make_views(task, table, made_from, findings, work)
-    unreadable = np.flatnonzero(~cache.rows()[1]).tolist()
-    if todo or cache.journal_file.exists() or not cache.manifest_file.exists():
-        _write_manifest(cache, rows, len(table), unreadable)
+    with sole_writer(out):
+        _check_other_rows(cache, table, views, force=work.force)
+        todo = tuple(view for view in views if not cache.has(view, made_from[view.name]))
+        findings = _Findings.of(cache)
+        if todo:
+            task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
+            _make_views(task, table, made_from, findings, work)
+        unreadable = np.flatnonzero(~cache.rows()[1]).tolist()
+        if todo or cache.journal_file.exists() or not cache.manifest_file.exists():
+            _write_manifest(cache, rows, len(table), unreadable)
     return Prepared(cache, tuple(findings.problems), len(table), tuple(unreadable))
 
 
@@ -145,8 +148,6 @@ def _make_views(
     except DataError:
         for path in (*map(task.cache.part_file, (view.name for view in task.views)), task.cache.journal_file):
             path.unlink(missing_ok=True)
-        if not any(task.cache.folder.iterdir()):
-            task.cache.folder.rmdir()
         raise
     _write_tables(task.cache, table, findings)
     for view in task.views:
@@ -199,7 +200,7 @@ def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, 
 
 def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]], work: Work) -> list[Part]:
     """All parts; those of an earlier, interrupted preparation come from its journal."""
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     cache = task.cache
     done = _journal(task, len(table), made_from)
@@ -218,7 +219,7 @@ def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]
     report()
     jobs = (delayed(make_part)(task, table.take(np.asarray(rows)), rows) for rows in _pieces(table) if rows not in done)
     with _one_thread_each("sequential" if work.n_workers == 1 else "loky" if task.device is None else "threading"):
-        for part in Parallel(n_jobs=work.n_workers, return_as="generator_unordered")(jobs):
+        for part in pool(work.n_workers)(jobs):
             with cache.journal_file.open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(part.as_json()) + "\n")
             finished.append(part)

@@ -15,11 +15,12 @@ from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.pipeline.arms import combination_arm, member_arms, student_arm
 from foldstill.pipeline.results import CombinationResult
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Run, one_writer
 
 OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimate of what it would do on other rows"
 
 
+@one_writer
 def compare_stage(run: Run) -> Comparison:
     """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
 

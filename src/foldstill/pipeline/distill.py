@@ -24,7 +24,7 @@ from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.beginning import begin
 from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty, keeps_uncertainty
@@ -34,6 +34,7 @@ SCORED = "scored.json"
 """What the scores of a student on the locked rows were made from."""
 
 
+@one_writer
 def distill_stage(run: Run) -> None:
     """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones
     continue."""

@@ -12,6 +12,7 @@ from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import Comparison, compare
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
+from foldstill.lock import sole_writer
 from foldstill.oof.audit import audit
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.arms import combination_arm, member_arms
@@ -172,6 +173,7 @@ def train(
 
     dataset = Dataset(labels, views)
     plan = folds.plan(labels, seed, Path())
-    train_members(members, dataset, plan, Path(folder), seed=seed, work=work)
+    with sole_writer(Path(folder)):
+        train_members(members, dataset, plan, Path(folder), seed=seed, work=work)
     table, test = collect(Path(folder), members, labels, plan)
     return Trained(table, test, labels.take(plan.test_rows) if test is not None else None)

@@ -3,10 +3,11 @@
 Each part is read once, and only when it is asked for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from foldstill.compare import Comparison
 from foldstill.compare.arms import Kind
@@ -17,6 +18,7 @@ from foldstill.data.thinning import thin_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import digest, write_json, write_text
+from foldstill.lock import sole_writer
 from foldstill.machine import versions
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.audit import audit
@@ -29,6 +31,8 @@ from foldstill.pipeline.rundir import COMBINATION, RunDir, combination_folder, r
 from foldstill.stacking import Combiner
 from foldstill.workers import Work
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Part = Literal["table", "table_digest", "test_file", "test_digest", "audit", "combinations", "students", "comparison"]
 """The parts of a run that stages write, in the order in which they depend on each other."""
 
@@ -207,6 +211,19 @@ class Run:
         parts = get_args(Part)
         for name in parts[parts.index(part) :]:
             self.__dict__.pop(name, None)
+
+
+def one_writer(
+    stage: Callable[Concatenate[Run, Arguments], Result],
+) -> Callable[Concatenate[Run, Arguments], Result]:
+    """The same stage, refused while another process writes into the folder of the run."""
+
+    @wraps(stage)
+    def locked(run: Run, /, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with sole_writer(run.dir.root):
+            return stage(run, *arguments, **options)
+
+    return locked
 
 
 def table_digest(table: OOFTable) -> str:

@@ -20,13 +20,14 @@ from foldstill.oof.new_scores import import_new_scores
 from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
 
 
+@one_writer
 def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
 

@@ -3,11 +3,12 @@
 from foldstill.compare import Comparison
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
-from foldstill.pipeline.run import Run
+from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.stack import stack_stage
 from foldstill.pipeline.train import oof_stage, train_stage
 
 
+@one_writer
 def run_all(run: Run) -> Comparison:
     """Run every stage of an experiment; finished stages are kept."""
     train_stage(run)

@@ -6,9 +6,10 @@ from foldstill.files import write_json
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin
-from foldstill.pipeline.run import Run, table_digest, test_digest
+from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
 
 
+@one_writer
 def train_stage(run: Run) -> None:
     """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
     from foldstill.base_models.members import train_members
@@ -28,6 +29,7 @@ def train_stage(run: Run) -> None:
     _measure_costs(run)
 
 
+@one_writer
 def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     """Collect held-out rows into the OOF table, and locked test rows, by all fold models, beside it."""
     from foldstill.base_models.collected import collect

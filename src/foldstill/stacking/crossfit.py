@@ -16,7 +16,7 @@ from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, explanation_of, fit
-from foldstill.workers import OnProgress, Progress, silent
+from foldstill.workers import OnProgress, Progress, pool, silent
 
 C = TypeVar("C", bound=Combiner)
 
@@ -196,12 +196,10 @@ def _run(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], jobs: int) 
     numbered = [(number, function, arguments) for number, (function, arguments) in enumerate(work)]
     if jobs == 1:
         return (_numbered(*job) for job in numbered)
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        finished: Iterable[tuple[int, Any]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_numbered)(*job) for job in numbered
-        )
+        finished: Iterable[tuple[int, Any]] = pool(jobs)(delayed(_numbered)(*job) for job in numbered)
     return finished
 
 

@@ -1,0 +1,184 @@
+"""One writer per folder: a lock file names the process that works there and shows that it is alive."""
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from foldstill.errors import FileError, FoldstillWarning
+from foldstill.files import check_output, file_error, is_part
+from foldstill.workers import arrays_shared_in
+
+LOCK = ".lock"
+SHARED = ".shared-arrays"
+BEAT_S = 15.0
+"""Seconds between two signs of life of a writer: its lock file gets the current time."""
+SILENT_S = 120.0
+"""Seconds without a sign of life after which a writer on another machine counts as dead."""
+
+_held: dict[Path, int] = {}
+"""The folders that this process has locked, each with the thread that did."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The process that a lock file names."""
+
+    host: str
+    pid: int
+    since: float
+    """Seconds since 1970."""
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"process {self.pid} on {self.host}, since {since}"
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder while the block runs; a missing folder is made.
+
+    Temporary files that a killed writer left are removed first. The kernel releases the lock of a process that is
+    killed, so its folder can be written again at once. On another machine, or on a disk that does not support such
+    locks, a writer counts as dead when its last sign of life is older than `SILENT_S`. The thread that holds the lock
+    can take it again.
+
+    Raises FileError, which names the writer, while another process or thread writes into the folder.
+    """
+    place = folder.resolve()
+    if _held.get(place) == threading.get_ident():
+        yield
+        return
+    check_output(folder / LOCK)
+    new = [each for each in (place, *place.parents) if not each.exists()]
+    try:
+        lock = _acquire(place, folder)
+    except OSError as error:
+        raise file_error(error, folder) from error
+    _held[place] = threading.get_ident()
+    over = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lock, over), daemon=True)
+    beat.start()
+    try:
+        _remove_parts(place)
+        with arrays_shared_in(place / SHARED):
+            yield
+    finally:
+        over.set()
+        beat.join()
+        del _held[place]
+        # A process that has opened the file meanwhile sees that it is gone, and makes a new one.
+        with suppress(OSError):
+            (place / LOCK).unlink()
+        os.close(lock)
+        with suppress(OSError):  # a folder that holds anything stays
+            for each in new:
+                each.rmdir()
+
+
+def _acquire(place: Path, folder: Path) -> int:
+    """Descriptor of the lock file, which is locked and names this process."""
+    while True:
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            lock, is_new = _open(place / LOCK)
+        except FileNotFoundError:
+            continue  # another process has just removed it, or the folder
+        try:
+            if _take(lock, is_new, place / LOCK, folder):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Descriptor of the lock file, and whether this process made the file."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        return os.open(path, os.O_RDWR), False
+
+
+def _take(lock: int, is_new: bool, path: Path, folder: Path) -> bool:
+    """Lock the file for this process; False if another one took or removed it meanwhile.
+
+    Raises FileError if the process that it names is alive.
+    """
+    granted = _kernel_lock(lock)
+    if not (path.exists() and os.path.samestat(os.fstat(lock), path.stat())) or (is_new and granted is False):
+        return False
+    before = _read(lock)
+    if not is_new and _is_alive(before, granted, silent_s := time.time() - os.fstat(lock).st_mtime):
+        cure = "wait until it ends, or end it"
+        if granted is not False:
+            cure += f"; its last sign of life is {silent_s:.0f} s old, and after {SILENT_S:.0f} s it counts as dead"
+        raise FileError(f"{folder} is being written by {before or 'another process'}: {cure}")
+    if before is not None:
+        message = f"{folder}: {before}, ended before it was done: going on from what it left"
+        warnings.warn(message, FoldstillWarning, stacklevel=5)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps(asdict(Writer(socket.gethostname(), os.getpid(), time.time()))).encode(), 0)
+    return True
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process that is alive writes into the folder."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return _is_alive(_read(lock), _kernel_lock(lock), time.time() - os.fstat(lock).st_mtime)
+    finally:
+        os.close(lock)
+
+
+def _is_alive(writer: Writer | None, granted: bool | None, silent_s: float) -> bool:
+    """Whether the process that a lock file names is alive, by the kernel's answer or else by its last sign of life."""
+    if granted and (writer is None or writer.host == socket.gethostname()):
+        return False
+    return granted is False or silent_s < SILENT_S
+
+
+def _kernel_lock(lock: int) -> bool | None:
+    """Whether this process got the kernel's lock of the file; None where the disk does not support such locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _read(lock: int) -> Writer | None:
+    """The process that the lock file names; None for a file that was cut."""
+    try:
+        return Writer(**json.loads(os.pread(lock, 1000, 0)))
+    except (ValueError, TypeError):
+        return None
+
+
+def _beat(lock: int, over: threading.Event) -> None:
+    while not over.wait(BEAT_S):
+        os.utime(lock)
+
+
+def _remove_parts(place: Path) -> None:
+    """Remove temporary files of `atomic_write` in a folder, except below folders that other processes have locked."""
+    for root, folders, files in os.walk(place):
+        if LOCK in files and Path(root) != place:
+            folders.clear()
+            continue
+        for name in files:
+            if is_part(name):
+                (Path(root) / name).unlink(missing_ok=True)
