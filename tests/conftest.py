@@ -9,8 +9,10 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,10 +20,12 @@ import pytest
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from golden_files import Golden
-from made_up import bright_pictures, folds_of, loud_student, noise_pictures
+from made_up import SMOKE, bright_pictures, folds_of, loud_student, noise_pictures, one_worker
 
 if TYPE_CHECKING:
+    from foldstill.compare import Comparison
     from foldstill.distill import Student
+    from foldstill.pipeline import Run
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -32,6 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Write tests/golden anew from what the code does; review the diff.",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` a file stays in one process, and so do files that name the same group.
+
+    Fixtures that cost seconds are then made once.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +80,37 @@ def three_folds(pictures: Dataset) -> FoldPlan:
 
 
 @pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Run, Comparison]":
+    """The finished run of experiments/smoke.toml; a test that changes files works on a copy. Group: smoke."""
+    from foldstill.pipeline import ExperimentFile, run_all, start_run
+
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    run = start_run(ExperimentFile(SMOKE, Path(), "smoke"), folder, one_worker())
+    return run, run_all(run)
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Leaves the figures of reports empty: drawing them costs as much as the rest of a small run.
+
+    Figures are drawn in test_compare_report, test_pipeline and test_golden_run.
+    """
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def leave_empty(figure: Figure, target: Any, **options: Any) -> None:
+        if isinstance(target, StringIO):
+            target.write("<svg></svg>")
+        else:
+            draw(figure, target, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", leave_empty)
+        yield
+
+
+@pytest.fixture(scope="session")
 def student() -> "Student":
     """One that enlarges the 16 pixels of its pictures to 24."""
     return loud_student(image_size=24)
@@ -72,6 +118,6 @@ def student() -> "Student":
 
 @pytest.fixture(scope="session")
 def exported(student: "Student", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its ONNX file, which takes longer to make than all tests that read it."""
+    """Its ONNX file, which takes longer to make than all tests that read it. Group: exported."""
     path = tmp_path_factory.mktemp("onnx") / "student.onnx"
     return student.export(path, noise_pictures(), about={"teacher": "average"})

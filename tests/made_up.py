@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from foldstill.distill import Student
 
 
+SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+"""The experiment with all stages on the smallest data."""
+
 ON_CPU = ("--device", "cpu", "-q")
 """Options of a command whose numbers or bytes are looked at."""
 

@@ -34,6 +34,8 @@ from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.workers import Work
 from made_up import eeg_table, interruptions, is_epoch, member_table, one_worker
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 N = 200
 RECIPE = Recipe(epochs=4, batch_size=16, augment=(HorizontalFlip(),))
 PICTURE = TimmMember("picture", "test_efficientnet", recipe=RECIPE)

@@ -1,9 +1,10 @@
-"""Members trained by processes: the bytes that one process gives, and a worker's mistake as its sentence.
+"""Work done by processes: the bytes that one process gives, and a worker's mistake as its sentence.
 
-One module, so that its tests share two workers: starting one costs more than all that it is given to do here.
+The tests of this group share two workers: starting one costs more than all that it is given to do here.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,21 @@ from foldstill.data.augment import Noise
 from foldstill.data.dataset import Dataset
 from foldstill.errors import MemberError
 from foldstill.workers import Work
-from made_up import RECIPE, SMALL, folds_of, one_worker, weights
+from made_up import (
+    ON_CPU,
+    RECIPE,
+    SMALL,
+    TWO_VIEWS,
+    call,
+    eeg_table,
+    folds_of,
+    one_worker,
+    timm_table,
+    weights,
+    write_two_views,
+)
+
+pytestmark = pytest.mark.xdist_group("processes")
 
 BRIEF = Recipe(epochs=1, batch_size=16)
 SIGNAL = EegMember(
@@ -41,6 +56,41 @@ def test_processes_give_the_same_bytes_as_one_process(data, tmp_path):
         last = [p for p in received if p.task == name][-1]
         assert last.done == last.total
     assert not list(tmp_path.rglob("progress.json"))
+
+
+RUN = f"""
+name = "small"
+{TWO_VIEWS}[folds]
+n_folds = 2
+test_share = 0.3
+[recipe]
+epochs = 1
+batch_size = 16
+{timm_table("picture")}{eeg_table("signal")}[stacking]
+combiner = [{{ kind = "average" }}, {{ kind = "recalibrated" }}]
+[student]
+network = "test_resnet"
+teacher = "recalibrated"
+"""
+
+
+def test_any_number_of_jobs_leaves_the_same_bytes(tmp_path, monkeypatch):
+    """Every file of the stages that train; the first of two seeds is also the seed of a student that has one."""
+    write_two_views(tmp_path / "two-views.npz")
+    made = {}
+    for jobs, seeds in (("1", 2), ("2", 1)):
+        path, out = tmp_path / f"{jobs}.toml", tmp_path / f"run-{jobs}"
+        path.write_text(f"{RUN}seeds = {seeds}\n")
+        at = (path, "--out", out)
+        assert call(monkeypatch, "train", *at, "--jobs", jobs, *ON_CPU) == 0
+        assert call(monkeypatch, "oof", "build", *at) == 0
+        assert call(monkeypatch, "stack", *at, "--jobs", "1", "-q") == 0
+        assert call(monkeypatch, "distill", *at, "--jobs", jobs, *ON_CPU) == 0
+        files = [file for file in out.rglob("*") if file.suffix in (".safetensors", ".parquet", ".npz")]
+        made[jobs] = {str(file.relative_to(out)): file.read_bytes() for file in files}
+    assert sum(Path(name).name == "weights.safetensors" for name in made["2"]) == 6  # two members twice, two students
+    for name, content in made["2"].items():
+        assert made["1"][name] == content, name
 
 
 def test_a_mistake_in_a_worker_arrives_as_its_sentence(pictures, tmp_path):

@@ -11,6 +11,7 @@ from foldstill.errors import DistillError
 from made_up import noise_pictures
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.xdist_group("exported")
 TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
 
 

@@ -1,4 +1,4 @@
-"""A small run from its file to its verdict; any number of jobs leaves the same bytes."""
+"""A small run from its file to its verdict."""
 
 import itertools
 import json
@@ -97,21 +97,6 @@ def test_the_files_of_a_run_are_those_it_left(run: Path, golden: Golden) -> None
         "headings_of_the_report": re.findall(r"<h2[^>]*>([^<]*)", (run / "report.html").read_text(encoding="utf-8")),
     }
     golden("run_files", told)
-
-
-def test_any_number_of_jobs_leaves_the_same_bytes(place: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = place / "two-jobs"
-    first = place / "first-seed.toml"
-    first.write_text(RUN.replace("seeds = 2\nuncertainty = true", "seeds = 1"))
-    at = (first, "--out", other)
-    assert call(monkeypatch, "train", *at, "--jobs", "2", *ON_CPU) == 0
-    assert call(monkeypatch, "oof", "build", *at) == 0
-    assert call(monkeypatch, "stack", *at, "--jobs", "1", "--combiner", "recalibrated", "-q") == 0
-    assert call(monkeypatch, "distill", *at, "--jobs", "2", *ON_CPU) == 0
-    made = [name for name in files_of(other) if Path(name).suffix in (".safetensors", ".parquet", ".npz")]
-    assert sum(name.endswith("weights.safetensors") for name in made) == 10  # four members in two folds, two students
-    for name in made:
-        assert (other / name).read_bytes() == (run / name).read_bytes(), name
 
 
 def test_new_rows_are_scored_as_they_were(

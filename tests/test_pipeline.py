@@ -13,22 +13,18 @@ from foldstill.errors import ExperimentError, FoldstillError
 from foldstill.oof import read_scores, read_table
 from foldstill.pipeline import ExperimentFile, Run, compare_stage, find_run, open_run, run_all, start_run
 from foldstill.workers import Work
+from made_up import SMOKE
 
-SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+pytestmark = pytest.mark.xdist_group("smoke")
 
 
 def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:
     return start_run(ExperimentFile(text, Path(), "smoke"), folder, Work(1, "cpu", **options))
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    return folder, run_all(opened(folder))
-
-
-def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Path, Comparison]) -> None:
-    folder, comparison = smoke
+def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Run, Comparison]) -> None:
+    run, comparison = smoke
+    folder = run.dir.root
     names = {arm.name for arm in comparison.arms}
     assert names == {
         "resnet",
@@ -53,7 +49,7 @@ def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Path, Comparison]) 
     assert all(arm.cost is not None and arm.cost.macs for arm in comparison.arms)
 
 
-def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Path, Comparison]) -> None:
+def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Run, Comparison]) -> None:
     _, comparison = smoke
     followed = comparison["student"].fidelity
     assert followed is not None
@@ -61,7 +57,7 @@ def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Path, Compariso
     assert comparison["student without teacher"].fidelity is None
 
 
-def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Path, Comparison]) -> None:
+def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Run, Comparison]) -> None:
     _, comparison = smoke
     members = [comparison["resnet"].cost, comparison["efficientnet"].cost]
     ensemble = comparison["average"].cost
@@ -73,8 +69,8 @@ def test_the_ensemble_costs_all_its_fold_models(smoke: tuple[Path, Comparison]) 
     assert members[0].parameters == 2 * (student.parameters or 0)  # two folds of the student's own network
 
 
-def test_no_test_row_is_in_the_oof_table_and_no_group_in_both(smoke: tuple[Path, Comparison]) -> None:
-    folder, _ = smoke
+def test_no_test_row_is_in_the_oof_table_and_no_group_in_both(smoke: tuple[Run, Comparison]) -> None:
+    folder = smoke[0].dir.root
     from foldstill.oof import read_labels
 
     table, test = read_table(folder / "oof.parquet"), read_labels(folder / "test.parquet")
@@ -83,8 +79,8 @@ def test_no_test_row_is_in_the_oof_table_and_no_group_in_both(smoke: tuple[Path,
     assert not set(table.labels.groups.tolist()) & set(test.groups.tolist())
 
 
-def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None:
-    folder, first = smoke
+def test_a_second_run_does_nothing_again(smoke: tuple[Run, Comparison], undrawn: None) -> None:
+    folder, first = smoke[0].dir.root, smoke[1]
     made = {
         p: p.stat().st_mtime_ns
         for p in folder.rglob("*")
@@ -101,11 +97,11 @@ def test_a_second_run_does_nothing_again(smoke: tuple[Path, Comparison]) -> None
     [('name = "smoke"', 'name = "smoke"\nseed = 1', "fold plan"), ("epochs = 1", "epochs = 2", "recipe")],
 )
 def test_other_inputs_are_refused_by_name(
-    smoke: tuple[Path, Comparison], tmp_path: Path, old: str, new: str, named: str
+    smoke: tuple[Run, Comparison], tmp_path: Path, old: str, new: str, named: str
 ) -> None:
     import shutil
 
-    folder, _ = smoke
+    folder = smoke[0].dir.root
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     with pytest.raises(FoldstillError, match=named):
@@ -114,9 +110,9 @@ def test_other_inputs_are_refused_by_name(
 
 @pytest.mark.parametrize("arm", ["resnet", "recalibrated", "student"])
 def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
-    smoke: tuple[Path, Comparison], tmp_path: Path, arm: str
+    smoke: tuple[Run, Comparison], tmp_path: Path, arm: str
 ) -> None:
-    folder, _ = smoke
+    folder = smoke[0].dir.root
     run = open_run(folder)
     rows = run.plan.test_rows
     np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
@@ -129,33 +125,33 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
 
 
 def test_an_unknown_arm_is_refused_with_the_names_of_those_there_are(
-    smoke: tuple[Path, Comparison], tmp_path: Path
+    smoke: tuple[Run, Comparison], tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "new.npz", image=open_run(smoke[0]).dataset.view("image")[:2])
+    np.savez(tmp_path / "new.npz", image=open_run(smoke[0].dir.root).dataset.view("image")[:2])
     members, students = r"a member \['resnet', 'efficientnet'\]", r"a student \['student'"
     message = rf"no arm 'best': name {members}, a combination \['average', .*\] or {students}"
     with pytest.raises(ExperimentError, match=message):
-        predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
+        predict_inputs(smoke[0].dir.root, tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
 
 
 def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(
-    smoke: tuple[Path, Comparison], tmp_path: Path
+    smoke: tuple[Run, Comparison], tmp_path: Path
 ) -> None:
     with pytest.raises(FoldstillError, match=r"must be one of \.parquet, \.csv"):
-        predict_inputs(smoke[0], tmp_path / "new.npz", tmp_path / "out.xlsx")
+        predict_inputs(smoke[0].dir.root, tmp_path / "new.npz", tmp_path / "out.xlsx")
 
 
-def test_a_run_folder_keeps_no_pickle(smoke: tuple[Path, Comparison]) -> None:
+def test_a_run_folder_keeps_no_pickle(smoke: tuple[Run, Comparison]) -> None:
     """A pickled model can be read only by the code that wrote it, and may run anything."""
-    suffixes = {p.suffix for p in smoke[0].rglob("*") if p.is_file()}
+    suffixes = {p.suffix for p in smoke[0].dir.root.rglob("*") if p.is_file()}
     assert suffixes <= {".toml", ".json", ".parquet", ".csv", ".safetensors", ".npz", ".txt", ".html", ".md"}
 
 
-def test_a_notebook_needs_no_folder(smoke: tuple[Path, Comparison]) -> None:
+def test_a_notebook_needs_no_folder(smoke: tuple[Run, Comparison]) -> None:
     import foldstill as fs
     from foldstill.stacking.averages import Average, Geometric
 
-    table = read_table(smoke[0] / "oof.parquet")
+    table = read_table(smoke[0].dir.oof)
     stacked = fs.stack(table, [Average(), Geometric()])
     comparison = stacked.compare()
     assert comparison.rows == "oof cross-fitted"
@@ -171,7 +167,7 @@ def test_every_public_name_can_be_had_and_none_needs_torch_to_import() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
-def test_ablations_seeds_and_thinned_votes_go_through_all_stages(tmp_path: Path) -> None:
+def test_ablations_seeds_and_thinned_votes_go_through_all_stages(tmp_path: Path, undrawn: None) -> None:
     text = SMOKE.replace("[data]", "thin_votes = 2\n[data]").replace("seeds = 1", "seeds = 2")
     text = text.replace("[student]", "[student]\ncontrol_arms = true")
     text += '\n[[ablation]]\nname = "seen"\nablation = "in_sample"\nseeds = 1\n'
@@ -206,14 +202,14 @@ def test_ablations_seeds_and_thinned_votes_go_through_all_stages(tmp_path: Path)
 
 
 def test_a_teacher_is_fitted_to_members_that_were_calibrated_without_the_rows_it_teaches(
-    smoke: tuple[Path, Comparison],
+    smoke: tuple[Run, Comparison],
 ) -> None:
     from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
     from foldstill.stacking import crossfit, fit
     from foldstill.stacking.recalibrate import Recalibrated
     from foldstill.stacking.tempered import Tempered
 
-    run, table = open_run(smoke[0]), read_table(smoke[0] / "oof.parquet")
+    run, table = open_run(smoke[0].dir.root), read_table(smoke[0].dir.oof)
     taught = run.experiment.student
     assert taught is not None
     assert taught.calibrate_members
@@ -227,12 +223,14 @@ def test_a_teacher_is_fitted_to_members_that_were_calibrated_without_the_rows_it
     assert run.dir.teacher("recalibrated", calibrated=True).is_dir()
 
 
-def test_a_student_learns_from_rows_nobody_voted_on(smoke: tuple[Path, Comparison], tmp_path: Path) -> None:
+def test_a_student_learns_from_rows_nobody_voted_on(
+    smoke: tuple[Run, Comparison], tmp_path: Path, undrawn: None
+) -> None:
     import shutil
 
     from foldstill.pipeline import distill_stage
 
-    folder, before = smoke
+    folder, before = smoke[0].dir.root, smoke[1]
     shutil.copytree(folder, tmp_path / "run")
     run = open_run(folder)
     images = run.dataset.view("image")

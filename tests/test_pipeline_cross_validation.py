@@ -32,6 +32,8 @@ from foldstill.stacking.tempered import Tempered
 from foldstill.workers import Work
 from made_up import DIGITS, timm_table
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TEXT = f"""
 name = "validated"
 {DIGITS}[folds]

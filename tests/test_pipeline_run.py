@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.compare import Comparison
 from foldstill.errors import ExperimentError
 from foldstill.manifest import DONE
 from foldstill.oof import ScoreTable, oof_table, write_table
@@ -25,8 +26,9 @@ from foldstill.pipeline import (
 )
 from foldstill.pipeline.stack import select_combiners
 from foldstill.workers import Work
+from made_up import SMOKE
 
-SMOKE = (Path(__file__).parents[1] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+pytestmark = [pytest.mark.xdist_group("smoke"), pytest.mark.usefixtures("undrawn")]
 
 _watched: list[tuple[Path, "Counter[str]"]] = []
 
@@ -78,12 +80,9 @@ def repeated(counts: "Counter[str]") -> dict[str, int]:
     return {name: n for name, n in counts.items() if n > 1 and Path(name).name != DONE}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    run = start_run(ExperimentFile(SMOKE), folder, Work(1, "cpu"))
-    run_all(run)
-    return run
+@pytest.fixture
+def run(smoke: tuple[Run, Comparison]) -> Run:
+    return smoke[0]
 
 
 def test_a_comparison_opens_every_file_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,24 +59,34 @@ def test_a_member_refuses_rows_of_another_form(members, images, wrong):
         model.predict({"image": change(images)})
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_an_exported_network_refuses_rows_of_another_form(members, images, tmp_path, wrong):
+@pytest.fixture(scope="module")
+def exported(members, images, tmp_path_factory) -> Path:
     pytest.importorskip("onnxruntime")
-    change, message = WRONG[wrong]
     model = MEMBERS[0].load(members / "small" / "fold-0")
     assert isinstance(model, NetworkModel)
-    path = export_onnx(model.network, images, tmp_path / "m.onnx", classes=("0", "1"), about={"recipe": RECIPE})
+    path = tmp_path_factory.mktemp("onnx") / "m.onnx"
+    export_onnx(model.network, images, path, classes=("0", "1"), about={"recipe": RECIPE})
     assert OnnxStudent(path).form == model.forms["image"] == RowForm((16, 16, 3), "uint8", RECIPE)
+    return path
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_exported_network_refuses_rows_of_another_form(exported, images, wrong):
+    change, message = WRONG[wrong]
     with pytest.raises(DistillError, match=rf"m\.onnx: the view 'image' {message}"):
-        OnnxStudent(path).predict(change(images))
+        OnnxStudent(exported).predict(change(images))
+
+
+@pytest.fixture(scope="module")
+def student(images):
+    votes = np.eye(2)[np.arange(24) % 2]
+    settings = fs.StudentSettings(network="test_vit", recipe=fs.Recipe(epochs=1, batch_size=8))
+    return fs.distill(0.8 * votes + 0.1, images, votes, settings, work=Work(workers=1, device="cpu"))
 
 
 @pytest.mark.parametrize("wrong", [name for name in WRONG if name != "gray"])
-def test_a_student_refuses_rows_of_another_form(images, wrong):
+def test_a_student_refuses_rows_of_another_form(student, images, wrong):
     change, message = WRONG[wrong]
-    votes = np.eye(2)[np.arange(24) % 2]
-    settings = fs.StudentSettings(network="test_vit", recipe=fs.Recipe(epochs=1, batch_size=8))
-    student = fs.distill(0.8 * votes + 0.1, images, votes, settings, work=Work(workers=1, device="cpu"))
     assert student.predict(images, device="cpu").shape == (24, 2)
     with pytest.raises(DistillError, match=f"the student: the view 'image' {message}"):
         student.predict(change(images), device="cpu")

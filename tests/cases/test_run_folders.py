@@ -15,6 +15,11 @@ from foldstill.oof.store import read_labelled_scores, write_scores
 from foldstill.oof.table import FoldScores
 from made_up import call, held_by_another_thread
 
+ONE = ("-q", "--jobs", "1")
+"""One process, because a second costs more than all that it is given to do here."""
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = """
 name = "tiny"
 [data]
@@ -55,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.toml").write_text(TINY)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert call(monkeypatch, "run", folder / "tiny.toml", "--out", folder / "r", "-q", "--jobs", "1") == 0
+        assert call(monkeypatch, "run", folder / "tiny.toml", "--out", folder / "r", *ONE) == 0
     return folder
 
 
@@ -132,7 +137,7 @@ def test_a_lost_test_file_is_refused_by_compare_and_made_again_by_run(
     (run / "test.parquet").unlink()
     assert call(monkeypatch, "compare", run) == 2
     assert f"run `foldstill oof build {run}`" in capsys.readouterr().err
-    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run, *ONE) == 0
     assert file_digest(run / "test.parquet") == before
 
 
@@ -143,20 +148,20 @@ def test_other_scores_of_locked_rows_are_made_again_and_what_used_them_is_refuse
     scores, labels = read_labelled_scores(run / "test.parquet")
     assert isinstance(scores, FoldScores)
     write_scores(replace(scores, proba_KNMC=scores.proba_KNMC[:, ::-1]), run / "test.parquet", labels)
-    assert call(monkeypatch, "stack", run, "-q", "--jobs", "1") == 2
+    assert call(monkeypatch, "stack", run, *ONE) == 2
     assert "was made from other inputs: test was" in capsys.readouterr().err
-    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run, *ONE) == 0
     for name in ("test.parquet", "stacking/average/test.parquet", "student/test.parquet"):
         assert state(run)[name] == right[name]
 
 
 def test_scores_of_an_earlier_student_are_not_those_of_the_new_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = file_digest(run / "student/test.parquet")
-    assert call(monkeypatch, "run", run.parent / "tiny.toml", "--out", run.parent / "s", "--set", "seed=1", "-q") == 0
+    assert call(monkeypatch, "run", run.parent / "tiny.toml", "--out", run.parent / "s", "--set", "seed=1", *ONE) == 0
     # As a kill leaves it between the new student and its scores.
     shutil.copy(run.parent / "s/student/test.parquet", run / "student/test.parquet")
     shutil.copy(run.parent / "s/student/scored.json", run / "student/scored.json")
-    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run, *ONE) == 0
     assert file_digest(run / "student/test.parquet") == right
 
 
@@ -166,7 +171,7 @@ def test_lost_provenance_is_named_and_written_again(
     (run / "provenance.json").unlink()
     assert call(monkeypatch, "compare", run) == 2
     assert f"with `--out {run}`, which writes it again" in capsys.readouterr().err
-    assert call(monkeypatch, "run", run.parent / "tiny.toml", "--out", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run.parent / "tiny.toml", "--out", run, *ONE) == 0
     assert (run / "provenance.json").exists()
 
 
@@ -196,7 +201,7 @@ def test_stack_never_deletes_or_replaces_what_is_not_its_own(
         assert "foldstill" in capsys.readouterr().err
     assert call(monkeypatch, "stack", table, "--out", tmp_path / "new", "-q", "--combiner", "zebra") == 2
     assert state(tmp_path) == before
-    forced = ("--combiner", "convex", "--force", "-q", "--jobs", "1")
+    forced = ("--combiner", "convex", "--force", *ONE)
     assert call(monkeypatch, "stack", table, "--out", tmp_path / "mine", *forced) == 0
     assert (tmp_path / "mine/stacking/notes.py").read_text() == "mine"
     assert (tmp_path / "mine/stacking/convex/done.json").exists()

@@ -10,6 +10,8 @@ from fuzz_cases import Case, Outcome, content, figures, run_case, share_named, w
 from fuzz_kinds import all_cases
 from fuzz_world import case_folder, make_world
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SAMPLE = {"valid calls": 100, "Python arguments": 300, "odd tables": 40, "wrong options": 25}
 """Number of cases per kind; a call in Python is a hundred times faster than a command."""
 USUAL_SAMPLE = 12

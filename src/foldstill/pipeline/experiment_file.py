@@ -4,9 +4,9 @@ import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import ExperimentError
@@ -16,6 +16,9 @@ from foldstill.pipeline.mistakes import sentences
 from foldstill.pipeline.overrides import with_changes
 from foldstill.pipeline.rundir import RunDir
 from foldstill.settings import settings_classes, type_adapter
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,19 @@ def parse_experiment(text: str, name: str) -> Experiment:
     _default_kind(raw)
     try:
         # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
-        experiment: Experiment = type_adapter(Experiment, KINDS).validate_json(
-            json.dumps(raw, default=str), strict=True
-        )
+        experiment = _reader().validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         lines = sentences(error, raw, written, settings_classes(Experiment, KINDS))
         raise ExperimentError(
             f"{name} has {len(lines)} mistake{'s'[: len(lines) > 1]}:\n  " + "\n  ".join(lines)
         ) from error
     return experiment
+
+
+@cache
+def _reader() -> "TypeAdapter[Experiment]":
+    """Pydantic's reader, made once: that takes half a second."""
+    return type_adapter(Experiment, KINDS)
 
 
 def _toml(text: str, name: str) -> dict[str, Any]:

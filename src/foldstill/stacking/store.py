@@ -3,8 +3,9 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from foldstill.settings import type_adapter
 from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
 from foldstill.stacking.kinds import COMBINERS
 from foldstill.stacking.sklearn_files import dump_estimator
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 _JSON, _NPZ = "combination.json", "combination.npz"
@@ -66,7 +70,7 @@ def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> Fi
             raise StackError(
                 f"{path} has schema {saved['schema']}, but this version reads schema {SCHEMA}: fit it again"
             )
-        combiner: Combiner = type_adapter(AnyCombiner, {"combiner": combiners}).validate_python(saved["settings"])
+        combiner = _reader(tuple(combiners)).validate_python(saved["settings"])
         state: dict[str, NDArray[Any] | str] = {
             key: (folder / file).read_text(encoding="utf-8") for key, file in saved["texts"].items()
         }
@@ -78,6 +82,11 @@ def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> Fi
             f"{folder} contains no combination that this version can read ({error}): fit it again"
         ) from error
     return FittedCombiner(combiner, combiner.restore(state), members, classes, table_digest)
+
+
+@cache
+def _reader(combiners: tuple[type[Combiner], ...]) -> "TypeAdapter[Combiner]":
+    return type_adapter(AnyCombiner, {"combiner": combiners})
 
 
 def _plain_settings(combiner: Combiner) -> dict[str, Any]:
