@@ -21,13 +21,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from foldstill.data.boosting import new_booster, soft_objective
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import clip_rows, row_kl, softmax
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking.averages import mean
 from foldstill.stacking.convex import simplex_minimum
 from foldstill.stacking.features import statistics
-from foldstill.stacking.gradient_boosting import new_booster, soft_objective
 from foldstill.stacking.greedy import greedy_picks
 from foldstill.stacking.mlp import ce_plus_kl
 from foldstill.stacking.voted_entries import columns_of, voted_entries

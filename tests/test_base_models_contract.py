@@ -63,6 +63,7 @@ class NearestMean:
     title: ClassVar[str] = "nearest mean"
     summary: ClassVar[str] = "The class whose mean brightness is nearest."
     epochs: ClassVar[int] = 1
+    uses_device: ClassVar[bool] = False
 
     def check(self, training_set: TrainingSet) -> float:
         return 1.0

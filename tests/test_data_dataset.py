@@ -22,7 +22,7 @@ def test_arrays_in_memory_make_a_data_set():
     ("views", "message"),
     [
         ({}, "at least one view"),
-        ({"image": np.zeros((3, 4))}, "add the channel axis"),
+        ({"image": np.zeros(3)}, "add the missing axis"),
         ({"image": np.zeros((2, 4, 4, 1))}, "has 2 rows, the labels 3"),
         ({"image": np.full((3, 4, 4, 1), "x")}, "must hold numbers"),
     ],

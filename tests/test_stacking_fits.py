@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from foldstill.data.boosting import soft_objective
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
@@ -17,7 +18,7 @@ from foldstill.stacking.averages import Average, Trimmed, geometric_mean, mean, 
 from foldstill.stacking.convex import Convex, simplex_minimum
 from foldstill.stacking.features import STATISTICS, family_numbers, features, statistics
 from foldstill.stacking.gated import Gated, regime
-from foldstill.stacking.gradient_boosting import LightGBM, soft_objective
+from foldstill.stacking.gradient_boosting import LightGBM
 from foldstill.stacking.greedy import Greedy, greedy_picks
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.logistic import Logistic

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from foldstill.cost import Cost
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
-from foldstill.settings import Settings
+from foldstill.settings import KindSettings
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,17 @@ class LinearModel:
 
 
 @dataclass(frozen=True)
-class Linear(Settings):
+class Linear(KindSettings):
+    """A linear regression of the vote shares on the values of one view."""
+
     title: ClassVar[str] = "Linear regression"
-    summary: ClassVar[str] = "A linear regression of the vote shares on the values of one view."
     parts: ClassVar[tuple[()]] = ()
     epochs: ClassVar[int] = 1
+    uses_device: ClassVar[bool] = False
     kind: Literal["linear"] = "linear"
     name: str = "linear"
     family: str = "linear"
     views: tuple[str] = ("image",)
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls()
 
     def check(self, training_set: TrainingSet) -> float:
         return float(training_set.with_views(self.views).views[self.views[0]][0].size)

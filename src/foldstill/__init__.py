@@ -22,10 +22,11 @@ from foldstill.distill.notebook import distill
 if TYPE_CHECKING:
     from foldstill.base_models.eeg_member import EegMember
     from foldstill.base_models.joined_member import JoinedMember
+    from foldstill.base_models.lightgbm_member import LightGBMMember
     from foldstill.base_models.recipes import Recipe
     from foldstill.base_models.timm_member import TimmMember
     from foldstill.compare.report import write_report
-    from foldstill.data import Dataset, Labels, kl_divergence
+    from foldstill.data import Dataset, FeatureTable, Labels, kl_divergence
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.sizes import student_sizes
     from foldstill.errors import FoldstillError
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Dataset": "foldstill.data",
     "EegMember": "foldstill.base_models.eeg_member",
+    "FeatureTable": "foldstill.data",
     "FoldSettings": "foldstill.pipeline.experiment",
     "FoldstillError": "foldstill.errors",
     "JoinedMember": "foldstill.base_models.joined_member",
     "Labels": "foldstill.data",
+    "LightGBMMember": "foldstill.base_models.lightgbm_member",
     "Recipe": "foldstill.base_models.recipes",
     "StudentSettings": "foldstill.distill.settings",
     "TimmMember": "foldstill.base_models.timm_member",
@@ -60,10 +63,12 @@ _HOME = {
 __all__ = [
     "Dataset",
     "EegMember",
+    "FeatureTable",
     "FoldSettings",
     "FoldstillError",
     "JoinedMember",
     "Labels",
+    "LightGBMMember",
     "Recipe",
     "StudentSettings",
     "TimmMember",

@@ -5,6 +5,7 @@ from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import JoinedMember, resolve
 from foldstill.base_models.kinds import MEMBERS
+from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.member import Member, Model
 from foldstill.base_models.members import predict_members, train_members
 from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
@@ -16,6 +17,7 @@ __all__ = [
     "EegMember",
     "FoldModels",
     "JoinedMember",
+    "LightGBMMember",
     "Member",
     "Model",
     "Recipe",

@@ -1,7 +1,8 @@
-"""The device on which networks compute, and one thread while it is a CPU."""
+"""The device on which members compute, and one thread while it is a CPU. Imports torch for networks only."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
 
 from foldstill.errors import MemberError
 
@@ -19,6 +20,37 @@ def pick_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise MemberError(f"device {device!r} needs a GPU, and torch finds no CUDA device: use device auto or cpu")
     return device
+
+
+class Computes(Protocol):
+    """What a member says about where it computes."""
+
+    @property
+    def uses_device(self) -> bool: ...
+
+
+def device_for(members: Iterable[Computes], device: str) -> str:
+    """The device on which these members compute; torch is imported only where one of them is a network."""
+    return pick_device(device) if any(member.uses_device for member in members) else "cpu"
+
+
+def views_kept(members: Iterable[Computes]) -> AbstractContextManager[None]:
+    """Keeps the views that networks read on the device, from one model to the next."""
+    if not any(member.uses_device for member in members):
+        return nullcontext()
+    from foldstill.base_models.inputs import keep_views_on_device
+
+    return keep_views_on_device()
+
+
+def one_thread_for(member: Computes, device: str) -> AbstractContextManager[object]:
+    """One thread while a member computes on a CPU, so that results do not depend on the number of cores."""
+    if member.uses_device:
+        return one_thread(device)
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1)
+    return limits
 
 
 @contextmanager

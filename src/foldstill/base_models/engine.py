@@ -31,6 +31,7 @@ from foldstill.data.augment_views import augment_views
 from foldstill.data.augmentation import RowMix
 from foldstill.data.batch import Batch, BatchTargets, OpenHint
 from foldstill.data.dataset import one_of_each
+from foldstill.data.features import array_of
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import MemberError
 from foldstill.files import digest
@@ -111,7 +112,7 @@ def _start(
 ) -> tuple[_Trainer, list[Epoch]]:
     """A trainer before its first epoch, or as the checkpoint left it, and its history."""
     recipe, rows = phase.recipe, phase.rows
-    inputs = open_inputs(list(training_set.views.values()), context.device)
+    inputs = open_inputs([array_of(view, name) for name, view in training_set.views.items()], context.device)
     device = inputs.device
     move_to(network, inputs)
     hint = None

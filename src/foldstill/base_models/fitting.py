@@ -21,6 +21,8 @@ from foldstill.base_models.network_model import NetworkModel, build_seeded, firs
 from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.rows import phases_of
 from foldstill.data.augment import AnyAugmentation
+from foldstill.data.features import array_of
+from foldstill.data.row_form import RowForm
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
 from foldstill.errors import MemberError
 from foldstill.files import atomic_write
@@ -57,7 +59,7 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
             'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with '
             'HMS data of rows = "window"'
         )
-    arrays = list(training_set.views.values())
+    arrays = [array_of(view, name) for name, view in training_set.views.items()]
     network = build_seeded(member.build, _shapes(training_set), len(training_set.classes), 0).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(first_row(arrays))
@@ -104,7 +106,10 @@ def fit_phases(
             before += phase.recipe.epochs
     if context.folder is not None:
         _write_history(context.folder / HISTORY, lines)
-    forms = {name: training_set.form(name) for name in training_set.views}
+    forms = {
+        name: RowForm.of(array_of(view, name), training_set.recipes.get(name))
+        for name, view in training_set.views.items()
+    }
     facts = {
         "loss": lines[-1]["loss"],
         "epochs": len(lines),

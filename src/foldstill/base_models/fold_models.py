@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from foldstill.base_models.member import Member, Model
+from foldstill.data.features import FeatureForm, View
 from foldstill.data.row_form import Recipe, RowForm
 from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest
@@ -64,7 +63,7 @@ class FoldModels:
     def load_for(
         self,
         fold: int,
-        views: Mapping[str, NDArray[Any]],
+        views: Mapping[str, View],
         classes: Sequence[str],
         recipes: Mapping[str, Recipe] = MappingProxyType({}),
     ) -> Model:
@@ -76,7 +75,7 @@ class FoldModels:
                 "name the classes of its training"
             )
         # A model of another kind may keep no more than shapes, and then takes every type.
-        forms: Mapping[str, RowForm] = getattr(model, "forms", None) or {
+        forms: Mapping[str, RowForm | FeatureForm] = getattr(model, "forms", None) or {
             name: RowForm(tuple(shape), views[name].dtype.name) for name, shape in model.shapes.items()
         }
         for name, form in forms.items():

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foldstill.base_models.device import one_thread, pick_device
+from foldstill.base_models.device import device_for, one_thread_for, views_kept
 from foldstill.base_models.member import Member
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
@@ -105,20 +105,24 @@ def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Ite
     """Run all jobs, and yield each one when it is finished, in any order.
 
     On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config`
-    chooses another backend. On a GPU, and with one worker, the jobs run in this process. The same seed gives the same
+    chooses another backend. On a GPU, and with one worker, the jobs run in this process; members that do not use the
+    GPU run in processes before. The same seed gives the same
     model whatever the number of workers. `on_progress` is called after every epoch and at the end of each job, by one
     thread at a time. A job that was interrupted continues from its last epoch.
     """
-    if not jobs:
-        return
-    device = pick_device(work.device)
-    n_workers = min(work.n_workers, len(jobs))
-    if device == "cpu" and n_workers > 1:
-        yield from _run_in_processes(jobs, n_workers, on_progress)
-        return
-    from foldstill.base_models.inputs import keep_views_on_device
+    device = device_for((job.member for job in jobs), work.device)
+    on_device = [job for job in jobs if job.member.uses_device and device != "cpu"]
+    on_cpu = [job for job in jobs if job not in on_device]
+    if len(on_cpu) > 1 and work.n_workers > 1:
+        yield from _run_in_processes(on_cpu, min(work.n_workers, len(on_cpu)), on_progress)
+    else:
+        yield from _run_here(on_cpu, "cpu", on_progress)
+    yield from _run_here(on_device, device, on_progress)
 
-    with keep_views_on_device():
+
+def _run_here(jobs: Sequence[Job], device: str, on_progress: OnJobProgress) -> Iterator[Job]:
+    """Run the jobs one after the other in this process."""
+    with views_kept(job.member for job in jobs):
         for job in jobs:
             run_job(job, device, on_progress)
             on_progress(job.end())
@@ -136,7 +140,7 @@ def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
     training_set, member = job.training_set, job.member
     context = FitContext(job.seed, device, job.folder, job.made_from, report, job.batch_seed)
     notes: dict[str, Any] = {}
-    with one_thread(device):
+    with one_thread_for(member, device):
         try:
             model = member.fit(training_set, context)
         except FoldstillError as error:

@@ -108,6 +108,7 @@ class Joined:
 
     title: ClassVar[str] = JoinedMember.title
     summary: ClassVar[str] = JoinedMember.summary
+    uses_device: ClassVar[bool] = True
 
     @property
     def kind(self) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.joined_member import JoinedMember
+from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.member import Member
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import MemberError
 
-MEMBERS = (TimmMember, EegMember, JoinedMember)
+MEMBERS = (TimmMember, EegMember, JoinedMember, LightGBMMember)
 """Every kind of member that an experiment file can name, told apart by `kind`. A class has an `example`."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.cost import Cost
+from foldstill.data.features import View
 from foldstill.data.training import FitContext, Rows, TrainingSet
 from foldstill.settings import Kind
 
@@ -33,7 +34,7 @@ class Model(Protocol):
         ...
 
     def predict(
-        self, views: Mapping[str, NDArray[Any]], rows: Rows | None = None, *, device: str = "auto"
+        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
         """Probabilities (rows, C) of these rows of the views, of all rows by default; each row sums to one."""
         ...
@@ -42,7 +43,7 @@ class Model(Protocol):
         """Write the model's files into a folder."""
         ...
 
-    def cost(self, views: Mapping[str, NDArray[Any]]) -> Cost:
+    def cost(self, views: Mapping[str, View]) -> Cost:
         """What one prediction costs, measured on the first row of the views on the CPU."""
         ...
 
@@ -76,6 +77,11 @@ class Member(Kind, Protocol):
     @property
     def epochs(self) -> int:
         """How often `fit` reports progress: the epochs of all stages, or 1."""
+        ...
+
+    @property
+    def uses_device(self) -> bool:
+        """Whether it trains and predicts with torch on the device of `Work`; others compute on the CPU."""
         ...
 
     def check(self, training_set: TrainingSet) -> float:

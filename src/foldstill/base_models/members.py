@@ -6,6 +6,7 @@ N rows, M members, C classes, K fold models. Importing this module imports no to
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -14,19 +15,19 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from foldstill.base_models.device import pick_device
+from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.fold_models import FoldModels, model_folder
 from foldstill.base_models.jobs import Job, JobProgress, Prediction, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
 from foldstill.base_models.member import Member
 from foldstill.data.dataset import Dataset
+from foldstill.data.features import FeatureTable, View, digest_parts
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import as_strings
 from foldstill.data.row_form import Recipe
 from foldstill.data.training import TrainingSet
-from foldstill.errors import ExperimentError, MemberError
+from foldstill.errors import ExperimentError, FoldstillWarning, MemberError
 from foldstill.files import digest
 from foldstill.manifest import Stage
 from foldstill.oof.table import FoldScores
@@ -58,6 +59,7 @@ def train_members(
     """
     jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1)
     jobs = [job for job in jobs if folds is None or set(job.folds) <= set(folds)]
+    _warn_of_new_levels({view for job in jobs for view in job.member.views}, dataset, plan)
     bars = _Bars(work, jobs, of_pairs=pairs)
     pending = _checked(jobs, work)
     for job in jobs:
@@ -95,7 +97,7 @@ def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
     """
     pending = [job for job in jobs if not _is_finished(job, work.force)]
     if pending:
-        pick_device(work.device)
+        device_for((job.member for job in pending), work.device)
         _require_parts(pending)
     largest = {job.member.name: job for job in pending}
     cost = {name: job.member.check(job.training_set) for name, job in largest.items()}
@@ -122,7 +124,9 @@ def _jobs(
             f"models that leave two folds out need three folds or more, got {plan.n_folds}: set folds.n_folds = 5"
         )
     views = {name: dataset.view(name) for name in sorted({view for m in members for view in m.views})}
-    digests = {name: {"data": digest(array), "shape": list(array.shape[1:])} for name, array in views.items()}
+    digests = {
+        name: {"data": digest(*digest_parts(array)), "shape": list(array.shape[1:])} for name, array in views.items()
+    }
     common = {"labels": labels.digest, "classes": list(labels.classes), "plan": plan.digest, "seed": seed}
     if dataset.units_N is not None:
         common["units"] = digest(dataset.units_N)
@@ -158,6 +162,22 @@ def _jobs(
         )
 
     return [job(member, folds) for member in members for folds in combinations(range(plan.n_folds), left_out)]
+
+
+def _warn_of_new_levels(views: set[str], dataset: Dataset, plan: FoldPlan) -> None:
+    """Warn of levels of a category that only locked rows have, so that no member can learn them."""
+    for name in sorted(views):
+        table = dataset.view(name)
+        if not isinstance(table, FeatureTable) or not len(plan.test_rows):
+            continue
+        for locked, learned in zip(table[plan.test_rows].observed(), table[plan.oof_rows].observed(), strict=True):
+            if new := sorted(set(locked.levels or ()) - set(learned.levels or ())):
+                warnings.warn(
+                    f"view {name!r}: only locked rows have the levels {new[:3]} of {locked.name!r}, so that no member "
+                    "can learn them: they count as missing values there",
+                    FoldstillWarning,
+                    stacklevel=3,
+                )
 
 
 def named_folds(folds: Sequence[int]) -> str:
@@ -245,7 +265,7 @@ class _Bars:
 def predict_members(
     folder: Path,
     members: Sequence[AnyMember],
-    views: Mapping[str, NDArray[Any]],
+    views: Mapping[str, View],
     classes: Sequence[str],
     device: str = "auto",
     *,
@@ -257,9 +277,8 @@ def predict_members(
     `recipes` says how the rows of each view were prepared, where that is known.
     Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
     """
-    from foldstill.base_models.inputs import keep_views_on_device
-
-    device, resolved = pick_device(device), resolve(members)
+    resolved = resolve(members)
+    device = device_for(resolved, device)
     needed = {view for m in resolved for view in m.views}
     missing = sorted(needed - views.keys())
     if missing:
@@ -267,7 +286,7 @@ def predict_members(
             f"members read the views {missing}, got {sorted(views)}: give every view that they were trained on"
         )
     proba_MKNC = []
-    with keep_views_on_device():
+    with views_kept(resolved):
         for member in resolved:
             models = FoldModels(member, folder)
             proba_KNC = [

@@ -23,6 +23,7 @@ from foldstill.base_models.inputs import open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_cost
+from foldstill.data.features import View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.training import Rows
 from foldstill.errors import MemberError
@@ -48,7 +49,7 @@ class NetworkModel:
         return {name: form.shape for name, form in self.forms.items()}
 
     def predict(
-        self, views: Mapping[str, NDArray[Any]], rows: Rows | None = None, *, device: str = "auto"
+        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
         """Probabilities (rows, C) of rows of the views; raises DataError for rows of another shape or type."""
         arrays = self._arrays(views)
@@ -69,11 +70,11 @@ class NetworkModel:
         with atomic_write(folder / WEIGHTS) as part:
             save_file(state, part, metadata={"foldstill": json.dumps(about)})
 
-    def cost(self, views: Mapping[str, NDArray[Any]], *, batch: int = 32, threads: int = 1) -> Cost:
+    def cost(self, views: Mapping[str, View], *, batch: int = 32, threads: int = 1) -> Cost:
         """What one prediction costs in eager mode on the CPU, on the first row of the views."""
         return measure_cost(self.network.cpu(), first_row(self._arrays(views)), batch=batch, threads=threads)
 
-    def _arrays(self, views: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def _arrays(self, views: Mapping[str, View]) -> list[NDArray[Any]]:
         missing = sorted(set(self.forms) - set(views))
         if missing:
             raise MemberError(
@@ -81,7 +82,7 @@ class NetworkModel:
             )
         for name, form in self.forms.items():
             form.check(views[name], name)
-        return [views[name] for name in self.forms]
+        return [array_of(views[name], name) for name in self.forms]
 
 
 def load_network(

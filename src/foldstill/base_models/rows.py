@@ -37,7 +37,8 @@ def phases_of(recipe: Recipe, training_set: TrainingSet, seed: int) -> list[Phas
 
     Raises MemberError where early stopping has no rows to judge on.
     """
-    train, valid = inner_split(training_set, recipe.early_stopping, seed)
+    stop = recipe.early_stopping
+    train, valid = inner_split(training_set, None if stop is None else stop.share, seed)
     second, total_N = recipe.second_stage, training_set.total_N
     every_N = np.ones(len(training_set), dtype=bool)
     if second is None:
@@ -65,18 +66,18 @@ def phases_of(recipe: Recipe, training_set: TrainingSet, seed: int) -> list[Phas
     ]
 
 
-def inner_split(training_set: TrainingSet, settings: EarlyStopping | None, seed: int) -> tuple[Rows, Rows | None]:
-    """The training rows without a share of their groups, and the rows of that share."""
+def inner_split(training_set: TrainingSet, share: float | None, seed: int) -> tuple[Rows, Rows | None]:
+    """The training rows without a share of their groups, and the rows of that share; None takes no share."""
     train = training_set.rows
-    if settings is None:
+    if share is None:
         return train, None
     group_N = training_set.group_N[train]
     groups = np.unique(group_N)
     if len(groups) < 2:
         raise MemberError(
-            f"early stopping needs two groups of training rows or more, got {len(groups)}: leave early_stopping out"
+            f"early stopping needs two groups of training rows or more, got {len(groups)}: train without it"
         )
-    number = min(max(1, round(settings.share * len(groups))), len(groups) - 1)
+    number = min(max(1, round(share * len(groups))), len(groups) - 1)
     chosen = np.random.default_rng(seed).permutation(groups)[:number]
     judged_N = np.isin(group_N, chosen)
     return train[~judged_N], train[judged_N]

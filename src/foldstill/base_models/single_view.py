@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from foldstill.base_models.architecture import Shape
 from foldstill.base_models.recipes import Recipe
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class SingleViewMember(ABC):
     """Base of members that train one network on one view: a subclass builds the network."""
+
+    uses_device: ClassVar[bool] = True
 
     view: str
     recipe: Recipe

@@ -6,6 +6,7 @@ from dataclasses import replace
 from foldstill.compare import Comparison
 from foldstill.compare.results import ArmScore, Fidelity
 from foldstill.cost import Cost
+from foldstill.data.features import array_of
 from foldstill.data.row_form import shown
 from foldstill.distill import Student, StudentSettings, load_student
 from foldstill.distill.card import Card, CardEntry
@@ -33,7 +34,7 @@ def export_stage(
         raise DistillError("an export is reported on locked test rows, the plan has none: set folds.test_share")
     student = load_student(folder)
     comparison = run.comparison
-    view, labels = run.dataset.view(student.view), run.dataset.labels
+    view, labels = array_of(run.dataset.view(student.view), student.view), run.dataset.labels
     shipment = ship(
         student,
         folder,

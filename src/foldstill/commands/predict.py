@@ -4,13 +4,12 @@ N rows, C classes.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
+from foldstill.data.features import View, array_of
 from foldstill.distill import OnnxStudent, load_student
 from foldstill.errors import ExperimentError
 from foldstill.oof.exports import check_score_output, write_scores_as
@@ -87,7 +86,7 @@ def _by_onnx(path: Path, rows: Inputs) -> ScoreTable:
     student = OnnxStudent(path)
     view = student.about["view"]
     student.form.check(_view(rows, view), view, rows.recipes.get(view))
-    proba_NC = student.predict(rows.views[view])
+    proba_NC = student.predict(array_of(rows.views[view], view))
     return ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
 
 
@@ -95,7 +94,7 @@ def _names(run: Run) -> list[str]:
     return [m.name for m in run.experiment.member]
 
 
-def _view(rows: Inputs, name: str) -> NDArray[Any]:
+def _view(rows: Inputs, name: str) -> View:
     if name not in rows.views:
         raise ExperimentError(
             f"the model reads the view {name!r}, the new data has {sorted(rows.views)}: give that view as well"

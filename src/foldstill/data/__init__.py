@@ -2,20 +2,24 @@
 
 from foldstill.data.dataset import Dataset, content_groups
 from foldstill.data.digits import DigitsData
+from foldstill.data.features import FeatureTable
 from foldstill.data.folder import FolderData
 from foldstill.data.folds import TEST, FoldPlan, make_plan
 from foldstill.data.labels import Labels, strata_by_votes
 from foldstill.data.npz import NpzData
 from foldstill.data.simplex import kl_divergence, row_kl
+from foldstill.data.table import TableData
 
 __all__ = [
     "TEST",
     "Dataset",
     "DigitsData",
+    "FeatureTable",
     "FoldPlan",
     "FolderData",
     "Labels",
     "NpzData",
+    "TableData",
     "content_groups",
     "kl_divergence",
     "make_plan",

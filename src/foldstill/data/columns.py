@@ -125,13 +125,15 @@ def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
-    return {str(column): _as_array(frame[column]) for column in frame.columns}
+    return {str(column): series_array(frame[column]) for column in frame.columns}
 
 
-def _as_array(column: "pd.Series[Any]") -> NDArray[Any]:
-    """The column as numbers, with NaN for missing ones, where pandas says that it holds numbers."""
+def series_array(column: "pd.Series[Any]") -> NDArray[Any]:
+    """A column of pandas as numbers, with NaN for missing ones, where it holds numbers; categories are objects."""
     import pandas as pd
 
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return np.asarray(column.astype(object), dtype=object)
     if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
         if column.hasnans:
             return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
+from foldstill.data.features import FeatureTable, View, as_view, digest_parts
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.row_form import Recipe
 from foldstill.errors import DataError
@@ -20,15 +21,16 @@ _BLOCK_ROWS = 256
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labels and one array per view, all of the same samples.
+    """Labels and the values of each view, all of the same samples.
 
     Parameters
     ----------
     labels : Labels
         Votes, ids and groups of N samples.
     views : mapping of str to array
-        Name of a view to images (N, H, W, channels), uint8 or float, or signals (N, channels, T), float or integer.
-        Arrays may be memory maps.
+        Name of a view to images (N, H, W, channels), uint8 or float, signals (N, channels, T), float or integer, or
+        features: a pandas or polars frame or an array (N, F), which becomes a `FeatureTable`. Arrays may be memory
+        maps.
     units_N : array of str, shape (N,), optional
         Name of the unit, such as a recording, of which each row is one of several windows. None by default: each row is
         its own unit.
@@ -39,7 +41,8 @@ class Dataset:
     Raises
     ------
     DataError
-        If there is no view, or a view has other rows than the labels, is neither images nor signals, or is not finite.
+        If there is no view, or a view has other rows than the labels, is neither images, signals nor features, or is
+        not finite; features may be missing (NaN).
 
     Examples
     --------
@@ -50,11 +53,13 @@ class Dataset:
     """
 
     labels: Labels
-    views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
     units_N: Strings | None = None
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.views, Mapping):
+            object.__setattr__(self, "views", {name: as_view(values) for name, values in self.views.items()})
         require_types(Dataset, vars(self))
         if self.units_N is not None and self.units_N.dtype.kind not in "UT":
             raise DataError(f"units_N must hold text, got {self.units_N.dtype}: give the name of the unit of each row")
@@ -62,22 +67,28 @@ class Dataset:
             raise DataError(f"units_N has {len(self.units_N)} rows, the labels {len(self.labels)}: align them")
         if not self.views:
             raise DataError(
-                "a dataset needs at least one view: pass images (N, H, W, channels) or signals (N, channels, T)"
+                "a dataset needs at least one view: pass images (N, H, W, channels), signals (N, channels, T) or "
+                "features (N, F)"
             )
         for name, array in self.views.items():
-            if array.ndim not in (3, 4):
+            if array.ndim not in (2, 3, 4):
                 raise DataError(
-                    f"view {name!r} must be images (N, H, W, channels) or signals (N, channels, T), "
-                    f"got shape {array.shape}: add the channel axis"
+                    f"view {name!r} must be images (N, H, W, channels), signals (N, channels, T) or features (N, F), "
+                    f"got shape {array.shape}: add the missing axis"
                 )
             if len(array) != len(self.labels):
                 raise DataError(f"view {name!r} has {len(array)} rows, the labels {len(self.labels)}: align them")
             if array.dtype.kind not in "uif":
                 raise DataError(f"view {name!r} must hold numbers, got {array.dtype}")
             require_finite(name, array, self.labels.ids)
+            if isinstance(array, FeatureTable) and (empty := array.empty):
+                raise DataError(
+                    f"view {name!r}: feature {empty[0]!r} is missing in every row: leave the column out (data.ignored "
+                    "in an experiment file)"
+                )
 
-    def view(self, name: str) -> NDArray[Any]:
-        """The array of one view; raises DataError that lists the views if there is none of this name."""
+    def view(self, name: str) -> View:
+        """The values of one view; raises DataError that lists the views if there is none of this name."""
         if name not in self.views:
             raise DataError(
                 f"no view {name!r}, the dataset has {sorted(self.views)}: name one of these in the member's `view`"
@@ -87,7 +98,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Digest of labels and inputs; everything that is trained on this data records it."""
-        parts = [part for name in sorted(self.views) for part in (name, self.views[name])]
+        parts = [part for name in sorted(self.views) for part in (name, *digest_parts(self.views[name]))]
         return digest(self.labels.digest, *parts, *(() if self.units_N is None else (self.units_N,)))
 
     def grouped_by(self, group: str | tuple[str, ...], view: str) -> "Dataset":
@@ -95,7 +106,7 @@ class Dataset:
         return self.grouped_by_content(view) if group == CONTENT or CONTENT in tuple(group) else self
 
     def grouped_by_content(self, view: str) -> "Dataset":
-        """The dataset with groups merged that share a pixel-identical input of this view."""
+        """The dataset with groups merged that share an identical input of this view."""
         groups = content_groups(self.view(view), self.labels.groups)
         return replace(self, labels=replace(self.labels, groups=groups))
 
@@ -117,7 +128,7 @@ def one_of_each(
 
 
 CONTENT = "content"
-"""The name of a group that puts pixel-identical inputs into one group."""
+"""The name of a group that puts identical inputs into one group."""
 
 
 def group_column(group: str | tuple[str, ...]) -> str:
@@ -130,22 +141,23 @@ def group_column(group: str | tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Samples without labels, to be predicted: ids and one array per view."""
+    """Samples without labels, to be predicted: ids and the values of each view."""
 
     ids: Strings
-    views: Mapping[str, NDArray[Any]]
+    views: Mapping[str, View]
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     """How the rows of each view were prepared, where that is known."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "views", {name: as_view(values) for name, values in self.views.items()})
         for name, array in self.views.items():
             require_finite(name, array, self.ids)
 
 
-def require_finite(view: str, array: NDArray[Any], ids: Strings) -> None:
+def require_finite(view: str, array: View, ids: Strings) -> None:
     """Raises DataError with the first ids whose row of a view holds NaN or infinity."""
-    if array.dtype.kind != "f":
-        return
+    if array.dtype.kind != "f" or isinstance(array, FeatureTable):
+        return  # features may be missing, and their table refuses infinity
     bad: list[str] = []
     for start in range(0, len(array), _BLOCK_ROWS):
         block = array[start : start + _BLOCK_ROWS]
@@ -159,13 +171,14 @@ def require_finite(view: str, array: NDArray[Any], ids: Strings) -> None:
         )
 
 
-def content_of(array: NDArray[Any]) -> Strings:
+def content_of(view: View) -> Strings:
     """A digest of the content of each row, (N,)."""
+    array = view.values_NF if isinstance(view, FeatureTable) else view
     return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
 
 
-def content_groups(array: NDArray[Any], groups: Strings) -> Strings:
-    """Groups of the rows of `array` (N, ...), with groups merged that share a pixel-identical input.
+def content_groups(array: View, groups: Strings) -> Strings:
+    """Groups of the rows of `array` (N, ...), with groups merged that share an identical input.
 
     Copies of one input under different ids would otherwise be split between folds. A merged group takes the name of the
     group of its first row.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.dataset import Dataset, Inputs
+from foldstill.data.features import array_of
 from foldstill.data.labels import Labels
 from foldstill.data.npz import NpzData
 from foldstill.data.source import PlainSource
@@ -64,7 +65,7 @@ class DigitsData(PlainSource):
     @classmethod
     def example(cls, folder: Path) -> "tuple[Self, Path]":
         data = cls(rows=20, size=8)
-        np.savez(folder / "new.npz", image=data.load(folder).view("image"))
+        np.savez(folder / "new.npz", image=array_of(data.load(folder).view("image"), "image"))
         return data, folder / "new.npz"
 
     def load(self, root: Path) -> Dataset:

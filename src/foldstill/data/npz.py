@@ -1,4 +1,4 @@
-"""A dataset in one `.npz`: arrays of images or signals beside votes, shares or hard labels."""
+"""A dataset in one `.npz`: arrays of images, signals or features beside votes, shares or hard labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NpzData(PlainSource):
-    """Reads images or signals and their labels from one NumPy .npz file.
+    """Reads images, signals or features and their labels from one NumPy .npz file.
 
     Name the keys of its inputs and of one of votes, shares, annotators or labels.
 
@@ -46,6 +46,8 @@ class NpzData(PlainSource):
     """Key of images (N, H, W, channels) or (N, H, W), the view named `image`."""
     signals: str = ""
     """Key of signals (N, channels, T), the view named `signal`."""
+    features: str = ""
+    """Key of numbers (N, F), the view named `features`; NaN is a missing value."""
     views: Mapping[str, str] = field(default_factory=dict)
     """Further views: key of the array, then name of the view."""
     votes: str = ""
@@ -71,8 +73,8 @@ class NpzData(PlainSource):
     def __post_init__(self) -> None:
         if not self.path:
             raise DataError("data.path is empty: name the .npz file")
-        if not (self.images or self.signals or self.views):
-            raise DataError("data names no input: set images, signals or views to keys of the .npz")
+        if not (self.images or self.signals or self.features or self.views):
+            raise DataError("data names no input: set images, signals, features or views to keys of the .npz")
         forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "labels")}
         require_one_form("data", forms, self.total)
         group_column(self.group)
@@ -103,6 +105,8 @@ class NpzData(PlainSource):
             views["image"] = _channels_last(arrays.get(self.images, "images"), self.images)
         if self.signals:
             views["signal"] = arrays.get(self.signals, "signals")
+        if self.features:
+            views["features"] = arrays.get(self.features, "features")
         return views
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 Recipe = Mapping[str, Any]
 """How inputs were prepared, as JSON values: size, resampling, channels, scaling and the like."""
+
+
+class Shaped(Protocol):
+    """Rows of some shape and type: an array or a table of features."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class RowForm:
         """The form as JSON values."""
         return {"shape": list(self.shape), "dtype": self.dtype, "recipe": dict(self.recipe)}
 
-    def check(self, array: NDArray[Any], view: str, recipe: Recipe | None = None) -> None:
+    def check(self, array: Shaped, view: str, recipe: Recipe | None = None) -> None:
         """Raises DataError for rows of another shape or type, and for rows that are known to be prepared otherwise.
 
         Floats of different precision mean the same. Any other change of type changes the range of the values.

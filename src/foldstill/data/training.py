@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.batch import BatchTeacher, Hint
+from foldstill.data.features import View
 from foldstill.data.labels import Labels, Strings
-from foldstill.data.row_form import Recipe, RowForm
+from foldstill.data.row_form import Recipe
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
@@ -32,8 +33,8 @@ class TrainingSet:
     All arrays cover all N rows of the views; `rows` picks those to learn from, and no other row is read by a fit.
     """
 
-    views: Mapping[str, NDArray[Any]]
-    """Arrays of N rows per view; memory maps are read as they lie."""
+    views: Mapping[str, View]
+    """Values of N rows per view; memory maps are read as they lie."""
     classes: tuple[str, ...]
     rows: Rows
     target_NC: Float
@@ -83,7 +84,7 @@ class TrainingSet:
     def from_labels(
         cls,
         labels: Labels,
-        views: Mapping[str, NDArray[Any]],
+        views: Mapping[str, View],
         rows: Rows,
         unit_N: Strings | None = None,
         recipes: Mapping[str, Recipe] = MappingProxyType({}),
@@ -108,10 +109,6 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.target_NC)
-
-    def form(self, view: str) -> RowForm:
-        """What the rows of a view look like, so that new rows can be compared with them."""
-        return RowForm.of(self.views[view], self.recipes.get(view))
 
     def with_views(self, names: Sequence[str]) -> TrainingSet:
         """The same rows with these views only, in this order."""

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
 from foldstill.base_models.eeg_member import EegMember
@@ -12,18 +9,19 @@ from foldstill.base_models.joined_member import Joined
 from foldstill.base_models.member import Member
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.cost import Cost
+from foldstill.data.features import FeatureTable, View, array_of
 from foldstill.distill.settings import SIZES, StudentSettings
 from foldstill.errors import DistillError
 
 
-def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings | None = None) -> dict[str, Cost]:
+def student_sizes(inputs: View, n_classes: int, student: StudentSettings | None = None) -> dict[str, Cost]:
     """Parameters, multiply-accumulates, bytes and memory of every named size on these inputs, by its name.
 
     `inputs` are images (N, H, W, channels), or signals (N, channels, T), for which there is the EEG network at its
     default width; only the shape of a row is used. With a `student`, its image_size and stem_stride apply to all sizes.
     """
     require_types(student_sizes, locals())
-    if inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":
+    if isinstance(inputs, FeatureTable) or inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":
         raise DistillError(
             f"inputs must be images (N, H, W, channels) or signals (N, channels, T) of numbers, got {inputs.dtype} of "
             f"shape {inputs.shape}: add the channel axis"
@@ -33,7 +31,7 @@ def student_sizes(inputs: NDArray[Any], n_classes: int, student: StudentSettings
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}
 
 
-def size_of(member: Member, views: Sequence[NDArray[Any]], n_classes: int) -> Cost:
+def size_of(member: Member, views: Sequence[View], n_classes: int) -> Cost:
     """Cost of one row for the network of these settings, as far as it can be counted; `views` are those it reads.
 
     Raises DistillError for a member that is no network: its size is known only when it has been trained.
@@ -47,5 +45,6 @@ def size_of(member: Member, views: Sequence[NDArray[Any]], n_classes: int) -> Co
         raise DistillError(
             f"member {member.name!r} is no network (kind {member.kind!r}), so its size cannot be counted untrained"
         )
-    shapes = [tuple(view.shape[1:]) for view in views]
-    return count_cost(build_seeded(member.build, shapes, n_classes, 0), first_row(views))
+    arrays = [array_of(view, name) for name, view in zip(member.views, views, strict=True)]
+    shapes = [tuple(array.shape[1:]) for array in arrays]
+    return count_cost(build_seeded(member.build, shapes, n_classes, 0), first_row(arrays))

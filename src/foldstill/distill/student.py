@@ -16,6 +16,7 @@ from foldstill.base_models.device import pick_device
 from foldstill.base_models.jobs import Job
 from foldstill.base_models.member import Member
 from foldstill.cost import Cost
+from foldstill.data.features import View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DataError, DistillError
@@ -60,7 +61,7 @@ class Student:
     further_seeds: "tuple[Student, ...]" = ()
     """The same student trained from further seeds."""
 
-    def predict(self, rows_N: NDArray[Any], *, device: str = "auto") -> NDArray[np.float32]:
+    def predict(self, rows_N: View, *, device: str = "auto") -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled.
 
         Raises DistillError for rows of another shape or type than in training.
@@ -68,7 +69,7 @@ class Student:
         from foldstill.base_models.inference import predict_proba
         from foldstill.base_models.inputs import DeviceInputs
 
-        inputs = DeviceInputs(rows_N, pick_device(device))
+        inputs = DeviceInputs(array_of(rows_N, self.view), pick_device(device))
         if inputs.channels != len(self.network.input.mean):
             raise DistillError(
                 f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
@@ -81,7 +82,7 @@ class Student:
                 raise DistillError(f"the student: {error}") from None
         return predict_proba(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
 
-    def kl(self, rows_N: NDArray[Any], votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
+    def kl(self, rows_N: View, votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
         """KL(votes || prediction) on rows that it did not learn from, per seed it was trained from."""
         votes = np.asarray(votes_NC, dtype=np.float64)
         if votes.ndim != 2 or len(votes) != len(rows_N) or not (votes.sum(axis=1) > 0).all():
@@ -96,20 +97,22 @@ class Student:
             )
         )
 
-    def export(self, path: Path, rows_N: NDArray[Any], *, about: Mapping[str, Any] | None = None) -> Path:
+    def export(self, path: Path, rows_N: View, *, about: Mapping[str, Any] | None = None) -> Path:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
         from foldstill.distill.export import export_onnx
 
         more = {"recipe": dict(self.form.recipe) if self.form else {}} | dict(about or {})
-        return export_onnx(self.network, rows_N, Path(path), classes=self.classes, view=self.view, about=more)
+        return export_onnx(
+            self.network, array_of(rows_N, self.view), Path(path), classes=self.classes, view=self.view, about=more
+        )
 
-    def cost(self, rows_N: NDArray[Any], *, batch: int = 32, threads: int = 1) -> Cost:
+    def cost(self, rows_N: View, *, batch: int = 32, threads: int = 1) -> Cost:
         """Cost of one prediction in eager mode, measured on the first of these rows."""
         import torch
 
         from foldstill.cost.measure import measure_cost
 
-        row = torch.from_numpy(np.array(rows_N[:1]))
+        row = torch.from_numpy(np.array(array_of(rows_N, self.view)[:1]))
         return measure_cost(
             self.network.cpu(), row.permute(0, 3, 1, 2) if row.ndim == 4 else row, batch=batch, threads=threads
         )
@@ -148,7 +151,7 @@ def student_from(member: Member, folder: Path) -> Student:
     return Student(model.network, model.classes, view, model.precision, form)
 
 
-def predict_student(folder: Path, views: Mapping[str, NDArray[Any]], *, device: str = "auto") -> NDArray[np.float32]:
+def predict_student(folder: Path, views: Mapping[str, View], *, device: str = "auto") -> NDArray[np.float32]:
     """Probabilities (N, C) of a trained student for new rows, given the view it reads among `views`."""
     student = load_student(folder)
     if student.view not in views:

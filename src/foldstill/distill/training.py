@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, run_jobs
 from foldstill.base_models.member import Member
 from foldstill.data.dataset import Dataset
+from foldstill.data.features import FeatureTable, View, array_of, digest_parts
 from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
 from foldstill.data.training import Rows, TrainingSet
@@ -48,7 +48,7 @@ class Lesson:
     """Folder for the scores of recurring augmentation passes, for views = "bank"."""
     hint: HintTeacher | None = None
     """Teacher of features, for settings with `features`."""
-    unlabelled: NDArray[Any] | None = None
+    unlabelled: View | None = None
     """Further inputs of the student's view without votes."""
     recipe: Recipe = field(default_factory=dict)
     """How the inputs of the student's view were prepared, where that is known."""
@@ -98,7 +98,7 @@ def run_students(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) ->
 
 def student_jobs(
     settings: StudentSettings,
-    inputs: NDArray[Any],
+    inputs: View,
     classes: tuple[str, ...],
     lesson: Lesson,
     folders: Mapping[int, Path],
@@ -122,7 +122,7 @@ def student_jobs(
     made_from: dict[str, Any] = {
         "member": json.loads(json.dumps(asdict(learner))) if member is None else None,  # type: ignore[call-overload]
         "targets": digest(target, np.asarray(lesson.weight_N)),
-        "data": digest(array[rows]),
+        "data": digest(*digest_parts(array[rows])),
         "shape": list(array.shape[1:]),
         "classes": list(classes),
     }
@@ -158,17 +158,20 @@ def student_jobs(
     ]
 
 
-def _with_unlabelled(settings: StudentSettings, inputs: NDArray[Any], lesson: Lesson) -> tuple[NDArray[Any], Rows]:
+def _with_unlabelled(settings: StudentSettings, inputs: View, lesson: Lesson) -> tuple[View, Rows]:
     """The inputs with the unlabelled rows after them, and the rows to learn from."""
     more = lesson.unlabelled
     if more is None:
         return inputs, lesson.rows
+    rows = np.concatenate([lesson.rows, np.arange(len(inputs), len(inputs) + len(more))])
+    if isinstance(inputs, FeatureTable):
+        return inputs.joined(FeatureTable.of(more)), rows
+    more = array_of(more, settings.view)
     if more.shape[1:] != inputs.shape[1:] or more.dtype != inputs.dtype:
         raise DistillError(
             f"unlabelled rows must be {inputs.dtype} of shape {inputs.shape[1:]} as the view {settings.view!r} is, "
             f"got {more.dtype} of {more.shape[1:]}: prepare them in the same way"
         )
-    rows = np.concatenate([lesson.rows, np.arange(len(inputs), len(inputs) + len(more))])
     return np.concatenate([inputs, more]), rows
 
 

@@ -3,11 +3,12 @@
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
@@ -112,7 +113,7 @@ def _toml(text: str, name: str) -> dict[str, Any]:
 
 
 def _share_recipe(raw: dict[str, Any], name: str) -> None:
-    """Copy the top-level [recipe] into the recipe of every member and of the student, below their own keys."""
+    """Copy the top-level [recipe] into the recipe of every network and of the student, below their own keys."""
     shared = raw.pop("recipe", {})
     if not isinstance(shared, dict):
         raise ExperimentError(
@@ -120,8 +121,14 @@ def _share_recipe(raw: dict[str, Any], name: str) -> None:
         )
     members, student = raw.get("member"), raw.get("student")
     for table in [*(members if isinstance(members, list) else []), student]:
-        if isinstance(table, dict) and isinstance(table.get("recipe", {}), dict):
+        if isinstance(table, dict) and isinstance(table.get("recipe", {}), dict) and _has_recipe(table):
             table["recipe"] = {**shared, **table.get("recipe", {})}
+
+
+def _has_recipe(table: dict[str, Any]) -> bool:
+    """Whether a member of this kind is trained by a recipe."""
+    kind = {each.kind: each for each in MEMBERS}.get(table.get("kind", TimmMember.kind))
+    return kind is None or any(each.name == "recipe" for each in fields(kind))
 
 
 def _fill_ablations(raw: dict[str, Any]) -> None:

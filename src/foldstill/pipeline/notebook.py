@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from foldstill.arguments import require_types
 from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import Comparison, compare
@@ -122,7 +120,7 @@ class Trained:
 
 
 def train(
-    views: Mapping[str, NDArray[Any]],
+    views: Mapping[str, Any],
     labels: Labels,
     members: Sequence[AnyMember],
     folder: Path | str,
@@ -136,7 +134,8 @@ def train(
     Parameters
     ----------
     views : mapping of str to array
-        Inputs per view name: images (N, H, W, channels) or signals (N, channels, T).
+        Inputs per view name: images (N, H, W, channels), signals (N, channels, T), or features as a pandas or polars
+        frame or an array (N, F).
     labels : Labels
         Votes and groups of the N samples.
     members : sequence of Member

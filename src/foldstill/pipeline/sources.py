@@ -3,8 +3,9 @@
 from foldstill.data.digits import DigitsData
 from foldstill.data.folder import FolderData
 from foldstill.data.npz import NpzData
+from foldstill.data.table import TableData
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic_source import SyntheticHmsData
 
-SOURCES = (NpzData, FolderData, DigitsData, HmsData, SyntheticHmsData)
+SOURCES = (NpzData, FolderData, TableData, DigitsData, HmsData, SyntheticHmsData)
 """Add a class here, and experiment files, documentation and contract tests find it by its `kind`."""

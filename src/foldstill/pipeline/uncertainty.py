@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.rejection import rejection_curve
+from foldstill.data.features import array_of
 from foldstill.distill import Student, StudentSettings
 from foldstill.distill.corruptions import corrupted
 from foldstill.distill.uncertainty import (
@@ -34,7 +35,7 @@ def keep_uncertainty(
     """
     from scipy.stats import spearmanr
 
-    view, rows = run.dataset.view(student.view), run.plan.test_rows
+    view, rows = array_of(run.dataset.view(student.view), student.view), run.plan.test_rows
     head = keep_spread(student, view[run.plan.oof_rows], run.table.proba_NMC)
     head.write(folder / HEAD)
     uncertainty = student_uncertainty(student, head, view[rows])
@@ -89,7 +90,7 @@ def _foreign(run: Run, settings: StudentSettings) -> dict[str, NDArray[Any]]:
             f"foreign inputs must hold the view {settings.view!r} in rows of shape {familiar.shape[1:]}, got {shapes} "
             f"from {path}: prepare them as the training data were prepared"
         )
-    return {_foreign_name(settings.foreign): views[settings.view]}
+    return {_foreign_name(settings.foreign): array_of(views[settings.view], settings.view)}
 
 
 def _foreign_name(foreign: str) -> str:

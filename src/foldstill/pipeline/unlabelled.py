@@ -4,13 +4,12 @@ U rows, M members, C classes, K fold models.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs, content_of
+from foldstill.data.features import View
 from foldstill.distill import SoftTargets
 from foldstill.errors import DistillError
 from foldstill.oof.table import FoldScores
@@ -22,7 +21,7 @@ from foldstill.stacking import FittedCombiner
 class Unlabelled:
     """Inputs of the student's view (U, ...), and the members' scores of the same rows by their K fold models."""
 
-    inputs: NDArray[Any]
+    inputs: View
     scores: FoldScores
 
     def taught_by(self, teacher: FittedCombiner, soft: SoftTargets) -> SoftTargets:
@@ -57,7 +56,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
     return Unlabelled(view_of(inputs, view, path), scores)
 
 
-def view_of(inputs: Inputs, view: str, path: str) -> NDArray[Any]:
+def view_of(inputs: Inputs, view: str, path: str) -> View:
     if view not in inputs.views:
         raise DistillError(
             f"{path} holds the views {sorted(inputs.views)}, needs {view!r}: give every view that members and student "

@@ -3,15 +3,13 @@
 N samples, C classes, F features, R rounds.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import row_kl, softmax
+from foldstill.data.boosting import SoftRows, Trees, new_booster
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
@@ -22,29 +20,6 @@ from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array, text
 
 Matrix = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Trees:
-    """A booster in LightGBM's text format; empty when it has no rounds, and then it adds nothing."""
-
-    model: str
-    n_classes: int
-
-    def __call__(self, features_NF: NDArray[np.float32]) -> Matrix:
-        if not self.model:
-            return np.zeros((len(features_NF), self.n_classes))
-        raw: Matrix = self._booster.predict(features_NF, raw_score=True, num_threads=1)
-        return raw
-
-    @cached_property
-    def _booster(self) -> Any:
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.model)
-
-    def state(self) -> State:
-        return {"model": self.model, "n_classes": np.asarray(self.n_classes)}
 
 
 @dataclass(frozen=True)
@@ -137,7 +112,8 @@ class LightGBM(BaggedSettings):
             valid=(features_NF[held_N], log_anchor(anchor, table.proba_NMC[held_N])),
         )
         target_NC = table.labels.target_NC
-        return Growing(anchor, booster, target_NC[~held_N], weight_N[~held_N], target_NC[held_N], weight_N[held_N])
+        rows, held_rows = (SoftRows(target_NC[row_N], weight_N[row_N]) for row_N in (~held_N, held_N))
+        return Growing(anchor, booster, rows, held_rows)
 
 
 @dataclass(frozen=True)
@@ -146,74 +122,17 @@ class Growing:
 
     anchor: Combination | None
     booster: Any
-    target_NC: Matrix
-    weight_N: Matrix
-    held_target_NC: Matrix
-    held_weight_N: Matrix
+    rows: SoftRows
+    held_rows: SoftRows
 
     def grow(self) -> None:
         """Add one round."""
-        self.booster.update(fobj=soft_objective(self.target_NC, self.weight_N))
+        self.booster.update(fobj=self.rows.objective)
 
     def held_out_loss(self) -> float:
         """Return the weighted sum of KL over the held-out rows after the rounds so far."""
-
-        def kl(score_NC: Matrix, _: Any) -> tuple[str, float, bool]:
-            losses = row_kl(target=self.held_target_NC, proba=softmax(score_NC))
-            return "kl", float(self.held_weight_N @ losses), False
-
-        return float(self.booster.eval_valid(kl)[0][2])
+        return float(self.booster.eval_valid(self.held_rows.kl)[0][2])
 
     def text(self, rounds: int) -> str:
         """Return the model after this number of rounds; empty for zero."""
         return str(self.booster.model_to_string(num_iteration=rounds)) if rounds else ""
-
-
-def soft_objective(target_NC: Matrix, weight_N: Matrix) -> Callable[[Matrix, Any], tuple[Matrix, Matrix]]:
-    """Return a function for the gradient and Hessian of cross-entropy to soft targets: p - y and C / (C - 1) p (1 - p).
-
-    The factor is that of LightGBM's own multi-class objective (Friedman, 2001, section 4.5).
-    """
-    n_classes = target_NC.shape[1]
-    factor_N1 = (n_classes / (n_classes - 1)) * weight_N[:, None]
-
-    def objective(score_NC: Matrix, _: Any) -> tuple[Matrix, Matrix]:
-        proba_NC = softmax(score_NC)
-        return weight_N[:, None] * (proba_NC - target_NC), factor_N1 * proba_NC * (1 - proba_NC) + 1e-9
-
-    return objective
-
-
-def new_booster(
-    features_NF: NDArray[np.float32],
-    start_NC: Matrix,
-    parameters: dict[str, float],
-    *,
-    valid: tuple[NDArray[np.float32], Matrix] | None = None,
-) -> Any:
-    """Return a booster without rounds whose scores start at `start_NC`; `update(fobj=...)` adds rounds.
-
-    LightGBM's predictions do not contain the start: the caller adds it again.
-    """
-    import lightgbm
-
-    settings = {
-        "objective": "none",
-        "num_class": start_NC.shape[1],
-        "num_threads": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "max_bin": 63,
-        # Otherwise LightGBM reports a table that is too small for one split of this leaf size as one without features.
-        "feature_pre_filter": False,
-        "verbose": -1,
-        **parameters,
-    }
-    # The label is not used with a custom objective, but a data set must have one.
-    train = lightgbm.Dataset(features_NF, np.zeros(len(features_NF)), init_score=start_NC, params=settings)
-    booster = lightgbm.Booster(settings, train)
-    if valid is not None:
-        held_NF, held_start_NC = valid
-        dummy = np.zeros(len(held_NF))
-        booster.add_valid(train.create_valid(held_NF, dummy, init_score=held_start_NC, params=settings), "held_out")
-    return booster

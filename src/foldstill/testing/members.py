@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.member import Member, Model
 from foldstill.data.dataset import Dataset
+from foldstill.data.features import FeatureTable, View
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
@@ -21,7 +21,7 @@ from foldstill.testing.requirements import require
 
 
 def synthetic_dataset(*, n_samples: int = 72, seed: int = 0) -> Dataset:
-    """Return a small data set of three classes that images and signals both show.
+    """Return a small data set of three classes that images, signals and features all show.
 
     Parameters
     ----------
@@ -33,13 +33,14 @@ def synthetic_dataset(*, n_samples: int = 72, seed: int = 0) -> Dataset:
     Returns
     -------
     Dataset
-        The view "image" of shape (N, 16, 16, 3), whose brightness is the class, and the view "signal" of shape
-        (N, 3, 64), whose frequency is the class.
+        The view "image" of shape (N, 16, 16, 3), whose brightness is the class, the view "signal" of shape
+        (N, 3, 64), whose frequency is the class, and the view "features" of two numbers and a category, each of which
+        depends on the class and is missing in some rows.
 
     Examples
     --------
     >>> {name: view.shape for name, view in synthetic_dataset().views.items()}
-    {'image': (72, 16, 16, 3), 'signal': (72, 3, 64)}
+    {'image': (72, 16, 16, 3), 'signal': (72, 3, 64), 'features': (72, 3)}
     """
     rng = np.random.default_rng(seed)
     class_N = np.arange(n_samples) // 3 % 3
@@ -48,9 +49,13 @@ def synthetic_dataset(*, n_samples: int = 72, seed: int = 0) -> Dataset:
     signals = rng.normal(0, 0.5, (n_samples, 3, 64)) + rhythm[:, None]
     votes = 9 * np.eye(3)[class_N] + 1
     labels = Labels.from_votes(votes, groups=np.arange(n_samples) // 3)
-    views: dict[str, NDArray[Any]] = {
+    size_N, color_N = class_N + rng.normal(0, 0.3, n_samples), np.array(["blue", "green", "red"], object)[class_N]
+    size_N[rng.random(n_samples) < 0.1], color_N[rng.random(n_samples) < 0.1] = np.nan, None
+    features = FeatureTable.of({"size": size_N, "noise": rng.normal(size=n_samples), "color": color_N})
+    views: dict[str, View] = {
         "image": images.clip(0, 255).astype(np.uint8),
         "signal": signals.astype(np.float32),
+        "features": features,
     }
     return Dataset(labels, views)
 
@@ -149,12 +154,17 @@ def _changed_outside(training_set: TrainingSet) -> TrainingSet:
     """Other inputs and no targets in the rows that are not trained on."""
     outside = np.setdiff1d(np.arange(len(training_set)), training_set.rows)
 
-    def changed(view: NDArray[Any]) -> NDArray[Any]:
+    def changed(view: View) -> View:
+        if isinstance(view, FeatureTable):
+            # Codes of levels stay codes of levels.
+            copy_NF = view.values_NF.copy()
+            copy_NF[outside] = copy_NF[outside][::-1]
+            return replace(view, values_NF=copy_NF)
         copy = view.copy()
         copy[outside] = copy[outside][::-1] // 2 if view.dtype.kind in "ui" else -copy[outside]
         return copy
 
-    views: Mapping[str, NDArray[Any]] = {name: changed(view) for name, view in training_set.views.items()}
+    views: Mapping[str, View] = {name: changed(view) for name, view in training_set.views.items()}
     target_NC = np.array(training_set.target_NC, dtype=np.float64)
     target_NC[outside] = np.nan
     return replace(training_set, views=views, target_NC=target_NC)

@@ -1,0 +1,246 @@
+"""Members that are LightGBM boosters on feature tables. LightGBM is imported on use, torch never.
+
+N rows, C classes, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.feature_model import prediction_cost, rows_like, training_table
+from foldstill.base_models.recipes import check_name, require
+from foldstill.base_models.rows import inner_split
+from foldstill.cost import Cost
+from foldstill.data.boosting import Matrix, SoftRows, Trees, new_booster
+from foldstill.data.features import FeatureForm, FeatureTable, View
+from foldstill.data.row_weights import RowWeight
+from foldstill.data.simplex import clip_rows, softmax
+from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
+from foldstill.errors import MemberError
+from foldstill.files import read_json, write_json, write_text
+from foldstill.settings import KindSettings
+
+MODEL, ABOUT = "model.txt", "model.json"
+
+
+@dataclass(frozen=True, eq=False)
+class LightGBMModel:
+    """Boosted trees whose scores are added to the logarithm of the class shares in training."""
+
+    trees: Trees
+    start_C: Matrix
+    classes: tuple[str, ...]
+    view: str
+    form: FeatureForm
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def forms(self) -> Mapping[str, FeatureForm]:
+        """What the rows of the view must look like."""
+        return {self.view: self.form}
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {self.view: self.form.shape}
+
+    def predict(
+        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
+        """Probabilities (rows, C) of rows of the view; features are matched by name."""
+        table = rows_like(self.form, views, self.view, rows)
+        return softmax(self.trees(table.values_NF) + self.start_C).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.txt`, the trees in LightGBM's own format, and `model.json`, what it takes to apply them."""
+        about = {
+            "classes": list(self.classes),
+            "view": self.view,
+            "form": self.form.as_json(),
+            "start": self.start_C.tolist(),
+        }
+        write_text(folder / MODEL, self.trees.model)
+        write_json(folder / ABOUT, about)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The model that `save` wrote."""
+        about = read_json(folder / ABOUT)
+        trees = Trees((folder / MODEL).read_text(encoding="utf-8"), len(about["classes"]))
+        form = FeatureForm.from_json(about["form"])
+        return cls(trees, np.asarray(about["start"]), tuple(about["classes"]), about["view"], form)
+
+    def cost(self, views: Mapping[str, View]) -> Cost:
+        """Leaves, bytes and time per row. The leaves stand for parameters."""
+        size = len(self.trees.model.encode())
+        return prediction_cost(lambda rows: self.predict(views, rows), parameters=self.trees.n_leaves, size=size)
+
+
+@dataclass(frozen=True)
+class LightGBMMember(KindSettings):
+    """Boosted trees of LightGBM on a feature table, fitted to vote shares.
+
+    The objective is the cross-entropy to the shares, row by row weighted. Categories are split as categories, and
+    missing values go where they cost least. The number of rounds is chosen on an inner split of the training rows.
+
+    References
+    ----------
+    G. Ke et al. (2017), LightGBM: a highly efficient gradient boosting decision tree.
+
+    Examples
+    --------
+    >>> LightGBMMember("boosted", rounds=200).learning_rate
+    0.1
+    """
+
+    title: ClassVar[str] = "LightGBM"
+    parts: ClassVar[tuple[()]] = ()
+    epochs: ClassVar[int] = 1
+    uses_device: ClassVar[bool] = False
+
+    name: str
+    kind: Literal["lightgbm"] = "lightgbm"
+    view: str = "features"
+    """Name of the feature table that it reads."""
+    rounds: int = 1000
+    """Maximum number of rounds; each adds one tree per class."""
+    patience: int = 30
+    """Number of rounds without a better KL on the inner split before training stops; 0 trains every round on all
+    rows."""
+    inner_share: float = 0.1
+    """Share of the training groups that choose the number of rounds and are not trained on."""
+    learning_rate: float = 0.1
+    """Learning rate."""
+    leaves: int = 31
+    """Maximum number of leaves per tree."""
+    depth: int = 0
+    """Maximum depth of a tree; 0 sets no limit."""
+    rows_per_leaf: int = 20
+    """Minimum number of rows per leaf."""
+    l1: float = 0.0
+    """L1 regularisation of leaf values."""
+    l2: float = 0.0
+    """L2 regularisation of leaf values."""
+    feature_share: float = 1.0
+    """Share of the features that each tree uses; above 0, at most 1."""
+    row_share: float = 1.0
+    """Share of the rows that each round uses; above 0, at most 1."""
+    bins: int = 255
+    """Maximum number of bins per feature."""
+    row_weight: RowWeight = "none"
+    """Weight of a row by its number of votes v. none: 1; log1p: log(1 + v); clamp: v up to a maximum; damped: v up to
+    10, then (10 + 2 log10 v) log10 v."""
+    row_weight_maximum: float = 10.0
+    """Number of votes above which `clamp` adds no weight."""
+    family: str = "lightgbm"
+    """Group of similar members, within which combiners can tie weights."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for name, lowest in {
+            "rounds": 1,
+            "patience": 0,
+            "leaves": 2,
+            "depth": 0,
+            "rows_per_leaf": 1,
+            "bins": 2,
+        }.items():
+            value = getattr(self, name)
+            require(value >= lowest, f"member {self.name!r}: {name} must be {lowest} or more, got {value}")
+        for name in ("learning_rate", "feature_share", "row_share"):
+            value = getattr(self, name)
+            require(0 < value <= 1, f"member {self.name!r}: {name} must be in (0, 1], got {value}")
+        for name in ("l1", "l2"):
+            value = getattr(self, name)
+            require(value >= 0, f"member {self.name!r}: {name} must not be negative, got {value}")
+        require(
+            0 < self.inner_share < 1, f"member {self.name!r}: inner_share must be in (0, 1), got {self.inner_share}"
+        )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls("boosted", rounds=8, patience=3, rows_per_leaf=2, inner_share=0.2)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return (self.view,)
+
+    def check(self, training_set: TrainingSet) -> float:
+        """Rows times features times rounds, as far as a split can tell."""
+        table = training_table(training_set, self.view, self.name)
+        inner_split(training_set, self.inner_share if self.patience else None, 0)
+        training_set.row_weights(training_set.rows, self.row_weight, self.row_weight_maximum)
+        return float(len(training_set.rows) * table.shape[1] * self.rounds * len(training_set.classes))
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> LightGBMModel:
+        """Add rounds until KL on the inner split no longer falls; the best number of them is kept."""
+        table = training_table(training_set, self.view, self.name)
+        rows, judges = inner_split(training_set, self.inner_share if self.patience else None, context.seed)
+        features = table[rows].observed()
+        weight_N = training_set.row_weights(training_set.rows, self.row_weight, self.row_weight_maximum)
+        target_NC = np.asarray(training_set.target_NC)
+
+        def soft_rows(index: Rows) -> SoftRows:
+            return SoftRows(target_NC[index].astype(np.float64), weight_N[index])
+
+        learned = soft_rows(rows)
+        start_C = np.log(clip_rows(np.average(learned.target_NC, axis=0, weights=learned.weight_N)[None]))[0]
+        judged = None if judges is None else (table[judges].aligned(features), soft_rows(judges))
+        booster = self._booster(table[rows].aligned(features), start_C, judged, context.seed)
+        best = self._grow(booster, learned, None if judged is None else judged[1])
+        loss = float(booster.eval_train(learned.kl)[0][2] / learned.weight_N.sum())
+        if not np.isfinite(loss):
+            raise MemberError(f"member {self.name!r}: the loss is {loss} after {best} rounds: lower the learning_rate")
+        context.report(FitProgress(done=1, total=1, loss=loss))
+        text = str(booster.model_to_string(num_iteration=best)) if best else ""
+        trees = Trees(text, len(training_set.classes))
+        facts = {"loss": loss, "rounds": best, "leaves": trees.n_leaves}
+        return LightGBMModel(trees, start_C, training_set.classes, self.view, FeatureForm(features), facts)
+
+    def load(self, folder: Path) -> LightGBMModel:
+        return LightGBMModel.read(folder)
+
+    def _booster(
+        self, table: FeatureTable, start_C: Matrix, judged: tuple[FeatureTable, SoftRows] | None, seed: int
+    ) -> Any:
+        parameters = {
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "max_depth": self.depth or -1,
+            "min_data_in_leaf": self.rows_per_leaf,
+            "lambda_l1": self.l1,
+            "lambda_l2": self.l2,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": int(self.row_share < 1),
+            "max_bin": self.bins,
+            "seed": seed % 2**31,
+        }
+        valid = None
+        if judged is not None:
+            valid = (judged[0].values_NF, np.tile(start_C, (len(judged[0]), 1)))
+        return new_booster(
+            table.values_NF, np.tile(start_C, (len(table), 1)), parameters, categories=table.categories, valid=valid
+        )
+
+    def _grow(self, booster: Any, learned: SoftRows, judged: SoftRows | None) -> int:
+        """Add rounds; the best number of them, all where nothing judges them."""
+        best, lowest = 0, np.inf
+        if judged is not None:
+            lowest = float(booster.eval_valid(judged.kl)[0][2])
+        for done in range(1, self.rounds + 1):
+            stopped = booster.update(fobj=learned.objective)
+            if judged is None:
+                best = done
+            else:
+                kl = float(booster.eval_valid(judged.kl)[0][2])
+                if kl < lowest:
+                    best, lowest = done, kl
+            if stopped or (judged is not None and done - best >= self.patience):
+                break
+        return best
