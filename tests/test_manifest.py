@@ -1,11 +1,13 @@
-"""A finished stage remembers its inputs, and a stage of other inputs is refused by name."""
+"""A finished stage remembers its inputs and its files; other inputs and other bytes are refused by name."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from foldstill.errors import ExperimentError
-from foldstill.manifest import Stage, changes
+from foldstill.files import write_text
+from foldstill.manifest import Stage, changes, check_files, has_file
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,54 @@ def test_a_finished_stage_is_skipped_refused_or_forced(tmp_path: Path) -> None:
         other.finished()
     assert stage.finished(), "a refused stage changes nothing"
     assert not other.finished(force=True)
+
+
+def test_a_file_that_changed_is_missing_or_is_not_listed_is_refused(tmp_path: Path) -> None:
+    stage, path = Stage(tmp_path, {"seed": 0}), tmp_path / "weights.txt"
+    write_text(path, "1 2 3")
+    stage.finish([path])
+    assert stage.finished()
+    path.write_text("1 2 4")
+    with pytest.raises(ExperimentError, match=r"weights\.txt was damaged or changed .*--force"):
+        stage.finished()
+    path.unlink()
+    with pytest.raises(ExperimentError, match=r"weights\.txt is missing"):
+        stage.finished()
+    write_text(path, "1 2 3")
+    later = tmp_path / "later.txt"
+    write_text(later, "4")
+    assert not has_file(later)
+    with pytest.raises(ExperimentError, match=r"later\.txt does not belong"):
+        check_files(tmp_path, "later.txt")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="names of open files come from /proc")
+def test_every_file_and_folder_is_on_the_disk_before_the_mark_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        calls.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    def replaced(source: str | Path, target: str | Path) -> None:
+        calls.append(("replace", str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    folder = tmp_path / "members" / "a"
+    write_text(folder / "weights.txt", "1")
+    (folder / "of_another_writer.txt").write_text("2")
+    Stage(folder, {"seed": 0}).finish([folder / "weights.txt", folder / "of_another_writer.txt"])
+    part = calls.index(("replace", str(folder / "weights.txt"))) - 1
+    assert calls[part][0] == "sync", "the content before the name"
+    assert "weights" in calls[part][1]
+    mark = calls.index(("replace", str(folder / "done.json")))
+    assert ("sync", str(folder)) in calls[part:mark], "the name before the mark"
+    before = calls[:mark]
+    for path in (tmp_path, tmp_path / "members", folder, folder / "of_another_writer.txt"):
+        assert ("sync", str(path)) in before, "new folders are names in their parents"
+    assert calls[mark:] == [("replace", str(folder / "done.json")), ("sync", str(folder))], "nothing comes later"

@@ -220,3 +220,24 @@ def test_a_truncated_file_is_refused(table, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(OOFError, match=r"is not a parquet file"):
         read_table(path)
+
+
+def test_values_that_another_program_changed_are_refused(table, tmp_path):
+    """Other programs write no seal, and the metadata of foldstill survives in them."""
+    path = tmp_path / "oof.parquet"
+    write_table(table, path)
+    stored = pq.read_table(path)
+    pq.write_table(stored, path)
+    assert read_table(path).labels.digest == table.labels.digest
+    for name in stored.column_names:
+        if stored[name].type not in (pa.string(), pa.large_string()):
+            values = stored[name].to_numpy().copy()
+            values[0] += 1
+            changed = stored.set_column(stored.column_names.index(name), name, pa.array(values))
+        else:
+            changed = stored.set_column(
+                stored.column_names.index(name), name, pa.array(["other", *stored[name].to_pylist()[1:]])
+            )
+        pq.write_table(changed, path)
+        with pytest.raises(OOFError, match=r"oof\.parquet was changed after foldstill wrote it"):
+            read_table(path)

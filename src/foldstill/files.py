@@ -1,8 +1,13 @@
-"""Files that are either complete or absent, and digests of their content."""
+"""Files that are either complete or absent, digests of their content, and seals that show a changed byte.
+
+A seal is the SHA-256 of a file inside the file itself, computed while the seal was blank. It stands in the metadata of
+parquet, safetensors and ONNX files, or under a key of JSON, so a sealed file is checked wherever it is copied.
+"""
 
 import errno
 import hashlib
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from foldstill.errors import FileError
+from foldstill.errors import FileError, FoldstillError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,16 +112,25 @@ def name_problems(kind: str, names: Sequence[str]) -> list[str]:
     return problems
 
 
+SEAL = "foldstill_seal"
+"""Key of the seal in metadata and JSON."""
+_MARK = b"foldstill-sha256:"
+BLANK_SEAL = f"{_MARK.decode()}{'0' * 64}"
+"""What a writer puts under the key before the file is sealed."""
+
+
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, sealed: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to `path` when the block succeeds and removed when it fails.
 
-    The file gets the permissions of an ordinary new file, also when its writer restricts them, as safetensors does.
-    Raises FileError when the system refuses, for example because the disk is full.
+    The content is on the disk before the name is, and the name before this returns: a power cut leaves the old file or
+    the new one. With `sealed`, the block writes `BLANK_SEAL` once, and the digest of the file takes its place. The file
+    gets the permissions of an ordinary new file, also when its writer restricts them, as safetensors does. Raises
+    FileError when the system refuses, for example because the disk is full.
     """
     part = _part(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # The permissions of an ordinary new file: reading the umask itself would change it for every thread.
         part.touch()
         mode = part.stat().st_mode
@@ -124,7 +138,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield part
         if part.stat().st_mode != mode:
             part.chmod(mode)
+        if sealed:
+            set_seal(part)
+        sync(part)
         os.replace(part, path)
+        sync(path.parent)
     except Exception as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -151,17 +169,111 @@ def is_part(name: str) -> bool:
     return re.fullmatch(r"\..+\.\d+\.part(\.[^.]+)?", name) is not None
 
 
-def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as part:
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents so that they survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX opens folders
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str, *, sealed: bool = False) -> None:
+    with atomic_write(path, sealed=sealed) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
+    """Write JSON; a `sealed` value is an object, which `read_json` gives back without the seal."""
+    content = value | {SEAL: BLANK_SEAL} if sealed else value
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", sealed=sealed)
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(
+    path: Path,
+    *keys: str,
+    error: type[FoldstillError] = FoldstillError,
+    cure: str = "make it again with the command that wrote it",
+) -> Any:
+    """Read JSON, which must be an object with these keys, if there are any.
+
+    Raises `error`, which ends with `cure`, for a file that is not JSON, lacks a key, or differs from its seal.
+    FileNotFoundError is left to the caller.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as reason:
+        raise error(f"{path} is not JSON ({reason}), so it is damaged: {cure}") from reason
+    is_object = isinstance(value, dict)
+    check_seal(path, error=error, cure=cure, required=is_object and SEAL in value)
+    lacking = [key for key in keys if not is_object or key not in value]
+    if lacking:
+        raise error(f"{path} must be a JSON object with the keys {list(keys)}, it lacks {lacking}: {cure}")
+    if is_object:
+        value.pop(SEAL, None)
+    return value
+
+
+def set_seal(path: Path) -> None:
+    """Put the digest of a file in the place of its blank seal."""
+    with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:
+        start = content.find(BLANK_SEAL.encode())
+        assert start >= 0, "a sealed file contains the blank seal"
+        content[start + len(_MARK) : start + len(BLANK_SEAL)] = hashlib.sha256(content).hexdigest().encode()
+
+
+def check_seal(path: Path, *, error: type[FoldstillError], cure: str, required: bool = True) -> bool:
+    """Whether a file is sealed; raises `error`, which ends with `cure`, if a byte changed after it was.
+
+    Also raised for a file without a seal when one is `required`. Each file is read once, until it changes.
+    """
+    status = path.stat()
+    version = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
+    if version not in _CHECKED:
+        _CHECKED[version] = _seal_holds(path)
+    holds = _CHECKED[version]
+    if holds is False or (holds is None and required):
+        happened = "has no seal" if holds is None else "does not have the bytes of its seal"
+        raise error(f"{path} {happened}, so it was damaged or changed after foldstill wrote it: {cure}")
+    return bool(holds)
+
+
+_CHECKED: dict[tuple[str, int, int, int], bool | None] = {}
+
+
+def _seal_holds(path: Path) -> bool | None:
+    """Whether the bytes are those that were sealed; None for a file without a seal."""
+    if path.stat().st_size < len(BLANK_SEAL):
+        return None
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_MARK)
+        if start < 0:
+            return None
+        begin, end = start + len(_MARK), start + len(BLANK_SEAL)
+        sha = hashlib.sha256(memoryview(content)[:begin])
+        sha.update(b"0" * 64)
+        sha.update(memoryview(content)[end:])
+        return sha.hexdigest().encode() == content[begin:end]
+
+
+def write_parquet(path: Path, table: Any, **options: Any) -> None:
+    """Write an Arrow table as a sealed parquet file, with the options of `pyarrow.parquet.ParquetWriter`."""
+    import pyarrow.parquet as pq
+
+    with atomic_write(path, sealed=True) as part, pq.ParquetWriter(part, table.schema, **options) as writer:
+        writer.write_table(table)
+        # In the metadata of the file and not of the schema, which parquet keeps twice.
+        writer.add_key_value_metadata({SEAL: BLANK_SEAL})
 
 
 def write_csv(path: Path, table: "Table", *, float_format: str | None = None) -> None:
@@ -220,6 +332,13 @@ def digest(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    """First 16 hex digits of the SHA-256 of a file's bytes; a file is read once, until it changes."""
+    status = path.stat()
+    version = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
+    if version not in _DIGESTS:
+        with path.open("rb") as stream:
+            _DIGESTS[version] = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return _DIGESTS[version]
+
+
+_DIGESTS: dict[tuple[str, int, int, int], str] = {}

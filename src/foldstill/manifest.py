@@ -1,13 +1,13 @@
-"""The mark of a finished stage: `done.json`, written last, holds what the stage was made from."""
+"""The mark of a finished stage: `done.json`, written last, holds what the stage was made from and what came out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foldstill.errors import ExperimentError
-from foldstill.files import read_json, write_json
+from foldstill.files import file_digest, read_json, sync, write_json
 
 DONE = "done.json"
 
@@ -54,7 +54,7 @@ class Stage:
         done = self.folder / DONE
         if force or not done.exists():
             return
-        before = read_json(done)["inputs"]
+        before = read_done(self.folder)["inputs"]
         if changed := changes({name: before.get(name) for name in self.inputs}, self.inputs):
             raise ExperimentError(_other_inputs(self.folder, changed))
 
@@ -69,13 +69,46 @@ class Stage:
         if force:
             done.unlink()
             return False
-        if changed := changes(read_json(done)["inputs"], self.inputs):
+        if changed := changes(read_done(self.folder)["inputs"], self.inputs):
             raise ExperimentError(_other_inputs(self.folder, changed))
+        check_files(self.folder)
         return True
 
-    def finish(self, **notes: Any) -> None:
-        """Mark the work as finished. `notes` (JSON values) are kept beside the inputs."""
-        write_json(self.folder / DONE, {"inputs": dict(self.inputs), **notes})
+    def finish(self, files: Iterable[Path] = (), **notes: Any) -> None:
+        """Mark the work as finished: all `files` that came out are on the disk, then the mark with their digests is.
+
+        `notes` (JSON values) are kept beside the inputs.
+        """
+        digests = {}
+        for path in files:
+            sync(path)
+            digests[path.name] = file_digest(path)
+        sync(self.folder)
+        write_json(self.folder / DONE, {"inputs": dict(self.inputs), "files": digests, **notes}, sealed=True)
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """The content of the mark of finished work; raises ExperimentError if it is damaged."""
+    done: dict[str, Any] = read_json(folder / DONE, "inputs", "files", error=ExperimentError, cure=_CURE)
+    return done
+
+
+def check_files(folder: Path, *names: str) -> None:
+    """Raise ExperimentError unless these files of finished work, all by default, have the bytes that were written."""
+    digests = read_done(folder)["files"]
+    for name in names or digests:
+        path = folder / name
+        if name not in digests:
+            raise ExperimentError(f"{path} does not belong to the work that {DONE} beside it describes: {_CURE}")
+        if not path.is_file():
+            raise ExperimentError(f"{path} is missing, and {DONE} beside it says that it was written: {_CURE}")
+        if file_digest(path) != digests[name]:
+            raise ExperimentError(f"{path} was damaged or changed after it was written: {_CURE}")
+
+
+def has_file(path: Path) -> bool:
+    """Whether the finished work in the folder of this file lists it."""
+    return (path.parent / DONE).exists() and path.name in read_done(path.parent)["files"]
 
 
 def _other_inputs(folder: Path, changed: list[str]) -> str:
@@ -83,3 +116,6 @@ def _other_inputs(folder: Path, changed: list[str]) -> str:
         f"{folder} was made from other inputs: {'; '.join(changed)}: "
         "name another run folder, or use --force to make it again"
     )
+
+
+_CURE = "restore it from a copy, or make it again with --force"

@@ -17,8 +17,7 @@ from foldstill.base_models.members import named_folds
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
 from foldstill.errors import MemberError
-from foldstill.files import read_json
-from foldstill.manifest import DONE
+from foldstill.manifest import DONE, check_files, read_done
 from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
@@ -79,7 +78,7 @@ def _finished(folder: Path, member: AnyMember, labels: Labels, plan: FoldPlan, *
         raise MemberError(
             f"member {member.name}, {named_folds(folds)} is not trained, {job} has no {DONE}: train it first"
         )
-    inputs = read_json(job / DONE)["inputs"]
+    inputs = read_done(job)["inputs"]
     if (inputs["labels"], inputs["plan"]) != (labels.digest, plan.digest):
         raise MemberError(f"{job} was trained with other labels or folds: use those of the run, or train again")
     return job
@@ -87,6 +86,7 @@ def _finished(folder: Path, member: AnyMember, labels: Labels, plan: FoldPlan, *
 
 def _read_proba(path: Path, labels: Labels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """The scores of these rows in a file with one member."""
+    check_files(path.parent, path.name)
     scores = read_scores(path)
     assert isinstance(scores, ScoreTable), "a job writes scores of one model"
     if not np.array_equal(scores.ids, labels.ids[rows]) or scores.classes != labels.classes:

@@ -17,7 +17,7 @@ from foldstill.data.features import FeatureForm, View
 from foldstill.data.row_form import Recipe, RowForm
 from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest
-from foldstill.manifest import DONE
+from foldstill.manifest import DONE, check_files
 
 if TYPE_CHECKING:
     from foldstill.base_models.joined_network import AnyNetwork
@@ -52,12 +52,17 @@ class FoldModels:
         return folds
 
     def load(self, fold: int) -> Model:
-        """The model that was trained without this fold; raises MemberError if there is none."""
+        """The model that was trained without this fold.
+
+        Raises MemberError if there is none, and ExperimentError if one of its files is damaged.
+        """
         folder = model_folder(self.folder, self.member.name, fold)
         if not folder.is_dir():
             raise MemberError(
                 f"member {self.member.name}, fold {fold} is not trained, there is no {folder}: train it first"
             )
+        if (folder / DONE).exists():
+            check_files(folder)
         return self.member.load(folder)
 
     def load_for(

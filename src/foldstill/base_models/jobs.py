@@ -19,7 +19,7 @@ from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import FoldstillError
 from foldstill.files import read_json, write_json
-from foldstill.manifest import DONE, Stage
+from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.workers import Work, pool
@@ -84,7 +84,7 @@ class Job:
 
     def end(self) -> JobProgress:
         """The progress of a finished job, from its folder."""
-        done, epochs = read_json(self.folder / DONE), self.member.epochs
+        done, epochs = read_done(self.folder), self.member.epochs
         return JobProgress(
             self.name, self.member.name, self.folds, epochs, epochs, done.get("loss", 0.0), done.get("held_out_kl")
         )
@@ -138,6 +138,7 @@ def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
         on_progress(JobProgress(job.name, job.member.name, job.folds, progress.done, progress.total, progress.loss))
 
     training_set, member = job.training_set, job.member
+    before = _versions(job.folder)
     context = FitContext(job.seed, device, job.folder, job.made_from, report, job.batch_seed)
     notes: dict[str, Any] = {}
     with one_thread_for(member, device):
@@ -155,9 +156,19 @@ def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
                 target_NC = training_set.target_NC[prediction.rows]
                 notes["held_out_kl"] = kl_divergence(target=target_NC, proba=proba_NC)
     model.save(job.folder)
-    job.stage.finish(**model.facts, **notes, cpu_s=round(time.process_time() - start, 2))
+    files = [path for path, version in _versions(job.folder).items() if before.get(path) != version]
+    job.stage.finish(sorted(files), **model.facts, **notes, cpu_s=round(time.process_time() - start, 2))
     for path in _checkpoints(job.folder):
         path.unlink(missing_ok=True)
+
+
+def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Inode and time of change of every file that a job leaves in its folder, so that what it wrote is known."""
+    if not folder.is_dir():
+        return {}
+    temporary = {folder / DONE, folder / _PROGRESS, *_checkpoints(folder)}
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path not in temporary}
 
 
 def _checkpoints(folder: Path) -> list[Path]:

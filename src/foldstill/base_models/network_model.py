@@ -5,7 +5,6 @@ N rows, C classes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,13 @@ from foldstill.base_models.device import pick_device
 from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.base_models.tensor_file import read_tensors, write_tensors
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_cost
 from foldstill.data.features import View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.training import Rows
 from foldstill.errors import MemberError
-from foldstill.files import atomic_write
 
 WEIGHTS = "weights.safetensors"
 
@@ -60,15 +59,11 @@ class NetworkModel:
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`; its header names classes and forms of rows, so that it needs no other file."""
-        from safetensors.torch import save_file
-
-        state = {key: value.cpu().contiguous() for key, value in self.network.state_dict().items()}
         about = {
             "classes": list(self.classes),
             "views": [{"name": name, **form.as_json()} for name, form in self.forms.items()],
         }
-        with atomic_write(folder / WEIGHTS) as part:
-            save_file(state, part, metadata={"foldstill": json.dumps(about)})
+        write_tensors(folder / WEIGHTS, self.network.state_dict(), about)
 
     def cost(self, views: Mapping[str, View], *, batch: int = 32, threads: int = 1) -> Cost:
         """What one prediction costs in eager mode on the CPU, on the first row of the views."""
@@ -88,18 +83,17 @@ class NetworkModel:
 def load_network(
     folder: Path, build: Callable[[Sequence[Shape], int], AnyNetwork], precision: Precision
 ) -> NetworkModel:
-    """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are
-    replaced."""
-    from safetensors import safe_open
-    from safetensors.torch import load_file
+    """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are replaced.
 
-    with safe_open(folder / WEIGHTS, framework="pt") as stream:
-        about = json.loads((stream.metadata() or {}).get("foldstill", "null"))
-    if about is None or "views" not in about:
+    Raises MemberError if the file of weights is missing or damaged.
+    """
+    cure = "restore it from a copy, or remove its folder to train the model again"
+    state, about = read_tensors(folder / WEIGHTS, error=MemberError, cure=cure)
+    if "views" not in about:
         raise MemberError(f"{folder / WEIGHTS} does not say which rows the model reads: train the model again")
     forms = {view["name"]: RowForm.from_json(view) for view in about["views"]}
     network = build_seeded(build, [form.shape for form in forms.values()], len(about["classes"]), 0)
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    network.load_state_dict(state)
     return NetworkModel(network.eval(), forms, tuple(about["classes"]), precision)
 
 

@@ -11,7 +11,7 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
-from foldstill.files import atomic_write, no_formula, read_json, write_csv, write_json
+from foldstill.files import check_seal, digest, no_formula, read_json, write_csv, write_json, write_parquet
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
@@ -182,7 +182,6 @@ class Comparison:
     def write(self, folder: Path) -> None:
         """Write comparison.csv, comparison-rows.parquet and, last, comparison.json; a file is complete or absent."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         records = [{name: no_formula(value) for name, value in record.items()} for record in self.table()]
         write_csv(folder / "comparison.csv", records)
@@ -191,10 +190,12 @@ class Comparison:
         columns |= {"weight": losses.weight_N} | {
             f"kl:{arm.name}": losses.kl_NA[:, i] for i, arm in enumerate(self.arms)
         }
-        with atomic_write(folder / "comparison-rows.parquet") as part:
-            pq.write_table(pa.table(columns), part)
         facts = asdict(replace(self, losses=None))  # type: ignore[arg-type]
-        write_json(folder / "comparison.json", facts | {"losses": losses.digest, "format": 1})
+        facts |= {"losses": losses.digest, "format": 1}
+        # The rows are sealed, and know the digest of the facts.
+        table = pa.table(columns).replace_schema_metadata({"comparison.json": digest(facts)})
+        write_parquet(folder / "comparison-rows.parquet", table)
+        write_json(folder / "comparison.json", facts)
 
     @classmethod
     def read(cls, folder: Path) -> "Comparison":
@@ -203,14 +204,21 @@ class Comparison:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            facts = read_json(folder / "comparison.json")
+            facts = read_json(folder / "comparison.json", error=CompareError, cure="run compare again")
+            check_seal(folder / "comparison-rows.parquet", error=CompareError, cure="run compare again")
             table = pq.read_table(folder / "comparison-rows.parquet", use_threads=False)
         except FileNotFoundError as error:
             raise CompareError(
                 f"no comparison in {folder} ({Path(error.filename or '').name} is missing): run compare"
             ) from None
-        if facts.pop("format", None) != 1:
+        if facts.get("format") != 1:
             raise CompareError(f"{folder / 'comparison.json'} was written by another version: run compare again")
+        if digest(facts).encode() != (table.schema.metadata or {}).get(b"comparison.json"):
+            raise CompareError(
+                f"comparison.json and comparison-rows.parquet in {folder} come from two runs, or one was changed: "
+                "run compare again"
+            )
+        del facts["format"], facts["losses"]
         names = [arm["name"] for arm in facts["arms"]]
         losses = RowLosses(
             ids=np.asarray(table["id"].to_pylist(), dtype=np.str_),
@@ -219,10 +227,6 @@ class Comparison:
             weight_N=table["weight"].to_numpy(),
             kl_NA=np.column_stack([table[f"kl:{name}"].to_numpy() for name in names]),
         )
-        if facts.pop("losses") != losses.digest:
-            raise CompareError(
-                f"comparison.json and comparison-rows.parquet in {folder} come from two runs: run compare again"
-            )
         try:
             return TypeAdapter(cls).validate_python(facts | {"losses": losses})
         except ValidationError as error:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.labels import Labels, Strings, as_strings
 from foldstill.errors import FoldError
-from foldstill.files import atomic_write, digest
+from foldstill.files import check_seal, digest, write_parquet
 
 Strategy = Literal["grouped", "stratified_grouped"]
 
@@ -134,12 +134,10 @@ class FoldPlan:
     def write(self, path: Path) -> None:
         """Write the plan to a parquet file with columns id, group and fold."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         meta = {"foldstill": json.dumps({"seed": self.seed, "strategy": self.strategy, "digest": self.digest})}
         table = pa.table({"id": self.ids.tolist(), "group": self.groups.tolist(), "fold": self.fold_N})
-        with atomic_write(path) as part:
-            pq.write_table(table.replace_schema_metadata(meta), part)
+        write_parquet(path, table.replace_schema_metadata(meta))
 
     @classmethod
     def read(cls, path: Path) -> "FoldPlan":
@@ -147,8 +145,11 @@ class FoldPlan:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        cure = "restore it from a copy, or remove it and run the command that made it"
         try:
+            check_seal(path, error=FoldError, cure=cure, required=False)
             table = pq.read_table(path, use_threads=False)
+            check_seal(path, error=FoldError, cure=cure, required=b"foldstill" in (table.schema.metadata or {}))
         except FileNotFoundError:
             raise FoldError(f"no fold plan at {path}: run the stage that makes it, or correct the path") from None
         except (pa.ArrowException, OSError) as error:

@@ -8,7 +8,6 @@ S steps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foldstill.base_models.tensor_file import read_tensors, write_tensors
 from foldstill.data.batch import Batch, Passes
 from foldstill.distill.view_teachers import LiveTeachers, ViewTeachers
 from foldstill.errors import DistillError
-from foldstill.files import atomic_write
 from foldstill.manifest import changes
 
 CHECKED_ROWS = 64
@@ -106,30 +105,21 @@ class BankedTeachers:
         return self._folder / f"view-{augmentation_pass:03d}.safetensors"
 
     def _read(self, augmentation_pass: int) -> _Pass | None:
-        from safetensors import safe_open
-
         path = self._path(augmentation_pass)
         if not path.exists():
             return None
-        with safe_open(path, framework="pt") as stream:
-            if changed := changes(json.loads(stream.metadata()["foldstill"]), self._made_from):
-                raise DistillError(
-                    f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder "
-                    "to make it again"
-                )
-            return _Pass(stream.get_tensor("scores"), stream.get_tensor("rows"), stream.get_tensor("check"))
+        stored, made_from = read_tensors(path, error=DistillError, cure="remove the file to have it made again")
+        if changed := changes(made_from, self._made_from):
+            raise DistillError(
+                f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder to "
+                "make it again"
+            )
+        return _Pass(stored["scores"], stored["rows"], stored["check"])
 
     def _write(self) -> None:
-        from safetensors.torch import save_file
-
         assert self._pass is not None
         scores, rows, check = (torch.stack(part) for part in zip(*self._fresh, strict=True))
-        with atomic_write(self._path(self._pass)) as part:
-            save_file(
-                {"scores": scores, "rows": rows, "check": check},
-                part,
-                metadata={"foldstill": json.dumps(self._made_from, sort_keys=True)},
-            )
+        write_tensors(self._path(self._pass), {"scores": scores, "rows": rows, "check": check}, self._made_from)
 
 
 def _fingerprint(inputs: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foldstill.distill.onnx_file import METADATA_KEY, OnnxStudent
 from foldstill.errors import DistillError
-from foldstill.files import atomic_write
+from foldstill.files import BLANK_SEAL, SEAL, atomic_write, set_seal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,9 +161,10 @@ def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Pa
 
 
 def write_model(model: Any, path: Path, about: Mapping[str, Any]) -> None:
-    """Write an ONNX model with `about` as its metadata."""
+    """Write an ONNX model with `about` and the seal of the file as its metadata."""
     import onnx
 
     del model.metadata_props[:]
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about, sort_keys=True))
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps({**about, SEAL: BLANK_SEAL}, sort_keys=True))
     onnx.save(model, path)
+    set_seal(path)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from foldstill.data.row_form import RowForm
 from foldstill.errors import DataError, DistillError
+from foldstill.files import SEAL, check_seal
 
 METADATA_KEY = "foldstill"
+_CURE = "restore it from a copy, or export the student again"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class OnnxStudent:
             raise DistillError("ONNX Runtime is not installed: install foldstill[onnx]") from error
         if not self.path.exists():
             raise DistillError(f"no ONNX file at {self.path}: make one with `foldstill export`")
+        check_seal(self.path, error=DistillError, cure=_CURE, required=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -71,7 +74,9 @@ class OnnxStudent:
             raise DistillError(
                 f"{self.path} was not written by foldstill, its metadata name no classes: export the student again"
             )
+        check_seal(self.path, error=DistillError, cure=_CURE)
         about: dict[str, Any] = json.loads(metadata)
+        del about[SEAL]
         return about
 
     @property

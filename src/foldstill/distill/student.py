@@ -20,8 +20,7 @@ from foldstill.data.features import View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DataError, DistillError
-from foldstill.files import read_json
-from foldstill.manifest import DONE
+from foldstill.manifest import DONE, check_files, read_done
 
 if TYPE_CHECKING:
     from foldstill.base_models.networks import Network
@@ -125,7 +124,8 @@ def load_student(folder: Path) -> Student:
 
     if not (folder / DONE).exists():
         raise DistillError(f"no trained student in {folder}: train it with `foldstill distill`")
-    settings = read_json(folder / DONE)["inputs"]["member"]
+    check_files(folder)
+    settings = read_done(folder)["inputs"]["member"]
     if settings is None:
         raise DistillError(
             f"the student in {folder} was trained from a module of your own: build the module, and load "

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, check_rows, clip_rows
 from foldstill.errors import DistillError
-from foldstill.files import atomic_write
 
 if TYPE_CHECKING:
     from foldstill.distill.student import Student
@@ -72,22 +71,24 @@ class PrecisionHead:
 
     def write(self, path: Path) -> None:
         """Write the head as safetensors."""
-        from safetensors.numpy import save_file
+        import torch
 
-        last = np.asarray([self.bias, self.n_classes])
-        with atomic_write(path) as part:
-            save_file({"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F, "last": last}, part)
+        from foldstill.base_models.tensor_file import write_tensors
+
+        columns = {"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F}
+        tensors = {name: torch.from_numpy(values) for name, values in columns.items()}
+        write_tensors(path, tensors, {"bias": self.bias, "n_classes": self.n_classes})
 
     @classmethod
     def read(cls, path: Path) -> "PrecisionHead":
-        """Read what `write` left; raises DistillError when there is no file."""
-        from safetensors.numpy import load_file
+        """Read what `write` left; raises DistillError when there is no file, or a damaged one."""
+        from foldstill.base_models.tensor_file import read_tensors
 
         if not path.exists():
             raise DistillError(f"no precision head at {path}: fit one with fit_precision")
-        stored = load_file(path)
-        bias, n_classes = stored["last"].tolist()
-        return cls(stored["centre"], stored["scale"], stored["weight"], bias, int(n_classes))
+        stored, about = read_tensors(path, error=DistillError, cure="fit the precision head again")
+        centre, scale, weight = (stored[name].numpy() for name in ("centre", "scale", "weight"))
+        return cls(centre, scale, weight, about["bias"], about["n_classes"])
 
 
 def require_spread(members_NMC: Float) -> None:

@@ -52,6 +52,23 @@ class Cache:
     def sidecar_file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
+    def sidecar(self, name: str) -> dict[str, Any]:
+        """What a finished view was made from; raises DataError if the sidecar is damaged."""
+        keys = ("made_from", "checksum", "unreadable_rows")
+        found: dict[str, Any] = read_json(
+            self.sidecar_file(name), *keys, error=DataError, cure="remove it, and prepare the view again"
+        )
+        return found
+
+    def check_array(self, name: str) -> None:
+        """Raise DataError if the array of a finished view does not have the bytes that were written."""
+        expected, found = self.sidecar(name)["checksum"], file_digest(self.array_file(name))
+        if found != expected:
+            raise DataError(
+                f"{self.array_file(name)} must have the checksum {expected} of its sidecar, got {found}: it was "
+                "damaged after it was written; force it to be made again"
+            )
+
     def part_file(self, name: str) -> Path:
         """The array of an unfinished preparation."""
         return self.folder / f".{name}.part.npy"
@@ -63,7 +80,7 @@ class Cache:
 
     def with_other_rows(self, table_digest: str) -> list[str]:
         """Names of the finished views whose rows have another digest."""
-        return [n for n in self.finished() if read_json(self.sidecar_file(n))["made_from"]["table"] != table_digest]
+        return [n for n in self.finished() if self.sidecar(n)["made_from"]["table"] != table_digest]
 
     def has(self, view: View, made_from: Mapping[str, Any]) -> bool:
         """Whether the view is finished.
@@ -72,17 +89,13 @@ class Cache:
         """
         if view.name not in self.finished():
             return False
-        sidecar = read_json(self.sidecar_file(view.name))
+        sidecar = self.sidecar(view.name)
         if changed := changes(sidecar["made_from"], made_from):
             raise DataError(
                 f"view {view.name!r} in {self.folder} was made from other inputs: {'; '.join(changed)}: "
                 "prepare into another folder, give the view another name, or force it to be made again"
             )
-        if (checksum := file_digest(self.array_file(view.name))) != sidecar["checksum"]:
-            raise DataError(
-                f"{self.array_file(view.name)} must have the checksum {sidecar['checksum']} of its sidecar, got "
-                f"{checksum}: it was damaged after it was written; force it to be made again"
-            )
+        self.check_array(view.name)
         return True
 
     def rows(self) -> tuple[LabelRows, NDArray[np.bool_]]:
@@ -96,7 +109,7 @@ class Cache:
         rows = LabelRows.read(self.rows_file)
         readable_N = np.ones(len(rows), dtype=np.bool_)
         for name in finished:
-            readable_N[np.asarray(read_json(self.sidecar_file(name))["unreadable_rows"], dtype=np.intp)] = False
+            readable_N[np.asarray(self.sidecar(name)["unreadable_rows"], dtype=np.intp)] = False
         return rows, readable_N
 
     def views(self, views: Sequence[View]) -> dict[str, NDArray[Any]]:
@@ -110,13 +123,16 @@ class Cache:
         file = self.array_file(view.name)
         if not self.sidecar_file(view.name).exists():
             raise DataError(f"view {view.name!r} is not in {self.folder}: run `foldstill prepare` with it")
-        if changed := changes(read_json(self.sidecar_file(view.name))["made_from"]["view"], settings_json(view)):
+        if changed := changes(self.sidecar(view.name)["made_from"]["view"], settings_json(view)):
             raise DataError(
                 f"view {view.name!r} in {self.folder} has other settings: {'; '.join(changed)}: prepare it again, or "
                 "give the view another name"
             )
         try:
+            self.check_array(view.name)
             array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except DataError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({error}): prepare the view again with force") from error
         if array.shape[1:] != view.shape or array.dtype != stored_dtype(view.bounds):

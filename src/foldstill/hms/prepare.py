@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foldstill.errors import DataError
-from foldstill.files import digest, file_digest, write_csv, write_json
+from foldstill.files import digest, file_digest, sync, write_csv, write_json
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
 from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, make_part
@@ -314,7 +314,9 @@ def _finish_view(cache: Cache, view: View, n_rows: int, made: Mapping[str, Any])
         "bounds": view.bounds,
         "checksum": file_digest(array),
     }
-    write_json(cache.sidecar_file(view.name), sidecar)
+    sync(array)
+    sync(array.parent)
+    write_json(cache.sidecar_file(view.name), sidecar, sealed=True)
 
 
 def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, Strings
 from foldstill.errors import DataError
-from foldstill.files import atomic_write, digest
+from foldstill.files import check_seal, digest, write_parquet
 from foldstill.hms.files import HmsFolder
 from foldstill.hms.montage import CLASSES, VOTE_COLUMNS
 
@@ -63,18 +63,19 @@ class LabelRows:
 
     def write(self, path: Path) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         columns = {name: v.tolist() for name, v in vars(self).items() if name != "votes_NC"}
         if self.votes_NC is not None:
             columns |= {name: self.votes_NC[:, i].tolist() for i, name in enumerate(VOTE_COLUMNS)}
-        with atomic_write(path) as part:
-            pq.write_table(pa.table(columns), part)
+        write_parquet(path, pa.table(columns))
 
     @classmethod
     def read(cls, path: Path) -> "LabelRows":
         import pyarrow.parquet as pq
 
+        if not path.is_file():
+            raise DataError(f"no file {path}: run `foldstill prepare` again")
+        check_seal(path, error=DataError, cure="run `foldstill prepare` again with --force")
         table = pq.read_table(path, use_threads=False)
         column = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
         votes = np.stack([column.pop(name) for name in VOTE_COLUMNS], axis=1) if VOTE_COLUMNS[0] in column else None

@@ -9,7 +9,7 @@ N rows, M members, C classes, K fold models.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
-from foldstill.files import atomic_write, check_output
+from foldstill.files import SEAL, check_output, check_seal, digest, write_parquet
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 SCHEMA_VERSION = 2
 
 _BLOCK_ROWS = 2048
+_CURE = "restore it from a copy, or run the command that wrote it again with --force"
 
 
 def votes_column(class_name: str) -> str:
@@ -199,6 +200,19 @@ class ScoreFile:
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.families: tuple[str, ...] = tuple(self.metadata["families"])
         self.n_models: int | None = self.metadata.get("n_models")
+        # Other programs write no seal, but they keep the metadata.
+        sealed = SEAL.encode() in (self._file.metadata.metadata or {})
+        if not sealed and not self._has_content_of_metadata():
+            raise OOFError(
+                f"{path} was changed after foldstill wrote it: its values are not those of its metadata; {_CURE}, or "
+                "export it, and import what was changed with `foldstill oof import`"
+            )
+
+    def _has_content_of_metadata(self) -> bool:
+        scores = [name for of_member in self.metadata["columns"] for name in of_member]
+        others = [name for name in self._file.schema_arrow.names if name not in scores]
+        proba = read_matrix(self._file, scores, self.path)
+        return _content_digest(read_columns(self._file, others, self.path), proba) == self.metadata.get("content")
 
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array."""
@@ -250,7 +264,7 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        file = pq.ParquetFile(path, memory_map=True)
     except FileNotFoundError:
         raise OOFError(f"no file {path}: correct the path, or run the stage that makes it") from None
     except (pa.ArrowException, OSError) as error:
@@ -258,6 +272,8 @@ def open_parquet(path: Path) -> Any:
             f"{path} is not a parquet file ({str(error).rstrip('.')}): a CSV must be named .csv, "
             "or write it with pandas.to_parquet"
         ) from error
+    check_seal(path, error=OOFError, cure=_CURE, required=SEAL.encode() in (file.metadata.metadata or {}))
+    return file
 
 
 def read_columns(file: Any, names: Sequence[str], path: Path) -> dict[str, NDArray[Any]]:
@@ -300,6 +316,12 @@ def _label_metadata(labels: Labels) -> dict[str, Any]:
     return {"labels": labels.digest, "counted": labels.counted}
 
 
+def _content_digest(columns: Mapping[str, NDArray[Any]], proba: NDArray[np.float32]) -> str:
+    """Digest of the values in a file: of its scores (rows, M * C), and of all other columns by name."""
+    text = {name: as_strings(values, name) for name, values in columns.items() if values.dtype.kind in "OU"}
+    return digest(proba, *(part for name in sorted(columns) for part in (name, text.get(name, columns[name]))))
+
+
 def _write(
     path: Path,
     columns: dict[str, NDArray[Any]],
@@ -308,7 +330,6 @@ def _write(
     metadata: dict[str, Any],
 ) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     check_output(path, (".parquet",))
     by_member = score_columns(scores.members, scores.classes)
@@ -325,14 +346,14 @@ def _write(
         "classes": list(scores.classes),
         "families": list(scores.families),
         "columns": by_member,
+        "content": _content_digest(columns, np.asarray(proba_NMC, np.float32).reshape(len(proba_NMC), -1)),
     }
-    with atomic_write(path) as part:
-        pq.write_table(
-            table.replace_schema_metadata({"foldstill": json.dumps(metadata, sort_keys=True)}),
-            part,
-            # Files are 3 to 4 % larger than with zstd on split bytes, and are read and written twice as fast.
-            compression="lz4",
-            # A dictionary of floats that all differ costs time and saves nothing.
-            use_dictionary=[name for name in ("group", "stratum") if name in columns],
-            use_byte_stream_split=names,
-        )
+    write_parquet(
+        path,
+        table.replace_schema_metadata({"foldstill": json.dumps(metadata, sort_keys=True)}),
+        # Files are 3 to 4 % larger than with zstd on split bytes, and are read and written twice as fast.
+        compression="lz4",
+        # A dictionary of floats that all differ costs time and saves nothing.
+        use_dictionary=[name for name in ("group", "stratum") if name in columns],
+        use_byte_stream_split=names,
+    )

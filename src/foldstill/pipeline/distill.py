@@ -61,7 +61,7 @@ def _score(run: Run, each: StudentJob) -> None:
         return
     student = load_student(folder)
     view = run.dataset.view(student.view)
-    write_json(folder / "cost.json", asdict(student.cost(view[:1])))
+    write_json(folder / "cost.json", asdict(student.cost(view[:1])), sealed=True)
     if not len(test):
         return
     labels = run.dataset.labels.take(test)
@@ -99,7 +99,7 @@ def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: U
         soft = unlabelled.taught_by(fitted_teacher(run, settings, table), soft)
     if soft is not None:
         made = explain_mix(soft, table.labels, settings.mix, ablation=settings.ablation)
-        write_json(folder / "targets.json", {"made": made, "teacher": settings.teacher})
+        write_json(folder / "targets.json", {"made": made, "teacher": settings.teacher}, sealed=True)
     bank = run.dir.teacher_bank(folder)
     if settings.views == "bank" and run.work.force:
         shutil.rmtree(bank, ignore_errors=True)

@@ -16,7 +16,7 @@ from foldstill.cost import Cost
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
-from foldstill.manifest import DONE
+from foldstill.manifest import check_files, has_file, read_done
 from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, ScoreTable
 from foldstill.stacking import FittedCombiner, load
@@ -35,23 +35,28 @@ class CombinationResult:
     @cached_property
     def table_digest(self) -> str:
         """Digest of the OOF table that the combination was fitted to."""
-        return str(read_json(self.folder / DONE)["inputs"]["table"])
+        return str(read_done(self.folder)["inputs"]["table"])
 
     @cached_property
     def oof_proba_NC(self) -> NDArray[np.float32]:
         """Cross-fitted probabilities of the rows of the OOF table."""
+        check_files(self.folder, "oof.parquet")
         return read_single(self.folder / "oof.parquet").proba_NMC[:, 0]
 
     @cached_property
     def test_proba_NC(self) -> NDArray[np.float32]:
         """Probabilities of the locked test rows."""
+        check_files(self.folder, "test.parquet")
         return read_single(self.folder / "test.parquet").proba_NMC[:, 0]
 
     @cached_property
     def weights(self) -> list[dict[str, Any]]:
         """One record per member with its weight and interval; empty for a combination without weights."""
         path = self.folder / "weights.json"
-        return read_json(path) if path.exists() else []
+        if not has_file(path):
+            return []
+        check_files(self.folder, path.name)
+        return read_json(path)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,15 @@ def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     for one, cross in zip(fitted, crossed, strict=True):
         folder = run.dir.combiner(one.name)
         save(one, folder)
+        files = [folder / "combination.json", folder / "oof.parquet"]
         if one.combiner.kind == "convex":
+            files.append(run.dir.weights(one.name))
             write_json(run.dir.weights(one.name), _weights(one, run.table))
         write_scores(single_scores(run.table.scores, one.name, cross.proba_NC), folder / "oof.parquet")
         if run.test is not None:
+            files.append(folder / "test.parquet")
             write_scores(single_scores(run.test, one.name, one.apply(run.test)), folder / "test.parquet")
-        stages[one.name].finish(kl_cross_fitted=cross.kl, explanation=one.explanation)
+        stages[one.name].finish(files, kl_cross_fitted=cross.kl, explanation=one.explanation)
     run.refresh("combinations")
     explanation = {one.folder: one.fitted.explanation for one in run.combinations}
     return " ".join(text for c in combiners if (text := explanation[run.dir.combiner(c.name)]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from foldstill.base_models.joined_member import resolve
 from foldstill.distill import SoftTargets, StudentSettings
 from foldstill.files import digest
-from foldstill.manifest import Stage
+from foldstill.manifest import Stage, check_files
 from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
@@ -64,11 +64,12 @@ def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, folder: Path) -
     if not stage.finished(force=run.work.force):
         [cross] = crossfit_all([combiner], table, jobs=run.work.n_workers)
         write_scores(single_scores(table.scores, combiner.name, cross.proba_NC), folder / SCORES)
-        stage.finish()
+        stage.finish([folder / SCORES])
     return _read(folder)
 
 
 def _read(folder: Path) -> SoftTargets:
+    check_files(folder, SCORES)
     scores = read_scores(folder / SCORES)
     assert isinstance(scores, ScoreTable), "cross-fitted scores have no fold models"
     [teacher] = scores.members

@@ -63,4 +63,4 @@ def _measure_costs(run: Run) -> None:
         if path.exists() and not run.work.force:
             continue
         views = {view: run.dataset.view(view) for view in member.views}
-        write_json(path, asdict(FoldModels(member, run.dir.members).load(0).cost(views)))
+        write_json(path, asdict(FoldModels(member, run.dir.members).load(0).cost(views)), sealed=True)

@@ -52,7 +52,7 @@ def keep_uncertainty(
             "auroc": {name: ood_auroc(value_N, _parts(each)[part]) for name, each in unusual.items()},
             "rank_correlation_with_ensemble": float(spearmanr(value_N, ensemble[part]).statistic),
         }
-    write_json(folder / SCORES, facts)
+    write_json(folder / SCORES, facts, sealed=True)
 
 
 def keeps_uncertainty(settings: StudentSettings, folder: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
-from foldstill.files import atomic_write, read_json, write_json, write_text
+from foldstill.files import atomic_write, file_digest, read_json, write_json, write_text
 from foldstill.settings import type_adapter
 from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
 from foldstill.stacking.kinds import COMBINERS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _JSON, _NPZ = "combination.json", "combination.npz"
+_CURE = "restore it from a copy, or fit the combiner again with --force"
 
 
 def save(fitted: FittedCombiner, folder: Path) -> None:
@@ -49,7 +50,9 @@ def save(fitted: FittedCombiner, folder: Path) -> None:
             "table_digest": fitted.table_digest,
             "explanation": fitted.explanation,
             "texts": texts,
+            "files": {file: file_digest(folder / file) for file in (_NPZ, *texts.values())},
         },
+        sealed=True,
     )
 
 
@@ -64,8 +67,14 @@ def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> Fi
     path = folder / _JSON
     if not path.is_file():
         raise StackError(f"no combination in {folder}: {_JSON} is missing; give the folder that contains it")
+    saved = read_json(path, "schema", "files", error=StackError, cure=_CURE)
+    # LightGBM ends the process when it reads a text that was cut.
+    for file, digest in saved["files"].items():
+        if not (folder / file).is_file():
+            raise StackError(f"{folder / file} is missing, but {_JSON} beside it lists it: {_CURE}")
+        if file_digest(folder / file) != digest:
+            raise StackError(f"{folder / file} was damaged or changed after the combination was saved: {_CURE}")
     try:
-        saved = read_json(path)
         if saved["schema"] != SCHEMA:
             raise StackError(
                 f"{path} has schema {saved['schema']}, but this version reads schema {SCHEMA}: fit it again"
