@@ -13,6 +13,8 @@ from foldstill.hms import HmsData
 from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.workers import Work
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # Ten of them have votes: the fewest here with which every training set has every class.
 PATIENTS = 14
 
@@ -20,7 +22,7 @@ PATIENTS = 14
 def short() -> str:
     text = demo_text().replace("epochs = 12", "epochs = 1").replace("epochs = 24", "epochs = 1")
     text = text.replace("batch_size = 32", "batch_size = 8").replace("n_folds = 5", "n_folds = 2")
-    text = text.replace("test_share = 0.15", "test_share = 0.3")
+    text = text.replace("test_share = 0.15", "test_share = 0.3").replace("widths = [8, 16, 24, 32]", "widths = [4, 8]")
     text = text.replace('teacher = "auto"', 'teacher = "recalibrated"')
     return text + "".join(f'\n[[stacking.combiner]]\nkind = "{kind}"\n' for kind in ("average", "recalibrated"))
 
