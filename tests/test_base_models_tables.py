@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import foldstill as fs
-from foldstill.base_models import LightGBMMember, collect, predict_members, train_members
+from foldstill.base_models import LightGBMMember, SklearnMember, collect, predict_members, train_members
 from foldstill.data import FoldPlan
 from foldstill.data.boosting import soft_objective
+from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, TrainingSet
-from foldstill.errors import FoldstillWarning, MemberError
+from foldstill.errors import EstimatorError, FoldstillWarning, MemberError
+from foldstill.files import read_json
+from foldstill.manifest import DONE
 from foldstill.pipeline import find_run
 from foldstill.testing import synthetic_dataset
 from made_up import one_worker
@@ -60,6 +70,11 @@ name = "stumps"
 rounds = 20
 leaves = 2
 patience = 0
+[[member]]
+kind = "sklearn"
+name = "trees"
+estimator = "ExtraTreesClassifier"
+options = { n_estimators = 20, min_samples_leaf = 5 }
 [[stacking.combiner]]
 kind = "average"
 [[stacking.combiner]]
@@ -101,7 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_without_networks_imports_no_torch_and_reaches_a_comparison(run: Path) -> None:
     comparison = find_run(run / "run").comparison
     scores = {arm.name: arm.kl for arm in comparison.arms}
-    assert {"boosted", "stumps", "average", "convex"} <= set(scores)
+    assert {"boosted", "stumps", "trees", "average", "convex"} <= set(scores)
     assert max(scores.values()) < 0.6  # that of the class prior is 0.9
     assert (run / "run" / "members" / "boosted" / "fold-0" / "model.txt").read_text().startswith("tree")
 
@@ -115,6 +130,8 @@ def test_every_arm_has_its_cost_in_leaves_time_and_bytes(run: Path) -> None:
     assert member.bytes
     assert average.parameters > member.parameters  # type: ignore[operator]
     assert None not in (average.latency_1_ms, average.latency_batch_ms, average.bytes)
+    leaves = [read_json(run / "run" / "members" / "trees" / f"fold-{k}" / DONE)["parameters"] for k in range(3)]
+    assert arms["trees"].parameters == 3 * leaves[0]  # type: ignore[union-attr]
 
 
 def test_new_rows_are_matched_by_the_names_of_features_and_levels(run: Path) -> None:
@@ -193,3 +210,102 @@ def test_a_member_of_tables_refuses_images_and_settings_out_of_range() -> None:
         LightGBMMember("m", leaves=1)
     with pytest.raises(MemberError, match=r"member 'm': row_share must be in \(0, 1\], got 2"):
         LightGBMMember("m", row_share=2.0)
+
+
+OWN_PREPARATION = make_pipeline(
+    make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["color"]), (SimpleImputer(), ["size"]), sparse_threshold=0
+    ),
+    LogisticRegression(),
+)
+LABELLED = replace(
+    TrainingSet.from_labels(
+        synthetic_dataset().labels, {"features": synthetic_dataset().view("features")}, np.arange(60)
+    ),
+    target_NC=np.eye(3)[np.arange(72) // 3 % 3],
+)
+"""Numbers with missing values, a category with missing values, and hard labels."""
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        SklearnMember("m", "LogisticRegression"),
+        SklearnMember("m", "KNeighborsClassifier"),  # takes no weights, and hard labels need none
+        SklearnMember("m", "MultinomialNB"),  # takes no negative numbers
+        SklearnMember("m", "HistGradientBoostingClassifier", options={"max_iter": 5}),
+        SklearnMember("m", "ExtraTreesRegressor", options={"n_estimators": 5}),
+        SklearnMember("m", OWN_PREPARATION),
+    ],
+    ids=lambda member: str(member.estimator).partition("(")[0],
+)
+def test_categories_and_missing_values_reach_every_kind_of_estimator(member: SklearnMember, tmp_path: Path) -> None:
+    member.check(LABELLED)
+    model = member.fit(LABELLED, FitContext(seed=3))
+    proba_NC = model.predict(LABELLED.views)
+    assert np.isfinite(proba_NC).all()
+    np.testing.assert_allclose(proba_NC.sum(axis=1), 1, atol=1e-5)
+    assert kl_divergence(target=LABELLED.target_NC, proba=proba_NC) < 0.9
+    assert model.facts["parameters"] > 0
+    model.save(tmp_path)
+    np.testing.assert_array_equal(member.load(tmp_path).predict(LABELLED.views), proba_NC)
+
+
+def test_an_estimator_over_folds_predicts_what_cross_val_predict_predicts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x_NF, class_N = rng.normal(size=(90, 3)), np.arange(90) % 3
+    x_NF[:, 0] += class_N
+    folds = np.arange(90) % 2
+    labels = fs.Labels.from_hard(class_N)
+    plan = FoldPlan.from_folds(labels, folds)
+    estimator = make_pipeline(StandardScaler(), LogisticRegression())
+    member = SklearnMember("m", estimator)
+    train_members([member], fs.Dataset(labels, {"features": x_NF}), plan, tmp_path, work=one_worker())
+    theirs = cross_val_predict(estimator, x_NF, class_N, cv=PredefinedSplit(folds), method="predict_proba")
+    np.testing.assert_allclose(collect(tmp_path, [member], labels, plan)[0].proba_NMC[:, 0], theirs, atol=1e-6)
+
+
+def test_soft_labels_are_learned_by_weighted_entries() -> None:
+    target_NC = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]).repeat(20, axis=0)
+    training_set = features_of(pd.DataFrame({"x": np.repeat([0.0, 1.0], 20)}), target_NC, 40)
+    for name in ("DecisionTreeClassifier", "DecisionTreeRegressor"):
+        proba_NC = SklearnMember("m", name).fit(training_set, FitContext()).predict(training_set.views)
+        np.testing.assert_allclose(proba_NC, target_NC, atol=1e-6)
+
+
+class Foreign(LogisticRegression):
+    """An estimator of a user, whose code a saved file could not carry."""
+
+
+@pytest.mark.parametrize(
+    ("estimator", "options", "message"),
+    [
+        ("KMeans", {}, "must be the name of a classifier or regressor of scikit-learn, got 'KMeans'"),
+        ("ExtraTreeClassifer", {}, "did you mean ExtraTreeClassifier"),
+        (KMeans(), {}, "must be a classifier or a regressor, got KMeans"),
+        (LogisticRegression, {}, "must be the name of a scikit-learn estimator or an estimator, got <class"),
+        ("LinearSVC", {}, "gives no probabilities"),
+        ("SVR", {}, "cannot be fitted to several outputs"),
+        ("Ridge", {"alhpa": 1}, "options of sklearn do not fit Ridge: .*'alhpa'"),
+    ],
+)
+def test_what_is_no_learner_is_refused_where_it_is_named(estimator: object, options: dict, message: str) -> None:
+    with pytest.raises(EstimatorError, match=message):
+        SklearnMember("m", estimator, options=options)
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (SklearnMember("m", "KNeighborsClassifier"), "'m': KNeighborsClassifier .* takes no sample weights"),
+        (SklearnMember("m", "Ridge", options={"alpha": -1.0}), "'m': options of sklearn do not fit Ridge: .*'alpha'"),
+        (SklearnMember("m", Foreign()), "'m': a scikit-learn estimator cannot be saved, it contains .*Foreign"),
+    ],
+)
+def test_what_cannot_learn_these_labels_is_refused_before_anything_is_fitted(
+    member: SklearnMember, message: str
+) -> None:
+    dataset = synthetic_dataset()
+    soft = TrainingSet.from_labels(dataset.labels, {"features": dataset.view("features")}, np.arange(60))
+    with pytest.raises(MemberError, match=message):
+        member.check(soft)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from foldstill.base_models.joined_member import JoinedMember
     from foldstill.base_models.lightgbm_member import LightGBMMember
     from foldstill.base_models.recipes import Recipe
+    from foldstill.base_models.sklearn_member import SklearnMember
     from foldstill.base_models.timm_member import TimmMember
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, FeatureTable, Labels, kl_divergence
@@ -45,6 +46,7 @@ _HOME = {
     "Labels": "foldstill.data",
     "LightGBMMember": "foldstill.base_models.lightgbm_member",
     "Recipe": "foldstill.base_models.recipes",
+    "SklearnMember": "foldstill.base_models.sklearn_member",
     "StudentSettings": "foldstill.distill.settings",
     "TimmMember": "foldstill.base_models.timm_member",
     "Work": "foldstill.workers",
@@ -70,6 +72,7 @@ __all__ = [
     "Labels",
     "LightGBMMember",
     "Recipe",
+    "SklearnMember",
     "StudentSettings",
     "TimmMember",
     "Work",

@@ -34,6 +34,10 @@ class DataError(FoldstillError):
     """Labels, votes, inputs or files that do not hold what they should."""
 
 
+class EstimatorError(FoldstillError):
+    """An estimator of scikit-learn that cannot be made, fitted, saved or read."""
+
+
 class FoldError(FoldstillError):
     """A fold plan that cannot be made, or that would leak."""
 

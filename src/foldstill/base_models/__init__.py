@@ -9,6 +9,7 @@ from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.member import Member, Model
 from foldstill.base_models.members import predict_members, train_members
 from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
+from foldstill.base_models.sklearn_member import SklearnMember
 from foldstill.base_models.timm_member import TimmMember
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "Recipe",
     "SecondStage",
+    "SklearnMember",
     "TimmMember",
     "collect",
     "collect_without",

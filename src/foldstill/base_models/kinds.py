@@ -8,10 +8,11 @@ from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.joined_member import JoinedMember
 from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.member import Member
+from foldstill.base_models.sklearn_member import SklearnMember
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import MemberError
 
-MEMBERS = (TimmMember, EegMember, JoinedMember, LightGBMMember)
+MEMBERS = (TimmMember, EegMember, JoinedMember, LightGBMMember, SklearnMember)
 """Every kind of member that an experiment file can name, told apart by `kind`. A class has an `example`."""
 
 

@@ -22,6 +22,7 @@ from foldstill.base_models.jobs import Job, JobProgress, Prediction, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
 from foldstill.base_models.member import Member
 from foldstill.data.dataset import Dataset
+from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, digest_parts
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import as_strings
@@ -197,7 +198,7 @@ def flat(name: str, value: Any) -> dict[str, Any]:
     """
     if isinstance(value, Mapping) and value:
         return {key: leaf for part in value for key, leaf in flat(f"{name}.{part}", value[part]).items()}
-    return {name: json.loads(json.dumps(value))}
+    return {name: json.loads(json.dumps(value, default=saved_estimator))}
 
 
 def _settings(member: Member) -> dict[str, Any]:

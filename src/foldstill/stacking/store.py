@@ -1,6 +1,5 @@
 """A fitted combiner on disk: combination.json, combination.npz, and text files. Nothing is ever unpickled."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.estimators import saved_estimator
 from foldstill.errors import StackError
 from foldstill.files import atomic_write, file_digest, read_json, write_json, write_text
 from foldstill.settings import type_adapter
 from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
 from foldstill.stacking.kinds import COMBINERS
-from foldstill.stacking.sklearn_files import dump_estimator
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -117,4 +116,4 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return {"skops": base64.b64encode(dump_estimator(value)).decode()}
+    return saved_estimator(value)

@@ -8,14 +8,37 @@ purpose can still crash the process, because compiled trees do not check their i
 import importlib
 import io
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
-from foldstill.errors import StackError
+from foldstill.errors import EstimatorError
 
 _TRUSTED = ("sklearn.", "scipy.interpolate.", "scipy.sparse.")
+_DTYPE = "numpy.dtype"
+"""The type of arrays, which imputers keep; skops stores it as an empty array."""
 _NEVER = re.compile(r"(^|\.)(externals|tests|_testing|datasets)(\.|$)")
 """Modules of scikit-learn whose classes read or write files."""
+
+
+@contextmanager
+def torch_hidden() -> Iterator[None]:
+    """Inside the block `import torch` fails unless torch is loaded already.
+
+    scikit-learn and skops list their classes by importing every module of scikit-learn, one of which would load torch;
+    without torch they leave it out.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    hidden: Any = None
+    sys.modules["torch"] = hidden
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def dump_estimator(estimator: Any) -> bytes:
@@ -23,48 +46,51 @@ def dump_estimator(estimator: Any) -> bytes:
 
     The bytes depend only on the estimator, except for unused bytes between the fields of compiled trees.
 
-    Raises StackError when it contains types that `load_estimator` refuses.
+    Raises EstimatorError when it contains types that `load_estimator` refuses.
 
     >>> from sklearn.linear_model import Ridge
     >>> load_estimator(dump_estimator(Ridge(alpha=2.0))).alpha
     2.0
     """
-    from skops.io import dumps
-    from skops.io.exceptions import UnsupportedTypeException
+    with torch_hidden():
+        from skops.io import dumps
+        from skops.io.exceptions import UnsupportedTypeException
 
     try:
         data = _reproducible(dumps(estimator))
     except (UnsupportedTypeException, AttributeError, TypeError, ValueError) as error:
-        raise StackError(
+        raise EstimatorError(
             f"the scikit-learn estimator {type(estimator).__name__} cannot be saved by skops ({error}): "
-            "use another estimator, or the combination in memory only"
+            "use another estimator"
         ) from error
     _trusted_types(data, "saved")
     return data
 
 
 def load_estimator(data: bytes) -> Any:
-    """Return the estimator in `data`; raise StackError when it is no skops file or contains other types."""
+    """Return the estimator in `data`; raise EstimatorError when it is no skops file or contains other types."""
     from zipfile import BadZipFile
 
-    from skops.io import loads
+    with torch_hidden():
+        from skops.io import loads
 
     try:
         return loads(data, trusted=_trusted_types(data, "loaded"))
     except (BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise StackError(
-            f"the saved scikit-learn estimator cannot be read ({error}): fit the combiner and save it again"
+        raise EstimatorError(
+            f"the saved scikit-learn estimator cannot be read ({error}): fit it and save it again"
         ) from error
 
 
 def _trusted_types(data: bytes, action: str) -> list[str]:
     """Return the names of the types in a file that skops does not trust by default, when all are acceptable."""
-    from skops.io import get_untrusted_types
+    with torch_hidden():
+        from skops.io import get_untrusted_types
 
     names = get_untrusted_types(data=data)
     refused = [name for name in names if not _is_acceptable(name)]
     if refused:
-        raise StackError(
+        raise EstimatorError(
             f"a scikit-learn estimator cannot be {action}, it contains {refused}: only types of scikit-learn, NumPy "
             "and SciPy are accepted"
         )
@@ -73,6 +99,8 @@ def _trusted_types(data: bytes, action: str) -> list[str]:
 
 def _is_acceptable(name: str) -> bool:
     """Whether this is the full name of a class in an accepted module."""
+    if name == _DTYPE:
+        return True
     module, _, attribute = name.rpartition(".")
     if not module.startswith(_TRUSTED) or _NEVER.search(module):
         return False

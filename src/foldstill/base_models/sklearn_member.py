@@ -1,0 +1,208 @@
+"""Members that are estimators of scikit-learn on feature tables. scikit-learn is imported on use, torch never.
+
+N rows, C classes, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.feature_model import prediction_cost, rows_like, training_table
+from foldstill.base_models.recipes import check_name
+from foldstill.cost import Cost
+from foldstill.data.estimator_files import dump_estimator, load_estimator
+from foldstill.data.estimators import (
+    check_options,
+    count_parameters,
+    fit_shares,
+    predict_shares,
+    read_estimator,
+    require_learner,
+    require_weights,
+    seeded,
+    unfitted_estimator,
+)
+from foldstill.data.features import FeatureForm, FeatureTable, View
+from foldstill.data.row_weights import RowWeight
+from foldstill.data.simplex import kl_divergence
+from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
+from foldstill.errors import EstimatorError, MemberError
+from foldstill.files import atomic_write, read_json, write_json
+from foldstill.settings import KindSettings
+
+MODEL, ABOUT = "model.skops", "model.json"
+
+_LOSS_ROWS = 1000
+"""Number of training rows whose KL is reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class SklearnModel:
+    """A fitted estimator, after the preparation of its features where it has one."""
+
+    preparation: Any
+    """A ColumnTransformer; None for a Pipeline, which gets a pandas frame."""
+    estimator: Any
+    classes: tuple[str, ...]
+    view: str
+    form: FeatureForm
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def forms(self) -> Mapping[str, FeatureForm]:
+        """What the rows of the view must look like."""
+        return {self.view: self.form}
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {self.view: self.form.shape}
+
+    def predict(
+        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
+        """Probabilities (rows, C) of rows of the view; features are matched by name."""
+        table = rows_like(self.form, views, self.view, rows)
+        prepared = table.frame() if self.preparation is None else self.preparation.transform(table.values_NF)
+        return predict_shares(self.estimator, prepared, len(self.classes)).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.skops`, which needs no pickle, and `model.json`, what it takes to apply it."""
+        with atomic_write(folder / MODEL) as part:
+            part.write_bytes(self._dumped())
+        about = {"classes": list(self.classes), "view": self.view, "form": self.form.as_json()}
+        write_json(folder / ABOUT, about)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The model that `save` wrote."""
+        about = read_json(folder / ABOUT)
+        preparation, estimator = load_estimator((folder / MODEL).read_bytes())
+        form = FeatureForm.from_json(about["form"])
+        return cls(preparation, estimator, tuple(about["classes"]), about["view"], form)
+
+    def cost(self, views: Mapping[str, View]) -> Cost:
+        """Leaves or parameters, bytes and time per row."""
+        return prediction_cost(
+            lambda rows: self.predict(views, rows),
+            parameters=count_parameters(self.estimator),
+            size=len(self._dumped()),
+        )
+
+    def _dumped(self) -> bytes:
+        return dump_estimator([self.preparation, self.estimator])
+
+
+@dataclass(frozen=True)
+class SklearnMember(KindSettings):
+    """An estimator of scikit-learn on a feature table.
+
+    It is a classifier with probabilities or a multi-output regressor. A classifier learns soft labels from one entry
+    per row and class, weighted by the share of the class; a regressor learns the shares as its outputs. Missing numbers
+    become the median, numbers are scaled, and categories are one-hot encoded, all fitted to the training rows. A
+    Pipeline prepares its features itself: it gets a pandas frame.
+
+    Examples
+    --------
+    >>> SklearnMember("trees", "ExtraTreesClassifier", options={"n_estimators": 50}).unfitted()
+    ExtraTreesClassifier(n_estimators=50)
+    """
+
+    title: ClassVar[str] = "scikit-learn"
+    parts: ClassVar[tuple[()]] = ()
+    epochs: ClassVar[int] = 1
+    uses_device: ClassVar[bool] = False
+
+    name: str
+    estimator: Any
+    """Name of a classifier or regressor as in `sklearn.utils.all_estimators`. In Python also an unfitted estimator or
+    Pipeline."""
+    kind: Literal["sklearn"] = "sklearn"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the named estimator, such as `{ n_estimators = 300 }`. `random_state` follows the seed of the run
+    unless it is given."""
+    view: str = "features"
+    """Name of the feature table that it reads."""
+    row_weight: RowWeight = "none"
+    """Weight of a row by its number of votes v. none: 1; log1p: log(1 + v); clamp: v up to a maximum; damped: v up to
+    10, then (10 + 2 log10 v) log10 v."""
+    row_weight_maximum: float = 10.0
+    """Number of votes above which `clamp` adds no weight."""
+    family: str = "sklearn"
+    """Group of similar members, within which combiners can tie weights."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        object.__setattr__(self, "estimator", read_estimator(self.estimator))
+        require_learner(self.unfitted())
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls("trees", "ExtraTreesClassifier", options={"n_estimators": 10, "min_samples_leaf": 2})
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return (self.view,)
+
+    def unfitted(self) -> Any:
+        """A new estimator with the options."""
+        return unfitted_estimator(self.estimator, self.options)
+
+    def check(self, training_set: TrainingSet) -> float:
+        """Number of training rows times features."""
+        table, rows = training_table(training_set, self.view, self.name), training_set.rows
+        weight = training_set.row_weights(rows, self.row_weight, self.row_weight_maximum)[rows]
+        estimator = self.unfitted()
+        try:
+            dump_estimator(estimator)  # what cannot be saved is found before anything is fitted
+            check_options(estimator)
+            require_weights(estimator, training_set.target_NC[rows], weight)
+        except EstimatorError as error:
+            raise MemberError(f"member {self.name!r}: {error}") from None
+        return float(len(rows) * table.shape[1] * len(training_set.classes))
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> SklearnModel:
+        """Fit the preparation and then the estimator to the training rows."""
+        table, rows = training_table(training_set, self.view, self.name), training_set.rows
+        features = table[rows].observed()
+        learned = table[rows].aligned(features)
+        estimator = seeded(self.unfitted(), context.seed)
+        preparation = None if hasattr(estimator, "steps") else _preparation(learned, estimator)
+        prepared = learned.frame() if preparation is None else preparation.fit_transform(learned.values_NF)
+        weight_N = training_set.row_weights(rows, self.row_weight, self.row_weight_maximum)[rows]
+        target_NC = np.asarray(training_set.target_NC[rows], np.float64)
+        fit_shares(estimator, prepared, target_NC, weight_N)
+        few = prepared[:_LOSS_ROWS]
+        proba_NC = predict_shares(estimator, few, len(training_set.classes))
+        loss = kl_divergence(target=target_NC[:_LOSS_ROWS], proba=proba_NC)
+        context.report(FitProgress(done=1, total=1, loss=loss))
+        facts = {"loss": loss, "parameters": count_parameters(estimator)}
+        form = FeatureForm(features)
+        return SklearnModel(preparation, estimator, training_set.classes, self.view, form, facts)
+
+    def load(self, folder: Path) -> SklearnModel:
+        return SklearnModel.read(folder)
+
+
+def _preparation(table: FeatureTable, estimator: Any) -> Any:
+    """Turns the values of a table into numbers that every estimator reads, in the range that this one wants."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+    from sklearn.utils import get_tags
+
+    scaler = MinMaxScaler(clip=True) if get_tags(estimator).input_tags.positive_only else StandardScaler()
+    imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    numbers = [index for index in range(table.shape[1]) if index not in table.categories]
+    return ColumnTransformer(
+        [
+            ("numbers", make_pipeline(imputer, scaler), numbers),
+            ("categories", OneHotEncoder(handle_unknown="ignore", sparse_output=False), table.categories),
+        ]
+    )
