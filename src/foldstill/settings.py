@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import wraps
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,8 @@ class Settings:
     finite, is an ArgumentError, in Python too; a class checks ranges in its own `__post_init__`, which runs afterwards.
     """
 
+    files: ClassVar[tuple[str, ...]] = ()
+    """Fields whose text, where there is any, is the path of a file."""
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def __init_subclass__(cls) -> None:
@@ -41,6 +44,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
+
+
+def with_root(settings: Any, root: Path) -> Any:
+    """The same settings with the relative paths of their files starting at a folder."""
+    paths = {name: getattr(settings, name) for name in getattr(settings, "files", ())}
+    changed = {name: str(root / path) for name, path in paths.items() if isinstance(path, str) and path}
+    return replace(settings, **changed) if changed else settings
 
 
 class Kind(Protocol):

@@ -3,6 +3,7 @@
 from foldstill.base_models.collected import collect, collect_without
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.fold_models import FoldModels
+from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import JoinedMember, resolve
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.lightgbm_member import LightGBMMember
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStopping",
     "EegMember",
     "FoldModels",
+    "ImportedMember",
     "JoinedMember",
     "LightGBMMember",
     "Member",

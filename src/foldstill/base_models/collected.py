@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from foldstill.base_models.fold_models import model_folder
 from foldstill.base_models.joined_member import AnyMember
+from foldstill.base_models.member import is_made_elsewhere
 from foldstill.base_models.members import named_folds
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
@@ -68,7 +69,8 @@ def _table(
 ) -> OOFTable:
     names, families = tuple(m.name for m in members), tuple(m.family for m in members)
     scores = ScoreTable(labels.ids[rows], names, labels.classes, proba_NMC[rows], families)
-    return OOFTable(scores, labels.take(rows), plan.fold_N[rows], plan.digest)
+    elsewhere = tuple(m.name for m in members if is_made_elsewhere(m))
+    return OOFTable(scores, labels.take(rows), plan.fold_N[rows], plan.digest, made_elsewhere=elsewhere)
 
 
 def _finished(folder: Path, member: AnyMember, labels: Labels, plan: FoldPlan, *folds: int) -> Path:

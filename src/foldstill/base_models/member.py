@@ -48,6 +48,14 @@ class Model(Protocol):
         ...
 
 
+def is_made_elsewhere(member: object) -> bool:
+    """Whether a member was not trained here: its models, or its predictions, were made elsewhere.
+
+    Such a member has `made_elsewhere`, and `for_folds(labels, plan)`, which gives the member as it stands in each fold.
+    """
+    return bool(getattr(member, "made_elsewhere", False))
+
+
 class Member(Kind, Protocol):
     """A base model: settings that fit a model to a training set. A frozen dataclass.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -18,14 +17,16 @@ import numpy as np
 
 from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.fold_models import FoldModels, model_folder
+from foldstill.base_models.imported_member import Imported, ImportedMember, no_model
 from foldstill.base_models.jobs import Job, JobProgress, Prediction, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import Member, is_made_elsewhere
+from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, digest_parts
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import as_strings
+from foldstill.data.labels import Labels, as_strings
 from foldstill.data.row_form import Recipe
 from foldstill.data.training import TrainingSet
 from foldstill.errors import ExperimentError, FoldstillWarning, MemberError
@@ -100,8 +101,9 @@ def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
     if pending:
         device_for((job.member for job in pending), work.device)
         _require_parts(pending)
-    largest = {job.member.name: job for job in pending}
-    cost = {name: job.member.check(job.training_set) for name, job in largest.items()}
+    # Models made elsewhere differ from fold to fold, others only in their rows.
+    checked = {(job.member.name, *(job.folds if is_made_elsewhere(job.member) else ())): job for job in pending}
+    cost = {name: job.member.check(job.training_set) for (name, *_), job in checked.items()}
     return sorted(pending, key=lambda job: -cost[job.member.name])
 
 
@@ -109,21 +111,9 @@ def _jobs(
     members: Sequence[Member], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, *, left_out: int
 ) -> list[Job]:
     """One job per member and fold, or two folds, left out, each with everything it is made from."""
-    names = [m.name for m in members]
-    if not names:
-        raise MemberError("training needs at least one member, got none: add a [[member]]")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise MemberError(f"member names must differ, {twice} occur more than once: rename one")
     labels = dataset.labels
-    if not np.array_equal(labels.ids, plan.ids):
-        raise MemberError(
-            "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
-        )
-    if plan.n_folds <= left_out:
-        raise MemberError(
-            f"models that leave two folds out need three folds or more, got {plan.n_folds}: set folds.n_folds = 5"
-        )
+    _require_one_plan(members, labels, plan, left_out)
+    of_fold = _made_elsewhere(members, labels, plan, left_out)
     views = {name: dataset.view(name) for name in sorted({view for m in members for view in m.views})}
     digests = {
         name: {"data": digest(*digest_parts(array)), "shape": list(array.shape[1:])} for name, array in views.items()
@@ -132,7 +122,11 @@ def _jobs(
     if dataset.units_N is not None:
         common["units"] = digest(dataset.units_N)
 
+    def in_folds(member: Member, folds: tuple[int, ...]) -> Member:
+        return of_fold[member.name][folds[0]] if member.name in of_fold else member
+
     def stage(member: Member, folds: tuple[int, ...]) -> Stage:
+        member = in_folds(member, folds)
         fold = {"fold": folds[0] if left_out == 1 else list(folds)}
         inputs = {**_settings(member), **_per_view(member, digests), **common, **fold}
         return Stage(model_folder(folder, member.name, *folds), inputs)
@@ -145,7 +139,7 @@ def _jobs(
         own = stage(member, folds)
         return Job(
             f"member {member.name}, {named_folds(folds)}",
-            member,
+            in_folds(member, folds),
             TrainingSet.from_labels(
                 labels,
                 {name: views[name] for name in member.views},
@@ -165,6 +159,24 @@ def _jobs(
     return [job(member, folds) for member in members for folds in combinations(range(plan.n_folds), left_out)]
 
 
+def _require_one_plan(members: Sequence[Member], labels: Labels, plan: FoldPlan, left_out: int) -> None:
+    """Raises MemberError for names that repeat, and for a plan of other rows or of too few folds."""
+    names = [m.name for m in members]
+    if not names:
+        raise MemberError("training needs at least one member, got none: add a [[member]]")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MemberError(f"member names must differ, {twice} occur more than once: rename one")
+    if not np.array_equal(labels.ids, plan.ids):
+        raise MemberError(
+            "the fold plan and the labels must hold the same ids in the same order: make the plan from these labels"
+        )
+    if plan.n_folds <= left_out:
+        raise MemberError(
+            f"models that leave two folds out need three folds or more, got {plan.n_folds}: set folds.n_folds = 5"
+        )
+
+
 def _warn_of_new_levels(views: set[str], dataset: Dataset, plan: FoldPlan) -> None:
     """Warn of levels of a category that only locked rows have, so that no member can learn them."""
     for name in sorted(views):
@@ -179,6 +191,19 @@ def _warn_of_new_levels(views: set[str], dataset: Dataset, plan: FoldPlan) -> No
                     FoldstillWarning,
                     stacklevel=3,
                 )
+
+
+def _made_elsewhere(
+    members: Sequence[Member], labels: Labels, plan: FoldPlan, left_out: int
+) -> dict[str, Sequence[Member]]:
+    """The members that are not trained here, each as it stands in every fold, by name."""
+    named = {m.name: m for m in members if is_made_elsewhere(m)}
+    if left_out == 2 and named:
+        raise MemberError(
+            f"members {list(named)} were made elsewhere, one model per fold, and nothing leaves two folds out: leave "
+            'these members out, or set cross_validate = "none"'
+        )
+    return {name: m.for_folds(labels, plan) for name, m in named.items()}  # type: ignore[attr-defined]
 
 
 def named_folds(folds: Sequence[int]) -> str:
@@ -202,11 +227,16 @@ def flat(name: str, value: Any) -> dict[str, Any]:
 
 
 def _settings(member: Member) -> dict[str, Any]:
-    """The settings of a member and of its parts."""
-    if isinstance(member, Joined):
-        parts = {part.name: asdict(part) for part in member.parts}
-        return flat("member", asdict(member.settings)) | flat("part", parts)
-    return flat("member", asdict(member))  # type: ignore[call-overload]  # a member is a dataclass
+    """The settings of a member and of its parts, and digests of the files that they name."""
+    own = member.settings if isinstance(member, Joined | Imported) else member
+    described = [flat("member", settings_as_json(own)), _digests("file", own)]
+    for part in member.parts:
+        described += [flat(f"part.{part.name}", settings_as_json(part)), _digests(f"file.{part.name}", part)]
+    return {name: value for each in described for name, value in each.items()}
+
+
+def _digests(name: str, member: Any) -> dict[str, str]:
+    return {f"{name}.{setting}": value for setting, value in digests_of_files(member).items()}
 
 
 def _per_view(member: Member, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -280,6 +310,9 @@ def predict_members(
     """
     resolved = resolve(members)
     device = device_for(resolved, device)
+    for member in resolved:
+        if isinstance(member, ImportedMember):
+            raise MemberError(no_model(member.name))
     needed = {view for m in resolved for view in m.views}
     missing = sorted(needed - views.keys())
     if missing:

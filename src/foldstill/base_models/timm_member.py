@@ -41,6 +41,7 @@ class TimmMember(NetworkSettings, SingleViewMember):
     """
 
     title: ClassVar[str] = "timm"
+    files: ClassVar[tuple[str, ...]] = ("pretrained",)
     name: str
     network: str
     """A name in `timm.list_models()`, or `hf-hub:` or `local-dir:` and a place, as timm reads them."""
@@ -51,7 +52,7 @@ class TimmMember(NetworkSettings, SingleViewMember):
     """Side, or height and width, that images are resized to; by default they keep their size."""
     pretrained: bool | str = False
     """Whether to start from timm's pretrained weights, which are downloaded once; or the path of a file that holds them
-    (.safetensors, .pth), from the working directory."""
+    (.safetensors, .pth). A relative path starts at the folder of the experiment file."""
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     drop_rate: float = 0.0

@@ -67,9 +67,14 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
 def print_warnings() -> None:
     """From now on, print each warning of foldstill as one line on stderr; other warnings are shown as before."""
     others = warnings.showwarning
+    printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, FoldstillWarning):
+            # Stages check again what others checked before, and warn again.
+            if str(message) in printed:
+                return
+            printed.add(str(message))
             console(stderr=True).print(f"note: {message}", markup=False)
         else:
             others(message, category, *rest, **more)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from foldstill.base_models.joined_member import resolve
 from foldstill.cost import Cost, percent_of, total_cost, with_unit
 from foldstill.data.dataset import Dataset
-from foldstill.distill.sizes import size_of, student_sizes
+from foldstill.distill.sizes import is_network, size_of, student_sizes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.run import Run
@@ -25,7 +25,8 @@ class Sizes:
     shape: tuple[int, ...]
     """Shape of one row of the view, as it is stored."""
     students: dict[str, Cost]
-    ensemble: Cost
+    ensemble: Cost | None
+    """None where a member is no network: its size is known only when it has been trained."""
     n_models: int
 
     def line(self, name: str) -> str:
@@ -33,13 +34,13 @@ class Sizes:
         cost = self.students[name]
         return (
             f"{name}: {with_unit(cost.parameters)} parameters, {with_unit(cost.macs)} multiply-accumulates per row of "
-            f"{self.view} ({' x '.join(map(str, self.shape))}), {self.share(cost)} of those of the {self.n_models} "
-            "fold models"
+            f"{self.view} ({' x '.join(map(str, self.shape))})"
+            + (f", {self.share(cost)} of those of the {self.n_models} fold models" if self.ensemble else "")
         )
 
     def share(self, cost: Cost) -> str:
         """A cost as a percentage of the ensemble's multiply-accumulates."""
-        return percent_of(cost.macs or 0, self.ensemble.macs or 1)
+        return percent_of(cost.macs or 0, self.ensemble.macs or 1) if self.ensemble else ""
 
     def table(self) -> "Table":
         """One line per student, then the ensemble."""
@@ -51,8 +52,8 @@ class Sizes:
         table.add_column("student")
         for title in ("parameters", "MACs per row", "of the ensemble", "weights, MB", "memory, MB"):
             table.add_column(title, justify="right", no_wrap=True)
-        ensemble = f"all {self.n_models} fold models"
-        for name, cost in (self.students | {ensemble: self.ensemble}).items():
+        rows = self.students | ({f"all {self.n_models} fold models": self.ensemble} if self.ensemble else {})
+        for name, cost in rows.items():
             numbers = (with_unit(cost.parameters), with_unit(cost.macs), self.share(cost))
             table.add_row(name, *numbers, *(f"{(n or 0) / 1e6:.2f}" for n in (cost.bytes, cost.activation_bytes)))
         return table
@@ -64,7 +65,8 @@ def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
     experiment, root = file.experiment, file.root
     dataset = experiment.data.load(root)
     n_folds = experiment.folds.plan(dataset.labels, experiment.seed, root).n_folds
-    view = experiment.student.view if experiment.student else resolve(experiment.member)[0].views[0]
+    views = [view for member in resolve(experiment.member) for view in member.views] or sorted(dataset.views)
+    view = experiment.student.view if experiment.student else views[0]
     named = student_sizes(dataset.view(view), len(dataset.labels.classes), experiment.student)
     return _sizes(experiment, dataset, n_folds, view, named)
 
@@ -87,5 +89,8 @@ def _sizes(experiment: Experiment, dataset: Dataset, n_folds: int, view: str, na
             if cost not in [students[name] for name in students.keys() - named.keys()]:
                 students[f"{each.name} ({each.network})"] = cost
     members = resolve(experiment.member)
-    costs = [size_of(m, [dataset.view(v) for v in m.views], n_classes) for m in members]
-    return Sizes(view, dataset.view(view).shape[1:], students, total_cost(costs * n_folds), len(costs) * n_folds)
+    ensemble = None
+    if all(is_network(member) for member in members):
+        costs = [size_of(m, [dataset.view(v) for v in m.views], n_classes) for m in members]
+        ensemble = total_cost(costs * n_folds)
+    return Sizes(view, dataset.view(view).shape[1:], students, ensemble, len(members) * n_folds)

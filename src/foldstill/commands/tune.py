@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import JoinedMember
 from foldstill.base_models.tuning import (
     ERROR,
@@ -139,6 +140,8 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
             f"tune.member {names[index]!r} joins trained members, and a trial trains one member alone: tune a member "
             "that it joins"
         )
+    if isinstance(experiment.member[index], ImportedMember):
+        raise ExperimentError(f"tune.member {names[index]!r} is imported and not trained: tune another member")
     return index
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.losses import DIST, DKD, JSD, KL, MSE, LossSettings, Standardised
@@ -59,6 +59,8 @@ class StudentSettings(Settings):
     'mobilenetv4_conv_small_050'
     """
 
+    files: ClassVar[tuple[str, ...]] = ("pretrained",)
+
     network: str = "small"
     """nano, small, base, quality, eeg (the network of members of that kind), or any name in `timm.list_models()`."""
     name: str = "student"
@@ -68,7 +70,7 @@ class StudentSettings(Settings):
     """Side, or height and width, that images are resized to; by default they keep their size."""
     pretrained: bool | str = False
     """Whether to start from timm's pretrained weights, which are downloaded once; or the path of a file that holds them
-    (.safetensors, .pth), from the working directory."""
+    (.safetensors, .pth). A relative path starts at the folder of the experiment file."""
     stem_stride: int | None = None
     """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)

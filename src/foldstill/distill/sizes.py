@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from foldstill.arguments import require_types
 from foldstill.base_models.eeg_member import EegMember
@@ -31,6 +32,11 @@ def student_sizes(inputs: View, n_classes: int, student: StudentSettings | None 
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}
 
 
+def is_network(member: Member) -> TypeGuard[TimmMember | EegMember | Joined]:
+    """Whether the size of a member can be counted before it is trained."""
+    return isinstance(member, TimmMember | EegMember | Joined)
+
+
 def size_of(member: Member, views: Sequence[View], n_classes: int) -> Cost:
     """Cost of one row for the network of these settings, as far as it can be counted; `views` are those it reads.
 
@@ -41,7 +47,7 @@ def size_of(member: Member, views: Sequence[View], n_classes: int) -> Cost:
 
     if isinstance(member, TimmMember):
         member = replace(member, pretrained=False)  # the size is the same, and nothing is downloaded
-    if not isinstance(member, TimmMember | EegMember | Joined):
+    if not is_network(member):
         raise DistillError(
             f"member {member.name!r} is no network (kind {member.kind!r}), so its size cannot be counted untrained"
         )

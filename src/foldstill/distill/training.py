@@ -16,6 +16,7 @@ import numpy as np
 
 from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, run_jobs
 from foldstill.base_models.member import Member
+from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
 from foldstill.data.features import FeatureTable, View, array_of, digest_parts
 from foldstill.data.row_form import Recipe
@@ -120,12 +121,14 @@ def student_jobs(
     target_NC, weight_N = np.zeros((len(array), len(classes)), np.float32), np.zeros(len(array))
     target_NC[rows], weight_N[rows] = target, lesson.weight_N
     made_from: dict[str, Any] = {
-        "member": json.loads(json.dumps(asdict(learner))) if member is None else None,  # type: ignore[call-overload]
+        "member": json.loads(json.dumps(settings_as_json(learner))) if member is None else None,
         "targets": digest(target, np.asarray(lesson.weight_N)),
         "data": digest(*digest_parts(array[rows])),
         "shape": list(array.shape[1:]),
         "classes": list(classes),
     }
+    if member is None and (files := digests_of_files(learner)):
+        made_from["files"] = files
     if lesson.teachers is not None:
         views = {"views": settings.views, "bank_views": settings.bank_views}
         made_from["teachers"] = {**views, **lesson.teachers.made_from}

@@ -50,6 +50,15 @@ class Provenance(Check):
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table
+        if table.plan_digest and table.made_elsewhere:
+            names = ", ".join(table.made_elsewhere[:4]) + (", ..." if len(table.made_elsewhere) > 4 else "")
+            return finding(
+                self,
+                "warn",
+                f"{len(table.made_elsewhere)} of {len(table.members)} members were made elsewhere ({names}): nothing "
+                "proves that each row was scored by a model that had not seen its group.",
+                "check that they were trained with the folds of the plan; A5 to A7 look for traces of leaks",
+            )
         if table.plan_digest:
             return finding(self, "pass", f"Members were trained on fold plan {table.plan_digest}.")
         if table.folds_assigned:

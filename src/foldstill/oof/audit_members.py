@@ -54,7 +54,9 @@ class Alignment(Check):
             rows = np.flatnonzero(table.fold_N == fold)
             if not table.folds_assigned and len(rows) >= FEWEST_ROWS:
                 parts[f"fold {fold}"] = rows
+        trained_here = set(table.members) - set(table.made_elsewhere) if table.plan_digest else set()
         lost: list[str] = []
+        untrained: list[str] = []
         weak: list[str] = []
         lowest = (np.inf, "", "")
         for part, rows in parts.items():
@@ -63,18 +65,18 @@ class Alignment(Check):
                 if ratio < lowest[0]:
                     lowest = (ratio, member, part)
                 if ratio < MISALIGNED:
-                    lost.append(f"{member} in {part} ({ratio:.2f})")
+                    # Our own loop matches rows and classes by construction: such a member has learned nothing.
+                    (untrained if member in trained_here else lost).append(f"{member} in {part} ({ratio:.2f})")
                 elif ratio < POORLY_ALIGNED:
                     weak.append(f"{member} in {part} ({ratio:.2f})")
         if not lowest[1]:
             return finding(
                 self, "warn", "Every member gives all rows the same scores.", "drop members that learned nothing"
             )
+        if untrained and not lost:
+            return finding(self, "warn", _uninformed(untrained), "train them longer or by another recipe, or drop them")
         if lost:
-            evidence = f"{len(lost)} members or folds have no information about their rows: {', '.join(lost[:3])}."
-            if table.plan_digest:
-                # Our own loop matches rows and classes by construction: such a member has learned nothing.
-                return finding(self, "warn", evidence, "train them longer or by another recipe, or drop them")
+            evidence = _uninformed(lost)
             cure = "match their rows to the labels by id and their classes by name, or drop them"
             return finding(self, "fail", evidence, cure)
         evidence = (
@@ -84,6 +86,10 @@ class Alignment(Check):
             cure = "check their row order and class order; if both are right, they are far too confident"
             return finding(self, "warn", f"{evidence} Weak: {', '.join(weak[:3])}.", cure)
         return finding(self, "pass", evidence)
+
+
+def _uninformed(names: list[str]) -> str:
+    return f"{len(names)} members or folds have no information about their rows: {', '.join(names[:3])}."
 
 
 def duplicate_members(table: OOFTable) -> tuple[list[tuple[str, str]], list[tuple[str, str, float]]]:

@@ -92,6 +92,8 @@ def write_table(table: OOFTable, path: str | Path) -> None:
     require_types(write_table, locals())
     columns = _label_columns(table.labels) | {"fold": table.fold_N}
     metadata = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned}
+    if table.made_elsewhere:
+        metadata["made_elsewhere"] = list(table.made_elsewhere)
     _write(Path(path), columns, table.proba_NMC, table.scores, metadata | _label_metadata(table.labels))
 
 
@@ -159,7 +161,14 @@ def read_table(path: str | Path) -> OOFTable:
     labels = file.labels()
     scores = ScoreTable(labels.ids, file.members, file.classes, file.proba(), file.families)
     fold_N = file.column("fold").astype(np.int16)
-    return OOFTable(scores, labels, fold_N, file.metadata["plan"], folds_assigned=file.metadata["folds_assigned"])
+    return OOFTable(
+        scores,
+        labels,
+        fold_N,
+        file.metadata["plan"],
+        folds_assigned=file.metadata["folds_assigned"],
+        made_elsewhere=tuple(file.metadata.get("made_elsewhere", ())),
+    )
 
 
 def read_scores(path: str | Path) -> ScoreTable | FoldScores:

@@ -131,6 +131,8 @@ class OOFTable:
     folds_assigned : bool, default False
         Whether the folds were made only to cross-fit combiners. Such folds say nothing about how the members were
         trained.
+    made_elsewhere : tuple of str, optional
+        Members that were not trained with the fold plan: their models or predictions were made elsewhere.
 
     Raises
     ------
@@ -150,8 +152,11 @@ class OOFTable:
     fold_N: NDArray[np.int16]
     plan_digest: str = ""
     folds_assigned: bool = False
+    made_elsewhere: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        kept = tuple(m for m in self.scores.members if m in self.made_elsewhere)
+        object.__setattr__(self, "made_elsewhere", kept)
         if self.labels.classes != self.scores.classes:
             raise OOFError(
                 f"classes of scores {list(self.scores.classes)} and labels {list(self.labels.classes)} must be "

@@ -40,7 +40,7 @@ def _check_kept(run: Run) -> None:
     if not run.text or run.kept_text is None or run.work.force:
         return
     try:
-        before = parse_experiment(run.kept_text, str(run.dir.experiment))
+        before = parse_experiment(run.kept_text, str(run.dir.experiment)).at(run.root)
     except ExperimentError:
         return  # kept by another version: the stages compare what they were made from
     experiment = run.experiment

@@ -1,11 +1,12 @@
 """The settings of one experiment, composed of the settings that live beside what they configure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
+from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import AnyMember, resolve
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.tuning import TuneSettings
@@ -17,7 +18,7 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import name_problems
 from foldstill.pipeline.sources import SOURCES
-from foldstill.settings import ByKind, Kinds, Settings
+from foldstill.settings import ByKind, Kinds, Settings, with_root
 from foldstill.stacking.combiner import AnyCombiner
 from foldstill.stacking.kinds import COMBINERS, default_combiners
 
@@ -125,6 +126,15 @@ class Experiment(Settings):
         self._check_students()
         self._check_names()
 
+    def at(self, root: Path) -> "Experiment":
+        """The experiment with the files of its members and students found from `root`."""
+        return replace(
+            self,
+            member=tuple(with_root(one, root) for one in self.member),
+            student=None if self.student is None else with_root(self.student, root),
+            ablation=tuple(with_root(one, root) for one in self.ablation),
+        )
+
     def _check_names(self) -> None:
         """Members, combiners and students share tables and charts, so that each needs a name of its own."""
         owners = {
@@ -167,6 +177,25 @@ class Experiment(Settings):
                     f"student {one.name!r}: features.member {one.features.member!r} is none of the members {members}: "
                     "name one of them"
                 )
+            self._check_imported(one)
+
+    def _check_imported(self, student: StudentSettings) -> None:
+        """Imported members have no model, so a student cannot be taught by what they would predict for other rows."""
+        imported = [m.name for m in self.member if isinstance(m, ImportedMember)]
+        named = student.features is not None and student.features.member in imported
+        asked = {
+            f"views = {student.views!r} asks every member about augmented inputs": student.views != "identity",
+            "the in-sample teacher (control_arms) asks every member about rows that it saw": student.ablation
+            == "in_sample",
+            "`unlabelled` asks every member about further rows": bool(student.unlabelled),
+            "features.member asks a member for its features": named,
+            'cross_validate = "pairs" needs every member trained without two folds': student.cross_validate == "pairs",
+        }
+        for reason in (reason for reason, holds in asked.items() if holds and imported):
+            raise ExperimentError(
+                f"student {student.name!r}: {reason}, and members {imported} are imported, which have predictions and "
+                "no model: leave that out"
+            )
 
     def students(self) -> tuple[StudentSettings, ...]:
         """Every student of the experiment: the [student], its twin without a teacher, control arms and ablations."""

@@ -68,7 +68,7 @@ class ExperimentFile:
     @cached_property
     def experiment(self) -> Experiment:
         """The settings; raises ExperimentError that lists every mistake with its path in the file."""
-        return parse_experiment(self.text, self.name)
+        return parse_experiment(self.text, self.name).at(self.root)
 
 
 def read_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
@@ -85,9 +85,9 @@ def parse_experiment(text: str, name: str) -> Experiment:
     from pydantic import ValidationError
 
     raw, written = _toml(text, name), _toml(text, name)
+    _default_kind(raw)
     _share_recipe(raw, name)
     _fill_ablations(raw)
-    _default_kind(raw)
     try:
         # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
         experiment = _reader().validate_json(json.dumps(raw, default=str), strict=True)

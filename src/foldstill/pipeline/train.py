@@ -56,9 +56,12 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
 def _measure_costs(run: Run) -> None:
     """Measure one fold model of each member, once, on the CPU: parameters, MACs, latency and bytes."""
     from foldstill.base_models.fold_models import FoldModels
+    from foldstill.base_models.imported_member import ImportedMember
     from foldstill.base_models.joined_member import resolve
 
     for member in resolve(run.experiment.member):
+        if isinstance(member, ImportedMember):
+            continue  # nothing is known about what made its predictions
         path = run.dir.member_cost(member.name)
         if path.exists() and not run.work.force:
             continue

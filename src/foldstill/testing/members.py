@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.imported_member import Imported
 from foldstill.base_models.member import Member, Model
 from foldstill.data.dataset import Dataset
 from foldstill.data.features import FeatureTable, View
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
+from foldstill.errors import MemberError
 from foldstill.testing.requirements import require
 
 
@@ -66,6 +68,7 @@ def check_member(member: Member, dataset: Dataset | None = None) -> None:
     1. Its settings are a frozen dataclass with `kind`, `name`, `title` and `summary`. 2. It predicts distributions.
     3. It learns from the targets. 4. The same seed gives the same model. 5. Rows outside the training rows are never
     read. 6. A saved model predicts the same probabilities. 7. A fit that was interrupted ends as one that was not.
+    Imported predictions keep the first two, and refuse to be loaded as a model.
 
     Parameters
     ----------
@@ -87,6 +90,9 @@ def check_member(member: Member, dataset: Dataset | None = None) -> None:
     dataset = synthetic_dataset() if dataset is None else dataset
     name = f"member {member.name!r} (kind {member.kind!r})"
     _check_settings(member, name)
+    if isinstance(member, Imported):
+        _check_imported(member, dataset, name)
+        return
     n = len(dataset.labels)
     rows = np.flatnonzero(np.arange(n) % 6 < 3)
     views = {view: dataset.view(view) for view in member.views}
@@ -119,6 +125,19 @@ def check_member(member: Member, dataset: Dataset | None = None) -> None:
         require(
             np.array_equal(resumed, proba_NC), f"{name}: an interrupted fit must end as one that was not interrupted"
         )
+
+
+def _check_imported(member: Imported, dataset: Dataset, name: str) -> None:
+    """Predictions made elsewhere: distributions of the rows of the data, and no model to be loaded."""
+    training_set = TrainingSet.from_labels(dataset.labels, {}, np.arange(len(dataset.labels)))
+    with TemporaryDirectory() as scratch:
+        model = _fit(member, training_set, Path(scratch))
+        _check_model(model, model.predict({}), dataset, member, name)
+        try:
+            member.load(Path(scratch))
+        except MemberError:
+            return
+    require(False, f"{name}: load() must refuse, because there is no model")
 
 
 def _check_settings(member: Member, name: str) -> None:
