@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types imports unit fuzz format benchmarks clean
+.PHONY: demo test lint types imports unit fuzz chaos format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/foldstill demo
@@ -29,6 +29,10 @@ unit: $(INSTALLED)
 # Thousands of wrong inputs for every command and public function, and a table of what became of them.
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz/campaign.py
+
+# Kills runs, preparations and searches 200 times, and compares what they leave with calls that were not killed.
+chaos: $(INSTALLED)
+	$(BIN)/python tests/chaos/campaign.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

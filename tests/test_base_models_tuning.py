@@ -1,5 +1,6 @@
 """A search that always ends with a finished trial, whatever the scores are, and remembers its trials."""
 
+import os
 import subprocess
 import sys
 
@@ -127,11 +128,16 @@ def test_killed_trials_do_not_count_and_are_drawn_again(tmp_path):
     study = studies[1]
     for place in places:
         place.mkdir()
+    locks = [tmp_path / f"journal.log.lock{age}.rename" for age in ("young", "old")]
+    for path in locks:
+        path.touch()
+    os.utime(locks[1], (0, 0))
     study.ask()
     study.ask().set_user_attr(PLACE, "trial-killed")
     end_killed_trials(study, tmp_path)
     assert states(study) == ["COMPLETE", "FAIL", "FAIL"]
     assert not any(place.exists() for place in places)
+    assert [path.exists() for path in locks] == [True, False]
     for each in studies:
         run_trial(each, SETTINGS, lambda values, tell: values["lr"], seed=5)
     assert [t.params for t in trials_of(study)] == [t.params for t in trials_of(studies[0])]

@@ -101,7 +101,10 @@ def test_a_folder_that_nothing_was_written_into_is_not_made(tmp_path: Path) -> N
         raise ValueError("refused")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="is a file, not a folder"), sole_writer(tmp_path / "file" / "run"):
+    with (
+        pytest.raises(FileError, match="a part of the path is a file, not a folder"),
+        sole_writer(tmp_path / "file" / "run"),
+    ):
         pass
 
 

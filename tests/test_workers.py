@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,19 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells by /proc which processes are alive")
-@pytest.mark.parametrize("whole_group", [False, True], ids=["the parent", "all processes"])
-def test_after_a_kill_no_process_works_on_and_no_memory_is_occupied(tmp_path: Path, whole_group: bool) -> None:
+@pytest.mark.parametrize(
+    ("kill", "signal_number"),
+    [(os.kill, signal.SIGKILL), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)],
+    ids=["SIGKILL of the parent", "SIGTERM of the parent", "SIGKILL of all"],
+)
+def test_after_a_kill_no_process_works_on_and_no_memory_is_occupied(
+    tmp_path: Path, kill: Callable[[int, int], None], signal_number: int
+) -> None:
     command, shared = [sys.executable, "-c", PARENT, str(tmp_path / "shared")], tmp_path / "shared"
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
         assert parent.stdout is not None
         lines = [parent.stdout.readline().split() for _ in range(2)]
-        (os.killpg if whole_group else os.kill)(parent.pid, signal.SIGKILL)
+        kill(parent.pid, signal_number)
     workers = [int(pid) for pid, _ in lines]
     assert len(set(workers)) == 2
     assert all(Path(folder).parent == shared for _, folder in lines)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foldstill.errors import FileError, FoldstillWarning
-from foldstill.files import check_output, file_error, is_part
+from foldstill.files import file_error, is_part
 from foldstill.workers import arrays_shared_in
 
 LOCK = ".lock"
@@ -56,7 +56,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
     if _held.get(place) == threading.get_ident():
         yield
         return
-    check_output(folder / LOCK)
     new = [each for each in (place, *place.parents) if not each.exists()]
     try:
         lock = _acquire(place, folder)

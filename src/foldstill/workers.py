@@ -58,7 +58,7 @@ class Work:
         return self.workers or int(cpu_count())
 
 
-PARENT_POLL_S = 1.0
+PARENT_POLL_S = 0.25
 
 
 def pool(n_workers: int, **options: Any) -> Any:
@@ -78,7 +78,7 @@ def pool(n_workers: int, **options: Any) -> Any:
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process about a second after `parent`, which started it, ended for whatever reason.
+    """End this process at most a second after `parent`, which started it, ended for whatever reason.
 
     Otherwise the processes of a killed run would go on training. Linux could send them a signal (PR_SET_PDEATHSIG), but
     does so when the thread that started them ends, and macOS cannot.

@@ -6,7 +6,9 @@ Importing this imports neither torch nor Optuna.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
-from foldstill.lock import is_locked
+from foldstill.lock import SILENT_S, is_locked
 from foldstill.settings import ByKind, Settings
 
 if TYPE_CHECKING:
@@ -234,7 +236,7 @@ def n_finished(study: Study) -> int:
 
 
 def end_killed_trials(study: Study, folder: Path) -> None:
-    """Mark the trials whose process was killed as interrupted, and remove their folders."""
+    """Mark the trials whose process was killed as interrupted, and remove what it left in the folder of the search."""
     from optuna.trial import TrialState
 
     # A process locks its folder before it asks for a trial, so the trials are read before the folders.
@@ -248,3 +250,8 @@ def end_killed_trials(study: Study, folder: Path) -> None:
             study.tell(t.number, state=TrialState.FAIL, skip_if_finished=True)
     for name in places.keys() - alive:
         shutil.rmtree(folder / name, ignore_errors=True)
+    # Optuna renames its lock before it removes it; young ones may belong to a process that is alive.
+    for path in folder.glob("journal.log.lock*.rename"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_mtime > SILENT_S:
+                path.unlink()
