@@ -29,6 +29,9 @@ from synthetic_tables import Kind, synthetic
 
 ARMS: tuple[Combiner, ...] = (Average(), Recalibrated(), LogPool(), LogPool(name="log_pool_free", ridge=0.0), Auto())
 
+RSNA_HEADS = ("kidney", "liver", "spleen")
+"""Each has three classes of its own."""
+
 Result = tuple[str, list[float], list[Interval], str]
 """Title of the rows, KL per arm, its difference from the first arm, the choice of auto."""
 
@@ -95,16 +98,21 @@ def _equal(models_NM: NDArray[np.int64], i: int, j: int) -> bool:
 def rsna(folder: Path, jobs: int) -> Iterator[Result]:
     """One table per label, patients as groups, the folds in which the members were trained, sample weights."""
     files = sorted((folder / "rsna2023_oof").glob("*3d*.parquet"))
-    for head in ("kidney", "liver", "spleen"):
-        settings = ImportSettings(
-            classes=tuple(f"{head}_{grade}" for grade in ("healthy", "low", "high")),
-            id="scan_id",
-            group="patient_id",
-            sample_weight=f"{head}_weight",
-            folds=str(folder / "rsna2023_oof/folds.parquet"),
-            fold="fold*",
-        )
+    for head in RSNA_HEADS:
+        settings = rsna_settings(head, folder / "rsna2023_oof/folds.parquet")
         yield cross_fitted(f"rsna {head}", import_scores(files, settings), jobs=jobs)
+
+
+def rsna_settings(head: str, folds: Path) -> ImportSettings:
+    """The columns of one head."""
+    return ImportSettings(
+        classes=tuple(f"{head}_{grade}" for grade in ("healthy", "low", "high")),
+        id="scan_id",
+        group="patient_id",
+        sample_weight=f"{head}_weight",
+        folds=str(folds),
+        fold="fold*",
+    )
 
 
 def clean(folder: Path, jobs: int) -> Iterator[Result]:

@@ -52,8 +52,9 @@ def named(hint: Any) -> str:
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *marks = get_args(hint)
-        (kinds_name,) = {mark.kinds_name for mark in marks if isinstance(mark, ByKind)} or {""}
-        return f"any [{kinds_name}](#kinds-of-{kinds_name})" if kinds_name else named(inner)
+        for kinds in (mark.kinds for mark in marks if isinstance(mark, ByKind) and mark.kinds):
+            return f"any [{kinds}](#kinds-of-{kinds})" if isinstance(kinds, str) else named(Union[*kinds])
+        return named(inner)
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in get_args(hint))
     if origin in (Union, UnionType):

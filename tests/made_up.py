@@ -26,6 +26,8 @@ from foldstill.lock import sole_writer
 from foldstill.workers import OnProgress, Progress, Work, silent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foldstill.distill import Student
 
 
@@ -66,6 +68,15 @@ def held_by_another_thread(folder: Path) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def write_csvs(folder: Path, **frames: pd.DataFrame) -> list[Path]:
+    """Write each frame into a CSV file of its name, and return the paths."""
+    paths = []
+    for name, frame in frames.items():
+        paths.append(folder / f"{name}.csv")
+        frame.to_csv(paths[-1], index=False)
+    return paths
 
 
 def bright_pictures(n: int = 90, seed: int = 0) -> Dataset:

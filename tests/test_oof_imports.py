@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import import_scores
 from foldstill.oof.store import write_table
 from foldstill.oof.table import OOFTable, ScoreTable
+from made_up import write_csvs
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from real_tables import RSNA_HEADS, rsna_settings
 
 N = 24
 CLASSES = ("lpd", "gpd", "other")
@@ -41,14 +46,6 @@ def _truth(table: OOFTable) -> pd.DataFrame:
     labels = table.labels
     votes = {f"{c}_vote": labels.votes_NC[:, i].astype(int) for i, c in enumerate(CLASSES)}
     return pd.DataFrame({"row": labels.ids, "patient": labels.groups, "fold": table.fold_N} | votes)
-
-
-def _write(folder: Path, **frames: pd.DataFrame) -> list[Path]:
-    paths = []
-    for name, frame in frames.items():
-        paths.append(folder / f"{name}.csv")
-        frame.to_csv(paths[-1], index=False)
-    return paths
 
 
 def _same(imported: OOFTable, table: OOFTable) -> None:
@@ -106,8 +103,8 @@ def test_a_file_foldstill_wrote_is_read_as_it_is(table, tmp_path):
 @pytest.mark.parametrize("columns", ["{class}", "{class}_prediction", "p_{class}", "{class}_vote"])
 def test_one_csv_per_member_with_a_csv_of_labels_is_enough(table, tmp_path, columns, rng):
     shuffled = _frame(table, 1, columns).sample(frac=1, random_state=0)
-    paths = _write(tmp_path, net_a=_frame(table, 0, columns), net_b=shuffled)
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0, columns), net_b=shuffled)
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
     _same(imported, table)
 
@@ -122,30 +119,30 @@ def test_members_as_parquet_with_ids_in_the_index(table, tmp_path):
 
 def test_classes_in_another_order_between_members_are_matched_by_name(table, tmp_path):
     other = _frame(table, 1)[["row", "other", "lpd", "gpd"]]
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=other)
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=other)
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     _same(import_scores(paths, ImportSettings(labels=str(labels), group="patient")), table)
 
 
 def test_a_member_with_other_classes_is_refused(table, tmp_path):
     other = _frame(table, 1).rename(columns={"other": "rest"})
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=other)
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=other)
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     with pytest.raises(OOFError, match=r"member 'net_b' has no scores for \['other'\], .*net_b.csv has .*same classes"):
         import_scores(paths, ImportSettings(labels=str(labels)))
 
 
 def test_a_member_with_missing_rows_is_refused_with_their_ids(table, tmp_path):
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=_frame(table, 1).drop(index=[3, 7]))
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=_frame(table, 1).drop(index=[3, 7]))
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     with pytest.raises(DataError, match=r"member 'net_b' lacks 2 of 24 rows; first ids: \['r03', 'r07'\]"):
         import_scores(paths, ImportSettings(labels=str(labels)))
 
 
 def test_a_member_with_repeated_rows_is_refused(table, tmp_path):
     frame = _frame(table, 1)
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=pd.concat([frame, frame.iloc[:2]]))
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=pd.concat([frame, frame.iloc[:2]]))
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     with pytest.raises(OOFError, match=r"member 'net_b' has 2 ids more than once; first: \['r00', 'r01'\]"):
         import_scores(paths, ImportSettings(labels=str(labels)))
 
@@ -153,18 +150,18 @@ def test_a_member_with_repeated_rows_is_refused(table, tmp_path):
 def test_duplicate_ids_in_the_labels_are_refused(table, tmp_path):
     truth = _truth(table)
     truth.loc[1, "row"] = "r00"
-    paths = _write(tmp_path, net_a=_frame(table, 0))
-    (labels,) = _write(tmp_path, train=truth)
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0))
+    (labels,) = write_csvs(tmp_path, train=truth)
     with pytest.raises(DataError, match=r"ids must be unique, 1 are not"):
         import_scores(paths, ImportSettings(labels=str(labels), id="row"))
 
 
 def test_rows_without_any_id_are_matched_by_position_only_when_as_many(table, tmp_path):
-    paths = _write(tmp_path, net_a=_frame(table, 0).drop(columns="row"), net_b=_frame(table, 1).drop(columns="row"))
-    (labels,) = _write(tmp_path, train=_truth(table).drop(columns="row"))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0).drop(columns="row"), net_b=_frame(table, 1).drop(columns="row"))
+    (labels,) = write_csvs(tmp_path, train=_truth(table).drop(columns="row"))
     imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
     assert imported.proba_NMC == pytest.approx(table.proba_NMC, abs=1e-6)
-    _write(tmp_path, net_b=_frame(table, 1).drop(columns="row").iloc[:-1])
+    write_csvs(tmp_path, net_b=_frame(table, 1).drop(columns="row").iloc[:-1])
     with pytest.raises(OOFError, match=r"member 'net_b' has 23 rows, the labels 24, and no id to match them by"):
         import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
 
@@ -172,8 +169,8 @@ def test_rows_without_any_id_are_matched_by_position_only_when_as_many(table, tm
 def test_logits_and_rows_off_one_are_named_by_member(table, tmp_path):
     logits = _frame(table, 1)
     logits[list(CLASSES)] = np.log(logits[list(CLASSES)])
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=logits)
-    (labels,) = _write(tmp_path, train=_truth(table))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=logits)
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
     with pytest.raises(OOFError, match=r"member 'net_b' must be probabilities .*space='logit'"):
         import_scores(paths, ImportSettings(labels=str(labels)))
 
@@ -181,31 +178,31 @@ def test_logits_and_rows_off_one_are_named_by_member(table, tmp_path):
 def test_a_group_across_folds_is_refused(table, tmp_path):
     truth = _truth(table)
     truth.loc[0, "fold"] = 2
-    paths = _write(tmp_path, net_a=_frame(table, 0))
-    (labels,) = _write(tmp_path, train=truth)
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0))
+    (labels,) = write_csvs(tmp_path, train=truth)
     with pytest.raises(FoldError, match=r"group 'p0' is in fold . and fold ."):
         import_scores(paths, ImportSettings(labels=str(labels), group="patient"))
 
 
 def test_folds_may_lie_in_a_file_of_their_own_by_group_as_flags(table, tmp_path):
-    paths = _write(tmp_path, net_a=_frame(table, 0), net_b=_frame(table, 1))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=_frame(table, 1))
     flags = pd.DataFrame({"patient": [f"p{g}" for g in range(12)]})
     for k in range(3):
         flags[f"fold{k}"] = (np.arange(12) % 3 == k).astype(int)
-    labels, folds = _write(tmp_path, train=_truth(table).drop(columns="fold"), folds=flags)
+    labels, folds = write_csvs(tmp_path, train=_truth(table).drop(columns="fold"), folds=flags)
     settings = ImportSettings(labels=str(labels), group="patient", folds=str(folds), fold="fold*")
     _same(import_scores(paths, settings), table)
-    _write(tmp_path, folds=flags.iloc[1:])
+    write_csvs(tmp_path, folds=flags.iloc[1:])
     with pytest.raises(OOFError, match=r"has no fold for 1 ids or groups; first: \['p0'\]"):
         import_scores(paths, settings)
-    _write(tmp_path, folds=flags.assign(fold0=1))
+    write_csvs(tmp_path, folds=flags.assign(fold0=1))
     with pytest.raises(OOFError, match=r"must hold one 1 per row"):
         import_scores(paths, settings)
 
 
 def test_a_table_without_folds_gets_group_folds(table, tmp_path):
-    paths = _write(tmp_path, net_a=_frame(table, 0))
-    (labels,) = _write(tmp_path, train=_truth(table).drop(columns="fold"))
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0))
+    (labels,) = write_csvs(tmp_path, train=_truth(table).drop(columns="fold"))
     imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient", n_folds=4))
     assert imported.folds_assigned
     assert len(imported.folds) == 4
@@ -213,10 +210,10 @@ def test_a_table_without_folds_gets_group_folds(table, tmp_path):
 
 def test_labels_in_the_members_own_files_must_agree(table, tmp_path):
     frames = [_frame(table, m, "{class}_prediction").merge(_truth(table), on="row") for m in range(2)]
-    paths = _write(tmp_path, net_a=frames[0], net_b=frames[1].iloc[::-1])
+    paths = write_csvs(tmp_path, net_a=frames[0], net_b=frames[1].iloc[::-1])
     _same(import_scores(paths, ImportSettings(group="patient")), table)
     frames[1].loc[2, "lpd_vote"] += 1
-    _write(tmp_path, net_b=frames[1])
+    write_csvs(tmp_path, net_b=frames[1])
     with pytest.raises(OOFError, match=r"hold different labels for 1 of 24 rows; first ids: \['r02'\]"):
         import_scores(paths, ImportSettings(group="patient"))
 
@@ -226,9 +223,9 @@ def test_hard_labels_and_members_that_name_a_class(table, tmp_path, rng):
     frames = {
         name: pd.DataFrame({"row": table.labels.ids, "pred": named[:, m]}) for m, name in enumerate(table.members)
     }
-    paths = _write(tmp_path, **frames)
+    paths = write_csvs(tmp_path, **frames)
     truth = _truth(table).assign(label=named[:, 0])[["row", "patient", "fold", "label"]]
-    (labels,) = _write(tmp_path, train=truth)
+    (labels,) = write_csvs(tmp_path, train=truth)
     imported = import_scores(paths, ImportSettings(labels=str(labels), group="patient", classes=CLASSES, smoothing=0.8))
     assert (imported.proba_NMC.argmax(axis=2) == table.proba_NMC.argmax(axis=2)).all()
     assert imported.proba_NMC.max() == pytest.approx(0.8)
@@ -257,7 +254,7 @@ def test_an_npz_is_guessed_or_named_key_by_key(table, tmp_path):
     assert not imported.labels.counted
     with pytest.raises(DataError, match=r"has no 'subject' \(for group\), it has \['pred'"):
         import_scores([path], ImportSettings(group="subject"))
-    (truth,) = _write(tmp_path, train=_truth(table).rename(columns={"row": "id"}).iloc[::-1])
+    (truth,) = write_csvs(tmp_path, train=_truth(table).rename(columns={"row": "id"}).iloc[::-1])
     outside = import_scores([path], ImportSettings(labels=str(truth), group="patient"))
     assert outside.labels.ids.tolist() == table.labels.ids[::-1].tolist()
     assert outside.proba_NMC == pytest.approx(table.proba_NMC[::-1], abs=1e-6)
@@ -334,15 +331,8 @@ def test_hms_imports_as_the_command_line_asks(real):
 def test_one_table_per_head_with_sample_weights_and_folds_by_patient(real):
     folder = real / "rsna2023_oof"
     paths = sorted(folder.glob("*96x256x256.parquet"))
-    for head in ("kidney", "liver", "spleen"):
-        settings = ImportSettings(
-            classes=tuple(f"{head}_{level}" for level in ("healthy", "low", "high")),
-            id="scan_id",
-            group="patient_id",
-            sample_weight=f"{head}_weight",
-            folds=str(folder / "folds.parquet"),
-            fold="fold*",
-        )
+    for head in RSNA_HEADS:
+        settings = rsna_settings(head, folder / "folds.parquet")
         imported = import_scores(paths, settings)
         assert imported.proba_NMC.shape == (4711, 4, 3)
         assert len(np.unique(imported.labels.groups)) == 3147

@@ -28,6 +28,7 @@ from foldstill.stacking.sklearn_combiner import SklearnCombiner
 from foldstill.stacking.stacked_classifier import StackedClassifier
 from foldstill.stacking.tempered import Tempered
 from foldstill.testing import check_combiner, synthetic_table
+from made_up import timm_table
 
 TABLE = synthetic_table()
 SIDE_BY_SIDE = TABLE.proba_NMC.reshape(len(TABLE), -1)
@@ -82,18 +83,11 @@ def test_equal_estimators_are_saved_as_equal_bytes() -> None:
 
 
 def test_an_experiment_file_names_an_estimator_and_its_options() -> None:
-    text = """name = "x"
+    text = f"""name = "x"
 [data]
 kind = "digits"
-[[member]]
-name = "a"
-network = "test_resnet"
-[[stacking.combiner]]
-kind = "average"
-[[stacking.combiner]]
-kind = "sklearn"
-estimator = "Ridge"
-options = { alpha = 2.0 }
+{timm_table("a")}[stacking]
+combiner = [{{ kind = "average" }}, {{ kind = "sklearn", estimator = "Ridge", options = {{ alpha = 2.0 }} }}]
 """
     _, combiner = parse_experiment(text, "x.toml").stacking.combiner
     assert combiner == SklearnCombiner("Ridge", options={"alpha": 2.0})

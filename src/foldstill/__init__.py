@@ -12,12 +12,12 @@ student model can be without losing the ensemble's accuracy.
 A name is imported when it is first used, and torch only when something is trained.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 # The function has the name of its package, so it is imported here and not when it is first used: whatever imports the
 # package later does not replace it.
 from foldstill.distill.notebook import distill
+from foldstill.late_names import late_name
 
 if TYPE_CHECKING:
     from foldstill.base_models.eeg_member import EegMember
@@ -91,9 +91,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'foldstill' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return late_name(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

@@ -106,12 +106,13 @@ class ByKind:
     """Annotation of a field whose table selects its settings class by the key `kind`.
 
     `Annotated[Combiner, ByKind("combiner")]` accepts every class that `type_adapter` receives under "combiner". A class
-    can therefore hold settings of kinds that its own file does not import, itself included. `Annotated[A | B,
-    ByKind()]` accepts the classes of the union. In both cases an error concerns the selected class only.
+    can therefore hold settings of kinds that its own file does not import, itself included. `Annotated[View,
+    ByKind(VIEWS)]` accepts the classes of the tuple, and `Annotated[A | B, ByKind()]` those of the union. In each case
+    an error concerns the selected class only.
     """
 
-    def __init__(self, kinds_name: str = "") -> None:
-        self.kinds_name = kinds_name
+    def __init__(self, kinds: str | tuple[type, ...] = "") -> None:
+        self.kinds = kinds
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -131,13 +132,15 @@ def alternatives(hint: Any, kinds: Kinds) -> tuple[Any, ...]:
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
         for mark in marks:
-            if isinstance(mark, ByKind) and mark.kinds_name:
-                if mark.kinds_name not in kinds:
+            if isinstance(mark, ByKind) and mark.kinds:
+                if isinstance(mark.kinds, tuple):
+                    return mark.kinds
+                if mark.kinds not in kinds:
                     raise KeyError(
-                        f"no settings classes are known for kinds of {mark.kinds_name}: pass them to type_adapter, as "
-                        f"in type_adapter(settings, {{{mark.kinds_name!r}: (FirstClass, SecondClass)}})"
+                        f"no settings classes are known for kinds of {mark.kinds}: pass them to type_adapter, as "
+                        f"in type_adapter(settings, {{{mark.kinds!r}: (FirstClass, SecondClass)}})"
                     )
-                return tuple(kinds[mark.kinds_name])
+                return tuple(kinds[mark.kinds])
         return alternatives(inner, kinds)
     if get_origin(hint) in (Union, UnionType, tuple):
         return tuple(one for part in get_args(hint) if part is not Ellipsis for one in alternatives(part, kinds))

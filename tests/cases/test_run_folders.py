@@ -13,32 +13,22 @@ from foldstill.lock import SHARED
 from foldstill.oof import oof_table, write_table
 from foldstill.oof.store import read_labelled_scores, write_scores
 from foldstill.oof.table import FoldScores
-from made_up import call, held_by_another_thread
+from made_up import DIGITS, call, held_by_another_thread, timm_table
 
 ONE = ("-q", "--jobs", "1")
 """One process, because a second costs more than all that it is given to do here."""
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-TINY = """
+TINY = f"""
 name = "tiny"
-[data]
-kind = "digits"
-rows = 120
-size = 16
-[folds]
+{DIGITS.replace("240", "120")}[folds]
 n_folds = 2
 test_share = 0.3
 [recipe]
 epochs = 1
 batch_size = 32
-[[member]]
-name = "a"
-network = "test_resnet"
-[[member]]
-name = "b"
-network = "test_resnet"
-[[stacking.combiner]]
+{timm_table("a")}{timm_table("b")}[[stacking.combiner]]
 kind = "average"
 [student]
 network = "test_resnet"

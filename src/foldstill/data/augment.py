@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from foldstill.data.augmentation import RowAugmentation, RowMix, RowMixing
 from foldstill.data.draws import rand
@@ -86,10 +86,7 @@ AUGMENTATIONS = (
 )
 """Every kind of augmentation that an experiment file can name."""
 
-if TYPE_CHECKING:
-    AnyAugmentation = RowAugmentation | RowMixing
-else:
-    AnyAugmentation = Annotated[Union[*AUGMENTATIONS], ByKind()]
+AnyAugmentation = Annotated[RowAugmentation | RowMixing, ByKind(AUGMENTATIONS)]
 
 
 def augment(

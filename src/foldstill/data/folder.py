@@ -134,13 +134,9 @@ class FolderData(PlainSource):
 
     @property
     def _label_columns(self) -> LabelColumns:
-        return LabelColumns(
-            votes=self.votes,
-            shares=self.shares,
-            total=self.total,
-            label=self.label,
+        return LabelColumns.of(
+            self,
             classes=self.classes or self.votes or self.shares,
             id=self.id or self.file,
             group=group_column(self.group),
-            stratum=self.stratum,
         )

@@ -4,8 +4,8 @@ N samples (rows), C classes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from foldstill.data.columns import Columns
 from foldstill.data.labels import Labels
@@ -45,6 +45,12 @@ class LabelColumns:
     group: str = ""
     stratum: str = ""
     sample_weight: str = ""
+
+    @classmethod
+    def of(cls, settings: Any, **others: Any) -> Self:
+        """The columns that a data source names in fields of the same names; `others` replace these or are added."""
+        names = {field.name for field in fields(cls)} & vars(settings).keys()
+        return cls(**({name: getattr(settings, name) for name in names} | others))
 
     def __post_init__(self) -> None:
         require_one_form("the label columns", {form: getattr(self, form) for form in LABEL_FORMS}, self.total)

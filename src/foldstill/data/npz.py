@@ -111,17 +111,7 @@ class NpzData(PlainSource):
 
     @property
     def _label_columns(self) -> LabelColumns:
-        return LabelColumns(
-            votes=self.votes,
-            shares=self.shares,
-            total=self.total,
-            annotators=self.annotators,
-            label=self.labels,
-            classes=self.classes,
-            id=self.id,
-            group=group_column(self.group),
-            stratum=self.stratum,
-        )
+        return LabelColumns.of(self, label=self.labels, group=group_column(self.group))
 
 
 def _channels_last(images: NDArray[Any], key: str) -> NDArray[Any]:

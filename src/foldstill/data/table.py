@@ -5,7 +5,7 @@ N rows, F features.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -129,15 +129,9 @@ class TableData(PlainSource):
 
     @property
     def _label_columns(self) -> LabelColumns:
-        names: Any = self.classes or self.votes or self.shares
-        return LabelColumns(
-            votes=self.votes,
-            shares=self.shares,
-            total=self.total,
-            label=self.label,
-            classes=names,
-            id=self.id,
+        return LabelColumns.of(
+            self,
+            classes=self.classes or self.votes or self.shares,
             group=group_column(self.group),
-            stratum=self.stratum,
             sample_weight=self.weight,
         )

@@ -3,8 +3,9 @@
 The names are imported when they are first used, because `import foldstill` imports this package.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from foldstill.late_names import late_name
 
 if TYPE_CHECKING:
     from foldstill.distill.mixes import MIXES, DirichletMix, FixedMix, TeacherOnly, VotesOnly
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
     from foldstill.distill.targets import SoftTargets, mixed_targets
     from foldstill.distill.training import Lesson, train_student
 
-_MODULES = {
-    "MIXES": "mixes",
-    "DirichletMix": "mixes",
-    "FixedMix": "mixes",
-    "Lesson": "training",
-    "OnnxStudent": "onnx_file",
-    "SoftTargets": "targets",
-    "Student": "student",
-    "StudentSettings": "settings",
-    "TeacherOnly": "mixes",
-    "VotesOnly": "mixes",
-    "distill": "notebook",
-    "load_student": "student",
-    "mixed_targets": "targets",
-    "predict_onnx": "onnx_file",
-    "predict_student": "student",
-    "train_student": "training",
+_HOMES = {
+    "MIXES": "foldstill.distill.mixes",
+    "DirichletMix": "foldstill.distill.mixes",
+    "FixedMix": "foldstill.distill.mixes",
+    "Lesson": "foldstill.distill.training",
+    "OnnxStudent": "foldstill.distill.onnx_file",
+    "SoftTargets": "foldstill.distill.targets",
+    "Student": "foldstill.distill.student",
+    "StudentSettings": "foldstill.distill.settings",
+    "TeacherOnly": "foldstill.distill.mixes",
+    "VotesOnly": "foldstill.distill.mixes",
+    "distill": "foldstill.distill.notebook",
+    "load_student": "foldstill.distill.student",
+    "mixed_targets": "foldstill.distill.targets",
+    "predict_onnx": "foldstill.distill.onnx_file",
+    "predict_student": "foldstill.distill.student",
+    "train_student": "foldstill.distill.training",
 }
 
 __all__ = [
@@ -55,9 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'foldstill.distill' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"foldstill.distill.{_MODULES[name]}"), name)
+    return late_name(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

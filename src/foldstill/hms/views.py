@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from foldstill.data.signals import Signal
 from foldstill.errors import DataError
@@ -69,10 +69,7 @@ VIEWS = (
 )
 """Add a class here, and experiment files, the command line, documentation and contract tests find it by its `kind`."""
 
-if TYPE_CHECKING:
-    HmsView = View
-else:
-    HmsView = Annotated[Union[*VIEWS], ByKind()]
+HmsView = Annotated[View, ByKind(VIEWS)]
 
 
 def view_of_kind(kind: str) -> View:

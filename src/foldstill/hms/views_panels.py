@@ -1,7 +1,7 @@
 """Views made of the panels of other views: statistics over them, and stacks of them. P panels, H x W image."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 PANEL_VIEWS = (KaggleSpectrogram, MelSpectrogram, StftSpectrogram, ScipySpectrogram, Scalogram)
 """Every kind of view whose panels others can use."""
 
-if TYPE_CHECKING:
-    AnyPanelView = PanelView
-else:
-    AnyPanelView = Annotated[Union[*PANEL_VIEWS], ByKind()]
+AnyPanelView = Annotated[PanelView, ByKind(PANEL_VIEWS)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ E electrodes, P panels (chains LL, LP, RP, RL), H x W image.
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -101,10 +101,7 @@ class EegView(Protocol):
 EEG_VIEWS = (RawEeg, MelSpectrogram, StftSpectrogram, ScipySpectrogram, Scalogram)
 """Every kind of view that can be made of denoised signals."""
 
-if TYPE_CHECKING:
-    AnyEegView = EegView
-else:
-    AnyEegView = Annotated[Union[*EEG_VIEWS], ByKind()]
+AnyEegView = Annotated[EegView, ByKind(EEG_VIEWS)]
 
 
 @dataclass(frozen=True, kw_only=True)

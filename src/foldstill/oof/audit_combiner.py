@@ -9,14 +9,31 @@ from typing import ClassVar
 import numpy as np
 
 from foldstill.data.simplex import row_kl
-from foldstill.oof.audit_check import AuditInput, Check, combined_kl, finding
+from foldstill.oof.audit_check import AuditInput, Check, Combine, combined_kl, finding
 from foldstill.oof.audit_statistics import clustered_mean
 from foldstill.oof.findings import Finding
 
 NEEDS_COMBINER = "It needs a combiner, which `foldstill oof audit --deep` brings."
 
 
-class RowFolds(Check):
+class CombinerCheck(Check):
+    """Base of the checks here: each is not applicable without a combiner."""
+
+    id: ClassVar[str]
+    only_deep: ClassVar[bool] = False
+    """Whether the check is run for `--deep` only."""
+
+    def check(self, inputs: AuditInput) -> Finding:
+        if inputs.combine is None or (self.only_deep and not inputs.deep):
+            return finding(self, "not applicable", NEEDS_COMBINER)
+        return self.judge(inputs, inputs.combine)
+
+    def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
+        """The finding when there is a combiner."""
+        raise NotImplementedError
+
+
+class RowFolds(CombinerCheck):
     """Compares a combiner cross-fitted by rows with the same combiner cross-fitted by groups.
 
     A combiner that remembers groups looks better when rows of a group are split between fitting and scoring.
@@ -25,10 +42,8 @@ class RowFolds(Check):
     id: ClassVar[str] = "A8"
     title: ClassVar[str] = "row folds against group folds"
 
-    def check(self, inputs: AuditInput) -> Finding:
-        table, combine = inputs.table, inputs.combine
-        if combine is None:
-            return finding(self, "not applicable", NEEDS_COMBINER)
+    def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
+        table = inputs.table
         by_group = inputs.cross_fitted_kl
         fold_N = (np.random.default_rng(0).permutation(len(table)) % len(table.folds)).astype(np.int16)
         each_row_a_group = replace(table, labels=replace(table.labels, groups=table.labels.ids))
@@ -43,7 +58,7 @@ class RowFolds(Check):
         return finding(self, "warn", evidence, "members remember groups: believe scores cross-fitted by group only")
 
 
-class Optimism(Check):
+class Optimism(CombinerCheck):
     """Compares a combiner on the rows it was fitted on with the same combiner cross-fitted.
 
     A combiner that overfits scores the rows it was fitted on much better than held-out rows.
@@ -52,12 +67,9 @@ class Optimism(Check):
     id: ClassVar[str] = "A11"
     title: ClassVar[str] = "optimism of the fit"
 
-    def check(self, inputs: AuditInput) -> Finding:
-        table, combine = inputs.table, inputs.combine
-        if combine is None:
-            return finding(self, "not applicable", NEEDS_COMBINER)
+    def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
         held_out = inputs.cross_fitted_kl
-        in_sample = combined_kl(table, combine(table, None))
+        in_sample = combined_kl(inputs.table, combine(inputs.table, None))
         share = (held_out - in_sample) / max(held_out, 1e-12)
         evidence = (
             f"The KL divergence is {in_sample:.4f} in-sample and {held_out:.4f} cross-fitted: {share:.1%} optimism."
@@ -68,7 +80,7 @@ class Optimism(Check):
         return finding(self, "warn", evidence, cure)
 
 
-class FreshLabels(Check):
+class FreshLabels(CombinerCheck):
     """Cross-fits a combiner on permuted labels, from which nothing can be learned.
 
     A combiner must learn nothing from the labels of other rows: a gain over the base rate is then a leak.
@@ -76,11 +88,10 @@ class FreshLabels(Check):
 
     id: ClassVar[str] = "A12"
     title: ClassVar[str] = "labels of other rows"
+    only_deep: ClassVar[bool] = True
 
-    def check(self, inputs: AuditInput) -> Finding:
-        table, combine = inputs.table, inputs.combine
-        if combine is None or not inputs.deep:
-            return finding(self, "not applicable", NEEDS_COMBINER)
+    def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
+        table = inputs.table
         order = np.random.default_rng(0).permutation(len(table))
         labels = table.labels
         permuted = replace(
