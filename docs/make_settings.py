@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -47,6 +48,11 @@ def description(kind: type) -> str:
     return re.split(r"\n\n\w[\w ]*\n---", inspect.cleandoc(kind.__doc__ or ""))[0]
 
 
+def in_a_file(hint: Any) -> bool:
+    """Whether a file can hold a value of a hint: nothing and functions are for Python alone."""
+    return hint is not type(None) and get_origin(hint) is not Callable
+
+
 def named(hint: Any) -> str:
     """A hint as a reader of TOML would say it."""
     origin = get_origin(hint)
@@ -58,7 +64,7 @@ def named(hint: Any) -> str:
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in get_args(hint))
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(named(part) for part in get_args(hint) if part is not type(None)))
+        return " or ".join(dict.fromkeys(named(part) for part in get_args(hint) if in_a_file(part)))
     if origin is tuple:
         inner = [part for part in get_args(hint) if part is not Ellipsis]
         return f"list of {' or '.join(dict.fromkeys(named(part) for part in inner))}"

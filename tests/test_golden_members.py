@@ -83,8 +83,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_kind_of_member_learns_what_it_learned(trained: Path, golden: Golden) -> None:
     scores, truth = access.scores_of(trained / "oof.parquet"), access.truth_of(trained / "oof.parquet")
     assert scores.members == NAMES
-    # LightGBM and imported members train no network: their own tests hold them.
-    assert access.member_kinds() - {"lightgbm", "imported"} == {"timm", "eeg", "joined"}
+    # Kinds that came after the goldens were recorded are held by their own tests.
+    assert access.member_kinds() >= {"timm", "eeg", "joined"}
     told = {}
     for m, name in enumerate(NAMES):
         proba_NC = scores.proba_NMC[:, m]

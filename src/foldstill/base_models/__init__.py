@@ -12,6 +12,7 @@ from foldstill.base_models.members import predict_members, train_members
 from foldstill.base_models.recipes import EarlyStopping, Recipe, SecondStage
 from foldstill.base_models.sklearn_member import SklearnMember
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.base_models.torch_member import TorchMember
 
 __all__ = [
     "MEMBERS",
@@ -27,6 +28,7 @@ __all__ = [
     "SecondStage",
     "SklearnMember",
     "TimmMember",
+    "TorchMember",
     "collect",
     "collect_without",
     "predict_members",

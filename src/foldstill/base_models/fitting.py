@@ -16,10 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from foldstill.base_models.architecture import Shape
 from foldstill.base_models.device import one_thread
 from foldstill.base_models.engine import fit_network
+from foldstill.base_models.inputs import open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.base_models.network_model import NetworkModel, build_seeded, first_row
 from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.rows import phases_of
+from foldstill.base_models.weights_file import classes_in, load_exactly, read_weights
 from foldstill.data.augment import AnyAugmentation
 from foldstill.data.features import array_of
 from foldstill.data.row_form import RowForm
@@ -48,6 +50,22 @@ class NetworkMember(Protocol):
         ...
 
 
+class TrainedMember(NetworkMember, Protocol):
+    """A network whose weights were trained elsewhere."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> str:
+        """The file of this fold."""
+        ...
+
+    def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> AnyNetwork:
+        """A network whose weights are read from a file next."""
+        ...
+
+
 def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
     """Floating point operations of one forward pass of one row, times the epochs.
 
@@ -63,6 +81,8 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
     network = build_seeded(member.build, _shapes(training_set), len(training_set.classes), 0).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(first_row(arrays))
+    if member.recipe.second_stage is not None and member.recipe.second_stage.thaws:
+        network.freeze(True)  # needs a last layer that can be trained alone
     return float(counter.get_total_flops()) * member.recipe.total_epochs
 
 
@@ -75,6 +95,41 @@ def first_weights(member: NetworkMember, training_set: TrainingSet, seed: int) -
 def fit_member(member: NetworkMember, training_set: TrainingSet, context: FitContext) -> NetworkModel:
     """Train the member's network from its first weights."""
     return fit_phases(member, first_weights(member, training_set, context.seed), training_set, context)
+
+
+def trained_network(member: TrainedMember, training_set: TrainingSet) -> tuple[AnyNetwork, bool]:
+    """The network with the weights that the member names, and whether they hold its input scaling.
+
+    Raises MemberError for weights of another network, of other shapes, or of other classes.
+    """
+    training_set, path = training_set.with_views(member.views), Path(member.weights)
+    network = build_seeded(member.build_untrained, _shapes(training_set), len(training_set.classes), 0)
+    state, classes = read_weights(path, "weights"), classes_in(path)
+    if classes is not None and classes != training_set.classes:
+        raise MemberError(
+            f"member {member.name!r}: {path} predicts the classes {list(classes)}, the data have "
+            f"{list(training_set.classes)}: name weights of these classes, in this order"
+        )
+    whole = "input.mean" in state
+    holder: Any = network if whole else network.body
+    try:
+        load_exactly(holder, state, str(path))
+    except MemberError as error:
+        raise MemberError(f"member {member.name!r}: {error}") from None
+    return network, whole
+
+
+def adopt_weights(member: TrainedMember, training_set: TrainingSet, context: FitContext) -> NetworkModel:
+    """The model of trained weights: nothing is learned but the input scaling, where the file does not hold it."""
+    training_set = training_set.with_views(member.views)
+    network, is_scaled = trained_network(member, training_set)
+    if not is_scaled:
+        inputs = open_inputs([array_of(view, name) for name, view in training_set.views.items()], "cpu")
+        network.fit_scaling(inputs, training_set.rows)
+    context.report(FitProgress(1, 1, 0.0))
+    forms = _forms(training_set)
+    facts = {"loss": 0.0, "epochs": 0, "parameters": sum(p.numel() for p in network.parameters())}
+    return NetworkModel(network.eval(), forms, training_set.classes, member.recipe.precision, facts)
 
 
 def fit_phases(
@@ -106,16 +161,21 @@ def fit_phases(
             before += phase.recipe.epochs
     if context.folder is not None:
         _write_history(context.folder / HISTORY, lines)
-    forms = {
-        name: RowForm.of(array_of(view, name), training_set.recipes.get(name))
-        for name, view in training_set.views.items()
-    }
+    forms = _forms(training_set)
     facts = {
         "loss": lines[-1]["loss"],
         "epochs": len(lines),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     return NetworkModel(network.eval(), forms, training_set.classes, recipe.precision, facts)
+
+
+def _forms(training_set: TrainingSet) -> dict[str, RowForm]:
+    """What the rows of each view look like."""
+    return {
+        name: RowForm.of(array_of(view, name), training_set.recipes.get(name))
+        for name, view in training_set.views.items()
+    }
 
 
 def _shapes(training_set: TrainingSet) -> list[Shape]:

@@ -11,9 +11,10 @@ from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.member import Member
 from foldstill.base_models.sklearn_member import SklearnMember
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.base_models.torch_member import TorchMember
 from foldstill.errors import MemberError
 
-MEMBERS = (TimmMember, EegMember, JoinedMember, LightGBMMember, SklearnMember, ImportedMember)
+MEMBERS = (TimmMember, EegMember, TorchMember, JoinedMember, LightGBMMember, SklearnMember, ImportedMember)
 """Every kind of member that an experiment file can name, told apart by `kind`. A class has an `example`."""
 
 

@@ -11,6 +11,7 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
+from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name
 from foldstill.errors import MemberError
 from foldstill.files import digest, file_digest
 
@@ -39,8 +40,11 @@ def settings_as_json(member: Any) -> dict[str, Any]:
     """The settings of a member as JSON values; a file is named without its folder, so that folders may move."""
     values: dict[str, Any] = asdict(member)
     for name in getattr(member, "files", ()):
-        if isinstance(values[name], str):
-            values[name] = Path(values[name]).name
+        value = getattr(member, name)
+        if isinstance(value, str):
+            values[name] = Path(value).name
+        elif callable(value):
+            values[name] = factory_name(value)
     return values
 
 
@@ -50,12 +54,19 @@ def digests_of_files(member: Any) -> Mapping[str, str]:
     Raises MemberError for a file that is missing.
     """
     named = {name: getattr(member, name) for name in getattr(member, "files", ())}
-    paths = {name: path for name, path in named.items() if isinstance(path, str) and path}
-    return {name: _content(member.name, name, path) for name, path in paths.items()}
+    return {name: _content(member.name, name, value) for name, value in named.items() if _is_file(value)}
 
 
-def _content(member: str, setting: str, path: str) -> str:
-    """Digest of the content of a file, or of all files of a pattern."""
+def _is_file(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and bool(value))
+
+
+def _content(member: str, setting: str, path: str | Factory) -> str:
+    """Digest of the content of a file, of all files of a pattern, or of code."""
+    if not isinstance(path, str):
+        return factory_digest(path)
+    if setting == "module":
+        return factory_digest(ModuleCode.read(path))
     if FOLD not in path:
         return file_digest(require_file(member, setting, path))
     return digest(*(file_digest(Path(each)) for each in sorted(glob(escape(path).replace(FOLD, "*")))))

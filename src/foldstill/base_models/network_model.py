@@ -27,8 +27,10 @@ from foldstill.data.features import View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.training import Rows
 from foldstill.errors import MemberError
+from foldstill.files import write_text
 
 WEIGHTS = "weights.safetensors"
+CODE = "module.py"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class NetworkModel:
     classes: tuple[str, ...]
     precision: Precision = "auto"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    """Text of the user's own file that builds the network, kept beside its weights; empty for other networks."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -63,6 +67,8 @@ class NetworkModel:
             "classes": list(self.classes),
             "views": [{"name": name, **form.as_json()} for name, form in self.forms.items()],
         }
+        if self.code:
+            write_text(folder / CODE, self.code)
         write_tensors(folder / WEIGHTS, self.network.state_dict(), about)
 
     def cost(self, views: Mapping[str, View], *, batch: int = 32, threads: int = 1) -> Cost:

@@ -41,7 +41,7 @@ class TimmMember(NetworkSettings, SingleViewMember):
     """
 
     title: ClassVar[str] = "timm"
-    files: ClassVar[tuple[str, ...]] = ("pretrained",)
+    files: ClassVar[tuple[str, ...]] = ("pretrained", "weights")
     name: str
     network: str
     """A name in `timm.list_models()`, or `hf-hub:` or `local-dir:` and a place, as timm reads them."""
@@ -63,6 +63,11 @@ class TimmMember(NetworkSettings, SingleViewMember):
     """Further arguments of `timm.create_model`, such as patch_size = 4."""
     family: str = ""
     """Group of similar members, within which combiners can tie weights; the network's name by default."""
+    weights: str = ""
+    """Trained weights, one file per fold, as in "fold-{fold}.safetensors" (.pt or .pth hold a state dict): nothing is
+    trained, and the fold models are scored. File k must not have seen the rows of fold k: name the fold plan that they
+    were trained with in `folds.path`. Without `input.mean` and `input.std` in a file, inputs are standardised per
+    channel on the training rows of the fold. A relative path starts at the folder of the experiment file."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -153,7 +158,7 @@ class TimmMember(NetworkSettings, SingleViewMember):
             raise MemberError(f"member {self.name!r}: {error}") from None
 
     def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> Network:
-        return replace(self, pretrained=False).build(shapes, n_classes)
+        return replace(self, pretrained=False, weights="").build(shapes, n_classes)
 
 
 def _why(member: TimmMember, error: Exception) -> str:

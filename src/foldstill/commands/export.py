@@ -69,7 +69,7 @@ def _card(run: Run, settings: StudentSettings, student: Student, comparison: Com
     votes, n_groups = labels.total_N[taught], len(set(labels.groups[taught].tolist()))
     return Card(
         name=f"{run.experiment.name}: {settings.name}",
-        network=settings.network,
+        network=settings.network_name,
         classes=labels.classes,
         view=settings.view,
         inputs=_inputs(student),

@@ -87,7 +87,7 @@ def _sizes(experiment: Experiment, dataset: Dataset, n_folds: int, view: str, na
             cost = size_of(each.member(), [dataset.view(each.view)], n_classes)
             # Ablations with the same network are left out.
             if cost not in [students[name] for name in students.keys() - named.keys()]:
-                students[f"{each.name} ({each.network})"] = cost
+                students[f"{each.name} ({each.network_name})"] = cost
     members = resolve(experiment.member)
     ensemble = None
     if all(is_network(member) for member in members):

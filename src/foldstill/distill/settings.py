@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.losses import DIST, DKD, JSD, KL, MSE, LossSettings, Standardised
 from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.base_models.torch_member import TorchMember
 from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import FixedMix, MixSettings, TargetWeight, VotesOnly
 from foldstill.distill.targets import Ablation
@@ -59,10 +61,15 @@ class StudentSettings(Settings):
     'mobilenetv4_conv_small_050'
     """
 
-    files: ClassVar[tuple[str, ...]] = ("pretrained",)
+    files: ClassVar[tuple[str, ...]] = ("pretrained", "module")
 
     network: str = "small"
     """nano, small, base, quality, eeg (the network of members of that kind), or any name in `timm.list_models()`."""
+    kind: Literal["timm", "eeg", "torch"] | None = None
+    """Kind of member that the student is; by default eeg for `network = "eeg"`, timm for other networks."""
+    module: str = ""
+    """With kind = "torch": a file and a class or function in it, such as "my_models.py:Net", as for members of that
+    kind. A relative path starts at the folder of the experiment file."""
     name: str = "student"
     view: str = "image"
     """The view it reads, whatever its teachers read."""
@@ -132,6 +139,7 @@ class StudentSettings(Settings):
             raise DistillError(
                 f"temperature must be positive, got {self.temperature}: 1 leaves the targets as they are"
             )
+        self._check_kind()
         if self.seeds < 1:
             raise DistillError(f"seeds must be 1 or more, got {self.seeds}")
         if self.bank_views < 1:
@@ -179,6 +187,23 @@ class StudentSettings(Settings):
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
+
+    def _check_kind(self) -> None:
+        """Refuse settings of another kind of student."""
+        if (self.kind == TorchMember.kind) != bool(self.module):
+            raise DistillError(
+                f'student {self.name!r}: kind = "torch" and `module` go together, got kind {self.kind!r} and module '
+                f'{self.module!r}: set both, as in module = "my_models.py:Net"'
+            )
+        of_timm = {"image_size": self.image_size, "pretrained": self.pretrained, "stem_stride": self.stem_stride}
+        given = sorted(name for name, value in of_timm.items() if value)
+        if self.kind == TorchMember.kind and (self.network != StudentSettings.network or given):
+            raise DistillError(
+                f"student {self.name!r}: {', '.join(given or ['network'])} would have no effect on a module of your "
+                "own: leave it out"
+            )
+        if self.kind == EegMember.kind and self.network not in (StudentSettings.network, EegMember.kind):
+            raise DistillError(f"student {self.name!r}: network = {self.network!r} is no eeg network: leave it out")
 
     @property
     def cross_validated_name(self) -> str:
@@ -230,10 +255,17 @@ class StudentSettings(Settings):
             replace(of_rows, name="permuted teacher", ablation="class_permuted"),
         )
 
-    def member(self) -> TimmMember | EegMember:
+    @property
+    def network_name(self) -> str:
+        """What the network is called in tables and on the card."""
+        return Path(self.module).name if self.module else self.network
+
+    def member(self) -> TimmMember | EegMember | TorchMember:
         """The member that the student is: its network, with the student's loss and without weights by votes."""
         recipe = replace(self.recipe, loss=self._loss(), row_weight="none", unweighted_epochs=0)
-        if self.network == EegMember.kind:
+        if self.kind == TorchMember.kind:
+            return TorchMember(self.name, self.module, view=self.view, options=self.options, recipe=recipe)
+        if EegMember.kind in (self.kind, self.network):
             return self._eeg_member(recipe)
         return TimmMember(
             name=self.name,

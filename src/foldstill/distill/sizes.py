@@ -9,6 +9,7 @@ from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.joined_member import Joined
 from foldstill.base_models.member import Member
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.base_models.torch_member import TorchMember
 from foldstill.cost import Cost
 from foldstill.data.features import FeatureTable, View, array_of
 from foldstill.distill.settings import SIZES, StudentSettings
@@ -32,9 +33,9 @@ def student_sizes(inputs: View, n_classes: int, student: StudentSettings | None 
     return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}
 
 
-def is_network(member: Member) -> TypeGuard[TimmMember | EegMember | Joined]:
+def is_network(member: Member) -> TypeGuard[TimmMember | EegMember | TorchMember | Joined]:
     """Whether the size of a member can be counted before it is trained."""
-    return isinstance(member, TimmMember | EegMember | Joined)
+    return isinstance(member, TimmMember | EegMember | TorchMember | Joined)
 
 
 def size_of(member: Member, views: Sequence[View], n_classes: int) -> Cost:

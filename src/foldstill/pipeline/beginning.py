@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.base_models.joined_member import resolve
+from foldstill.data.training import TrainingSet
 from foldstill.errors import DistillError, ExperimentError
 from foldstill.files import check_output
 from foldstill.manifest import DONE, Stage
@@ -105,8 +106,13 @@ def _check_students(run: Run) -> None:
     students = run.experiment.students()
     if not len(run.plan.test_rows) and any(one.cross_validate != "pairs" for one in students):
         raise DistillError(NO_LOCKED_ROWS)
+    labels = run.dataset.labels
+    # Twins and control arms are the same networks.
+    for one in (run.experiment.student, *run.experiment.ablation):
+        if one is not None:
+            view = {one.view: run.dataset.view(one.view)}
+            one.member().check(TrainingSet.from_labels(labels, view, run.plan.oof_rows, recipes=run.dataset.recipes))
     for one in students:
-        run.dataset.view(one.view)
         for path in (one.unlabelled, one.foreign):
             if path:
                 view_of(run.experiment.data.inputs(run.root / path), one.view, path)

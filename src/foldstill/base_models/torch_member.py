@@ -1,0 +1,167 @@
+"""Members that are torch modules of the user's own. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name, reason_of, split_module
+from foldstill.base_models.recipes import Recipe, check_name, require
+from foldstill.base_models.single_view import SingleViewMember
+from foldstill.data.training import FitContext, TrainingSet
+from foldstill.errors import MemberError
+from foldstill.settings import Described, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from foldstill.base_models.network_model import NetworkModel
+    from foldstill.base_models.networks import Network
+
+
+@dataclass(frozen=True)
+class TorchMember(Settings, Described, SingleViewMember):
+    """A torch module of your own, trained by the same engine as every other network.
+
+    The class or function is called with the shape of a row as it is stored, (height, width, channels) of images or
+    (channels, time) of signals, with the number of classes, and with the options. It returns a `torch.nn.Module` that
+    takes scaled batches, (rows, channels, height, width) or (rows, channels, time), and gives logits (rows, classes).
+    The file is executed, because the experiment names it. It may import what is installed, but no file beside it: a
+    copy of it is kept with every model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> def linear(shape, n_classes):
+    ...     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1], n_classes))
+    >>> network = TorchMember("linear", module=linear, view="signal").build([(19, 200)], n_classes=6)
+    >>> network(torch.zeros(4, 19, 200)).shape
+    torch.Size([4, 6])
+    """
+
+    title: ClassVar[str] = "Torch module"
+    files: ClassVar[tuple[str, ...]] = ("module", "weights")
+    name: str
+    module: str | Factory
+    """A file and a class or function in it, such as "my_models.py:Net"; in Python, any factory of modules. A relative
+    path starts at the folder of the experiment file."""
+    kind: Literal["torch"] = "torch"
+    view: str = "image"
+    """Name of the view that the network reads."""
+    options: Mapping[str, str | int | float | bool | list[int] | list[float] | list[str]] = field(default_factory=dict)
+    """Further arguments of the class or function, by name."""
+    weights: str = ""
+    """Trained weights, one file per fold, as in "fold-{fold}.safetensors" (.pt or .pth hold a state dict): nothing is
+    trained. See `weights` of timm members."""
+    family: str = ""
+    """Group of similar members, within which combiners can tie weights; the name of the module by default."""
+    recipe: Recipe = field(default_factory=Recipe, kw_only=True)
+    """How the network is trained."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if isinstance(self.module, str):
+            split_module(self.module)
+        require(
+            isinstance(self.module, str | type) or not hasattr(self.module, "state_dict"),
+            f"member {self.name!r}: module is built already, and each fold needs a fresh one: give its class, or a "
+            "function that builds it",
+        )
+        if not self.family:
+            named = split_module(self.module)[1] if isinstance(self.module, str) else factory_name(self.module)
+            object.__setattr__(self, "family", named)
+
+    @classmethod
+    def example(cls) -> TorchMember:
+        return cls("torch", module=_pooled, recipe=Recipe(epochs=2, batch_size=8))
+
+    @property
+    def factory(self) -> Factory:
+        """What builds the module; a file is read now."""
+        try:
+            return ModuleCode.read(self.module) if isinstance(self.module, str) else self.module
+        except MemberError as error:
+            raise MemberError(f"member {self.name!r}: {error}") from None
+
+    def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
+        factory = self.factory
+        recorded = context.made_from.get("file.module") or context.made_from.get("files", {}).get("module")
+        if recorded not in (None, factory_digest(factory)):
+            raise MemberError(f"{self.module} was changed while the run was going: start it again")
+        model = SingleViewMember.fit(replace(self, module=factory), training_set, context)
+        return replace(model, code=factory.text) if isinstance(factory, ModuleCode) else model
+
+    def load(self, folder: Path) -> NetworkModel:
+        """The model in a folder, built by the copy of the file that was kept there."""
+        from foldstill.base_models.network_model import CODE
+
+        if not (folder / CODE).is_file():
+            return SingleViewMember.load(self, folder)
+        named = self.module if isinstance(self.module, str) else factory_name(self.module)
+        code = ModuleCode((folder / CODE).read_text(encoding="utf-8"), split_module(named)[1])
+        return replace(SingleViewMember.load(replace(self, module=code), folder), code=code.text)
+
+    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+        """A fresh network for rows of this one shape, initialised from torch's global generator.
+
+        Raises MemberError for a file that cannot be run, a module that cannot be built, and one that gives no logits.
+        """
+        from torch import nn
+
+        from foldstill.base_models.networks import Network
+
+        (shape,) = shapes
+        factory = self.factory
+        about = f"member {self.name!r}: {factory_name(factory)}"
+        try:
+            body = factory(tuple(shape), n_classes, **self.options)
+        except MemberError as error:
+            raise MemberError(f"member {self.name!r}: {error}") from error.__cause__
+        except Exception as error:
+            raise MemberError(
+                f"{about}({tuple(shape)}, {n_classes}{''.join(f', {k}={v!r}' for k, v in self.options.items())}) fails "
+                f"({reason_of(error)}): take the shape of a row, the number of classes, and the options by name"
+            ) from error
+        if not isinstance(body, nn.Module):
+            raise MemberError(f"{about} must return a torch.nn.Module, got {type(body).__name__}: return the module")
+        channels, size = channels_and_size(shape)
+        network = Network(body, channels)
+        _try_batch(about, network, (2, channels, *size), n_classes)
+        return network
+
+
+def _try_batch(about: str, network: Network, batch: tuple[int, ...], n_classes: int) -> None:
+    """Raises MemberError unless the network gives logits for two rows, in evaluation and in training."""
+    import torch
+
+    for training in (False, True):
+        # A copy, because running statistics of a norm would change.
+        tried = copy.deepcopy(network).train(training)
+        mode = "in training" if training else "in evaluation"
+        try:
+            with torch.no_grad():
+                logits: Any = tried(torch.zeros(batch))
+        except Exception as error:
+            raise MemberError(
+                f"{about} fails {mode} on a batch of shape {batch} ({reason_of(error)}): take (rows, channels, ...)"
+            ) from error
+        is_tensor = isinstance(logits, torch.Tensor)
+        received = f"a tensor of shape {tuple(logits.shape)}" if is_tensor else f"a {type(logits).__name__}"
+        if not is_tensor or tuple(logits.shape) != (batch[0], n_classes) or not logits.is_floating_point():
+            raise MemberError(
+                f"{about} must give logits of shape ({batch[0]}, {n_classes}) for {batch[0]} rows and {n_classes} "
+                f"classes, got {received} {mode}: return one logit per class"
+            )
+
+
+def _pooled(shape: Shape, n_classes: int) -> nn.Module:
+    """The module of the example: one convolution, pooled."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(shape[2], 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, n_classes)
+    )
