@@ -21,11 +21,13 @@ from foldstill.late_names import late_name
 
 if TYPE_CHECKING:
     from foldstill.base_models.eeg_member import EegMember
+    from foldstill.base_models.imported_member import ImportedMember
     from foldstill.base_models.joined_member import JoinedMember
     from foldstill.base_models.lightgbm_member import LightGBMMember
     from foldstill.base_models.recipes import Recipe
     from foldstill.base_models.sklearn_member import SklearnMember
     from foldstill.base_models.timm_member import TimmMember
+    from foldstill.base_models.torch_member import TorchMember
     from foldstill.compare.report import write_report
     from foldstill.data import Dataset, FeatureTable, Labels, kl_divergence
     from foldstill.distill.settings import StudentSettings
@@ -42,6 +44,7 @@ _HOME = {
     "FeatureTable": "foldstill.data",
     "FoldSettings": "foldstill.pipeline.experiment",
     "FoldstillError": "foldstill.errors",
+    "ImportedMember": "foldstill.base_models.imported_member",
     "JoinedMember": "foldstill.base_models.joined_member",
     "Labels": "foldstill.data",
     "LightGBMMember": "foldstill.base_models.lightgbm_member",
@@ -49,6 +52,7 @@ _HOME = {
     "SklearnMember": "foldstill.base_models.sklearn_member",
     "StudentSettings": "foldstill.distill.settings",
     "TimmMember": "foldstill.base_models.timm_member",
+    "TorchMember": "foldstill.base_models.torch_member",
     "Work": "foldstill.workers",
     "audit": "foldstill.oof",
     "import_scores": "foldstill.oof",
@@ -68,6 +72,7 @@ __all__ = [
     "FeatureTable",
     "FoldSettings",
     "FoldstillError",
+    "ImportedMember",
     "JoinedMember",
     "Labels",
     "LightGBMMember",
@@ -75,6 +80,7 @@ __all__ = [
     "SklearnMember",
     "StudentSettings",
     "TimmMember",
+    "TorchMember",
     "Work",
     "audit",
     "distill",
