@@ -137,12 +137,12 @@ def compared(table: Path, arms: Mapping[str, Path], folder: Path) -> dict[str, A
 
 
 def _arm(arm: dict[str, Any]) -> dict[str, Any]:
-    cost, follows, whole = arm["cost"] or {}, arm["fidelity"], arm["difference"]
-    told = {
+    cost, follows, gap = arm["cost"] or {}, arm["fidelity"], arm["difference"]
+    result = {
         "kind": arm["kind"],
         "scores": arm["scores"],
         "class_kl": arm["class_kl_C"],
-        "difference": whole and [whole["estimate"], whole["low"], whole["high"]],
+        "difference": gap and [gap["estimate"], gap["low"], gap["high"]],
         "bootstrap": [[one["low"], one["high"]] for one in arm["bootstrap"]],
         "holm_p": arm["holm_p"],
         "groups_improved": arm["improved"],
@@ -157,7 +157,7 @@ def _arm(arm: dict[str, Any]) -> dict[str, Any]:
         "follows": follows and [follows["teacher"], follows["kl"], follows["agreement"]],
         "kl_by_seed": arm["kl_by_seed"],
     }
-    return {key: value for key, value in told.items() if value not in (None, [], {}, "")}
+    return {key: value for key, value in result.items() if value not in (None, [], {}, "")}
 
 
 def without_clock(text: str) -> str:
@@ -168,12 +168,12 @@ def without_clock(text: str) -> str:
 def prepared(cache: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Views of a cache by name, and what its rows say."""
     rows, readable = Cache(cache).rows()
-    told = {
+    result = {
         "ids": rows.ids_N,
         "readable": int(readable.sum()),
         "votes": rows.votes_NC,
     }
-    return {path.stem: np.load(path) for path in sorted(cache.glob("[!.]*.npy"))}, told
+    return {path.stem: np.load(path) for path in sorted(cache.glob("[!.]*.npy"))}, result
 
 
 def member_kinds() -> set[str]:

@@ -168,9 +168,9 @@ def test_batches_have_one_shape_and_what_is_left_over_is_dropped(data):
 def test_padding_does_not_move_predictions(data):
     net, _ = train(data)
     inputs = DeviceInputs(data[0])
-    whole = predict_proba(net, inputs, np.arange(N), batch_size=N)
-    np.testing.assert_allclose(predict_proba(net, inputs, np.arange(N), batch_size=17), whole, atol=1e-6)
-    np.testing.assert_allclose(predict_proba(net, inputs, np.array([5, 3]), batch_size=17), whole[[5, 3]], atol=1e-6)
+    at_once = predict_proba(net, inputs, np.arange(N), batch_size=N)
+    np.testing.assert_allclose(predict_proba(net, inputs, np.arange(N), batch_size=17), at_once, atol=1e-6)
+    np.testing.assert_allclose(predict_proba(net, inputs, np.array([5, 3]), batch_size=17), at_once[[5, 3]], atol=1e-6)
 
 
 @pytest.mark.parametrize("destroy", [Noise(std=1e3), Mosaic(epochs=9)], ids=lambda op: op.kind)

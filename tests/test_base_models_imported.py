@@ -123,15 +123,15 @@ def test_another_file_is_another_input(data, tmp_path):
 
 def case(tmp_path: Path, form: str) -> dict[str, str]:
     path = tmp_path / "p.csv"
-    whole = frame(ALL)
+    scores = frame(ALL)
     if form == "missing ids":
         frame(np.arange(3, 60)).assign(id=lambda f: f["id"].replace("row-59", "x-9")).to_csv(path, index=False)
     elif form == "locked rows":
         write(path, OOF)
     elif form == "twice":
-        pd.concat([whole, whole[:2]]).to_csv(path, index=False)
+        pd.concat([scores, scores[:2]]).to_csv(path, index=False)
     elif form == "other classes":
-        whole.rename(columns=lambda c: c.replace("owl", "cow")).to_csv(path, index=False)
+        scores.rename(columns=lambda c: c.replace("owl", "cow")).to_csv(path, index=False)
     elif form == "fold models":
         path = tmp_path / "p.parquet"
         write_scores(FoldScores(IDS, ("lgb",), CLASSES, np.stack([proba()[:, None]] * 2)), path)

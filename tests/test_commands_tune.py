@@ -75,20 +75,20 @@ def test_the_best_values_are_written_as_an_experiment_that_runs_elsewhere_unchan
     text = best.path.read_text()
     assert "# found by hand" in text
     assert "locked test rows" in text
-    told = trials(tmp_path / "t")
-    assert [t["trial"] for t in told] == ["0", "1", "2"]
-    assert best.kl == min(float(t["kl"]) for t in told if t["state"] == "finished")
+    result = trials(tmp_path / "t")
+    assert [t["trial"] for t in result] == ["0", "1", "2"]
+    assert best.kl == min(float(t["kl"]) for t in result if t["state"] == "finished")
     assert (reports[-1].task, reports[-1].done, reports[-1].total) == ("trials", 3, 3)
     assert not list((tmp_path / "t").glob("trial-*"))
 
     # A second call has nothing left to do; a third goes on.
     assert tune(path, tmp_path / "t") == best
     assert tune(path, tmp_path / "t", trials=4).trials == 4
-    assert trials(tmp_path / "t")[:3] == told
+    assert trials(tmp_path / "t")[:3] == result
 
 
 def test_locked_test_rows_choose_nothing(tmp_path: Path) -> None:
-    told = []
+    result = []
     for name in ("as they are", "with other votes"):
         place = tmp_path / name
         place.mkdir()
@@ -105,8 +105,8 @@ def test_locked_test_rows_choose_nothing(tmp_path: Path) -> None:
             images[plan.test_rows] = 0
             np.savez(place / "train.npz", images=images, votes=votes)
         tune(path, place / "t", trials=1)
-        told.append(trials(place / "t"))
-    assert told[0] == told[1]
+        result.append(trials(place / "t"))
+    assert result[0] == result[1]
 
 
 @pytest.mark.slow
@@ -181,6 +181,6 @@ def test_the_command_line_prints_the_values(
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
-    told = capsys.readouterr().out
-    assert "recipe.lr = " in told
-    assert "x-tuned.toml" in told
+    result = capsys.readouterr().out
+    assert "recipe.lr = " in result
+    assert "x-tuned.toml" in result

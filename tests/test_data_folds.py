@@ -135,11 +135,11 @@ def test_another_seed_gives_other_folds_as_even_as_the_first(rng: np.random.Gene
     assert len({plan.digest for plan in plans}) == 4
     for plan in plans:
         assert abs(len(plan.test_rows) / len(labels) - 0.15) < 0.03
-        whole = labels.target_NC[plan.oof_rows].mean(axis=0)
+        overall = labels.target_NC[plan.oof_rows].mean(axis=0)
         for fold in range(plan.n_folds):
             held = plan.held_out(fold)
             assert abs(len(held) / len(plan.oof_rows) - 0.2) < 0.02
-            np.testing.assert_allclose(labels.target_NC[held].mean(axis=0), whole, atol=0.03)
+            np.testing.assert_allclose(labels.target_NC[held].mean(axis=0), overall, atol=0.03)
 
 
 @pytest.mark.parametrize(

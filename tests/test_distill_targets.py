@@ -176,9 +176,9 @@ def test_what_a_mix_made_of_a_teacher_is_told_in_a_sentence(rng):
 def test_the_sentence_on_a_permuted_teacher_is_of_what_the_student_is_taught(rng):
     q, votes = teacher_and_votes(rng)
     labels, soft = Labels.from_votes(votes), soft_of(q)
-    told = explain_mix(soft, labels, DirichletMix(), ablation="class_permuted")
-    assert told == f"average, class-permuted: {fit_pseudo_votes(votes, class_permuted(soft, 0).proba_NC).explanation}"
-    assert told.partition(": ")[2] != explain_mix(soft, labels, DirichletMix()).partition(": ")[2]
+    result = explain_mix(soft, labels, DirichletMix(), ablation="class_permuted")
+    assert result == f"average, class-permuted: {fit_pseudo_votes(votes, class_permuted(soft, 0).proba_NC).explanation}"
+    assert result.partition(": ")[2] != explain_mix(soft, labels, DirichletMix()).partition(": ")[2]
     target, _ = mixed_targets(soft, labels, DirichletMix(), ablation="class_permuted")
     np.testing.assert_array_equal(target, mix_votes(votes, class_permuted(soft, 0).proba_NC, DirichletMix())[0])
 

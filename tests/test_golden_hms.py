@@ -93,7 +93,7 @@ def test_files_from_a_seed_have_the_rows_they_had(prepared: Path, golden: Golden
     with (prepared / "hms" / "train.csv").open(newline="") as lines:
         labels = list(csv.DictReader(lines))
     test = (prepared / "hms" / "test.csv").read_text().splitlines()
-    told = {
+    result = {
         "files": {
             part.name: len(list(part.iterdir())) for part in sorted((prepared / "hms").iterdir()) if part.is_dir()
         },
@@ -103,7 +103,7 @@ def test_files_from_a_seed_have_the_rows_they_had(prepared: Path, golden: Golden
         "samples": {id: [int(vote) for vote in votes] for id, votes in zip(rows["ids"], rows["votes"], strict=True)},
         "readable": rows["readable"],
     }
-    golden("hms_rows", told)
+    golden("hms_rows", result)
 
 
 def test_a_submission_says_what_it_said(prepared: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +112,10 @@ def test_a_submission_says_what_it_said(prepared: Path, golden: Golden, monkeypa
     assert call(monkeypatch, "oof", "build", run) == 0
     assert call(monkeypatch, "stack", run, "--jobs", "1", "-q") == 0
     line = ("predict", "--run", run, "--data", prepared / "hms", "--device", "cpu", "--out", out)
-    told = {}
+    result = {}
     for arm in ("spectrogram", "signals", "recalibrated"):
         assert call(monkeypatch, *line, "--arm", arm) == 0
         with out.open(newline="") as lines:
             header, *rows = csv.reader(lines)
-        told[arm] = {"columns": header, "rows": {row[0]: [float(share) for share in row[1:]] for row in rows}}
-    golden("submission", told)
+        result[arm] = {"columns": header, "rows": {row[0]: [float(share) for share in row[1:]] for row in rows}}
+    golden("submission", result)

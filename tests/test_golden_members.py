@@ -85,24 +85,24 @@ def test_every_kind_of_member_learns_what_it_learned(trained: Path, golden: Gold
     assert scores.members == NAMES
     # Kinds that came after the goldens were recorded are held by their own tests.
     assert access.member_kinds() >= {"timm", "eeg", "joined"}
-    told = {}
+    result = {}
     for m, name in enumerate(NAMES):
         proba_NC = scores.proba_NMC[:, m]
-        told[name] = {
+        result[name] = {
             "held_out_kl": access.kl_of(truth, proba_NC),
             "mean_p_log_p": float((proba_NC * np.log(proba_NC)).sum(axis=1).mean()),
             "first_rows": proba_NC[:3],
             "epochs_of_fold_0": access.curve(trained / "members" / name / "fold-0"),
         }
-    golden("members", told)
+    golden("members", result)
 
 
 def test_the_tables_of_a_run_hold_the_rows_they_held(trained: Path, golden: Golden) -> None:
-    told = {}
+    result = {}
     for name in ("oof", "test"):
         scores, truth = access.scores_of(trained / f"{name}.parquet"), access.truth_of(trained / f"{name}.parquet")
         assert scores.ids.tolist() == truth.ids.tolist()
-        told[name] = {
+        result[name] = {
             "rows": len(scores.ids),
             "ids": " ".join(scores.ids),
             "groups": len(set(truth.groups)),
@@ -114,5 +114,5 @@ def test_the_tables_of_a_run_hold_the_rows_they_held(trained: Path, golden: Gold
             "spread_of_members": scores.proba_NMC.std(axis=0),
         }
     fold_N, _ = access.folds_of_run(trained)
-    told["folds"] = {str(fold): int((fold_N == fold).sum()) for fold in sorted(set(fold_N.tolist()))}
-    golden("tables", told)
+    result["folds"] = {str(fold): int((fold_N == fold).sum()) for fold in sorted(set(fold_N.tolist()))}
+    golden("tables", result)

@@ -82,7 +82,7 @@ def test_the_files_of_a_run_are_those_it_left(run: Path, golden: Golden) -> None
     """By their names, and by digests or keys where these are the same on every machine."""
     fold_N, plan = access.folds_of_run(run)
     sheet = (run / "comparison.csv").read_text(encoding="utf-8").splitlines()
-    told = {
+    result = {
         "files": {
             str(folder): " ".join(Path(name).name for name in names)
             for folder, names in itertools.groupby(files_of(run), key=lambda name: Path(name).parent.as_posix())
@@ -96,7 +96,7 @@ def test_the_files_of_a_run_are_those_it_left(run: Path, golden: Golden) -> None
         "keys_of_comparison_json": sorted(json.loads((run / "comparison.json").read_text(encoding="utf-8"))),
         "headings_of_the_report": re.findall(r"<h2[^>]*>([^<]*)", (run / "report.html").read_text(encoding="utf-8")),
     }
-    golden("run_files", told)
+    golden("run_files", result)
 
 
 def test_new_rows_are_scored_as_they_were(
@@ -104,11 +104,11 @@ def test_new_rows_are_scored_as_they_were(
 ) -> None:
     write_two_views(place / "new.npz", n=6, seed=1)
     line = ("predict", "--run", run, "--data", place / "new.npz", "--device", "cpu")
-    told = {}
+    result = {}
     for arm in ("picture", "auto", "lightgbm", "mlp", "student", "student-without-teacher"):
         assert call(monkeypatch, *line, "--arm", arm, "--out", place / "new.parquet") == 0
-        told[arm] = access.scores_of(place / "new.parquet").proba_NMC[:2, 0]
-    golden("run_predictions", told)
+        result[arm] = access.scores_of(place / "new.parquet").proba_NMC[:2, 0]
+    golden("run_predictions", result)
 
 
 def files_of(folder: Path) -> list[str]:

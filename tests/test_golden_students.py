@@ -82,18 +82,18 @@ def test_every_way_to_teach_has_a_student() -> None:
 
 def test_every_student_learns_what_it_learned(taught: Path, golden: Golden) -> None:
     truth = access.truth_of(taught / "test.parquet")
-    told = {}
+    result = {}
     for name in ("student", *STUDENTS):
         place = taught / "student" if name == "student" else taught / "ablations" / name
         proba_NC = access.scores_of(place / "test.parquet").proba_NMC[:, 0]
-        told[name] = {
+        result[name] = {
             "kl": access.kl_of(truth, proba_NC),
             "mean_p_log_p": float((proba_NC * np.log(proba_NC)).sum(axis=1).mean()),
             "row": proba_NC[0],
             "loss": [epoch["loss"] for epoch in access.curve(place)],
         }
-    golden("students", told)
-    golden("lessons", {name: lesson for name in told if (lesson := access.lesson_of(taught / "ablations" / name))})
+    golden("students", result)
+    golden("lessons", {name: lesson for name in result if (lesson := access.lesson_of(taught / "ablations" / name))})
 
 
 @pytest.mark.parametrize("name", ["dirichlet of 4 votes, naive", "fixed, pairs"])
@@ -101,5 +101,5 @@ def test_a_cross_validated_student_says_what_it_said(taught: Path, golden: Golde
     table = taught / "ablations" / name / "cross-validation" / "oof.parquet"
     scores, truth = access.scores_of(table), access.truth_of(table)
     proba_NC = scores.proba_NMC[:, 0]
-    told = {"name": scores.members[0], "kl": access.kl_of(truth, proba_NC), "rows": proba_NC[:3]}
-    golden(f"cross_validated_{name.split(', ')[1]}", told)
+    result = {"name": scores.members[0], "kl": access.kl_of(truth, proba_NC), "rows": proba_NC[:3]}
+    golden(f"cross_validated_{name.split(', ')[1]}", result)

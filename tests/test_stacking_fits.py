@@ -114,8 +114,8 @@ def test_voted_entries_give_the_cross_entropy_of_the_whole_table_and_its_gradien
     entries = voted_entries(TABLE, columns_of(TABLE.scores.families, tied=False))
     weight = np.array([0.1, 0.2, 0.3, 0.4])
     value, gradient = entries.cross_entropy(weight)
-    whole = -(TARGET_NC * np.log(PROBA_NMC.transpose(0, 2, 1) @ weight)).sum(axis=1).mean()
-    assert value == pytest.approx(whole, abs=1e-6)
+    overall = -(TARGET_NC * np.log(PROBA_NMC.transpose(0, 2, 1) @ weight)).sum(axis=1).mean()
+    assert value == pytest.approx(overall, abs=1e-6)
     for m in range(4):
         step = np.eye(4)[m] * 1e-3
         slope = (entries.cross_entropy(weight + step)[0] - entries.cross_entropy(weight - step)[0]) / 2e-3

@@ -199,8 +199,8 @@ def test_a_class_that_no_row_has_stays_a_class() -> None:
     X, stage_N = _sleep()
     awake = stage_N != "deep"
     frame = pd.DataFrame(X, columns=[f"{m}__{c}" for m in ("cnn", "gbm") for c in ("wake", "rem", "deep")])
-    given = StackedClassifier(classes=["wake", "rem", "deep"])
-    for classifier, rows in ((StackedClassifier(), frame[awake]), (given, X[awake])):
+    ordered = StackedClassifier(classes=["wake", "rem", "deep"])
+    for classifier, rows in ((StackedClassifier(), frame[awake]), (ordered, X[awake])):
         fitted = classifier.fit(rows, stage_N[awake])
         assert fitted.classes_.tolist() == ["deep", "rem", "wake"]
         assert fitted.predict_proba(rows).shape == (awake.sum(), 3)

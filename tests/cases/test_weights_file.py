@@ -33,10 +33,12 @@ def member(path, **settings) -> fs.TimmMember:
 @pytest.mark.parametrize(("channels", "classes"), [(3, 4), (1, 6), (5, 1000)])
 def test_weights_of_a_file_are_adapted_to_channels_and_classes(weights, name, channels, classes):
     network = member(weights / name).build([(32, 32, channels)], classes)
-    given = torch.load(weights / "w.pth", weights_only=True)
+    values = torch.load(weights / "w.pth", weights_only=True)
     held = network.body.state_dict()
-    different = {key for key in given if held[key].shape != given[key].shape or not torch.equal(held[key], given[key])}
-    first = {key for key in given if given[key].shape[1:2] == (3,)}
+    different = {
+        key for key in values if held[key].shape != values[key].shape or not torch.equal(held[key], values[key])
+    }
+    first = {key for key in values if values[key].shape[1:2] == (3,)}
     assert different <= first | {"fc.weight", "fc.bias"}
     assert bool(different & first) == (channels != 3)
     assert network(torch.zeros(2, channels, 32, 32, dtype=torch.uint8)).shape == (2, classes)

@@ -108,8 +108,8 @@ class ImportedMember(Settings, Described):
         if not self.test and len(test_rows) and not np.isin(labels.ids[test_rows], ids).any():
             raise MemberError(
                 f"member {self.name!r}: {self.oof} has no predictions of the {len(test_rows)} locked rows; first ids: "
-                f"{labels.ids[test_rows][:3].tolist()}: name the file that has them with test, or set "
-                "folds.test_share = 0"
+                f"{labels.ids[test_rows][:3].tolist()}: "
+                "name the file that has them with test, or set folds.test_share = 0"
             )
         proba_KNC[:, wanted] = proba[0][self._match(ids, labels.ids[wanted], labels.ids, "oof")]
         if self.test:

@@ -204,13 +204,13 @@ def _with_parts(member: JoinedMember, by_name: dict[str, AnyMember]) -> Joined:
             )
         if isinstance(part, JoinedMember) or part.parts:
             raise MemberError(
-                f"member {member.name!r} joins {name!r}, which is a joined member itself: name the members it is made "
-                "of"
+                f"member {member.name!r} joins {name!r}, which is a joined member itself: "
+                "name the members it is made of"
             )
         if not isinstance(part, TimmMember | EegMember):
             raise MemberError(
-                f"member {member.name!r} joins {name!r}, which is no network (kind {part.kind!r}): name timm or eeg "
-                "members"
+                f"member {member.name!r} joins {name!r}, which is no network (kind {part.kind!r}): "
+                "name timm or eeg members"
             )
         parts.append(part)
     return Joined(member, tuple(parts))

@@ -95,10 +95,9 @@ def _judges(
     judges = valid[judging_N[valid]]
     if not len(judges):
         raise MemberError(
-            f"early stopping judged by {settings.judged_by!r} has no row to judge on: the {len(valid)} rows of the "
-            "inner split "
-            f"have {total_N[valid].min():g} to {total_N[valid].max():g} votes per row: raise early_stopping.share, "
-            "lower second_stage.min_votes, or set early_stopping.judged_by"
+            f"early stopping judged by {settings.judged_by!r} has no row to judge on: "
+            f"the {len(valid)} rows of the inner split have {total_N[valid].min():g} to {total_N[valid].max():g} votes "
+            "per row: raise early_stopping.share, lower second_stage.min_votes, or set early_stopping.judged_by"
         )
     return judges
 

@@ -165,8 +165,8 @@ def _why(member: TimmMember, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(member.pretrained, str):
         return (
-            f"{member.pretrained} does not fit {member.network!r} ({reason}): name the network of these weights, and "
-            "correct `options`"
+            f"{member.pretrained} does not fit {member.network!r} ({reason}): "
+            "name the network of these weights, and correct `options`"
         )
     if member.pretrained and not isinstance(error, TypeError | AssertionError):
         return (

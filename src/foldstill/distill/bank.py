@@ -111,8 +111,8 @@ class BankedTeachers:
         stored, made_from = read_tensors(path, error=DistillError, cure="remove the file to have it made again")
         if changed := changes(made_from, self._made_from):
             raise DistillError(
-                f"the bank in {self._folder} was made from other inputs: {'; '.join(changed)}: remove the folder to "
-                "make it again"
+                f"the bank in {self._folder} was made from other inputs: "
+                f"{'; '.join(changed)}: remove the folder to make it again"
             )
         return _Pass(stored["scores"], stored["rows"], stored["check"])
 

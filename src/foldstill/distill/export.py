@@ -121,8 +121,8 @@ def _traced(served: "nn.Module", rows_N: NDArray[Any]) -> tuple[Any, NDArray[np.
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise DistillError(
-            f"torch {torch.__version__} cannot export this network to ONNX ({reason}): choose another student, or a "
-            "newer torch"
+            f"torch {torch.__version__} cannot export this network to ONNX ({reason}): "
+            "choose another student, or a newer torch"
         ) from error
     assert program is not None
     return program, proba_NC

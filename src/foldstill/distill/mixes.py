@@ -118,8 +118,8 @@ class FixedMix(StatedShare):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise DistillError(
-                f'mix.share must lie between 0 and 1, got {self.share}: use mix.kind = "votes" or "teacher" for the '
-                "ends"
+                f"mix.share must lie between 0 and 1, got {self.share}: "
+                'use mix.kind = "votes" or "teacher" for the ends'
             )
 
     def teacher_share(self, total_N: Any) -> Any:

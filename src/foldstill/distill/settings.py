@@ -146,14 +146,13 @@ class StudentSettings(Settings):
             raise DistillError(f"bank_views must be 1 or more, got {self.bank_views}: a third of the epochs is usual")
         if self.views != "identity" and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
             raise DistillError(
-                f"views = {self.views!r} needs the models that did not see a row, so it cannot be combined with an "
-                "ablation or a mix of "
-                'votes only: set views = "identity"'
+                f"views = {self.views!r} needs the models that did not see a row, "
+                'so it cannot be combined with an ablation or a mix of votes only: set views = "identity"'
             )
         if isinstance(self.mix, VotesOnly) and self.ablation != "none":
             raise DistillError(
-                f"the ablation {self.ablation!r} changes the teacher, and a mix of votes has none: leave one of them "
-                "out"
+                f"the ablation {self.ablation!r} changes the teacher, and a mix of votes has none: "
+                "leave one of them out"
             )
         if self.loss not in get_args(LossName):
             raise DistillError(f"loss must be one of {list(get_args(LossName))}, got {self.loss!r}")
@@ -170,8 +169,8 @@ class StudentSettings(Settings):
             )
         if self.unlabelled and isinstance(self.mix, VotesOnly):
             raise DistillError(
-                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: leave "
-                "`unlabelled` out"
+                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: "
+                "leave `unlabelled` out"
             )
         if self.foreign and not self.uncertainty:
             raise DistillError(
@@ -182,8 +181,7 @@ class StudentSettings(Settings):
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
                 f"student {self.name!r}: cross_validate = {self.cross_validate!r} needs held-out targets of rows as "
-                "they are, without "
-                'unlabelled rows and features: set cross_validate = "none" for this student'
+                'they are, without unlabelled rows and features: set cross_validate = "none" for this student'
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")

@@ -84,8 +84,8 @@ def mixed_targets(
             )
         if soft.held_out and ablation == "in_sample":
             raise DistillError(
-                f'the ablation "in_sample" needs a teacher that saw the rows, {soft.teacher!r} is held out: leave the '
-                "ablation out"
+                f'the ablation "in_sample" needs a teacher that saw the rows, {soft.teacher!r} is held out: '
+                "leave the ablation out"
             )
         if ablation == "class_permuted":
             soft = class_permuted(soft, seed)

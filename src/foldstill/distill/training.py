@@ -183,9 +183,8 @@ def _check_teachers(settings: StudentSettings, lesson: Lesson) -> None:
     if (lesson.teachers is None) != (settings.views == "identity"):
         verb = "needs" if lesson.teachers is None else "takes no"
         raise DistillError(
-            f"a student with views = {settings.views!r} {verb} teachers of augmented images: make them with "
-            "view_teachers, "
-            'or set views = "identity"'
+            f"a student with views = {settings.views!r} {verb} teachers of augmented images: "
+            'make them with view_teachers, or set views = "identity"'
         )
     if (settings.features is None) != (lesson.hint is None):
         verb = "needs" if lesson.hint is None else "takes no"

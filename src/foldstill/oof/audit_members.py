@@ -80,7 +80,8 @@ class Alignment(Check):
             cure = "match their rows to the labels by id and their classes by name, or drop them"
             return finding(self, "fail", evidence, cure)
         evidence = (
-            f"Least is told by {lowest[1]} in {lowest[2]}: {lowest[0]:.2f} of what it claims (shuffled rows give 0)."
+            f"Member {lowest[1]} has the least information, in {lowest[2]}: {lowest[0]:.2f} of what its probabilities "
+            "claim (shuffled rows give 0)."
         )
         if weak:
             cure = "check their row order and class order; if both are right, they are far too confident"
