@@ -79,12 +79,40 @@ class Stage:
 
         `notes` (JSON values) are kept beside the inputs.
         """
-        digests = {}
-        for path in files:
-            sync(path)
-            digests[path.name] = file_digest(path)
-        sync(self.folder)
+        digests = _on_disk(self.folder, files)
         write_json(self.folder / DONE, {"inputs": dict(self.inputs), "files": digests, **notes}, sealed=True)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The scores of finished work, and the inputs that decide them; work that is made again has none yet."""
+
+    folder: Path
+    inputs: Mapping[str, Any]
+
+    def finished(self) -> bool:
+        """Whether the scores were made from these inputs and their files are as they were written."""
+        kept = read_done(self.folder).get("scoring", {"inputs": None, "files": {}})
+        same = not changes(kept["inputs"], self.inputs)
+        return same and all(
+            (self.folder / name).is_file() and file_digest(self.folder / name) == digest
+            for name, digest in kept["files"].items()
+        )
+
+    def finish(self, files: Iterable[Path]) -> None:
+        """List the files of the scores in the mark of the work."""
+        scoring = {"inputs": dict(self.inputs), "files": _on_disk(self.folder, files)}
+        write_json(self.folder / DONE, read_done(self.folder) | {"scoring": scoring}, sealed=True)
+
+
+def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Digest per file name, once the files and their names are on the disk."""
+    digests = {}
+    for path in files:
+        sync(path)
+        digests[path.name] = file_digest(path)
+    sync(folder)
+    return digests
 
 
 def read_done(folder: Path) -> dict[str, Any]:
@@ -94,9 +122,13 @@ def read_done(folder: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path, *names: str) -> None:
-    """Raise ExperimentError unless these files of finished work, all by default, have the bytes that were written."""
-    digests = read_done(folder)["files"]
-    for name in names or digests:
+    """Raise ExperimentError unless these files of finished work have the bytes that were written.
+
+    By default, all files are meant except those of its scores, which can be made again.
+    """
+    done = read_done(folder)
+    digests = _listed(done)
+    for name in names or done["files"]:
         path = folder / name
         if name not in digests:
             raise ExperimentError(f"{path} does not belong to the work that {DONE} beside it describes: {_CURE}")
@@ -108,7 +140,12 @@ def check_files(folder: Path, *names: str) -> None:
 
 def has_file(path: Path) -> bool:
     """Whether the finished work in the folder of this file lists it."""
-    return (path.parent / DONE).exists() and path.name in read_done(path.parent)["files"]
+    return (path.parent / DONE).exists() and path.name in _listed(read_done(path.parent))
+
+
+def _listed(done: Mapping[str, Any]) -> dict[str, str]:
+    """Digest per file of finished work and of its scores."""
+    return done["files"] | done.get("scoring", {}).get("files", {})  # type: ignore[no-any-return]
 
 
 def _other_inputs(folder: Path, changed: list[str]) -> str:

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.files import file_digest
+from foldstill.compare import Comparison
+from foldstill.files import file_digest, write_json
 from foldstill.lock import SHARED
-from foldstill.oof import oof_table, write_table
+from foldstill.manifest import DONE, read_done
+from foldstill.oof import oof_table, read_table, write_table
 from foldstill.oof.store import read_labelled_scores, write_scores
-from foldstill.oof.table import FoldScores
+from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.pipeline import find_run
 from made_up import DIGITS, call, held_by_another_thread, timm_table
 
 ONE = ("-q", "--jobs", "1")
@@ -147,12 +150,32 @@ def test_other_scores_of_locked_rows_are_made_again_and_what_used_them_is_refuse
 
 def test_scores_of_an_earlier_student_are_not_those_of_the_new_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = file_digest(run / "student/test.parquet")
-    assert call(monkeypatch, "run", run.parent / "tiny.toml", "--out", run.parent / "s", "--set", "seed=1", *ONE) == 0
+    scores, labels = read_labelled_scores(run / "student/test.parquet")
+    assert isinstance(scores, ScoreTable)
     # As a kill leaves it between the new student and its scores.
-    shutil.copy(run.parent / "s/student/test.parquet", run / "student/test.parquet")
-    shutil.copy(run.parent / "s/student/scored.json", run / "student/scored.json")
-    assert call(monkeypatch, "run", run, *ONE) == 0
+    done = read_done(run / "student")
+    write_json(run / "student" / DONE, {key: done[key] for key in done if key != "scoring"}, sealed=True)
+    write_scores(replace(scores, proba_NMC=scores.proba_NMC[::-1]), run / "student/test.parquet", labels)
+    assert call(monkeypatch, "compare", run) == 0
+    assert "student" not in [arm.kind for arm in Comparison.read(run).arms]
+    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
     assert file_digest(run / "student/test.parquet") == right
+    assert "student" in [arm.kind for arm in Comparison.read(run).arms]
+
+
+def test_compare_reads_the_audit_of_stack_and_a_table_that_changed_is_audited_again(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("audited again")
+
+    right = find_run(run).audit
+    monkeypatch.setattr("foldstill.pipeline.run.audit", fail)
+    assert find_run(run).audit == right
+    table = read_table(run / "oof.parquet")
+    write_table(replace(table, scores=replace(table.scores, families=("x", "y"))), run / "oof.parquet")
+    with pytest.raises(AssertionError, match="audited again"):
+        find_run(run).audit  # noqa: B018
 
 
 def test_lost_provenance_is_named_and_written_again(

@@ -21,6 +21,7 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import load_student
 from foldstill.distill.targets import mixed_targets
 from foldstill.distill.training import Lesson, student_jobs
+from foldstill.manifest import DONE
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.run import Run
@@ -36,6 +37,10 @@ def cross_validate(run: Run) -> None:
     shape = (len(run.dataset.labels), len(labels.classes))
     proba: dict[Path, NDArray[np.float32]] = defaultdict(lambda: np.empty(shape, np.float32))
     scored: dict[Path, set[int]] = defaultdict(set)
+    for each in jobs:
+        # Scores of the students before must not stand for those that are trained now.
+        if run.work.force or not (each.job.folder / DONE).exists():
+            (each.job.folder.parent / "oof.parquet").unlink(missing_ok=True)
     for each in train_all(jobs, run.work, _bar_per_student(run.work, jobs)):
         assert each.fold is not None, "a cross-validated student has a fold"
         student, held = load_student(each.job.folder), run.plan.held_out(each.fold)

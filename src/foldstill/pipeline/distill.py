@@ -6,9 +6,11 @@ N rows, C classes.
 
 import shutil
 from dataclasses import asdict
+from typing import Any
 
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
+from foldstill.data.features import digest_parts
 from foldstill.data.simplex import row_kl
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.settings import StudentSettings
@@ -18,7 +20,8 @@ from foldstill.distill.training import Lesson, bar_per_student, student_jobs
 from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
-from foldstill.files import file_digest, read_json, write_json
+from foldstill.files import digest, write_json
+from foldstill.manifest import Scoring
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.beginning import begin
@@ -27,11 +30,8 @@ from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
-from foldstill.pipeline.uncertainty import keep_uncertainty, keeps_uncertainty
+from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
-
-SCORED = "scored.json"
-"""What the scores of a student on the locked rows were made from."""
 
 
 @one_writer
@@ -52,26 +52,26 @@ def distill_stage(run: Run) -> None:
 
 def _score(run: Run, each: StudentJob) -> None:
     """Measure the cost of a trained student, and score it on the locked rows; what exists already is kept."""
-    folder, test = each.job.folder, run.plan.test_rows
-    finished = (folder / "test.parquet").exists() and (folder / "cost.json").exists()
-    # Scores belong to the student that made them: a run that was killed between the two leaves those of another.
-    made_from = {"student": file_digest(folder / "weights.safetensors"), "labels": run.dataset.labels.digest}
-    finished = finished and (folder / SCORED).exists() and read_json(folder / SCORED) == made_from
-    if finished and keeps_uncertainty(each.settings, folder) and not run.work.force:
+    folder, settings, test = each.job.folder, each.settings, run.plan.test_rows
+    view, labels = run.dataset.view(settings.view), run.dataset.labels.take(test)
+    made_from: dict[str, Any] = {"labels": labels.digest, "data": digest(*digest_parts(view[test]))}
+    if settings.uncertainty:
+        made_from |= {"ensemble": run.test_digest, "foreign": settings.foreign}
+    scoring = Scoring(folder, made_from)
+    if scoring.finished() and not run.work.force:
         return
     student = load_student(folder)
-    view = run.dataset.view(student.view)
+    files = [folder / "cost.json"]
     write_json(folder / "cost.json", asdict(student.cost(view[:1])), sealed=True)
-    if not len(test):
-        return
-    labels = run.dataset.labels.take(test)
-    proba_NC = student.predict(view[test], device=run.work.device)
-    scores = ScoreTable(labels.ids, (each.settings.name,), labels.classes, proba_NC[:, None])
-    if each.settings.uncertainty:
-        kl_N = row_kl(target=labels.target_NC, proba=proba_NC)
-        keep_uncertainty(run, each.settings, folder, student, kl_N)
-    write_scores(scores, folder / "test.parquet", labels)
-    write_json(folder / SCORED, made_from)
+    if len(test):
+        proba_NC = student.predict(view[test], device=run.work.device)
+        if settings.uncertainty:
+            kl_N = row_kl(target=labels.target_NC, proba=proba_NC)
+            files += keep_uncertainty(run, settings, folder, student, kl_N)
+        scores = ScoreTable(labels.ids, (settings.name,), labels.classes, proba_NC[:, None])
+        files.append(folder / "test.parquet")
+        write_scores(scores, folder / "test.parquet", labels)
+    scoring.finish(files)
 
 
 def _jobs(run: Run) -> list[StudentJob]:

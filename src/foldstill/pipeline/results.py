@@ -76,7 +76,10 @@ class StudentResult:
     @cached_property
     def cost(self) -> Cost | None:
         path = self.folder / "cost.json"
-        return Cost(**read_json(path)) if path.exists() else None
+        if not has_file(path):
+            return None
+        check_files(self.folder, path.name)
+        return Cost(**read_json(path))
 
     @cached_property
     def targets(self) -> dict[str, str]:
@@ -86,18 +89,21 @@ class StudentResult:
 
     @cached_property
     def test(self) -> tuple[ScoreTable, ...]:
-        """Scores of the locked test rows per seed; empty when the student is not trained or not scored."""
-        return self._read(self.test_files)
+        """Scores of the locked test rows per seed; empty when the student is not trained or not scored.
+
+        A student that was trained again has no scores until it is scored again, whatever lies in its folder.
+        """
+        files = [path for path in self.test_files if has_file(path)]
+        for path in files:
+            check_files(path.parent, path.name)
+        return tuple(read_single(path) for path in files) if has_file(self.test_files[0]) else ()
 
     @cached_property
     def oof(self) -> tuple[ScoreTable, ...]:
         """Cross-validated scores per seed; empty when the student was not cross-validated."""
-        return self._read(self.oof_files)
-
-    def _read(self, paths: tuple[Path, ...]) -> tuple[ScoreTable, ...]:
-        if self.cost is None or not paths[0].exists():
+        if self.cost is None or not self.oof_files[0].exists():
             return ()
-        return tuple(read_single(path) for path in paths if path.exists())
+        return tuple(read_single(path) for path in self.oof_files if path.exists())
 
 
 def read_single(path: Path) -> ScoreTable:

@@ -4,7 +4,7 @@ Each part is read once, and only when it is asked for.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args
@@ -17,12 +17,12 @@ from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import digest, write_json, write_text
+from foldstill.files import digest, read_json, write_json, write_text
 from foldstill.lock import sole_writer
 from foldstill.machine import versions
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.audit import audit
-from foldstill.oof.findings import AuditReport
+from foldstill.oof.findings import AuditReport, Finding
 from foldstill.oof.store import read_labelled_scores, read_table, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.experiment import Experiment, StackingSettings
@@ -161,8 +161,19 @@ class Run:
 
     @cached_property
     def audit(self) -> AuditReport:
-        """Every check of the table and of the test scores."""
+        """Every check of the table and of the test scores, read where `keep_audit` wrote it for the same two."""
+        if self.dir.audit.exists():
+            cure = "remove it to have the table audited again"
+            kept = read_json(self.dir.audit, "table", "test", "findings", error=ExperimentError, cure=cure)
+            if (kept["table"], kept["test"]) == (self.table_digest, self.test_digest):
+                return AuditReport(tuple(Finding(**finding) for finding in kept["findings"]))
         return audit(self.table, test=self.test, test_labels=self.test_labels)
+
+    def keep_audit(self) -> None:
+        """Write the audit of the table and of the test scores, with the digests of both."""
+        findings = [asdict(finding) for finding in self.audit.findings]
+        facts = {"table": self.table_digest, "test": self.test_digest, "findings": findings}
+        write_json(self.dir.audit, facts, sealed=True)
 
     @cached_property
     def combinations(self) -> tuple[CombinationResult, ...]:

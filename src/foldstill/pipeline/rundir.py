@@ -35,6 +35,7 @@ class RunDir:
     members = Inside("members")
     oof = Inside("oof.parquet")
     test = Inside("test.parquet")
+    audit = Inside("audit.json")
     stacking = Inside("stacking")
     student = Inside("student")
     student_without_teacher = Inside("student-without-teacher")

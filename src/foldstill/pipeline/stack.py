@@ -46,6 +46,7 @@ def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     for stage in stages.values():
         stage.check(force=run.work.force)
     run.keep()
+    run.keep_audit()
     pending = [c for c in combiners if not stages[c.name].finished(force=run.work.force)]
     crossed = crossfit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
     fitted = fit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)

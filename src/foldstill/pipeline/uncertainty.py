@@ -19,6 +19,7 @@ from foldstill.distill.uncertainty import (
 )
 from foldstill.errors import DistillError
 from foldstill.files import read_json, write_json
+from foldstill.manifest import check_files, has_file
 from foldstill.pipeline.run import Run
 
 HEAD, SCORES = "precision.safetensors", "uncertainty.json"
@@ -26,12 +27,12 @@ HEAD, SCORES = "precision.safetensors", "uncertainty.json"
 
 def keep_uncertainty(
     run: Run, settings: StudentSettings, folder: Path, student: Student, error_N: NDArray[np.float64]
-) -> None:
+) -> list[Path]:
     """Fit a precision head for the student on out-of-fold rows, write it, and evaluate it on the locked rows.
 
     Does uncertainty predict the KL per row (`error_N`)? Area under the rejection curve and prediction-rejection ratio.
     Does it rise on corrupted rows, and on foreign rows where there are some? AUROC against the locked rows.
-    Does it rank rows as the ensemble's uncertainty does? Spearman's correlation.
+    Does it rank rows as the ensemble's uncertainty does? Spearman's correlation. Returns the paths of what was written.
     """
     from scipy.stats import spearmanr
 
@@ -53,20 +54,14 @@ def keep_uncertainty(
             "rank_correlation_with_ensemble": float(spearmanr(value_N, ensemble[part]).statistic),
         }
     write_json(folder / SCORES, facts, sealed=True)
-
-
-def keeps_uncertainty(settings: StudentSettings, folder: Path) -> bool:
-    """Whether the folder holds what the settings ask for about the student's uncertainty."""
-    if not settings.uncertainty:
-        return True
-    auroc = read_json(folder / SCORES)["total"]["auroc"] if (folder / SCORES).exists() else {}
-    return bool(auroc) and (not settings.foreign or _foreign_name(settings.foreign) in auroc)
+    return [folder / HEAD, folder / SCORES]
 
 
 def uncertainty_note(folder: Path) -> str:
     """One sentence on the uncertainty of the student in a folder; empty where it has no precision head."""
-    if not (folder / SCORES).exists():
+    if not has_file(folder / SCORES):
         return ""
+    check_files(folder, SCORES)
     facts = read_json(folder / SCORES)
     knowledge, total = facts["knowledge"], facts["total"]
     auroc = ", ".join(f"{name} {total['auroc'][name]:.2f} / {value:.2f}" for name, value in knowledge["auroc"].items())
