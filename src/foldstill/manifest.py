@@ -116,7 +116,9 @@ def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 
 def read_done(folder: Path) -> dict[str, Any]:
-    """The content of the mark of finished work; raises ExperimentError if it is damaged."""
+    """The content of the mark of finished work; raises ExperimentError if it is missing or damaged."""
+    if not (folder / DONE).is_file():
+        raise ExperimentError(f"there is no {folder / DONE}, so the work is not finished: {_CURE}")
     done: dict[str, Any] = read_json(folder / DONE, "inputs", "files", error=ExperimentError, cure=_CURE)
     return done
 

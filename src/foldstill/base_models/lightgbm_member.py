@@ -23,10 +23,11 @@ from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import clip_rows, softmax
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.files import read_json, write_json, write_text
+from foldstill.files import file_digest, read_json, write_json, write_text
 from foldstill.settings import KindSettings
 
 MODEL, ABOUT = "model.txt", "model.json"
+CURE = "restore it from a copy, or remove its folder to train the model again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +66,18 @@ class LightGBMModel:
             "start": self.start_C.tolist(),
         }
         write_text(folder / MODEL, self.trees.model)
-        write_json(folder / ABOUT, about)
+        write_json(folder / ABOUT, about | {"trees": file_digest(folder / MODEL)}, sealed=True)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The model that `save` wrote."""
-        about = read_json(folder / ABOUT)
+        """The model that `save` wrote; raises MemberError if one of its files is missing or damaged."""
+        for path in (folder / ABOUT, folder / MODEL):
+            if not path.is_file():
+                raise MemberError(f"no file {path}: {CURE}")
+        about = read_json(folder / ABOUT, "trees", error=MemberError, cure=CURE)
+        # LightGBM ends the process when it reads a text that was cut.
+        if file_digest(folder / MODEL) != about["trees"]:
+            raise MemberError(f"{folder / MODEL} was damaged or changed after it was written: {CURE}")
         trees = Trees((folder / MODEL).read_text(encoding="utf-8"), len(about["classes"]))
         form = FeatureForm.from_json(about["form"])
         return cls(trees, np.asarray(about["start"]), tuple(about["classes"]), about["view"], form)

@@ -13,6 +13,7 @@ from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
 from foldstill.machine import versions
+from foldstill.manifest import DONE, check_files, has_file
 from foldstill.pipeline.arms import combination_arm, member_arms, student_arm
 from foldstill.pipeline.results import CombinationResult
 from foldstill.pipeline.run import Run, one_writer
@@ -130,7 +131,10 @@ def _provenance(run: Run) -> dict[str, Any]:
 def _curves(run: Run) -> list[dict[str, Any]]:
     """One record per epoch of every training history: training loss, and KL on the inner split if there is one."""
     records: list[dict[str, Any]] = []
-    for path in sorted(run.dir.members.glob("*/fold-*/history.csv")):
+    for path in sorted(mark.with_name("history.csv") for mark in run.dir.members.glob(f"*/fold-*/{DONE}")):
+        if not has_file(path):
+            continue  # a member that keeps no history
+        check_files(path.parent, path.name)
         with path.open(encoding="utf-8", newline="") as lines:
             for epoch, line in enumerate(csv.DictReader(lines), start=1):
                 record = {"member": path.parents[1].name, "fold": path.parent.name, "epoch": epoch}

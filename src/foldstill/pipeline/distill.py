@@ -53,8 +53,8 @@ def distill_stage(run: Run) -> None:
 def _score(run: Run, each: StudentJob) -> None:
     """Measure the cost of a trained student, and score it on the locked rows; what exists already is kept."""
     folder, settings, test = each.job.folder, each.settings, run.plan.test_rows
-    view, labels = run.dataset.view(settings.view), run.dataset.labels.take(test)
-    made_from: dict[str, Any] = {"labels": labels.digest, "data": digest(*digest_parts(view[test]))}
+    view = run.dataset.view(settings.view)
+    made_from: dict[str, Any] = {"labels": run.dataset.labels.digest, "data": digest(*digest_parts(view[test]))}
     if settings.uncertainty:
         made_from |= {"ensemble": run.test_digest, "foreign": settings.foreign}
     scoring = Scoring(folder, made_from)
@@ -64,6 +64,7 @@ def _score(run: Run, each: StudentJob) -> None:
     files = [folder / "cost.json"]
     write_json(folder / "cost.json", asdict(student.cost(view[:1])), sealed=True)
     if len(test):
+        labels = run.dataset.labels.take(test)
         proba_NC = student.predict(view[test], device=run.work.device)
         if settings.uncertainty:
             kl_N = row_kl(target=labels.target_NC, proba=proba_NC)
