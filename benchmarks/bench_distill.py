@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from foldstill.base_models.network_model import NetworkModel
+from foldstill.data.row_form import RowForm
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import OnnxStudent, Student, StudentSettings
 from harness import floor, side_by_side
@@ -26,7 +28,7 @@ def build(network: str) -> Student:
     body = spec.build([SHAPE], len(CLASSES)).eval()
     body.input.mean.fill_(127.0)
     body.input.std.fill_(60.0)
-    return Student(body, CLASSES, "image", "float32")
+    return Student(NetworkModel(body, {"image": RowForm(SHAPE, "uint8")}, CLASSES, "float32"), "image")
 
 
 def main() -> None:

@@ -159,6 +159,8 @@ def loud_student(**settings: Any) -> Student:
     """An untrained student of three classes whose logits differ, so that differences between its files are visible."""
     import torch
 
+    from foldstill.base_models.network_model import NetworkModel
+    from foldstill.data.row_form import RowForm
     from foldstill.distill import Student
 
     torch.manual_seed(0)
@@ -166,7 +168,7 @@ def loud_student(**settings: Any) -> Student:
     network.input.mean.fill_(127.0)
     network.input.std.fill_(60.0)
     network.body.get_classifier().weight.data.mul_(20)
-    return Student(network, ("a", "b", "c"), "image")
+    return Student(NetworkModel(network, {"image": RowForm((16, 16, 3), "uint8")}, ("a", "b", "c")), "image")
 
 
 def write_two_views(path: Path, n: int = 96, seed: int = 0) -> None:

@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from foldstill.base_models import TimmMember
+from foldstill.base_models.network_model import NetworkModel
 from foldstill.base_models.networks import Network
+from foldstill.data.row_form import RowForm
 from foldstill.distill import Student
 from foldstill.distill.uncertainty import (
     PrecisionHead,
@@ -71,7 +73,8 @@ def test_a_precision_head_needs_four_members(rng):
 def test_features_are_the_input_of_the_classifier():
     torch.manual_seed(0)
     network = TimmMember(name="s", network="test_efficientnet").build([(16, 16, 3)], 4).eval()
-    student = Student(network, tuple("abcd"), "image")
+    forms = {"image": RowForm((16, 16, 3), "uint8")}
+    student = Student(NetworkModel(network, forms, tuple("abcd")), "image")
     rows = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
     features = student_features(student, rows, batch=4)
     with torch.no_grad():
@@ -82,7 +85,7 @@ def test_features_are_the_input_of_the_classifier():
     uncertainty = student_uncertainty(student, keep_spread(student, rows, members), rows)
     assert (uncertainty.knowledge_N > 0).all()
     np.testing.assert_array_equal(student.predict(rows), before)
-    plain = Student(Network(nn.Flatten(), 3), tuple("abcd"), "image")
+    plain = Student(NetworkModel(Network(nn.Flatten(), 3), forms, tuple("abcd")), "image")
     with pytest.raises(MemberError, match="no last layer"):
         student_features(plain, rows)
 

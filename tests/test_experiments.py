@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.base_models import EegMember, ImportedMember, JoinedMember
+from foldstill.base_models import TimmMember
 from foldstill.base_models.joined_member import resolve
 from foldstill.commands.demo import demo_text
 from foldstill.hms import HmsData, SyntheticHmsData
@@ -29,7 +29,7 @@ def test_a_ready_experiment_is_valid_and_says_what_it_is(path: Path) -> None:
     assert all(line.startswith("#") for line in head.splitlines())
     assert f"foldstill run experiments/{path.name}" in head or f"foldstill tune experiments/{path.name}" in head
     for member in experiment.member:
-        assert isinstance(member, EegMember | JoinedMember | ImportedMember) or timm.is_model(member.network)
+        assert not isinstance(member, TimmMember) or timm.is_model(member.network)
     if isinstance(experiment.data, HmsData | SyntheticHmsData):
         assert {v for m in resolve(experiment.member) for v in m.views} == {view.name for view in experiment.data.views}
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from foldstill.compare import Comparison
 from foldstill.compare.results import ArmScore, Fidelity
 from foldstill.cost import Cost
-from foldstill.data.features import array_of
+from foldstill.data.features import FeatureForm, array_of
 from foldstill.data.row_form import shown
 from foldstill.distill import Student, StudentSettings, load_student
 from foldstill.distill.card import Card, CardEntry
 from foldstill.distill.export import export_program
 from foldstill.distill.quantise import OnnxPrecision
-from foldstill.distill.shipment import ExportRows, Shipment, ship
+from foldstill.distill.shipment import ExportRows, Shipment, ship, ship_natively
 from foldstill.errors import DistillError
 from foldstill.files import read_json
 from foldstill.pipeline.run import Run, one_writer
@@ -34,6 +34,10 @@ def export_stage(
         raise DistillError("an export is reported on locked test rows, the plan has none: set folds.test_share")
     student = load_student(folder)
     comparison = run.comparison
+    if not student.is_network:
+        shipment = ship_natively(student, folder, run.dataset.view(student.view)[run.plan.test_rows])
+        _card(run, settings, student, comparison, shipment).write(run.dir.card)
+        return shipment
     view, labels = array_of(run.dataset.view(student.view), student.view), run.dataset.labels
     shipment = ship(
         student,
@@ -53,8 +57,11 @@ def export_stage(
 
 def _inputs(student: Student) -> list[str]:
     """What the student expects of a row, and what it does to it itself."""
-    form, layer = student.form, student.network.input
+    form = student.form
     assert form is not None, "a student of a run knows the form of its rows"
+    if isinstance(form, FeatureForm):
+        return [f"feature {feature}" for feature in form.features]
+    layer = student.network.input
     facts = [f"shape of a row: {' x '.join(map(str, form.shape))}, {form.dtype}"]
     facts += [f"{name}: {shown(value)}" for name, value in form.recipe.items()]
     if layer.resize is not None:

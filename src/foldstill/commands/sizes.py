@@ -83,7 +83,7 @@ def _sizes(experiment: Experiment, dataset: Dataset, n_folds: int, view: str, na
     n_classes = len(dataset.labels.classes)
     students = dict(named)
     for each in (experiment.student, *experiment.ablation):
-        if each is not None:
+        if each is not None and each.member().uses_device:
             cost = size_of(each.member(), [dataset.view(each.view)], n_classes)
             # Ablations with the same network are left out.
             if cost not in [students[name] for name in students.keys() - named.keys()]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import nn
 
+    from foldstill.base_models.member import Member
+    from foldstill.data.features import View
     from foldstill.data.simplex import Float
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.student import Student
@@ -26,9 +28,9 @@ _MAX_SEEDS = 1000
 
 def distill(
     teacher: ArrayLike,
-    inputs: NDArray[Any],
+    inputs: Any,
     votes: ArrayLike,
-    student: str | StudentSettings | nn.Module = "small",
+    student: str | StudentSettings | Member | nn.Module = "small",
     *,
     classes: Sequence[str] | None = None,
     folder: Path | str | None = None,
@@ -42,12 +44,13 @@ def distill(
     teacher : array of shape (N, C) or (N, M, C)
         Probabilities. Those of M members are each calibrated on the votes and then averaged. They must come from models
         that did not see the row; otherwise they only repeat its votes.
-    inputs : array of shape (N, H, W, channels) or (N, channels, T)
-        Images or signals of the same rows, unscaled.
+    inputs : array of shape (N, H, W, channels), (N, channels, T) or (N, F), or frame
+        Images, signals or features of the same rows, unscaled.
     votes : array of shape (N, C)
         Number of votes per row and class. A row of zeros has no votes and learns from the teacher alone.
-    student : str, StudentSettings or torch.nn.Module, default "small"
-        A named size, the name of a timm network, settings, or a module that gives logits, which is trained in place.
+    student : str, StudentSettings, Member or torch.nn.Module, default "small"
+        A named size, the name of a timm network, settings, a member of any kind, or a module that gives logits, which
+        is trained in place.
     classes : sequence of str, optional
         Names of the C classes; c0, c1, ... by default.
     folder : path, optional
@@ -87,6 +90,8 @@ def distill(
     from torch import nn
 
     from foldstill.arguments import require_types
+    from foldstill.base_models.member import Member
+    from foldstill.data.features import as_view
     from foldstill.distill.mixes import mix_votes
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.student import student_of
@@ -99,9 +104,11 @@ def distill(
         "NDArray": NDArray,
         "nn": nn,
         "StudentSettings": StudentSettings,
+        "Member": Member,
         "Work": Work,
     }
     require_types(distill, arguments, names=names_used)
+    inputs = as_view(inputs)
     scores, votes_NC = _checked(teacher, inputs, votes)
     settings, member = _student(student)
     _refuse_what_needs_a_run(settings)
@@ -118,14 +125,14 @@ def distill(
     lesson, work = Lesson(np.arange(len(inputs)), target, weight), work or Work()
     with _kept(folder) as place:
         folders = {seed: place if index == 0 else place / f"seed-{index}" for index, seed in enumerate(seed_list)}
-        jobs = student_jobs(settings, np.asarray(inputs), names, lesson, folders, member)
+        jobs = student_jobs(settings, inputs, names, lesson, folders, member)
         for _ in run_students(jobs, work, bar_per_student(work)):
             pass
         first, *others = map(student_of, jobs)
     return replace(first, further_seeds=tuple(others))
 
 
-def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tuple[Float, NDArray[Any]]:
+def _checked(teacher: ArrayLike, inputs: View, votes: ArrayLike) -> tuple[Float, NDArray[Any]]:
     """The teacher's scores (N, C), calibrated and averaged where they are of members, and the votes."""
     import numpy as np
 
@@ -136,10 +143,10 @@ def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tupl
 
     votes_NC = as_numbers(votes, "votes")
     scores = check_rows(teacher, "the teacher's scores")
-    if inputs.ndim not in (3, 4) or inputs.dtype.kind not in "uif":
+    if inputs.ndim not in (2, 3, 4) or inputs.dtype.kind not in "uif":
         raise DistillError(
-            f"inputs must be images (N, H, W, channels) or signals (N, channels, T) of numbers, got {inputs.dtype} of "
-            f"shape {inputs.shape}: add the channel axis"
+            "inputs must be images (N, H, W, channels), signals (N, channels, T) or features (N, F) of numbers, got "
+            f"{inputs.dtype} of shape {inputs.shape}: add the missing axis"
         )
     if votes_NC.ndim != 2:
         raise DistillError(
@@ -163,8 +170,10 @@ def _checked(teacher: ArrayLike, inputs: NDArray[Any], votes: ArrayLike) -> tupl
     return scores, votes_NC
 
 
-def _student(student: str | StudentSettings | nn.Module) -> tuple[StudentSettings, Any]:
+def _student(student: str | StudentSettings | Member | nn.Module) -> tuple[StudentSettings, Any]:
     """Settings, and the member around a module of the caller, if that is what was given."""
+    from torch import nn
+
     from foldstill.distill.module_member import ModuleMember
     from foldstill.distill.settings import StudentSettings
 
@@ -172,8 +181,10 @@ def _student(student: str | StudentSettings | nn.Module) -> tuple[StudentSetting
         return StudentSettings(network=student), None
     if isinstance(student, StudentSettings):
         return student, None
+    if not isinstance(student, nn.Module):
+        return StudentSettings(learner=student), None
     settings = StudentSettings(network=type(student).__name__)
-    return settings, ModuleMember(settings.name, student, settings.view, settings.member().recipe)
+    return settings, ModuleMember(settings.name, student, settings.view, settings.taught_recipe)
 
 
 def _refuse_what_needs_a_run(settings: StudentSettings) -> None:

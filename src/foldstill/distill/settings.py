@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.losses import DIST, DKD, JSD, KL, MSE, LossSettings, Standardised
+from foldstill.base_models.member import Member
 from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.base_models.torch_member import TorchMember
@@ -31,6 +32,23 @@ SIZES = {
 int8 makes them faster; `quality` gains nothing from it."""
 
 
+_OF_NETWORKS: Mapping[str, Any] = {
+    "network": "small",
+    "module": "",
+    "image_size": None,
+    "pretrained": False,
+    "stem_stride": None,
+    "options": {},
+    "recipe": Recipe(),
+    "views": "identity",
+    "features": None,
+    "uncertainty": False,
+    "loss": "kl",
+    "temperature": 1.0,
+}
+"""Settings that only a student that is a network has, with their defaults."""
+
+
 @dataclass(frozen=True)
 class FeatureHint(Settings):
     """Match the student's features before its last layer with those of a member that reads the same view.
@@ -53,7 +71,10 @@ class FeatureHint(Settings):
 
 @dataclass(frozen=True)
 class StudentSettings(Settings):
-    """A compact network that learns from a combination of many members.
+    """A compact model that learns from a combination of many members: a network, or a member of any other kind.
+
+    In an experiment file, `kind` may also be that of a member that is no network, whose keys stand beside those below,
+    as in `kind = "lightgbm"` with `rounds = 200`.
 
     Examples
     --------
@@ -82,6 +103,9 @@ class StudentSettings(Settings):
     """Stride of the first convolution; 1 keeps the resolution of small images. The network's own by default."""
     options: Mapping[str, str | int | float | bool | list[int]] = field(default_factory=dict)
     """Further arguments of the network: of `timm.create_model`, such as channels = [24, 32, 48, 96], or of eeg."""
+    learner: Annotated[Member, ByKind("member")] | None = None
+    """A member that is no network, which the student is then. In a file, give its `kind` and keys in the table of the
+    student instead."""
     recipe: Recipe = field(default_factory=Recipe)
     """How the student is trained. Its loss and row_weight are for members; those of the student are below."""
     teacher: str = "auto"
@@ -133,6 +157,7 @@ class StudentSettings(Settings):
     within each class."""
 
     def __post_init__(self) -> None:
+        self._check_learner()
         if problems := name_problems("student", [self.name]):
             raise DistillError(problems[0])
         if self.temperature <= 0:
@@ -203,6 +228,25 @@ class StudentSettings(Settings):
         if self.kind == EegMember.kind and self.network not in (StudentSettings.network, EegMember.kind):
             raise DistillError(f"student {self.name!r}: network = {self.network!r} is no eeg network: leave it out")
 
+    def _check_learner(self) -> None:
+        """A learner takes the place of the settings of a network, and only networks have views, losses and features."""
+        if self.learner is None:
+            return
+        if len(self.learner.views) != 1:
+            raise DistillError(f"a student reads one view, got a learner that reads {list(self.learner.views)}")
+        object.__setattr__(self, "view", self.learner.views[0])
+        if self.learner.uses_device:
+            raise DistillError(
+                f"student {self.name!r}: a network is named with kind, network or module, got the learner "
+                f"{self.learner.name!r} of kind {self.learner.kind!r}: set these instead"
+            )
+        given = [name for name, value in _OF_NETWORKS.items() if getattr(self, name) != value]
+        if given:
+            raise DistillError(
+                f"student {self.name!r} is a member of kind {self.learner.kind!r}, for which {given[0]} has no effect: "
+                "leave it out"
+            )
+
     @property
     def cross_validated_name(self) -> str:
         """Name of the cross-validated student; a name with an optimistic score begins with that word wherever it is
@@ -255,12 +299,23 @@ class StudentSettings(Settings):
 
     @property
     def network_name(self) -> str:
-        """What the network is called in tables and on the card."""
+        """What the student is called in tables and on the card: its network, its module or the kind of its learner."""
+        if self.learner is not None:
+            return self.learner.title
         return Path(self.module).name if self.module else self.network
 
-    def member(self) -> TimmMember | EegMember | TorchMember:
-        """The member that the student is: its network, with the student's loss and without weights by votes."""
-        recipe = replace(self.recipe, loss=self._loss(), row_weight="none", unweighted_epochs=0)
+    @property
+    def taught_recipe(self) -> Recipe:
+        """The recipe with the student's loss and without weights by votes, which are in the weights of targets."""
+        return replace(self.recipe, loss=self._loss(), row_weight="none", unweighted_epochs=0)
+
+    def member(self) -> Member:
+        """The member that the student is, with the student's loss and without weights by votes."""
+        recipe = self.taught_recipe
+        if self.learner is not None:
+            learner: Any = self.learner
+            renamed: Member = replace(learner, name=self.name)
+            return renamed
         if self.kind == TorchMember.kind:
             return TorchMember(self.name, self.module, view=self.view, options=self.options, recipe=recipe)
         if EegMember.kind in (self.kind, self.network):

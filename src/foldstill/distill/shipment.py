@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.cost.measure import Latency, measure_latency
+from foldstill.data.features import View
 from foldstill.data.simplex import Float, kl_divergence
 from foldstill.distill.export import PARITY
 from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.distill.quantise import OnnxPrecision, Quantised, quantise
 from foldstill.errors import DistillError
+from foldstill.manifest import read_done
 
 if TYPE_CHECKING:
     from foldstill.distill.student import Student
@@ -113,6 +115,29 @@ def ship(
         )
     latencies = _latencies([source, *(each.path for each in quantised)], checked_N, threads)
     return Shipment(files, tuple(quantised), tuple(latencies))
+
+
+def ship_natively(student: "Student", folder: Path, rows: View, *, threads: int = 1) -> Shipment:
+    """Describe the files of a student that is no network, and measure its latency.
+
+    Its own files are what is shipped: LightGBM's text or a skops file, and a JSON file with classes and features.
+    """
+    names = sorted(name for name in read_done(folder)["files"] if name.startswith("model."))
+    files = {name: f"{_NATIVE[Path(name).suffix]}, {_megabytes(folder / name)}; no ONNX file is made" for name in names}
+    latencies = []
+    for n in LATENCY_ROWS:
+        repeated = rows[np.resize(np.arange(len(rows)), n)]
+        call = partial(student.predict, repeated, device="cpu")
+        latencies.append(measure_latency("model", call, n, threads=threads))
+    return Shipment(files, (), tuple(latencies))
+
+
+_NATIVE = {
+    ".txt": "the trees in LightGBM's text format",
+    ".skops": "the estimator in the skops format",
+    ".json": "classes and features",
+}
+"""What the files of a student that is no network are, by their suffix."""
 
 
 def _latencies(paths: Sequence[Path], rows_N: NDArray[Any], threads: int) -> list[Latency]:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.base_models.architecture import Precision
-from foldstill.base_models.device import pick_device
 from foldstill.base_models.jobs import Job
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import Member, Model
 from foldstill.cost import Cost
-from foldstill.data.features import View, array_of
+from foldstill.data.features import FeatureForm, View, array_of
 from foldstill.data.row_form import RowForm
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import DataError, DistillError
+from foldstill.errors import DataError, DistillError, MemberError
 from foldstill.manifest import DONE, check_files, read_done
 
 if TYPE_CHECKING:
@@ -51,35 +49,46 @@ class KlBySeed:
 class Student:
     """A trained student: rows of its view in, probabilities out."""
 
-    network: "Network"
-    classes: tuple[str, ...]
+    model: Model
+    """A network, boosted trees, or whatever else its member left."""
     view: str
-    precision: Precision = "auto"
-    form: RowForm | None = None
-    """What the rows of its view must look like; None where that is not known."""
     further_seeds: "tuple[Student, ...]" = ()
     """The same student trained from further seeds."""
 
-    def predict(self, rows_N: View, *, device: str = "auto") -> NDArray[np.float32]:
-        """Probabilities (N, C) of images (N, H, W, channels) or signals (N, channels, T), unscaled.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return self.model.classes
 
-        Raises DistillError for rows of another shape or type than in training.
-        """
-        from foldstill.base_models.inference import predict_proba
-        from foldstill.base_models.inputs import DeviceInputs
+    @property
+    def form(self) -> RowForm | FeatureForm | None:
+        """What the rows of its view must look like; None where that is not known."""
+        forms: Mapping[str, RowForm | FeatureForm] = getattr(self.model, "forms", {})
+        return forms.get(self.view)
 
-        inputs = DeviceInputs(array_of(rows_N, self.view), pick_device(device))
-        if inputs.channels != len(self.network.input.mean):
+    @property
+    def is_network(self) -> bool:
+        return hasattr(self.model, "network")
+
+    @property
+    def network(self) -> "Network":
+        """Its network; raises DistillError for a student that is none."""
+        if not self.is_network:
             raise DistillError(
-                f"the student reads {len(self.network.input.mean)} channels, got rows of shape {rows_N.shape[1:]}: "
-                f"give the view {self.view!r} as it was stored in training"
+                f"the student is no network but a {type(self.model).__name__}: this works for networks only"
             )
-        if self.form is not None:
-            try:
-                self.form.check(rows_N, self.view)
-            except DataError as error:
-                raise DistillError(f"the student: {error}") from None
-        return predict_proba(self.network, inputs, np.arange(len(rows_N)), precision=self.precision)
+        network: Network = self.model.network  # type: ignore[attr-defined]
+        return network
+
+    def predict(self, rows_N: View, *, device: str = "auto") -> NDArray[np.float32]:
+        """Probabilities (N, C) of images (N, H, W, channels), signals (N, channels, T) or features, unscaled.
+
+        Raises DistillError for rows of another shape or type, or with other features, than in training.
+        """
+        try:
+            return self.model.predict({self.view: rows_N}, device=device)
+        except (DataError, MemberError) as error:
+            raise DistillError(f"the student: {error}") from None
 
     def kl(self, rows_N: View, votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
         """KL(votes || prediction) on rows that it did not learn from, per seed it was trained from."""
@@ -100,21 +109,13 @@ class Student:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
         from foldstill.distill.export import export_onnx
 
-        more = {"recipe": dict(self.form.recipe) if self.form else {}} | dict(about or {})
-        return export_onnx(
-            self.network, array_of(rows_N, self.view), Path(path), classes=self.classes, view=self.view, about=more
-        )
+        form, array = self.form, array_of(rows_N, self.view)
+        more = {"recipe": dict(form.recipe) if form else {}} | dict(about or {})
+        return export_onnx(self.network, array, Path(path), classes=self.classes, view=self.view, about=more)
 
-    def cost(self, rows_N: View, *, batch: int = 32, threads: int = 1) -> Cost:
-        """Cost of one prediction in eager mode, measured on the first of these rows."""
-        import torch
-
-        from foldstill.cost.measure import measure_cost
-
-        row = torch.from_numpy(np.array(array_of(rows_N, self.view)[:1]))
-        return measure_cost(
-            self.network.cpu(), row.permute(0, 3, 1, 2) if row.ndim == 4 else row, batch=batch, threads=threads
-        )
+    def cost(self, rows_N: View) -> Cost:
+        """Cost of one prediction on one thread of the CPU, measured on the first of these rows."""
+        return self.model.cost({self.view: rows_N})
 
 
 def load_student(folder: Path) -> Student:
@@ -140,15 +141,10 @@ def student_of(job: Job) -> Student:
 
 
 def student_from(member: Member, folder: Path) -> Student:
-    """The student that is the model of a member in a folder; raises DistillError for a member that is no network."""
-    from foldstill.base_models.network_model import NetworkModel
-    from foldstill.base_models.networks import Network
-
-    model = member.load(folder)
-    if not isinstance(model, NetworkModel) or not isinstance(model.network, Network):
-        raise DistillError(f"a student must be a network of one view, got a member of kind {member.kind!r}")
-    ((view, form),) = model.forms.items()
-    return Student(model.network, model.classes, view, model.precision, form)
+    """The student that is the model of a member in a folder; raises DistillError for a member of several views."""
+    if len(member.views) != 1:
+        raise DistillError(f"a student reads one view, got a member of kind {member.kind!r} that reads {member.views}")
+    return Student(member.load(folder), member.views[0])
 
 
 def predict_student(folder: Path, views: Mapping[str, View], *, device: str = "auto") -> NDArray[np.float32]:

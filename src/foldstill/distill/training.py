@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, run_jobs
 from foldstill.base_models.member import Member
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
+from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, array_of, digest_parts
 from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
@@ -53,6 +55,8 @@ class Lesson:
     """Further inputs of the student's view without votes."""
     recipe: Recipe = field(default_factory=dict)
     """How the inputs of the student's view were prepared, where that is known."""
+    group_N: NDArray[Any] | None = None
+    """Group of each row of the inputs, which an inner split must not separate; each row on its own by default."""
 
 
 def train_student(
@@ -121,7 +125,9 @@ def student_jobs(
     target_NC, weight_N = np.zeros((len(array), len(classes)), np.float32), np.zeros(len(array))
     target_NC[rows], weight_N[rows] = target, lesson.weight_N
     made_from: dict[str, Any] = {
-        "member": json.loads(json.dumps(settings_as_json(learner))) if member is None else None,
+        "member": json.loads(json.dumps(settings_as_json(learner), default=saved_estimator))
+        if member is None
+        else None,
         "targets": digest(target, np.asarray(lesson.weight_N)),
         "data": digest(*digest_parts(array[rows])),
         "shape": list(array.shape[1:]),
@@ -130,8 +136,7 @@ def student_jobs(
     if member is None and (files := digests_of_files(learner)):
         made_from["files"] = files
     if lesson.teachers is not None:
-        views = {"views": settings.views, "bank_views": settings.bank_views}
-        made_from["teachers"] = {**views, **lesson.teachers.made_from}
+        made_from["teachers"] = {"views": settings.views, "bank_views": settings.bank_views} | lesson.teachers.made_from
     if lesson.hint is not None:
         made_from["hint"] = lesson.hint.made_from
     # A model that predicts a mixed image must have seen neither of its rows.
@@ -142,6 +147,7 @@ def student_jobs(
         rows,
         target_NC,
         weight_N,
+        group_N=_groups(lesson, len(array)),
         fold_N=None if asked is None else asked.fold_N,
         teacher=_batch_teacher(settings, lesson, made_from),
         hint=lesson.hint,
@@ -176,6 +182,19 @@ def _with_unlabelled(settings: StudentSettings, inputs: View, lesson: Lesson) ->
             f"got {more.dtype} of {more.shape[1:]}: prepare them in the same way"
         )
     return np.concatenate([inputs, more]), rows
+
+
+def _as_json(member: Member) -> Any:
+    """The settings of a member as JSON values; an estimator as its skops file."""
+    return json.loads(json.dumps(settings_as_json(member), default=saved_estimator))
+
+
+def _groups(lesson: Lesson, n: int) -> NDArray[Any]:
+    """Group of each row, as numbers; unlabelled rows are groups of their own."""
+    if lesson.group_N is None:
+        return np.arange(n)
+    _, group_N = np.unique(lesson.group_N, return_inverse=True)
+    return np.concatenate([group_N, np.arange(len(group_N), n)])
 
 
 def _check_teachers(settings: StudentSettings, lesson: Lesson) -> None:

@@ -1,11 +1,12 @@
 """Before the first write of a stage: everything that a run can refuse is checked, then its experiment is kept."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.training import TrainingSet
+from foldstill.distill.mixes import VotesOnly
 from foldstill.errors import DistillError, ExperimentError
 from foldstill.files import check_output
 from foldstill.manifest import DONE, Stage
@@ -111,7 +112,12 @@ def _check_students(run: Run) -> None:
     for one in (run.experiment.student, *run.experiment.ablation):
         if one is not None:
             view = {one.view: run.dataset.view(one.view)}
-            one.member().check(TrainingSet.from_labels(labels, view, run.plan.oof_rows, recipes=run.dataset.recipes))
+            training_set = TrainingSet.from_labels(labels, view, run.plan.oof_rows, recipes=run.dataset.recipes)
+            if not isinstance(one.mix, VotesOnly):
+                # The teacher's predictions are not there yet; any soft targets tell the same.
+                soft_NC = (labels.target_NC + 1 / len(labels.classes)) / 2
+                training_set = replace(training_set, target_NC=soft_NC)
+            one.member().check(training_set)
     for one in students:
         for path in (one.unlabelled, one.foreign):
             if path:

@@ -61,7 +61,7 @@ def _jobs(run: Run, settings: StudentSettings) -> list[StudentJob]:
     inputs, classes = run.dataset.view(settings.view), run.dataset.labels.classes
     jobs = []
     for fold in range(run.plan.n_folds):
-        lesson = Lesson(run.plan.training(fold), *_targets(run, settings, fold))
+        lesson = Lesson(run.plan.training(fold), *_targets(run, settings, fold), group_N=run.dataset.labels.groups)
         folders = {
             run.experiment.seed + seed: run.dir.seed(folder, seed) / f"fold-{fold}" for seed in range(settings.seeds)
         }

@@ -132,6 +132,7 @@ def _lesson(
         hint,
         None if unlabelled is None else unlabelled.inputs,
         run.dataset.recipes.get(settings.view, {}),
+        run.dataset.labels.groups,
     )
 
 

@@ -88,6 +88,7 @@ def parse_experiment(text: str, name: str) -> Experiment:
     _default_kind(raw)
     _share_recipe(raw, name)
     _fill_ablations(raw)
+    _gather_learners(raw)
     try:
         # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
         experiment = _reader().validate_json(json.dumps(raw, default=str), strict=True)
@@ -141,7 +142,33 @@ def _fill_ablations(raw: dict[str, Any]) -> None:
             shared, own = student.get("recipe", {}), each.get("recipe", {})
             # A recipe that is no table stays as it is, and the check of the whole file names it.
             recipe = {**shared, **own} if isinstance(shared, dict) and isinstance(own, dict) else own or shared
-            each.update({**student, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
+            inherited = student
+            if each.get("kind", student.get("kind")) != student.get("kind"):
+                # Of a student of another kind, only what every student has.
+                inherited = {key: value for key, value in student.items() if key not in _member_keys(student)}
+            each.update({**inherited, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
+
+
+def _gather_learners(raw: dict[str, Any]) -> None:
+    """Move the keys of a member out of the table of a student with a `kind` into its learner."""
+    ablations = raw.get("ablation")
+    for table in [raw.get("student"), *(ablations if isinstance(ablations, list) else [])]:
+        if not isinstance(table, dict) or not _member_keys(table):
+            continue
+        if not table.get("recipe", True):
+            del table["recipe"]
+        learner = {key: table.pop(key) for key in list(table) if key in _member_keys(table)}
+        table["learner"] = {"kind": table.pop("kind"), "name": table.get("name", "student"), **learner}
+
+
+def _member_keys(table: dict[str, Any]) -> set[str]:
+    """The keys of a member of this kind that is no network; its name and the weights of rows are the student's."""
+    kind = {each.kind: each for each in MEMBERS}.get(table.get("kind", ""))
+    return (
+        set()
+        if kind is None or hasattr(kind, "build")
+        else {each.name for each in fields(kind)} - {"name", "kind", "row_weight"}
+    )
 
 
 def _default_kind(raw: dict[str, Any]) -> None:

@@ -66,6 +66,9 @@ def _path_in_file(path: list[str], written: Any) -> list[str]:
     candidates = [path]
     if path[:1] == ["ablation"]:
         candidates.append(["student", *path[2:]])
+    if "learner" in path:
+        # The keys of a learner stand in the table of its student.
+        return _path_in_file([step for step in path if step != "learner"], written)
     if "recipe" in path:
         candidates.append(path[path.index("recipe") :])
     return next((candidate for candidate in candidates if _exists(written, candidate)), path)

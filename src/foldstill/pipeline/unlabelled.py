@@ -9,7 +9,7 @@ import numpy as np
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs, content_of
-from foldstill.data.features import View
+from foldstill.data.features import FeatureTable, View
 from foldstill.distill import SoftTargets
 from foldstill.errors import DistillError
 from foldstill.oof.table import FoldScores
@@ -39,7 +39,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
 
     inputs = run.experiment.data.inputs(run.root / path)
     locked = set(content_of(run.dataset.view(view)[run.plan.test_rows]).tolist())
-    content = content_of(view_of(inputs, view, path))
+    content = content_of(_like(view_of(inputs, view, path), run.dataset.view(view)))
     locked_ids = [i for i, c in zip(inputs.ids.tolist(), content.tolist(), strict=True) if c in locked]
     if locked_ids:
         raise DistillError(
@@ -54,6 +54,11 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
         run.dir.members, run.experiment.member, inputs.views, run.dataset.labels.classes, run.work.device, ids=ids
     )
     return Unlabelled(view_of(inputs, view, path), scores)
+
+
+def _like(rows: View, known: View) -> View:
+    """Rows of features with the columns and levels of others, so that equal rows are equal."""
+    return FeatureTable.of(rows).aligned(known.features) if isinstance(known, FeatureTable) else rows
 
 
 def view_of(inputs: Inputs, view: str, path: str) -> View:

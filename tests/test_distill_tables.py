@@ -1,0 +1,126 @@
+"""Students of feature tables: boosted trees and estimators that learn the soft targets of an ensemble."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import foldstill as fs
+from foldstill.commands.export import export_stage
+from foldstill.errors import DistillError, ExperimentError, MemberError
+from foldstill.pipeline import ExperimentFile, Run, find_run, run_all, start_run
+from foldstill.pipeline.experiment_file import parse_experiment
+from made_up import call, one_worker
+from test_base_models_tables import EXPERIMENT, write_table
+
+STUDENT = """
+[student]
+kind = "lightgbm"
+teacher = "average"
+rounds = 20
+rows_per_leaf = 5
+seeds = 2
+[[ablation]]
+name = "of trees"
+kind = "sklearn"
+estimator = "DecisionTreeRegressor"
+options = { max_depth = 4 }
+seeds = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two members whose average teaches boosted trees and one tree."""
+    folder = tmp_path_factory.mktemp("students")
+    write_table(folder)
+    text = EXPERIMENT.split('[[member]]\nkind = "sklearn"')[0] + '[[stacking.combiner]]\nkind = "average"\n' + STUDENT
+    run_all(start_run(ExperimentFile(text, folder), folder / "run", one_worker()))
+    return find_run(folder / "run", work=one_worker())
+
+
+def test_a_student_of_any_kind_is_compared_with_its_twin(run: Run) -> None:
+    arms = {arm.name: arm for arm in run.comparison.arms}
+    twin = run.experiment.student.untaught().name  # type: ignore[union-attr]
+    assert {"student", twin, "of trees"} <= set(arms)
+    assert len(arms["student"].kl_by_seed) == 2
+    assert max(arms[name].kl for name in ("student", twin, "of trees")) < 0.8  # that of the class prior is 0.9
+    assert run.comparison.teacher_gain("student") is not None
+    assert arms["student"].cost.parameters < arms["average"].cost.parameters  # type: ignore[union-attr, operator]
+
+
+def test_its_files_are_its_export_and_the_card_says_so(run: Run) -> None:
+    shipment = export_stage(run)
+    assert list(shipment.files) == ["model.json", "model.txt"]
+    assert "LightGBM's text format" in shipment.files["model.txt"]
+    assert "no ONNX file is made" in shipment.files["model.txt"]
+    card = run.dir.card.read_text(encoding="utf-8")
+    assert "A LightGBM that reads the view `features`" in card
+    assert "- feature color (category with 3 levels)" in card
+    assert [each.rows for each in shipment.latencies] == [1, 32]
+
+
+def test_it_predicts_new_rows_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run.dir.root.parent
+    rows = pd.read_csv(folder / "d.csv")[["color", "size", "id", "patient"]]
+    rows.to_csv(folder / "new.csv", index=False)
+    scores = []
+    for name in ("d.csv", "new.csv"):
+        out = folder / f"scores-{name}"
+        arguments = ("predict", "--run", run.dir.root, "--data", folder / name, "--arm", "student", "--out", out)
+        assert call(monkeypatch, *arguments) == 0
+        scores.append(pd.read_csv(out).iloc[:, -3:].to_numpy())
+    np.testing.assert_array_equal(*scores)
+
+
+def test_a_notebook_distils_into_a_member_of_any_kind() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=120), "color": rng.choice(["a", "b"], 120)})
+    teacher = np.where(frame[["x"]] > 0, [[0.8, 0.2]], [[0.3, 0.7]])
+    votes = np.eye(2)[(rng.random(120) < teacher[:, 1]).astype(int)]
+    student = fs.distill(teacher, frame, votes, fs.LightGBMMember("student", rounds=30), work=one_worker())
+    np.testing.assert_allclose(student.predict(frame), teacher, atol=0.25)
+    with pytest.raises(DistillError, match=r"the student: the view 'features' wants the features .*lack \['x'\]"):
+        student.predict(frame[["color"]])  # type: ignore[arg-type]
+    with pytest.raises(DistillError, match="the student is no network but a LightGBMModel"):
+        _ = student.network
+
+
+def test_the_rows_of_a_group_judge_a_student_together() -> None:
+    settings = fs.StudentSettings(learner=fs.LightGBMMember("x", rounds=5))
+    assert (settings.view, settings.member().name) == ("features", "student")
+    assert replace(settings, name="other").member().name == "other"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "dkd"}, "student 'student' is a member of kind 'lightgbm', for which loss has no effect"),
+        ({"network": "nano"}, "for which network has no effect: leave it out"),
+        ({"uncertainty": True}, "for which uncertainty has no effect"),
+    ],
+)
+def test_settings_of_networks_are_refused_for_other_students(settings: dict, message: str) -> None:
+    with pytest.raises(DistillError, match=message):
+        fs.StudentSettings(learner=fs.LightGBMMember("student"), **settings)
+
+
+def test_mistakes_are_named_where_the_file_says_them(tmp_path: Path) -> None:
+    for before, after, message in (
+        (
+            "rounds = 20\nrows_per_leaf = 5\nseeds",
+            "rouns = 20\nseeds",
+            r"student\.rouns: no such key; did you mean rounds",
+        ),
+        ('kind = "lightgbm"\nteacher', 'kind = "lightgmb"\nteacher', r"student\.kind: .*lightgmb"),
+        ("rounds = 20\nrows_per_leaf = 5\nseeds", "leaves = 1\nseeds", r"student: .*leaves must be 2 or more, got 1"),
+    ):
+        with pytest.raises(ExperimentError, match=message):
+            parse_experiment((EXPERIMENT + STUDENT).replace(before, after), "e.toml")
+    write_table(tmp_path)
+    text = EXPERIMENT + '[student]\nkind = "sklearn"\nteacher = "average"\nestimator = "KNeighborsClassifier"\n'
+    with pytest.raises(MemberError, match="takes no sample weights"):
+        run_all(start_run(ExperimentFile(text, tmp_path), tmp_path / "r", one_worker()))
+    assert not (tmp_path / "r" / "members").exists()
