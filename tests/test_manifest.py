@@ -88,3 +88,9 @@ def test_every_file_and_folder_is_on_the_disk_before_the_mark_is(
     for path in (tmp_path, tmp_path / "members", folder, folder / "of_another_writer.txt"):
         assert ("sync", str(path)) in before, "new folders are names in their parents"
     assert calls[mark:] == [("replace", str(folder / "done.json")), ("sync", str(folder))], "nothing comes later"
+
+
+def test_work_without_files_of_its_own_can_be_finished_in_a_new_folder(tmp_path):
+    stage = Stage(tmp_path / "run" / "stacking", {"table": "abc"})
+    stage.finish()
+    assert stage.finished()

@@ -107,6 +107,7 @@ class Scoring:
 
 def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """Digest per file name, once the files and their names are on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)  # work without files of its own has no folder yet
     digests = {}
     for path in files:
         sync(path)
