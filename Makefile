@@ -22,9 +22,9 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
 # One thread per process, set before torch is imported, and one process per core.
-# The tests of a file or group stay in one process, so that only that process creates their fixtures.
+# The tests of a file stay in one process, so that only that process creates the file's fixtures.
 unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # Thousands of wrong inputs for every command and public function, and a table of what became of them.
 fuzz: $(INSTALLED)

@@ -38,15 +38,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` a file stays in one process, and so do files that name the same group.
+TOGETHER = (
+    {"test_pipeline.py", "test_pipeline_run.py", "test_integrity.py"},  # `smoke`
+    {"test_distill_export.py", "test_distill_quantise.py"},  # `exported`
+    # Two workers, each of which imports torch.
+    {"test_base_models_processes.py", "test_stacking_crossfit.py", "test_hms_prepare.py", "test_hms_files.py"},
+)
+"""Files whose tests share what costs seconds to make, so that one process runs them all."""
 
-    Fixtures that cost seconds are then made once.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` the tests of a file stay in one process, and so do those of files that belong together.
+
+    The groups of xdist 3.8 have no effect with pytest 9.2.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadFileScheduling
+
+    class TogetherScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((min(files) for files in TOGETHER if Path(file).name in files), file)
+
+    return TogetherScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +95,7 @@ def three_folds(pictures: Dataset) -> FoldPlan:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Run, Comparison]":
-    """The finished run of experiments/smoke.toml; a test that changes files works on a copy. Group: smoke."""
+    """The finished run of experiments/smoke.toml; a test that changes files works on a copy."""
     from foldstill.pipeline import ExperimentFile, run_all, start_run
 
     folder = tmp_path_factory.mktemp("runs") / "smoke"
@@ -118,6 +132,6 @@ def student() -> "Student":
 
 @pytest.fixture(scope="session")
 def exported(student: "Student", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its ONNX file, which takes longer to make than all tests that read it. Group: exported."""
+    """Its ONNX file, which takes longer to make than all tests that read it."""
     path = tmp_path_factory.mktemp("onnx") / "student.onnx"
     return student.export(path, noise_pictures(), about={"teacher": "average"})

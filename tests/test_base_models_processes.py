@@ -28,8 +28,6 @@ from made_up import (
     write_two_views,
 )
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 BRIEF = Recipe(epochs=1, batch_size=16)
 SIGNAL = EegMember(
     "signal", view="signal", widths=(8, 8), features=16, heads=2, blocks=1, recipe=replace(BRIEF, augment=(Noise(),))

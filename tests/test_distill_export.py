@@ -13,7 +13,6 @@ from made_up import noise_pictures
 
 onnxruntime = pytest.importorskip("onnxruntime")
 CLASSES = ("a", "b", "c")
-pytestmark = pytest.mark.xdist_group("exported")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from foldstill.errors import DistillError
 from made_up import noise_pictures
 
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.xdist_group("exported")
 TAUGHT, LOCKED = np.arange(36), np.arange(36, 48)
 
 

@@ -30,7 +30,6 @@ from made_up import held_by_another_thread
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.hms.prepare")
-pytestmark = pytest.mark.xdist_group("processes")
 FORCED = Work(workers=1, force=True)
 SMALL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)

@@ -34,7 +34,6 @@ from foldstill.stacking.gradient_boosting import LightGBM
 if TYPE_CHECKING:
     from foldstill.compare import Comparison
 
-pytestmark = pytest.mark.xdist_group("smoke")
 
 FLIPS = 6
 """Bytes per file with one bit changed."""

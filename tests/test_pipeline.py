@@ -15,8 +15,6 @@ from foldstill.pipeline import ExperimentFile, Run, compare_stage, find_run, ope
 from foldstill.workers import Work
 from made_up import SMOKE
 
-pytestmark = pytest.mark.xdist_group("smoke")
-
 
 def opened(folder: Path, text: str = SMOKE, **options: bool) -> Run:
     return start_run(ExperimentFile(text, Path(), "smoke"), folder, Work(1, "cpu", **options))

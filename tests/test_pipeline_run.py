@@ -28,7 +28,7 @@ from foldstill.pipeline.stack import select_combiners
 from foldstill.workers import Work
 from made_up import SMOKE
 
-pytestmark = [pytest.mark.xdist_group("smoke"), pytest.mark.usefixtures("undrawn")]
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 _watched: list[tuple[Path, "Counter[str]"]] = []
 

@@ -25,7 +25,6 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from synthetic_tables import synthetic
 
 TABLE = synthetic_table()
-pytestmark = pytest.mark.xdist_group("processes")
 LADDER = (Recalibrated(), Convex(tied=True), LogPool())
 
 

@@ -24,7 +24,6 @@ from foldstill.workers import Work
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.hms.prepare")
-pytestmark = pytest.mark.xdist_group("processes")
 MEL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)
 RAW = RawEeg(bin_size=40)
