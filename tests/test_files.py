@@ -1,5 +1,7 @@
 import errno
 import os
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,33 @@ import pytest
 
 from foldstill.errors import FileError
 from foldstill.files import atomic_write, check_output, csv_text, write_csv
+
+
+def test_a_file_that_the_system_does_not_let_grow_is_one_sentence_whoever_writes_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors.numpy import save_file
+
+    values = np.random.default_rng(0).normal(size=20_000)
+    writers = {
+        "a.safetensors": lambda part: save_file({"w": values}, part),
+        "a.parquet": lambda part: pq.write_table(pa.table({"w": values}), part),
+        "a.npz": lambda part: np.savez(part, w=values),
+        "a.txt": lambda part: part.write_text(str(values.tolist())),
+    }
+    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        for name, write in writers.items():
+            with (
+                pytest.raises(FileError, match=rf"{name}: the file would be larger"),
+                atomic_write(tmp_path / name) as p,
+            ):
+                write(p)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir()), "nothing is left half-written"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

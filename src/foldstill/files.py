@@ -45,12 +45,20 @@ CAUSES = {
 
 def file_error(error: Exception, path: Path | None = None) -> FileError:
     """The error of the system about a file, as one sentence with its cure; `path` is the file that is meant."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and "no space left on device" in str(error).lower():
-        number = errno.ENOSPC
+    number = _error_number(error)
     subject = path or (error.filename if isinstance(error, OSError) else None)
     cause = CAUSES.get(number or 0) or f"{str(error).rstrip('.')}: check the file and the disk"
     return FileError(f"{subject}: {cause}" if subject else cause[0].upper() + cause[1:])
+
+
+def _error_number(error: Exception) -> int | None:
+    """The error number of the system; writers such as safetensors and pyarrow keep it in the text of their errors."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if "no space left on device" in str(error).lower():
+        return errno.ENOSPC
+    number = re.search(r"\b(?:os error|errno) (\d+)", str(error))
+    return int(number[1]) if number else None
 
 
 def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[Path] = ()) -> None:
@@ -146,8 +154,7 @@ def atomic_write(path: Path, *, sealed: bool = False) -> Iterator[Path]:
     except Exception as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        # Writers such as safetensors and pyarrow have errors of their own for a full disk.
-        if isinstance(error, OSError) or "no space left on device" in str(error).lower():
+        if isinstance(error, OSError) or _error_number(error) is not None:
             raise file_error(error, path) from error
         raise
     except BaseException:
