@@ -76,9 +76,9 @@ def test_groups_in_several_folds_are_listed_once_each():
 
 def test_too_few_groups_say_how_many_are_needed():
     labels = Labels.from_hard([0, 1, 0, 1], classes=["a", "b"], groups=[1, 1, 2, 2])
-    with pytest.raises(FoldError, match=r"5 folds and a test split need at least 6 groups, got 2"):
+    with pytest.raises(FoldError, match=r"n_folds = 5 and a test split need at least 6 groups, got 2"):
         make_plan(labels)
-    with pytest.raises(FoldError, match=r"5 folds need at least 5 groups, got 2"):
+    with pytest.raises(FoldError, match=r"n_folds = 5 needs at least 5 groups, got 2"):
         make_plan(labels, test_share=0)
 
 

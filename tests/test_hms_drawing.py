@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.errors import DataError
+from foldstill.errors import DataError, FileError
 from foldstill.hms.drawing import draw_eeg, draw_view, open_record
 from foldstill.hms.files import HmsFolder
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -46,5 +46,5 @@ def test_an_unknown_sample_and_another_format_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match=r"no sample '12'.*ids are like"):
         open_record(HmsFolder(folder), "12")
     record, _ = open_record(HmsFolder(folder), str(HmsFolder(folder).frame().eeg_id[0]))
-    with pytest.raises(DataError, match=r"drawn as \.png"):
+    with pytest.raises(FileError, match=r"view\.jpg: the suffix .* must be one of \.png"):
         draw_view(MelSpectrogram(), record, tmp_path / "view.jpg")

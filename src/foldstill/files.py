@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from foldstill.errors import FileError, FoldstillError
+from foldstill.errors import FileError, FoldstillError, FoldstillWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +73,10 @@ def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[P
             f"{path}: the suffix of an output chooses its format and must be one of {', '.join(suffixes)}: rename it"
         )
     try:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            _part(path).lstat()  # shows a name that is too long
         if path.is_dir():
             raise FileError(f"{path}: {CAUSES[errno.EISDIR]}")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _part(path).lstat()  # shows a name that is too long
         folder = next((each for each in path.absolute().parents if each.exists()), path.parent)
         if not folder.is_dir():
             raise FileError(f"{path}: {folder} is a file, not a folder: choose another path")
@@ -86,6 +87,18 @@ def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[P
                 raise FileError(f"{path} is an input of this command and would be replaced: choose another output")
     except OSError as error:
         raise file_error(error, path) from error
+
+
+def refuse_unmarked(path: Path, marked: bool, *, force: bool) -> None:
+    """Raise FileError where a file at `path` holds no mark of foldstill; with `force`, warn that it is replaced."""
+    if marked or not path.exists():
+        return
+    if not force:
+        raise FileError(
+            f"{path} exists, and nothing in it says that foldstill wrote it: name another output, or use --force to "
+            "replace it"
+        )
+    warnings.warn(f"{path} is replaced, as --force says", FoldstillWarning, stacklevel=2)
 
 
 def name_problems(kind: str, names: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_the_suffix_chooses_the_format(table: Path, tmp_path: Path, monkeypatch:
         (("oof", "import", "x.npz", "--out", "folder.parquet"), "folder.parquet: it is a folder"),
         (("oof", "import", "x.npz", "--out", "x.npz/inside.parquet"), "not a folder"),
         (("oof", "import", "x.npz", "--out", f"{'n' * 300}.parquet"), "the name is too long"),
-        (("oof", "import", "x.npz", "--out", "mine.parquet"), "was not written by foldstill"),
+        (("oof", "import", "x.npz", "--out", "mine.parquet"), "nothing in it says that foldstill wrote it"),
         (("oof", "export", "t.parquet", "t.parquet", "--format", "wide-csv"), "must be one of .csv"),
         (("oof", "export", "t.parquet", "t.parquet"), "must be one of .npz"),
         (("oof", "export", "t.parquet", "x.npz", "--format", "csv"), "name a folder"),
@@ -102,6 +103,54 @@ def test_a_refused_output_changes_nothing(
     assert error.startswith("foldstill:")
     assert error.count("\n") == 1
     assert state(tmp_path) == before
+
+
+def test_a_file_without_a_mark_of_foldstill_is_replaced_only_with_force_which_names_it(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder/members").mkdir(parents=True)
+    for name in ("mine.csv", "mine.parquet", "folder/members/a.csv"):
+        (tmp_path / name).write_text("mine\n")
+    np.savez(tmp_path / "mine.npz", mine=1)
+    named = read_table(table).select(["resnet[tta]", "=cmd"])
+    write_table(replace(named, scores=replace(named.scores, members=("a", "b"))), tmp_path / "named.parquet")
+    for arguments, out in (
+        (("oof", "import", table, "--out", "mine.csv"), "mine.csv"),
+        (("oof", "import", table, "--out", "mine.parquet"), "mine.parquet"),
+        (("oof", "import", table, "--out", "mine.npz"), "mine.npz"),
+        (("oof", "export", "named.parquet", "folder", "--format", "csv"), "folder/members/a.csv"),
+    ):
+        before = state(tmp_path)
+        assert call(monkeypatch, *arguments) == 2
+        assert out in capsys.readouterr().err
+        assert state(tmp_path) == before
+        assert call(monkeypatch, *arguments, "--force") == 0
+        assert f"note: {out} is replaced" in capsys.readouterr().err
+        # What foldstill wrote is replaced unasked, but for a CSV, which can hold no mark.
+        assert call(monkeypatch, *arguments) == (2 if out.endswith(".csv") else 0)
+
+
+@pytest.mark.parametrize("out", ["s/oof.parquet", "s/stacking/convex/oof.parquet"])
+def test_the_files_of_a_run_are_no_output(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "stack", table, "--out", "s", "--combiner", "convex", "-q", "--jobs", "1") == 0
+    before = state(tmp_path)
+    assert call(monkeypatch, "apply", "s/convex", table, "--out", out, "--force") == 2
+    assert f"{out} belongs to the run or stage" in capsys.readouterr().err
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("oof", "audit", ""), ("stack", "t.parquet", "--out", ""), ("demo", "--out", "")]
+)
+def test_an_empty_path_is_refused(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    assert "is an empty path" in capsys.readouterr().err
 
 
 def test_python_refuses_another_suffix_and_names_that_cannot_name_a_file(table: Path, tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def _columns_of_csv() -> Iterator[Case]:
         MEMBERS,
         _edit("m1.csv", fold_beside),
         ("m1", "fold"),
+        must_refuse=False,  # the user names the folds to use, and a note says that m1 has others
     )
     yield Case(
         "predictions without any labels",

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from foldstill.cli.arguments import Command
 from foldstill.cli.hms import prepare, show_app, synth_hms
 from foldstill.cli.oof import oof_app
 from foldstill.cli.stages import compare, distill, run, stack, train
@@ -76,7 +77,7 @@ COMMANDS: list[Callable[..., None]] = [
     synth_hms,
 ]
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from foldstill.cli.terminal import bars
+from foldstill.errors import FileError
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -38,7 +40,21 @@ Jobs = Annotated[
 ]
 On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
 Force = Annotated[bool, typer.Option("--force", help="Repeat finished stages.")]
+Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
+
+
+class Command(TyperCommand):
+    """A command that refuses an empty path, as a variable of a shell script gives that was never set."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        hints = inspect.signature(self.callback).parameters if self.callback else {}
+        for before, value in zip(["", *args], args, strict=False):
+            named = [one.name for one in self.params if before in one.opts]
+            if not value and (not named or "Path" in str(hints[str(named[0])].annotation)):
+                name = before if named else "an argument"
+                raise FileError(f"{name} is an empty path: give the path of a file or folder, or leave it out")
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Device
+from foldstill.cli.arguments import Changes, Command, Device, Replace
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
@@ -83,7 +83,7 @@ def synth_hms(
     console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {out}")
 
 
-@show_app.command("view")
+@show_app.command("view", cls=Command)
 def show_view(
     target: HmsTarget,
     view: Annotated[
@@ -95,10 +95,11 @@ def show_view(
     sample: Annotated[str, typer.Option(help="Id of a sample or of its recording. [default: the first sample]")] = "",
     out: Annotated[Path | None, typer.Option(help="The .png file to write. [default: VIEW.png]")] = None,
     change: Changes = None,
+    force: Replace = False,
 ) -> None:
     """Draw one view of one sample into a PNG."""
     from foldstill.commands.hms import draw
 
     path = out or Path(f"{view}.png")
-    draw(target, view, sample, path, change or ())
+    draw(target, view, sample, path, change or (), force=force)
     console().print(f"Drawn to {path}")

@@ -13,9 +13,12 @@ Predictions = Annotated[
     list[Path], typer.Argument(help="One .npz, one wide .parquet or .csv, or one .csv or .parquet per member.")
 ]
 LabelsFile = Annotated[
-    Path | None, typer.Option(help="A .csv or .parquet with ids and votes, shares or one class per row.")
+    Path | None,
+    typer.Option(help="File (.csv, .parquet) with ids and votes, shares or one class per row.", dir_okay=False),
 ]
-FoldsFile = Annotated[Path | None, typer.Option(help="A .csv or .parquet with the fold of each id or group.")]
+FoldsFile = Annotated[
+    Path | None, typer.Option(help="File (.csv, .parquet) with the fold of each id or group.", dir_okay=False)
+]
 DropMembers = Annotated[
     list[str] | None, typer.Option(help="Leave out members by name or pattern. May be given several times.")
 ]
@@ -55,7 +58,9 @@ def import_settings(options: Mapping[str, Any]) -> "ImportSettings":
     from foldstill.oof import ImportSettings
 
     names = {field.name for field in fields(ImportSettings)}
-    return ImportSettings(**{name: _plain(value) for name, value in options.items() if name in names and value})
+    return ImportSettings(
+        **{name: _plain(value) for name, value in options.items() if name in names and value is not None}
+    )
 
 
 def _plain(value: Any) -> Any:

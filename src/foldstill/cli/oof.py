@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import Changes, Out, Target
+from foldstill.cli.arguments import Changes, Command, Out, Replace, Target
 from foldstill.cli.terminal import console
 
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
@@ -19,7 +19,7 @@ class ExportFormat(StrEnum):
     WIDE_CSV = "wide-csv"
 
 
-@oof_app.command("build")
+@oof_app.command("build", cls=Command)
 def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
     """Collect the held-out predictions of the trained members of a run in one table."""
     from foldstill.pipeline import oof_stage, open_run
@@ -30,7 +30,7 @@ def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
     console().print(message + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
 
 
-@oof_app.command("import")
+@oof_app.command("import", cls=Command)
 def oof_import(
     context: typer.Context,
     paths: options.Predictions,
@@ -53,12 +53,15 @@ def oof_import(
     sample_weight: options.SampleWeight = "",
     space: options.ScoreSpace = "proba",
     smoothing: options.Smoothing = None,
+    force: Replace = False,
 ) -> None:
     """Import predictions made elsewhere as one checked table. Usual names of columns are recognised."""
     from foldstill.oof import audit, import_scores
     from foldstill.oof.exports import TABLE_SUFFIXES, check_score_output, write_table_as
+    from foldstill.pipeline.rundir import refuse_run_file
 
-    check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *(path for path in (labels, folds) if path)])
+    refuse_run_file(out)
+    check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *(path for path in (labels, folds) if path)], force=force)
     table = import_scores(paths, options.import_settings(context.params))
     write_table_as(table, out)
     screen = console()
@@ -71,10 +74,12 @@ def oof_import(
     screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack")
 
 
-@oof_app.command("audit")
+@oof_app.command("audit", cls=Command)
 def oof_audit(
     table: Annotated[Path, typer.Argument(help="An OOF table.")],
-    test: Annotated[Path | None, typer.Option(help="Scores of locked test rows, with their labels.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Scores of locked test rows, with their labels.", dir_okay=False)
+    ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also run the checks that refit combiners.")] = False,
 ) -> None:
     """Check a table for leaks, misaligned members and duplicates. The exit code is 3 when a hard check fails."""
@@ -86,17 +91,19 @@ def oof_audit(
         raise typer.Exit(3)
 
 
-@oof_app.command("export")
+@oof_app.command("export", cls=Command)
 def oof_export(
     table: Annotated[Path, typer.Argument(help="An OOF table.")],
     out: Annotated[Path, typer.Argument(help="The file to write; for csv a folder, which gets one file per member.")],
     form: Annotated[ExportFormat, typer.Option("--format", help="The form to write.")] = ExportFormat.NPZ,
+    force: Replace = False,
 ) -> None:
     """Write a table in a form that other tools read."""
-    from foldstill.files import check_output
     from foldstill.oof import export_table, read_table
+    from foldstill.oof.exports import check_export
+    from foldstill.pipeline.rundir import refuse_run_file
 
-    if form is not ExportFormat.CSV:
-        check_output(out, (".npz",) if form is ExportFormat.NPZ else (".csv",), inputs=[table])
+    refuse_run_file(out)
+    check_export(table, out, form.value, force=force)
     export_table(read_table(table), out, form.value)
     console().print(f"Written to {out}")

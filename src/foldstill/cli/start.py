@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Device, Jobs, On, Quiet, Target
+from foldstill.cli.arguments import Changes, Device, Jobs, On, Quiet, Replace, Target
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -57,13 +57,15 @@ def tune(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
     device: On = Device.AUTO,
+    force: Replace = False,
     quiet: Quiet = False,
 ) -> None:
     """Search better settings of one member on a few folds. A search continues where it stopped."""
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
-        best = search(path, folder, out, change or (), trials=trials, work=Work(jobs, device.value, report=report))
+        work = Work(jobs, device.value, force, report)
+        best = search(path, folder, out, change or (), trials=trials, work=work)
     screen = console()
     for field, value in best.values.items():
         screen.print(f"{field} = {value}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import Device, On, Out, Target
+from foldstill.cli.arguments import Device, On, Out, Replace, Target
 from foldstill.cli.terminal import console
 
 
@@ -29,11 +29,12 @@ def apply(
     positive: options.Positive = "",
     space: options.ScoreSpace = "proba",
     smoothing: options.Smoothing = None,
+    force: Replace = False,
 ) -> None:
     """Combine the scores of new rows with a combination that was fitted before."""
     from foldstill.pipeline import apply_combination
 
-    combined = apply_combination(combination, tables, out, options.import_settings(context.params))
+    combined = apply_combination(combination, tables, out, options.import_settings(context.params), force=force)
     console().print(f"{len(combined)} rows x {len(combined.classes)} classes in {out}", markup=False)
 
 
@@ -51,17 +52,24 @@ def predict(
         str, typer.Option(help="Name of a member or combination, student, or student-without-teacher.")
     ] = "auto",
     onnx: Annotated[
-        Path | None, typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.")
+        Path | None,
+        typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.", dir_okay=False),
     ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Path of a sample_submission.csv; with --out submission.csv the one in --data.")
+        Path | None,
+        typer.Option(
+            help="Path of a sample_submission.csv; with --out submission.csv the one in --data.", dir_okay=False
+        ),
     ] = None,
     device: On = Device.AUTO,
+    force: Replace = False,
 ) -> None:
     """Score new inputs with a member, a combination or the student of a run."""
     from foldstill.commands.predict import predict_inputs
 
-    scores = predict_inputs(target, data, out, arm=arm, onnx=onnx, submission=submission, device=device.value)
+    scores = predict_inputs(
+        target, data, out, arm=arm, onnx=onnx, submission=submission, device=device.value, force=force
+    )
     console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
 
 

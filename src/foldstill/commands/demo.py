@@ -39,6 +39,7 @@ def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work 
     file = ExperimentFile(text, out, "the demo")
     data = demo_data(file.experiment.data)
     run = start_run(file, out, work)
+    check_output(run.dir.experiment)
     if run.kept_text not in (None, file.text):
         raise ExperimentError(f"{out} holds the run of another experiment: name another folder with --out")
     prepare_demo_data(data, out, patients, file.experiment.seed, work)

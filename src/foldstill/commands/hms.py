@@ -121,15 +121,16 @@ def problems_table(prepared: Prepared) -> "Table":
     return table
 
 
-def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str] = ()) -> None:
+def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str] = (), *, force: bool = False) -> None:
     """Draw one view of one sample into a PNG; the view `eeg` is the recording as an expert reads it.
 
     `target` is an HMS folder, whose views are named by kind, or an experiment file, whose views are named by name; an
-    empty `sample` is the first.
+    empty `sample` is the first. `force` replaces a PNG that foldstill did not write.
     """
-    from foldstill.hms.drawing import draw_eeg, draw_view, open_record
+    from foldstill.hms.drawing import check_drawing, draw_eeg, draw_view, open_record
     from foldstill.hms.files import HmsFolder
 
+    check_drawing(out, force=force)
     settings: View | None
     votes_C: NDArray[Any] | None
     if target.suffix == ".toml":

@@ -16,6 +16,7 @@ from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.opening import find_run
 from foldstill.pipeline.run import Run
+from foldstill.pipeline.rundir import refuse_run_file
 from foldstill.workers import Work
 
 
@@ -28,15 +29,17 @@ def predict_inputs(
     onnx: Path | None = None,
     submission: Path | None = None,
     device: str = "auto",
+    force: bool = False,
 ) -> ScoreTable:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
     `arm` is a member, a combination (applied to the scores of each fold model, then averaged) or a student; `onnx` is
     an exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample
     `submission` it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a
-    submission.
+    submission. `force` replaces an output that foldstill did not write.
     """
-    check_score_output(out, inputs=[data, *([submission] if submission else [])])
+    refuse_run_file(out)
+    check_score_output(out, inputs=[data, *([submission] if submission else [])], force=force)
     run = find_run(target, work=Work(device=device))
     form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)

@@ -26,7 +26,7 @@ from foldstill.base_models.tuning import (
 from foldstill.data.dataset import Dataset
 from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError
-from foldstill.files import write_csv, write_text
+from foldstill.files import check_output, refuse_unmarked, write_csv, write_text
 from foldstill.lock import sole_writer
 from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from optuna import Study
 
 MADE_FROM = "experiment"
+MARK = "`foldstill tune`"
+"""In the first line of every file that a search writes."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ def tune(
     folder = folder or Path("runs") / f"{base.name}-tune"
     tuning = Tuning(file.text, str(path), path.parent, folder, work.device)
     settings = tuning.settings
+    out = out or path.with_name(f"{path.stem}-tuned.toml")
+    _check_output(out, path, folder, force=work.force)
     check_search(tuning, base, settings)
+    _check_data(tuning, base, settings)
     study = tuning.study()
     _same_search(study, tuning, base)
     end_killed_trials(study, folder)
@@ -125,7 +130,7 @@ def tune(
         errors = [t.user_attrs[ERROR] for t in study.trials if ERROR in t.user_attrs]
         raise ExperimentError(f"none of {len(trials_of(study))} trials could be trained; the last one: {errors[-1]}")
     kl, number, params = min(finished)
-    best = Tuned(number, kl, params, out or path.with_name(f"{path.stem}-tuned.toml"), n_finished(study))
+    best = Tuned(number, kl, params, out, n_finished(study))
     write_text(best.path, _tuned_text(tuning, settings, best))
     return best
 
@@ -143,6 +148,23 @@ def _member_index(experiment: Experiment, settings: TuneSettings) -> int:
     if isinstance(experiment.member[index], ImportedMember):
         raise ExperimentError(f"tune.member {names[index]!r} is imported and not trained: tune another member")
     return index
+
+
+def _check_output(out: Path, path: Path, folder: Path, *, force: bool) -> None:
+    """Raise FileError unless both the experiment file with the best values and the trials can be written."""
+    check_output(out, (".toml",), inputs=[path])
+    check_output(folder / "journal.log")
+    refuse_unmarked(out, out.exists() and MARK in out.read_text(encoding="utf-8", errors="replace"), force=force)
+
+
+def _check_data(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
+    """Raise what the first trial would raise before it trains, while no trial is kept yet."""
+    from foldstill.base_models.members import check_members
+
+    dataset = _load(base.data, tuning.root)
+    plan = base.folds.plan(dataset.labels, base.seed, tuning.root)
+    member = base.member[_member_index(base, settings)]
+    check_members([member], dataset, plan, tuning.folder, seed=base.seed, work=Work(workers=1, device=tuning.device))
 
 
 def check_search(tuning: Tuning, base: Experiment, settings: TuneSettings) -> None:
@@ -280,7 +302,7 @@ def _tuned_text(tuning: Tuning, settings: TuneSettings, best: Tuned) -> str:
     document["name"] = f"{document['name']}-tuned"
     document.remove("tune")
     head = (
-        f"# {Path(tuning.where).name} with the values of trial {best.number} of {best.trials} of `foldstill tune`: "
+        f"# {Path(tuning.where).name} with the values of trial {best.number} of {best.trials} of {MARK}: "
         f"{_listed(best.values)}.\n"
         f"# Mean KL {best.kl:.4f} on the held-out rows of the first {settings.folds} folds. Those rows chose the "
         "values: judge them\n# by the locked test rows.\n\n"

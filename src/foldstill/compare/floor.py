@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.rows import ComparedRows
+from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows, row_kl
 
 Floats = NDArray[np.float64]
@@ -57,7 +58,7 @@ def noise_floor(
     >>> print(floor_N.shape, round(floor_N.mean(), 2))
     (500,) 0.21
     """
-    total_N = votes_NC.sum(axis=1)
+    total_N = whole_totals(votes_NC.sum(axis=1))
     prior_NC = clip_rows(proba_NC)
     overall = _precision(votes_NC, prior_NC, total_N >= 2)
     if overall is None:

@@ -29,7 +29,7 @@ def positional_names(labels: ArrayLike, n_classes: int) -> list[str] | None:
     ['0', '1', '2']
     """
     names = [str(i) for i in range(n_classes)]
-    return names if set(as_strings(np.unique(np.asarray(labels)), "labels").tolist()) <= set(names) else None
+    return names if set(as_strings(labels, "labels").tolist()) <= set(names) else None
 
 
 @dataclass(frozen=True)

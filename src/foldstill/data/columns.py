@@ -1,6 +1,7 @@
 """Named arrays of one file; its suffix says whether it is an `.npz`, a CSV or a parquet file."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +47,22 @@ class Columns:
         if name not in self.arrays:
             raise DataError(f"{self.path} has no {name!r} (for {role}), it has {self.listing}: name one of these")
         try:
-            return self.arrays[name]
+            values = self.arrays[name]
         except ValueError as error:
-            raise DataError(
-                f"{name!r} in {self.path} holds Python objects, which are never unpickled: "
-                "save plain numbers or strings"
-            ) from error
+            if "allow_pickle" in str(error):
+                raise DataError(
+                    f"{name!r} in {self.path} holds Python objects, which are never unpickled: "
+                    "save plain numbers or strings"
+                ) from error
+            raise self._damaged(name, error) from error
+        except (OSError, EOFError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            raise self._damaged(name, error) from error
+        if not isinstance(values, np.ndarray):
+            raise DataError(f"{name!r} in {self.path} is no array: write the file with numpy.savez")
+        return values
+
+    def _damaged(self, name: str, error: Exception) -> DataError:
+        return DataError(f"{name!r} in {self.path} is damaged ({_first_line(error)}): write the file again")
 
     def text(self, name: str, role: str) -> NDArray[Any]:
         """One column of ids or names: the exact text of a CSV, such as 007; other files say themselves what is text."""
@@ -72,14 +83,19 @@ class Columns:
 def read_npz(path: Path) -> Columns:
     """Read the arrays of an `.npz`; nothing is unpickled."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            is_array = stream.read(6) == b"\x93NUMPY"
+            # NumPy leaves a file open that is no archive.
+            is_archive = zipfile.is_zipfile(stream)
+        if is_archive:
+            return Columns(path, np.load(path, allow_pickle=False))
     except FileNotFoundError:
         raise DataError(f"no file {path}: correct the path") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not an .npz of arrays ({_first_line(error)}): write it with numpy.savez") from error
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
+    if is_array:
         raise DataError(f"{path} holds one bare array: write an .npz with numpy.savez(path, images=..., votes=...)")
-    return Columns(path, loaded)
+    raise DataError(f"{path} is not an .npz of arrays: write it with numpy.savez")
 
 
 def read_columns(path: Path) -> Columns:

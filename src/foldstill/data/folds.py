@@ -241,7 +241,7 @@ def make_plan(
     wanted = n_folds + (1 if test_share > 0 else 0)
     if n_groups < wanted:
         raise FoldError(
-            f"{n_folds} folds{' and a test split' if test_share > 0 else ''} need at least {wanted} groups, "
+            f"n_folds = {n_folds}{' and a test split need' if test_share > 0 else ' needs'} at least {wanted} groups, "
             f"got {n_groups}: use fewer folds, or a finer group"
         )
     fold_N = np.full(len(labels), TEST, dtype=np.int16)

@@ -29,6 +29,19 @@ MAX_UNNAMED_CLASSES = 10_000
 """Indices from here on are taken for a mistake where no class names say how many classes there are."""
 
 
+def whole_totals(total_N: ArrayLike) -> NDArray[np.float64]:
+    """Totals of votes; one within rounding of a whole number is that number, so that it can be compared with one.
+
+    Shares times a total of 3 may add up to 2.9999999999999996.
+
+    >>> whole_totals([2.9999999999999996, 2.5, 1e-12]).tolist()
+    [3.0, 2.5, 1e-12]
+    """
+    total = np.asarray(total_N, dtype=np.float64)
+    near = np.rint(total)
+    return np.where(np.abs(total - near) <= 1e-9 * near, near, total)
+
+
 def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
     """Name of the stratum of each row, by its number of votes.
 
@@ -40,8 +53,7 @@ def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) 
         raise DataError(f"stratum bounds must rise from 2 or more, got {tuple(bounds)}: use for example (3, 10)")
     lower = [1, *edges[:-1]]
     names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
-    # Shares times a total of 3 may add up to 2.9999999999999996.
-    return np.asarray(names)[np.searchsorted(edges, np.round(np.asarray(total_N, dtype=np.float64), 9), side="right")]
+    return np.asarray(names)[np.searchsorted(edges, whole_totals(total_N), side="right")]
 
 
 _TEXTS = ("ids", "groups", "stratum_N")
@@ -223,6 +235,11 @@ class Labels:
         """
         require_types(Labels.from_shares, locals())
         shares = as_numbers(shares_NC, "vote shares")
+        if shares.ndim != 2 or not np.isfinite(shares).all():
+            raise DataError(
+                f"vote shares must be finite numbers of shape (rows, classes), got shape {shares.shape}"
+                f"{'' if np.isfinite(shares).all() else ' with NaN or infinity'}: give one column per class"
+            )
         sums = shares.sum(axis=-1, keepdims=True)
         if shares.size and (np.abs(sums - 1) <= rounding_tolerance(shares) + 1e-9).all():
             shares = shares / sums
@@ -320,8 +337,7 @@ class Labels:
     @cached_property
     def total_N(self) -> NDArray[np.float64]:
         """Number of votes per row."""
-        total: NDArray[np.float64] = self.votes_NC.sum(axis=1)
-        return total
+        return whole_totals(self.votes_NC.sum(axis=1))
 
     @cached_property
     def target_NC(self) -> NDArray[np.float64]:
@@ -417,4 +433,5 @@ __all__ = [
     "as_strings",
     "match_ids",
     "strata_by_votes",
+    "whole_totals",
 ]

@@ -75,6 +75,13 @@ class NpzData(PlainSource):
             raise DataError("data.path is empty: name the .npz file")
         if not (self.images or self.signals or self.features or self.views):
             raise DataError("data names no input: set images, signals, features or views to keys of the .npz")
+        usual = {"image": self.images, "signal": self.signals, "features": self.features}
+        names = [*(view for view, key in usual.items() if key), *self.views.values()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(
+                f"data.views names the view {twice[0]!r} twice: images, signals and features become the views 'image', "
+                "'signal' and 'features', so give other arrays other names"
+            )
         forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "labels")}
         require_one_form("data", forms, self.total)
         group_column(self.group)

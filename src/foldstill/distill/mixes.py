@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import Float, clip_rows
 from foldstill.errors import DistillError
 from foldstill.settings import Kind, KindSettings
@@ -209,7 +210,7 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
     from scipy.optimize import minimize_scalar
     from scipy.special import gammaln
 
-    total_N = votes_NC.sum(axis=1)
+    total_N = whole_totals(votes_NC.sum(axis=1))
     several = total_N > 1
     if not several.any():
         return PseudoVotes(
@@ -248,7 +249,7 @@ def mix_votes(
     """
     votes = np.asarray(votes_NC, dtype=np.float64)
     teacher = clip_rows(teacher_NC)
-    total_N = votes.sum(axis=1)
+    total_N = whole_totals(votes.sum(axis=1))
     without_votes = int((total_N == 0).sum())
     if without_votes and isinstance(mix, VotesOnly):
         raise DistillError(

@@ -18,6 +18,7 @@ from foldstill.base_models.member import Member
 from foldstill.data.batch import Batch
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
+from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows
 from foldstill.distill.mixes import Mix, VotesOnly, mixed
 from foldstill.distill.targets import SoftTargets
@@ -150,7 +151,7 @@ class LiveTeachers:
             return torch.from_numpy(np.asarray(values)).to(device)
 
         self._fold_N = put(teachers.fold_N.astype(np.int64))
-        total_N = teachers.votes_NC.sum(axis=1)
+        total_N = whole_totals(teachers.votes_NC.sum(axis=1))
         self._total_N = put(total_N.astype(np.float32))
         self._share_NC = put((teachers.votes_NC / np.maximum(total_N, 1e-12)[:, None]).astype(np.float32))
         self._log_ratio_NC = put(teachers.log_ratio_NC.astype(np.float32))

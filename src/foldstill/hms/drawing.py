@@ -7,7 +7,7 @@ import numpy as np
 
 from foldstill.data.signals import Signal, band_pass, line_for_gaps
 from foldstill.errors import DataError
-from foldstill.files import atomic_write
+from foldstill.files import atomic_write, check_output, refuse_unmarked
 from foldstill.hms.chains import chain_differences, midline_differences
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
 from foldstill.hms.image import PanelView
@@ -106,8 +106,13 @@ def _upright(view: View, image: Signal) -> Signal:
     return upright
 
 
+def check_drawing(out: Path, *, force: bool = False) -> None:
+    """Raise FileError unless a view can be drawn at `out`; a PNG that foldstill did not write needs `force`."""
+    check_output(out, (".png",))
+    refuse_unmarked(out, out.exists() and b"foldstill" in out.read_bytes()[:1024], force=force)
+
+
 def _save(figure: "Figure", out: Path) -> None:
-    if out.suffix != ".png":
-        raise DataError(f"a view is drawn as .png, got {out.name}: name a file that ends in .png")
+    check_output(out, (".png",))
     with atomic_write(out) as part:
-        figure.savefig(part, dpi=80)
+        figure.savefig(part, dpi=80, metadata={"Software": "foldstill"})

@@ -150,7 +150,7 @@ def with_folds(
         plan = make_plan(labels, n_folds=n_folds, test_share=0.0, strategy="grouped", seed=seed)
         return OOFTable(scores, labels, plan.fold_N, folds_assigned=True)
     fold = as_array(folds, "folds")
-    if fold.dtype.kind == "f" and np.isfinite(fold).all() and (fold == np.floor(fold)).all():
+    if fold.dtype.kind == "f" and (np.abs(fold) < 2**53).all() and (fold == np.floor(fold)).all():
         fold = fold.astype(np.int64)
     elif fold.dtype.kind in "OU":
         fold = _fold_numbers(as_strings(fold, "folds"))
@@ -189,8 +189,10 @@ def as_proba(
         raise OOFError(
             f"{name} have shape {raw.shape}, wanted {n_classes} classes on the last axis: give one column per class"
         )
+    if not raw.size:
+        raise OOFError(f"{name} have no rows, shape {raw.shape}: score at least one row with at least one member")
     if raw.dtype.kind in "iu" and space == "proba":
-        if raw.size and (raw.min() < 0 or (raw.sum(axis=-1) != 1).any()):
+        if raw.min() < 0 or (raw.sum(axis=-1) != 1).any():
             raise OOFError(
                 f"{name} are whole numbers but not one-hot rows: give probabilities, or the index of one class per row"
             )

@@ -7,10 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.columns import read_npz
 from foldstill.data.labels import Labels
-from foldstill.errors import FileError, OOFError
-from foldstill.files import atomic_write, check_output, name_problems, write_csv
+from foldstill.errors import FileError, FoldstillError, OOFError
+from foldstill.files import atomic_write, check_output, name_problems, refuse_unmarked, write_csv
 from foldstill.oof.store import (
+    SCHEMA_VERSION,
     is_score_file,
     members_by_columns,
     score_columns,
@@ -25,25 +27,44 @@ ExportForm = Literal["npz", "csv", "wide-csv"]
 FLOAT_FORMAT = "%.9g"
 """Nine digits give back a float32 bit by bit."""
 
+MARK = "foldstill"
+"""Key of an `.npz` that foldstill wrote; it holds the version of the format."""
+
 SCORE_SUFFIXES = (".parquet", ".csv")
 """What scores are written as: a parquet file of foldstill, or a CSV with one column per class."""
 TABLE_SUFFIXES = (".parquet", ".csv", ".npz")
 """What a table is written as: a parquet file of foldstill, a wide CSV, or an `.npz`."""
 
 
-def check_score_output(path: Path, suffixes: Sequence[str] = SCORE_SUFFIXES, *, inputs: Sequence[Path] = ()) -> None:
+def check_score_output(
+    path: Path, suffixes: Sequence[str] = SCORE_SUFFIXES, *, inputs: Sequence[Path] = (), force: bool = False
+) -> None:
     """Raise FileError unless scores can be written at `path`; called before any work is done.
 
-    A parquet file that foldstill did not write, and a file among the `inputs` of the command, are never replaced.
+    A file among the `inputs` of the command is never replaced, and a file without a mark of foldstill only with
+    `force`. A CSV can hold no mark.
     """
     check_output(path, suffixes, inputs=inputs)
-    if path.exists() and path.suffix == ".parquet":
-        try:
-            ours = is_score_file(path)
-        except OOFError:
-            ours = False
-        if not ours:
-            raise FileError(f"{path} was not written by foldstill and would be replaced: choose another output")
+    refuse_unmarked(path, _is_marked(path), force=force)
+
+
+def check_export(table: Path, out: Path, form: ExportForm, *, force: bool = False) -> None:
+    """Raise FileError unless the table in a file can be exported to `out`; called before anything is written."""
+    if form != "csv":
+        check_score_output(out, (".npz",) if form == "npz" else (".csv",), inputs=[table], force=force)
+    elif out.is_dir():
+        for path in sorted([*out.glob("labels.csv"), *out.glob("members/*.csv")]):
+            check_score_output(path, (".csv",), inputs=[table], force=force)
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file says that foldstill wrote it."""
+    if not path.exists() or path.suffix not in (".parquet", ".npz"):
+        return False
+    try:
+        return is_score_file(path) if path.suffix == ".parquet" else MARK in read_npz(path)
+    except FoldstillError:
+        return False
 
 
 def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None) -> None:
@@ -51,7 +72,6 @@ def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None
 
     The columns of a CSV are named like the classes; `p__<class>` where a class is called `id`.
     """
-    check_score_output(path)
     if path.suffix == ".parquet":
         write_scores(scores, path, labels)
     else:
@@ -62,7 +82,6 @@ def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None
 
 def write_table_as(table: OOFTable, path: Path) -> None:
     """Write a table in the format that the suffix names: .parquet, .csv (wide) or .npz."""
-    check_score_output(path, TABLE_SUFFIXES)
     if path.suffix == ".parquet":
         write_table(table, path)
     else:
@@ -108,6 +127,7 @@ def _write_npz(table: OOFTable, out: Path) -> None:
         "sample_weight": labels.sample_weight_N,
         "members": np.asarray(table.members),
         "classes": np.asarray(table.classes),
+        MARK: np.asarray(SCHEMA_VERSION),
     }
     # Written as votes, totals that are a guess would come back as counts, which they are not.
     arrays |= {"votes": labels.votes_NC} if labels.counted else {"shares": labels.target_NC, "total": labels.total_N}

@@ -5,11 +5,12 @@ N samples (rows), M members, C classes.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,15 +81,26 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
         raise OOFError(f"{packed[0]} holds all members of its table, got {len(files)} files: import one .npz at a time")
     if packed:
         require_effect(files[0], settings, ("scores", "positive"))
-        table = _from_npz(read_npz(files[0]), settings)
+        with notes_last():
+            table = _from_npz(read_npz(files[0]), settings)
     elif len(files) == 1 and is_score_file(files[0]):
         require_effect(files[0], settings)
         table = read_table(files[0])
     else:
         require_effect(files[0], settings, ("pred", "members"))
         sources = [read_columns(path) for path in files]
-        table = _from_wide(sources, settings) or _from_members(sources, settings)
+        with notes_last():
+            table = _from_wide(sources, settings) or _from_members(sources, settings)
     return table.drop(settings.drop_members) if settings.drop_members else table
+
+
+@contextmanager
+def notes_last() -> Iterator[None]:
+    """Give the warnings of the block when it has succeeded: a note about what is then refused would mislead."""
+    with warnings.catch_warnings(record=True) as notes:
+        yield
+    for note in notes:
+        warnings.warn(note.message, note.category, stacklevel=4)
 
 
 def require_effect(path: Path, settings: ImportSettings, without: Iterable[str] = ()) -> None:
@@ -108,8 +120,7 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
     raw = role_values(source, settings, "pred")
     if raw is None:
         raise OOFError(f"{source.path} has no predictions, it has {source.listing}: name the key with pred")
-    class_names = None if settings.classes else role_values(source, settings, "classes")
-    classes = settings.classes if class_names is None else tuple(str(name) for name in class_names.tolist())
+    classes = settings.classes or _names(source, settings, "classes") or ()
     label_source = _label_source(source, settings)
     name = f"{source.path}: predictions"
     if raw.ndim == 2 and raw.dtype.kind in "iuU":
@@ -122,10 +133,19 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         proba = as_proba(raw, name, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
         labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
-    member_names = role_values(source, settings, "members")
-    names = range(proba.shape[1]) if member_names is None else member_names.tolist()
-    members = tuple(f"m{i}" if member_names is None else str(i) for i in names)
+    members = _names(source, settings, "members") or tuple(f"m{i}" for i in range(proba.shape[1]))
     return _assembled(source, label_source, proba, members, labels, settings)
+
+
+def _names(source: Columns, settings: ImportSettings, role: Literal["members", "classes"]) -> tuple[str, ...] | None:
+    """The names of the members or classes in an `.npz`; None when it has none."""
+    values = role_values(source, settings, role)
+    if values is None:
+        return None
+    names = as_strings(values, f"{role} in {source.path}").tolist()
+    if not names:
+        raise OOFError(f"{role} in {source.path} is empty: give one name per entry of the predictions, or leave it out")
+    return tuple(names)
 
 
 def _labels(source: Columns, columns: LabelColumns, n_classes: int = 0) -> Labels:
@@ -258,12 +278,12 @@ def _with_folds(
     """The table with its folds: from their own file, from the file of labels or of scores, or made by group.
 
     `sources` are the files of scores with the index that brings their rows into the order of the labels. Files that
-    hold other folds are refused.
+    hold other folds are refused, or named in a warning where the settings name the file of folds to use.
     """
-    if settings.folds:
-        fold: NDArray[Any] | None = _folds_by_key(read_columns(Path(settings.folds)), labels, settings)
-        return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
     held: dict[Path, NDArray[Any]] = {}
+    if settings.folds:
+        path = Path(settings.folds)
+        held[path] = _folds_by_key(read_columns(path), labels, settings)
     for file, rows in [(label_source, None), *(each for each in sources if each[0] is not label_source)]:
         own = _fold_column(file, settings, required=False)
         if own is not None:
@@ -274,11 +294,16 @@ def _with_folds(
     for path, other in held.items():
         if fold is not None and not _same_folds(fold, other, path):
             differ = np.flatnonzero(as_strings(fold, "folds") != as_strings(other, "folds"))
-            raise OOFError(
+            message = (
                 f"{path} holds other folds than {next(iter(held))} for {len(differ)} of {len(labels)} rows; first ids: "
-                f"{labels.ids[differ][:3].tolist()}: train every member with the same folds, or name the file of "
-                "folds to use with folds (--folds FILE)"
+                f"{labels.ids[differ][:3].tolist()}"
             )
+            if not settings.folds:
+                raise OOFError(
+                    f"{message}: train every member with the same folds, or name the file of folds to use with folds "
+                    "(--folds FILE)"
+                )
+            _warn(f"{message}; those of {settings.folds} are used, so make sure that the members were trained on them")
     return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
 
 

@@ -15,6 +15,7 @@ from foldstill.data.text import as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba
 from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.imports import notes_last
 from foldstill.oof.member_files import find_layout, member_name, member_proba, member_rows
 from foldstill.oof.roles import role_values
 from foldstill.oof.store import members_by_columns
@@ -33,7 +34,13 @@ def import_new_scores(
     OOFError, DataError
         When a member, row or class is missing, or scores are not probabilities.
     """
-    settings = settings or ImportSettings()
+    with notes_last():
+        return _scores(paths, members, classes, settings or ImportSettings())
+
+
+def _scores(
+    paths: Sequence[Path], members: Sequence[str], classes: Sequence[str], settings: ImportSettings
+) -> ScoreTable:
     files = [read_columns(path) for path in paths]
     if len(files) == 1 and (found := members_by_columns(files[0].arrays, classes)):
         return _wide(files[0], found, classes, settings)
@@ -66,10 +73,14 @@ def match_members(names: Sequence[str], members: Sequence[str]) -> list[str]:
         return list(members)
     files, wanted = _without_shared(names), _without_shared(members)
     if sorted(files) != sorted(wanted) or len(set(files)) < len(files):
-        lacking, extra = sorted(set(members) - set(names)), sorted(set(names) - set(members))
+        lacking = [member for member, name in zip(members, wanted, strict=True) if name not in files]
+        extra = [file for file, name in zip(names, files, strict=True) if name not in wanted]
+        received = f"members {lacking} have no file" if lacking else "every member has a file"
+        if extra:
+            received += f", and files {extra} have no member" if lacking else f", but files {extra} have no member"
         raise OOFError(
-            f"files {extra} do not match members {lacking} of the combination, which has {list(members)}: "
-            "give one file per member, named like the member"
+            f"{received}; the combination has the members {list(members)}, got files of {list(names)}: give one file "
+            "per member, named like the member"
         )
     return [names[files.index(name)] for name in wanted]
 

@@ -103,13 +103,16 @@ class ScoreTable:
         )
 
     def drop(self, patterns: Sequence[str]) -> "ScoreTable":
-        """The table without the members that match a shell pattern; OOFError for a pattern that matches none."""
+        """The table without the members that match a shell pattern; OOFError for a pattern of none or of all."""
         for pattern in patterns:
             if not any(fnmatchcase(m, pattern) for m in self.members):
                 raise OOFError(
                     f"no member matches {pattern!r}, the table has {list(self.members)}: correct the pattern"
                 )
-        return self.select([m for m in self.members if not any(fnmatchcase(m, p) for p in patterns)])
+        kept = [m for m in self.members if not any(fnmatchcase(m, p) for p in patterns)]
+        if not kept:
+            raise OOFError(f"drop_members = {list(patterns)} leaves none of the members {list(self.members)}: keep one")
+        return self.select(kept)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from foldstill.data.training import TrainingSet
 from foldstill.distill.mixes import VotesOnly
 from foldstill.errors import DistillError, ExperimentError
 from foldstill.files import check_output
-from foldstill.manifest import DONE, Stage
+from foldstill.manifest import DONE, Stage, changes
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS, Experiment
 from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.run import Run
@@ -41,6 +41,11 @@ def _check_kept(run: Run) -> None:
     """The folder must hold nothing, or the run of an experiment of the same name and, of its students, settings."""
     if not run.text or run.kept_text is None or run.work.force:
         return
+    if run.kept_text != run.text and not run.dir.provenance.exists():
+        raise ExperimentError(
+            f"{run.dir.experiment} was not written by foldstill and would be replaced: name another --out, or use "
+            "--force to replace it"
+        )
     try:
         before = parse_experiment(run.kept_text, str(run.dir.experiment)).at(run.root)
     except ExperimentError:
@@ -54,9 +59,9 @@ def _check_kept(run: Run) -> None:
     trained = _trained_students(run, before)
     for folder, settings in _trained_students(run, experiment).items():
         Stage(folder, {}).check()
-        if folder in trained and (changed := sorted(k for k in settings if settings[k] != trained[folder][k])):
+        if folder in trained and (changed := changes(trained[folder], settings)):
             raise ExperimentError(
-                f"{folder} was made from other settings of the student ({', '.join(changed)}): name another run "
+                f"{folder} was made from other settings of the student: {'; '.join(changed)}: name another run "
                 "folder, or use --force to make it again"
             )
 

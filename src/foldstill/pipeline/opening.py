@@ -81,7 +81,7 @@ def open_for_stacking(
 
 def _refuse_foreign(folder: RunDir, work: Work) -> None:
     """Raise ExperimentError where a table and its combinations would replace what is not theirs."""
-    check_score_output(folder.oof, (".parquet",))
+    check_score_output(folder.oof, (".parquet",), force=work.force)
     if folder.experiment.exists():
         raise ExperimentError(
             f"{folder.root} holds the run of an experiment, whose table is its own: name another --out, or stack it "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldstill.errors import ExperimentError
+from foldstill.manifest import DONE
 
 COMBINATION = "combination.json"
 """The file that marks the folder of a fitted combination."""
@@ -86,13 +87,21 @@ class RunDir:
         return path
 
 
+def refuse_run_file(path: Path) -> None:
+    """Raise ExperimentError where `path` is a file of a run: only the stages of the run write it."""
+    folder = RunDir(path.parent)
+    marks = (folder.root / DONE, folder.provenance, folder.stacking / DONE)
+    if path.exists() and any(mark.exists() for mark in marks):
+        raise ExperimentError(f"{path} belongs to the run or stage in {folder.root}: choose another output")
+
+
 def remove_combination(folder: Path) -> None:
     """Remove the files that foldstill wrote for a combination, and its folder if nothing else is in it."""
-    for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", "done.json"):
+    for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", DONE):
         for path in folder.glob(pattern):
             path.unlink()
     for part in folder.glob("*"):
-        if part.is_dir() and (part / "done.json").exists():
+        if part.is_dir() and (part / DONE).exists():
             remove_combination(part)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()

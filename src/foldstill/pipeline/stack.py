@@ -21,7 +21,7 @@ from foldstill.oof.store import is_score_file, read_labelled_scores, read_table,
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.pipeline.results import single_scores
 from foldstill.pipeline.run import Run, one_writer
-from foldstill.pipeline.rundir import combination_folder
+from foldstill.pipeline.rundir import combination_folder, refuse_run_file
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, load, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
@@ -108,14 +108,20 @@ def refuse_leaked_table(report: AuditReport) -> None:
 
 
 def apply_combination(
-    combination: Path, tables: Sequence[Path], out: Path, settings: ImportSettings | None = None
+    combination: Path,
+    tables: Sequence[Path],
+    out: Path,
+    settings: ImportSettings | None = None,
+    *,
+    force: bool = False,
 ) -> ScoreTable:
     """Combine the scores in a table, or in one file per member, and write them to `out`.
 
     `out` is .parquet, with the labels that the table holds, or .csv. `settings` are for files that foldstill did not
-    write.
+    write. `force` replaces an output that foldstill did not write.
     """
-    check_score_output(out, inputs=tables)
+    refuse_run_file(out)
+    check_score_output(out, inputs=tables, force=force)
     fitted: FittedCombiner = load(combination_folder(combination))
     labels: Labels | None = None
     if len(tables) == 1 and is_score_file(tables[0]):
