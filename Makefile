@@ -32,7 +32,7 @@ fuzz: $(INSTALLED)
 
 # Kills runs, preparations and searches 200 times, and compares what they leave with calls that were not killed.
 chaos: $(INSTALLED)
-	$(BIN)/python tests/chaos/campaign.py
+	$(BIN)/python tests/chaos/chaos_campaign.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,6 @@
 """What every combiner promises: the contract suite of foldstill.testing over every kind, and applying combinations."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
+from foldstill.files import SEAL, write_json
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.settings import KindSettings
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
@@ -231,9 +233,13 @@ def test_a_file_of_another_schema_or_with_missing_parts_is_refused(tmp_path: Pat
     path = tmp_path / "combination.json"
     text = path.read_text()
     path.write_text(text.replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(StackError, match="does not have the bytes of its seal"):
+        load(tmp_path)
+    facts = {name: value for name, value in json.loads(text).items() if name != SEAL}
+    write_json(path, facts | {"schema": 2}, sealed=True)
     with pytest.raises(StackError, match="schema 2"):
         load(tmp_path)
-    path.write_text(text.replace('"ridge"', '"rigde"'))
+    write_json(path, json.loads(json.dumps(facts).replace('"ridge"', '"rigde"')), sealed=True)
     with pytest.raises(StackError, match="fit it again"):
         load(tmp_path)
     path.write_text(text)

@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.skipif(sys.platform != "linux", reason="forks after importing torch, and tells by /proc who is alive")
 def test_a_run_that_is_killed_twice_ends_with_the_same_bytes() -> None:
     """In a process of its own, because it forks, and other threads must not be running then."""
-    campaign = Path(__file__).with_name("campaign.py")
+    campaign = Path(__file__).with_name("chaos_campaign.py")
     command = [sys.executable, str(campaign), "--only", "run", "--kills", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,6 @@
 """The long campaign: 200 kills, and a table of what became of the folders.
 
-python tests/chaos/campaign.py [--kills N] [--only SCENARIO] [--seed N]
+python tests/chaos/chaos_campaign.py [--kills N] [--only SCENARIO] [--seed N]
 """
 
 import argparse
