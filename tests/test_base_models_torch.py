@@ -98,7 +98,16 @@ def test_a_run_of_modules_in_a_file_ends_with_a_student_and_needs_the_file_no_mo
     assert json.loads((place / "done.json").read_text())["inputs"]["member.module"] == "my_models.py:Net"
     (folder / "my_models.py").rename(folder / "gone.py")
     try:
-        arguments = ("predict", "--run", tmp_path / "run", "--data", folder / "two-views.npz", "--device", "cpu")
+        arguments = (
+            "predict",
+            "--run",
+            tmp_path / "run",
+            "--data",
+            folder / "two-views.npz",
+            "--device",
+            "cpu",
+            "--force",
+        )
         for arm in ("convex", "student"):
             assert call(monkeypatch, *arguments, "--out", tmp_path / "o.csv", "--arm", arm) == 0
     finally:

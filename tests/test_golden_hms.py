@@ -111,7 +111,7 @@ def test_a_submission_says_what_it_said(prepared: Path, golden: Golden, monkeypa
     assert call(monkeypatch, "train", experiment, "--out", run, "--jobs", "1", *ON_CPU) == 0
     assert call(monkeypatch, "oof", "build", run) == 0
     assert call(monkeypatch, "stack", run, "--jobs", "1", "-q") == 0
-    line = ("predict", "--run", run, "--data", prepared / "hms", "--device", "cpu", "--out", out)
+    line = ("predict", "--run", run, "--data", prepared / "hms", "--device", "cpu", "--out", out, "--force")
     result = {}
     for arm in ("spectrogram", "signals", "recalibrated"):
         assert call(monkeypatch, *line, "--arm", arm) == 0

@@ -363,9 +363,7 @@ def test_a_view_that_was_damaged_after_it_was_written_is_found_and_can_be_made_a
     with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy must have the checksum \w+ of its sidecar, got \w+"):
         prepare(made, tmp_path, (POWER,))
     array.write_bytes(whole[:1000])
-    with pytest.raises(
-        DataError, match=r"kaggle_spectrogram\.npy must have the checksum .*; force it to be made again"
-    ):
+    with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy must have the checksum .*; force it to be made"):
         Cache(tmp_path).views((POWER,))
     prepare(made, tmp_path, (POWER,), work=FORCED)
     assert array.read_bytes() == whole

@@ -75,10 +75,10 @@ def reads_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Counter
         monkeypatch.undo()
 
 
-def repeated(counts: "Counter[str]") -> dict[str, int]:
+def repeated(counts: "Counter[str]", *, written: bool = False) -> dict[str, int]:
     """Files opened more than once for their digest and once for their content, but for the marks that all stages
-    check."""
-    return {name: n for name, n in counts.items() if n > 2 and Path(name).name != DONE}
+    check. The digest of a file that was written meanwhile is computed once more."""
+    return {name: n for name, n in counts.items() if n > 2 + written and Path(name).name != DONE}
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_new_run_reads_every_file_once_after_its_digest(tmp_path: Path, monkey
     with reads_of(tmp_path / "run", monkeypatch) as counts:
         run_all(new)
     assert {"oof.parquet", "test.parquet", "stacking/average/combination.json"} <= set(counts)
-    assert repeated(counts) == {}
+    assert repeated(counts, written=True) == {}
 
 
 def table_of(path: Path, seed: int = 0) -> Path:
@@ -125,7 +125,7 @@ def test_an_imported_table_is_a_run_without_an_experiment(tmp_path: Path, monkey
     with reads_of(out, monkeypatch) as counts:
         stack_stage(stacked, ["convex"])
         comparison = compare_stage(stacked)
-    assert repeated(counts) == {}
+    assert repeated(counts, written=True) == {}
     found = find_run(out)
     assert (found.settings, found.test, found.test_labels, found.students) == (None, None, None, ())
     assert [one.fitted.name for one in found.combinations] == ["average", "convex"]
