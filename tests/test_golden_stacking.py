@@ -97,8 +97,8 @@ def test_every_combiner_scores_as_it_did(stacked: Path, golden: Golden, monkeypa
     closed, fitted = {}, {}
     for one in settings:
         name = one.get("name", one["kind"])
-        place, out = stacked / "stacking" / name, stacked / "applied.parquet"
-        assert call(monkeypatch, "apply", place, stacked / "new.parquet", "--out", out, "--force") == 0
+        place, out = stacked / "stacking" / name, stacked.parent / f"applied-{name}.parquet"
+        assert call(monkeypatch, "apply", place, stacked / "new.parquet", "--out", out) == 0
         crossed, applied = (access.scores_of(path).proba_NMC[:, 0] for path in (place / "oof.parquet", out))
         values = {
             "cross_fitted_kl": access.kl_of(known, crossed),
