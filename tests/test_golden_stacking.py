@@ -97,7 +97,7 @@ def test_every_combiner_scores_as_it_did(stacked: Path, golden: Golden, monkeypa
     closed, fitted = {}, {}
     for one in settings:
         name = one.get("name", one["kind"])
-        place, out = stacked / "stacking" / name, stacked.parent / f"applied-{name}.parquet"
+        place, out = stacked / "stacking" / name, stacked / "applied.parquet"
         assert call(monkeypatch, "apply", place, stacked / "new.parquet", "--out", out) == 0
         crossed, applied = (access.scores_of(path).proba_NMC[:, 0] for path in (place / "oof.parquet", out))
         values = {

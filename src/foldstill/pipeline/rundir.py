@@ -14,10 +14,10 @@ class Inside:
     """A property that gives a path inside the folder of a run."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     def __get__(self, run: "RunDir", owner: type) -> Path:
-        return run.root / self._path
+        return run.root / self.path
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,19 @@ class RunDir:
         return path
 
 
+OWN_FILES = {each.path for each in vars(RunDir).values() if isinstance(each, Inside)} | {
+    "comparison.csv",
+    "comparison-rows.parquet",
+}
+"""What a run calls the files of its folder. Other files there, such as a submission, are the user's."""
+
+
 def refuse_run_file(path: Path) -> None:
     """Raise ExperimentError where `path` is a file of a run: only the stages of the run write it."""
     folder = RunDir(path.parent)
-    marks = (folder.root / DONE, folder.provenance, folder.stacking / DONE)
-    if path.exists() and any(mark.exists() for mark in marks):
+    is_run = folder.provenance.exists() or (folder.stacking / DONE).exists()
+    is_own = (is_run and path.name in OWN_FILES) or (folder.root / DONE).exists()
+    if path.exists() and is_own:
         raise ExperimentError(f"{path} belongs to the run or stage in {folder.root}: choose another output")
 
 
