@@ -31,6 +31,7 @@ from made_up import SMOKE
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 _watched: list[tuple[Path, "Counter[str]"]] = []
+_HASHED = " (hashed)"
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -38,7 +39,16 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         path, mode, _ = arguments
         folder, counts = _watched[-1]
         if isinstance(path, str) and str(path).startswith(f"{folder}/") and mode in ("r", "rb"):
-            counts[str(Path(path).relative_to(folder))] += 1
+            hashed = _HASHED if {"file_digest", "_seal_holds"} & set(_callers()) else ""
+            counts[f"{Path(path).relative_to(folder)}{hashed}"] += 1
+
+
+def _callers() -> Iterator[str]:
+    """Names of the functions that are running, innermost first."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 sys.addaudithook(_hook)
@@ -75,10 +85,14 @@ def reads_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Counter
         monkeypatch.undo()
 
 
-def repeated(counts: "Counter[str]", *, written: bool = False) -> dict[str, int]:
-    """Files opened more than once for their digest and once for their content, but for the marks that all stages
-    check. The digest of a file that was written meanwhile is computed once more."""
-    return {name: n for name, n in counts.items() if n > 2 + written and Path(name).name != DONE}
+def repeated(counts: "Counter[str]") -> dict[str, int]:
+    """Files whose content was read more than once, but for the marks that every stage checks, and files that were
+    hashed more than twice: once for their seal and once for their digest."""
+    return {
+        name: n
+        for name, n in counts.items()
+        if n > (2 if name.endswith(_HASHED) else 1) and Path(name.removesuffix(_HASHED)).name != DONE
+    }
 
 
 @pytest.fixture
@@ -86,27 +100,27 @@ def run(smoke: tuple[Run, Comparison]) -> Run:
     return smoke[0]
 
 
-def test_a_comparison_reads_every_file_once_after_its_digest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_opens_every_file_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with reads_of(run.dir.root, monkeypatch) as counts:
         compare_stage(find_run(run.dir.root))
     assert {"oof.parquet", "test.parquet", "stacking/average/test.parquet", "student/test.parquet"} <= set(counts)
     assert repeated(counts) == {}
 
 
-def test_a_finished_run_reads_every_file_once_after_its_digest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_opens_every_file_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with reads_of(run.dir.root, monkeypatch) as counts:
         run_all(open_run(run.dir.root, work=Work(1, "cpu")))
     assert {"oof.parquet", "test.parquet", "folds.parquet", "stacking/average/combination.json"} <= set(counts)
     assert repeated(counts) == {}
 
 
-def test_a_new_run_reads_every_file_once_after_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_opens_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SMOKE.replace("[student]", "[student]\nwithout_teacher = false")
     new = start_run(ExperimentFile(text), tmp_path / "run", Work(1, "cpu"))
     with reads_of(tmp_path / "run", monkeypatch) as counts:
         run_all(new)
     assert {"oof.parquet", "test.parquet", "stacking/average/combination.json"} <= set(counts)
-    assert repeated(counts, written=True) == {}
+    assert repeated(counts) == {}
 
 
 def table_of(path: Path, seed: int = 0) -> Path:
@@ -125,7 +139,7 @@ def test_an_imported_table_is_a_run_without_an_experiment(tmp_path: Path, monkey
     with reads_of(out, monkeypatch) as counts:
         stack_stage(stacked, ["convex"])
         comparison = compare_stage(stacked)
-    assert repeated(counts, written=True) == {}
+    assert repeated(counts) == {}
     found = find_run(out)
     assert (found.settings, found.test, found.test_labels, found.students) == (None, None, None, ())
     assert [one.fitted.name for one in found.combinations] == ["average", "convex"]
