@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.errors import ExperimentError
-from foldstill.files import file_digest, read_json, sync, write_json
+from foldstill.files import file_digest, make_folder, read_json, sync, write_json
 
 DONE = "done.json"
 
@@ -107,7 +107,7 @@ class Scoring:
 
 def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """Digest per file name, once the files and their names are on the disk."""
-    folder.mkdir(parents=True, exist_ok=True)  # work without files of its own has no folder yet
+    make_folder(folder)  # work without files of its own has no folder yet
     digests = {}
     for path in files:
         sync(path)

@@ -106,9 +106,9 @@ def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Ite
 
     On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config`
     chooses another backend. On a GPU, and with one worker, the jobs run in this process; members that do not use the
-    GPU run in processes before. The same seed gives the same
-    model whatever the number of workers. `on_progress` is called after every epoch and at the end of each job, by one
-    thread at a time. A job that was interrupted continues from its last epoch.
+    GPU run in processes before. The same seed gives the same model whatever the number of workers. `on_progress` is
+    called after every epoch and at the end of each job, by one thread at a time. A job that was interrupted continues
+    from its last epoch.
     """
     device = device_for((job.member for job in jobs), work.device)
     on_device = [job for job in jobs if job.member.uses_device and device != "cpu"]
