@@ -127,7 +127,7 @@ def whole(smoke: tuple[Run, Comparison], tmp_path_factory: pytest.TempPathFactor
     names, offsets = np.array(["a", "b"]), np.zeros(2)
     LabelRows(names, names, names, names, offsets, offsets).write(more / "rows.parquet")
     form = FeatureForm((Feature("carat"),))
-    LightGBMModel(Trees("tree\nversion=v4\n" * 9, 2), np.zeros(2), ("a", "b"), "table", form).save(more)
+    LightGBMModel(("a", "b"), "table", form, Trees("tree\nversion=v4\n" * 9, 2), np.zeros(2)).save(more)
     run = find_run(folder)
     save(fit(LightGBM(rounds=2, folds=2, rows_per_leaf=5), run.table), more / "lightgbm")
     return run

@@ -6,18 +6,73 @@ N rows, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foldstill.base_models.member import CURE
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_latency
 from foldstill.data.features import FeatureForm, FeatureTable, View
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.errors import DataError, MemberError
+from foldstill.files import file_digest, read_json, write_json
 
+ABOUT = "model.json"
 BATCH = 32
 """Number of rows of the batch whose latency is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureModel:
+    """Base of models that read one feature table, matched by name."""
+
+    classes: tuple[str, ...]
+    view: str
+    form: FeatureForm
+    facts: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def forms(self) -> Mapping[str, FeatureForm]:
+        """What the rows of the view must look like."""
+        return {self.view: self.form}
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {self.view: self.form.shape}
+
+    def table(self, views: Mapping[str, View], rows: Rows | None) -> FeatureTable:
+        """Rows of the view with the features of the training; raises MemberError where a view or feature is missing."""
+        if self.view not in views:
+            raise MemberError(
+                f"the model reads the view {self.view!r}, got {sorted(views)}: give the view it was trained on"
+            )
+        table = FeatureTable.of(views[self.view])
+        try:
+            return (table if rows is None else table[rows]).aligned(self.form.features, f"the view {self.view!r}")
+        except DataError as error:
+            raise MemberError(str(error)) from None
+
+    def write_about(self, folder: Path, model: str, **more: Any) -> None:
+        """Write `model.json`: classes, view, features, the digest of the file that is named `model`, and `more`."""
+        about = {"classes": list(self.classes), "view": self.view, "form": self.form.as_json()}
+        write_json(folder / ABOUT, about | {"model": file_digest(folder / model)} | more, sealed=True)
+
+
+def read_about(folder: Path, model: str) -> tuple[tuple[tuple[str, ...], str, FeatureForm], dict[str, Any]]:
+    """What `write_about` wrote: the fields of a FeatureModel, and everything in the file.
+
+    Raises MemberError if one of the two files is missing or damaged; nothing of the model is read before that.
+    """
+    for path in (folder / ABOUT, folder / model):
+        if not path.is_file():
+            raise MemberError(f"no file {path}: {CURE}")
+    about: dict[str, Any] = read_json(folder / ABOUT, "model", error=MemberError, cure=CURE)
+    if file_digest(folder / model) != about["model"]:
+        raise MemberError(f"{folder / model} was damaged or changed after it was written: {CURE}")
+    return (tuple(about["classes"]), about["view"], FeatureForm.from_json(about["form"])), about
 
 
 def training_table(training_set: TrainingSet, view: str, member: str) -> FeatureTable:
@@ -29,17 +84,6 @@ def training_table(training_set: TrainingSet, view: str, member: str) -> Feature
             f"{table.shape[1:]}: name a view of features"
         )
     return table
-
-
-def rows_like(form: FeatureForm, views: Mapping[str, View], view: str, rows: Rows | None) -> FeatureTable:
-    """Rows of a view with the features of the training; raises MemberError where a view or a feature is missing."""
-    if view not in views:
-        raise MemberError(f"the model reads the view {view!r}, got {sorted(views)}: give the view it was trained on")
-    table = FeatureTable.of(views[view])
-    try:
-        return (table if rows is None else table[rows]).aligned(form.features, f"the view {view!r}")
-    except DataError as error:
-        raise MemberError(str(error)) from None
 
 
 def prediction_cost(predict: Callable[[Rows], Any], *, parameters: int, size: int) -> Cost:

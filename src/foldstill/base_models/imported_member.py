@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import MadeFromSettings, Member
 from foldstill.base_models.named_files import FOLD, files_of_folds, require_file
 from foldstill.base_models.recipes import check_name, require
 from foldstill.cost import Cost
@@ -185,7 +185,7 @@ def no_model(name: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Imported:
+class Imported(MadeFromSettings):
     """An imported member as it stands in one fold: what other members learn, it has read."""
 
     settings: ImportedMember
@@ -199,18 +199,6 @@ class Imported:
     epochs: ClassVar[int] = 1
     made_elsewhere: ClassVar[bool] = True
     uses_device: ClassVar[bool] = False
-
-    @property
-    def kind(self) -> str:
-        return self.settings.kind
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
-
-    @property
-    def family(self) -> str:
-        return self.settings.family
 
     def check(self, training_set: TrainingSet) -> float:
         return 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from foldstill.base_models.architecture import Shape
 from foldstill.base_models.eeg_member import EegMember
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import MadeFromSettings, Member
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.data.augmentation import RowMixing
@@ -100,7 +100,7 @@ class JoinedMember(NetworkSettings):
 
 
 @dataclass(frozen=True)
-class Joined:
+class Joined(MadeFromSettings):
     """A joined member with its parts, in the order in which the settings name them: what can be trained."""
 
     settings: JoinedMember
@@ -109,18 +109,6 @@ class Joined:
     title: ClassVar[str] = JoinedMember.title
     summary: ClassVar[str] = JoinedMember.summary
     uses_device: ClassVar[bool] = True
-
-    @property
-    def kind(self) -> str:
-        return self.settings.kind
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
-
-    @property
-    def family(self) -> str:
-        return self.settings.family
 
     @property
     def recipe(self) -> Recipe:

@@ -6,14 +6,14 @@ N rows, C classes, F features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.feature_model import prediction_cost, rows_like, training_table
+from foldstill.base_models.feature_model import FeatureModel, prediction_cost, read_about, training_table
 from foldstill.base_models.recipes import check_name, require
 from foldstill.base_models.rows import inner_split
 from foldstill.cost import Cost
@@ -23,64 +23,38 @@ from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import clip_rows, softmax
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.files import file_digest, read_json, write_json, write_text
+from foldstill.files import write_text
 from foldstill.settings import KindSettings
 
-MODEL, ABOUT = "model.txt", "model.json"
-CURE = "restore it from a copy, or remove its folder to train the model again"
+MODEL = "model.txt"
 
 
 @dataclass(frozen=True, eq=False)
-class LightGBMModel:
+class LightGBMModel(FeatureModel):
     """Boosted trees whose scores are added to the logarithm of the class shares in training."""
 
     trees: Trees
     start_C: Matrix
-    classes: tuple[str, ...]
-    view: str
-    form: FeatureForm
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def forms(self) -> Mapping[str, FeatureForm]:
-        """What the rows of the view must look like."""
-        return {self.view: self.form}
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {self.view: self.form.shape}
 
     def predict(
         self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
         """Probabilities (rows, C) of rows of the view; features are matched by name."""
-        table = rows_like(self.form, views, self.view, rows)
+        table = self.table(views, rows)
         return softmax(self.trees(table.values_NF) + self.start_C).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write `model.txt`, the trees in LightGBM's own format, and `model.json`, what it takes to apply them."""
-        about = {
-            "classes": list(self.classes),
-            "view": self.view,
-            "form": self.form.as_json(),
-            "start": self.start_C.tolist(),
-        }
         write_text(folder / MODEL, self.trees.model)
-        write_json(folder / ABOUT, about | {"trees": file_digest(folder / MODEL)}, sealed=True)
+        self.write_about(folder, MODEL, start=self.start_C.tolist())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The model that `save` wrote; raises MemberError if one of its files is missing or damaged."""
-        for path in (folder / ABOUT, folder / MODEL):
-            if not path.is_file():
-                raise MemberError(f"no file {path}: {CURE}")
-        about = read_json(folder / ABOUT, "trees", error=MemberError, cure=CURE)
-        # LightGBM ends the process when it reads a text that was cut.
-        if file_digest(folder / MODEL) != about["trees"]:
-            raise MemberError(f"{folder / MODEL} was damaged or changed after it was written: {CURE}")
+        # LightGBM ends the process when it reads a text that was cut: `read_about` checks it before.
+        own, about = read_about(folder, MODEL)
         trees = Trees((folder / MODEL).read_text(encoding="utf-8"), len(about["classes"]))
-        form = FeatureForm.from_json(about["form"])
-        return cls(trees, np.asarray(about["start"]), tuple(about["classes"]), about["view"], form)
+        return cls(*own, trees, np.asarray(about["start"]))
 
     def cost(self, views: Mapping[str, View]) -> Cost:
         """Leaves, bytes and time per row. The leaves stand for parameters."""
@@ -207,7 +181,7 @@ class LightGBMMember(KindSettings):
         text = str(booster.model_to_string(num_iteration=best)) if best else ""
         trees = Trees(text, len(training_set.classes))
         facts = {"loss": loss, "rounds": best, "leaves": trees.n_leaves}
-        return LightGBMModel(trees, start_C, training_set.classes, self.view, FeatureForm(features), facts)
+        return LightGBMModel(training_set.classes, self.view, FeatureForm(features), trees, start_C, facts=facts)
 
     def load(self, folder: Path) -> LightGBMModel:
         return LightGBMModel.read(folder)

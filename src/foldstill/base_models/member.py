@@ -14,6 +14,9 @@ from foldstill.data.features import View
 from foldstill.data.training import FitContext, Rows, TrainingSet
 from foldstill.settings import Kind
 
+CURE = "restore it from a copy, or remove its folder to train the model again"
+"""What to do about a model with a file that is missing or damaged."""
+
 
 class Model(Protocol):
     """What a fit returns: it predicts probabilities for new rows, and can be saved and loaded."""
@@ -106,3 +109,21 @@ class Member(Kind, Protocol):
     def load(self, folder: Path) -> Model:
         """The model that was saved in a folder."""
         ...
+
+
+class MadeFromSettings:
+    """Base of a member that is more than its settings, which name it."""
+
+    settings: Any
+
+    @property
+    def kind(self) -> str:
+        return str(self.settings.kind)
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.name)
+
+    @property
+    def family(self) -> str:
+        return str(self.settings.family)

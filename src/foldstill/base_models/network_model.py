@@ -20,6 +20,7 @@ from foldstill.base_models.device import pick_device
 from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import open_inputs
 from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.base_models.member import CURE
 from foldstill.base_models.tensor_file import read_tensors, write_tensors
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_cost
@@ -93,8 +94,7 @@ def load_network(
 
     Raises MemberError if the file of weights is missing or damaged.
     """
-    cure = "restore it from a copy, or remove its folder to train the model again"
-    state, about = read_tensors(folder / WEIGHTS, error=MemberError, cure=cure)
+    state, about = read_tensors(folder / WEIGHTS, error=MemberError, cure=CURE)
     if "views" not in about:
         raise MemberError(f"{folder / WEIGHTS} does not say which rows the model reads: train the model again")
     forms = {view["name"]: RowForm.from_json(view) for view in about["views"]}

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.feature_model import prediction_cost, rows_like, training_table
+from foldstill.base_models.feature_model import FeatureModel, prediction_cost, read_about, training_table
 from foldstill.base_models.recipes import check_name
 from foldstill.cost import Cost
 from foldstill.data.estimator_files import dump_estimator, load_estimator
@@ -33,41 +33,28 @@ from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import EstimatorError, MemberError
-from foldstill.files import atomic_write, read_json, write_json
+from foldstill.files import atomic_write
 from foldstill.settings import KindSettings
 
-MODEL, ABOUT = "model.skops", "model.json"
+MODEL = "model.skops"
 
 _LOSS_ROWS = 1000
 """Number of training rows whose KL is reported."""
 
 
 @dataclass(frozen=True, eq=False)
-class SklearnModel:
+class SklearnModel(FeatureModel):
     """A fitted estimator, after the preparation of its features where it has one."""
 
     preparation: Any
     """A ColumnTransformer; None for a Pipeline, which gets a pandas frame."""
     estimator: Any
-    classes: tuple[str, ...]
-    view: str
-    form: FeatureForm
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def forms(self) -> Mapping[str, FeatureForm]:
-        """What the rows of the view must look like."""
-        return {self.view: self.form}
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {self.view: self.form.shape}
 
     def predict(
         self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
         """Probabilities (rows, C) of rows of the view; features are matched by name."""
-        table = rows_like(self.form, views, self.view, rows)
+        table = self.table(views, rows)
         prepared = table.frame() if self.preparation is None else self.preparation.transform(table.values_NF)
         return predict_shares(self.estimator, prepared, len(self.classes)).astype(np.float32)
 
@@ -75,16 +62,13 @@ class SklearnModel:
         """Write `model.skops`, which needs no pickle, and `model.json`, what it takes to apply it."""
         with atomic_write(folder / MODEL) as part:
             part.write_bytes(self._dumped())
-        about = {"classes": list(self.classes), "view": self.view, "form": self.form.as_json()}
-        write_json(folder / ABOUT, about)
+        self.write_about(folder, MODEL)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The model that `save` wrote."""
-        about = read_json(folder / ABOUT)
-        preparation, estimator = load_estimator((folder / MODEL).read_bytes())
-        form = FeatureForm.from_json(about["form"])
-        return cls(preparation, estimator, tuple(about["classes"]), about["view"], form)
+        """The model that `save` wrote; raises MemberError if one of its files is missing or damaged."""
+        own, _ = read_about(folder, MODEL)
+        return cls(*own, *load_estimator((folder / MODEL).read_bytes()))
 
     def cost(self, views: Mapping[str, View]) -> Cost:
         """Leaves or parameters, bytes and time per row."""
@@ -182,8 +166,7 @@ class SklearnMember(KindSettings):
         loss = kl_divergence(target=target_NC[:_LOSS_ROWS], proba=proba_NC)
         context.report(FitProgress(done=1, total=1, loss=loss))
         facts = {"loss": loss, "parameters": count_parameters(estimator)}
-        form = FeatureForm(features)
-        return SklearnModel(preparation, estimator, training_set.classes, self.view, form, facts)
+        return SklearnModel(training_set.classes, self.view, FeatureForm(features), preparation, estimator, facts=facts)
 
     def load(self, folder: Path) -> SklearnModel:
         return SklearnModel.read(folder)
