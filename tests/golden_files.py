@@ -41,6 +41,8 @@ FITTED = Tolerance(relative=1e-4, absolute=1e-6, digits=6)
 """Of what an optimiser found on given tables."""
 TRAINED = Tolerance(relative=1e-3, absolute=1e-4, digits=5)
 """Of networks after a few steps, whose sums other processors round otherwise, and of views in 8 or 16 bits."""
+RANKED = Tolerance(relative=1e-2, absolute=5e-3, digits=5)
+"""Of scores that count ranks of trained networks' probabilities: one swapped pair of 42 rows moves them."""
 
 _DECIMAL = re.compile(r"[-+−]?\d+\.\d+")
 

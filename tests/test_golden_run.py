@@ -6,10 +6,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import golden_access as access
-from golden_files import Golden
+from golden_files import RANKED, Golden
 from made_up import ON_CPU, TWO_VIEWS, call, eeg_table, write_two_views
 
 RUN = f"""
@@ -74,8 +75,10 @@ def test_every_arm_scores_as_it_did(run: Path, golden: Golden) -> None:
     wanted = {"student", "student without teacher"} | {one["name"] for one in settings["member"]}
     wanted |= {one["kind"] for one in settings["stacking"]["combiner"]}
     assert arms.keys() == wanted
+    ranks = {name: {key: arm["scores"].pop(key) for key in ("aurc", "auroc", "prr")} for name, arm in arms.items()}
     golden("run_verdict", comparison)
     golden("run_arms", arms)
+    golden("run_arms_ranks", ranks, RANKED)
 
 
 def test_the_files_of_a_run_are_those_it_left(run: Path, golden: Golden) -> None:
@@ -105,10 +108,39 @@ def test_new_rows_are_scored_as_they_were(
     write_two_views(place / "new.npz", n=6, seed=1)
     line = ("predict", "--run", run, "--data", place / "new.npz", "--device", "cpu")
     result = {}
-    for arm in ("picture", "auto", "lightgbm", "mlp", "student", "student-without-teacher"):
+    for arm in ("picture", "auto", "lightgbm", "mlp", "student", "student without teacher"):
         assert call(monkeypatch, *line, "--arm", arm, "--out", place / "new.parquet") == 0
         result[arm] = access.scores_of(place / "new.parquet").proba_NMC[:2, 0]
     golden("run_predictions", result)
+
+
+def test_the_seeds_of_a_student_are_scored_one_by_one_or_averaged(
+    place: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_two_views(place / "new.npz", n=6, seed=1)
+    line = ("predict", "--run", run, "--data", place / "new.npz", "--device", "cpu", "--out", place / "seeds.parquet")
+
+    def scores(*options: str) -> tuple[str, np.ndarray]:
+        assert call(monkeypatch, *line, *options) == 0
+        table = access.scores_of(place / "seeds.parquet")
+        return table.members[0], table.proba_NMC[:, 0]
+
+    first, second = scores("--arm", "student", "--seed", "0"), scores("--arm", "student", "--seed", "1")
+    mean = scores("--arm", "student-mean")
+    assert (first[0], second[0], mean[0]) == ("student-seed-0", "student-seed-1", "student-mean")
+    assert np.abs(first[1] - second[1]).max() > 1e-4
+    np.testing.assert_allclose(mean[1], (first[1] + second[1]) / 2, atol=1e-6)
+    name, default = scores("--arm", "student")
+    assert name == first[0]
+    np.testing.assert_array_equal(default, first[1])
+
+    for options, wanted in (
+        (("--arm", "student", "--seed", "2"), "has no seed 2"),
+        (("--arm", "student-mean", "--seed", "1"), "average over all seeds"),
+        (("--arm", "auto", "--seed", "1"), "only students have seeds"),
+    ):
+        assert call(monkeypatch, *line, *options) == 2
+        assert wanted in " ".join(capsys.readouterr().err.split())
 
 
 def files_of(folder: Path) -> list[str]:

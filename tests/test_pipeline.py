@@ -114,7 +114,7 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
     run = open_run(folder)
     rows = run.plan.test_rows
     np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
-    scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, device="cpu")
+    scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, work=Work(device="cpu"))
     files = {"resnet": folder / "test.parquet", "recalibrated": folder / "stacking" / arm / "test.parquet"}
     before = read_scores(files.get(arm, folder / "student" / "test.parquet"))
     wanted = before.mean().select([arm]) if arm == "resnet" else before  # type: ignore[union-attr]
@@ -129,7 +129,9 @@ def test_an_unknown_arm_is_refused_with_the_names_of_those_there_are(
     members, students = r"a member \['resnet', 'efficientnet'\]", r"a student \['student'"
     message = rf"no arm 'best': name {members}, a combination \['average', .*\] or {students}"
     with pytest.raises(ExperimentError, match=message):
-        predict_inputs(smoke[0].dir.root, tmp_path / "new.npz", tmp_path / "out.csv", arm="best", device="cpu")
+        predict_inputs(
+            smoke[0].dir.root, tmp_path / "new.npz", tmp_path / "out.csv", arm="best", work=Work(device="cpu")
+        )
 
 
 def test_predictions_in_an_unknown_form_are_refused_before_anything_is_scored(

@@ -9,6 +9,7 @@ import typer
 from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Device, On, Out, Replace, Target
 from foldstill.cli.terminal import console
+from foldstill.workers import Work
 
 
 class OnnxPrecision(StrEnum):
@@ -49,8 +50,15 @@ def predict(
         "predictions.parquet"
     ),
     arm: Annotated[
-        str, typer.Option(help="Name of a member or combination, student, or student-without-teacher.")
+        str,
+        typer.Option(
+            help="Name of a member, combination or student, as the comparison has it; NAME-mean for the average over "
+            "the seeds of a student."
+        ),
     ] = "auto",
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the student; the first when not given.", show_default=False, min=0)
+    ] = None,
     onnx: Annotated[
         Path | None,
         typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.", dir_okay=False),
@@ -67,9 +75,8 @@ def predict(
     """Score new inputs with a member, a combination or the student of a run."""
     from foldstill.commands.predict import predict_inputs
 
-    scores = predict_inputs(
-        target, data, out, arm=arm, onnx=onnx, submission=submission, device=device.value, force=force
-    )
+    work = Work(device=device.value, force=force)
+    scores = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, submission=submission, work=work)
     console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
 
 

@@ -6,18 +6,23 @@ N rows, C classes.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
 from foldstill.data.features import View, array_of
-from foldstill.distill import OnnxStudent, load_student
+from foldstill.distill import OnnxStudent, Student, load_student
 from foldstill.errors import ExperimentError
 from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.table import ScoreTable
 from foldstill.pipeline.opening import find_run
+from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.rundir import refuse_run_file
 from foldstill.workers import Work
+
+MEAN = "-mean"
+"""Ends the name of a student when the average over its seeds is meant."""
 
 
 def predict_inputs(
@@ -26,24 +31,27 @@ def predict_inputs(
     out: Path,
     *,
     arm: str = "auto",
+    seed: int | None = None,
     onnx: Path | None = None,
     submission: Path | None = None,
-    device: str = "auto",
-    force: bool = False,
+    work: Work = Work(),
 ) -> ScoreTable:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
-    `arm` is a member, a combination (applied to the scores of each fold model, then averaged) or a student; `onnx` is
-    an exported student, which needs no torch. `out` is .parquet, or .csv with one column per class; with a sample
-    `submission` it is .csv with the rows and columns of the sample. The kind of data of the run decides the form of a
-    submission. `force` replaces an output that foldstill did not write.
+    `arm` has the name that the comparison gives it: a member, a combination (applied to the scores of each fold model,
+    then averaged) or a student. A student of several seeds is that of `seed`, the first when not given, and its name
+    with `-mean` stands for the average over its seeds. `onnx` is an exported student, which needs no torch.
+
+    `out` is .parquet, or .csv with one column per class; with a sample `submission` it is .csv with the rows and
+    columns of the sample. The kind of data of the run decides the form of a submission. With `work.force`, an output
+    that foldstill did not write is replaced.
     """
     refuse_run_file(out)
-    check_score_output(out, inputs=[data, *([submission] if submission else [])], force=force)
-    run = find_run(target, work=Work(device=device))
+    check_score_output(out, inputs=[data, *([submission] if submission else [])], force=work.force)
+    run = find_run(target, work=work)
     form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)
-    scores = _by_onnx(onnx, rows) if onnx is not None else _by_arm(run, rows, arm)
+    scores = _by_onnx(onnx, rows, seed) if onnx is not None else _by_arm(run, rows, arm, seed)
     if form is not None:
         form.write(scores.ids.tolist(), scores.proba_NMC[:, 0], scores.classes, out)
     else:
@@ -51,26 +59,19 @@ def predict_inputs(
     return scores
 
 
-def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
-    folders = {
-        run.dir.student.name: run.dir.student,
-        run.dir.student_without_teacher.name: run.dir.student_without_teacher,
-    }
-    if arm in folders:
-        student = load_student(folders[arm])
-        inputs = _view(rows, student.view)
-        if student.form is not None:
-            student.form.check(inputs, student.view, rows.recipes.get(student.view))
-        proba_NC = student.predict(inputs, device=run.work.device)
-        return ScoreTable(rows.ids, (arm,), student.classes, proba_NC[:, None])
+def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> ScoreTable:
+    students = {one.settings.name: one for one in run.students}
+    if (student := students.get(arm) or students.get(arm.removesuffix(MEAN))) is not None:
+        return _by_student(run, rows, student, arm, seed)
+    if seed is not None:
+        raise ExperimentError(f"--seed {seed} has no effect on the arm {arm!r}: only students have seeds; leave it out")
     from foldstill.base_models.members import predict_members
 
     combinations = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
     if arm not in (*_names(run), *combinations):
-        students = [name for name, folder in folders.items() if folder.exists()]
         raise ExperimentError(
             f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {combinations} or a "
-            f"student {students}"
+            f"student {[name for name, one in students.items() if one.folder.exists()]}"
         )
     classes = run.table.classes
     members = [m for m in resolve(run.experiment.member) if arm not in _names(run) or m.name == arm]
@@ -85,7 +86,30 @@ def _by_arm(run: Run, rows: Inputs, arm: str) -> ScoreTable:
     return ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None])
 
 
-def _by_onnx(path: Path, rows: Inputs) -> ScoreTable:
+def _by_student(run: Run, rows: Inputs, student: StudentResult, arm: str, seed: int | None) -> ScoreTable:
+    """The scores of one seed of a student, or their average; the name of the scores says which."""
+    seeds, name = range(student.settings.seeds), student.settings.name
+    if arm != name and seed is not None:
+        raise ExperimentError(f"--seed {seed} has no effect on {arm!r}, the average over all seeds: leave it out")
+    if seed is not None and seed not in seeds:
+        raise ExperimentError(f"the student {name!r} has no seed {seed}: give one from 0 to {len(seeds) - 1}")
+    chosen = list(seeds) if arm != name else [seed or 0]
+    parts = [load_student(run.dir.seed(student.folder, one)) for one in chosen]
+    proba_NC: NDArray[np.float32] = np.stack([_score(part, rows, run.work.device) for part in parts]).mean(axis=0)
+    called = f"{arm}-seed-{chosen[0]}" if len(chosen) < len(seeds) else arm
+    return ScoreTable(rows.ids, (called,), parts[0].classes, proba_NC[:, None])
+
+
+def _score(student: Student, rows: Inputs, device: str) -> NDArray[np.float32]:
+    inputs = _view(rows, student.view)
+    if student.form is not None:
+        student.form.check(inputs, student.view, rows.recipes.get(student.view))
+    return student.predict(inputs, device=device)
+
+
+def _by_onnx(path: Path, rows: Inputs, seed: int | None) -> ScoreTable:
+    if seed is not None:
+        raise ExperimentError(f"--seed {seed} has no effect on the exported student {path}: leave it out")
     student = OnnxStudent(path)
     view = student.about["view"]
     student.form.check(_view(rows, view), view, rows.recipes.get(view))
