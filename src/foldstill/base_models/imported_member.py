@@ -58,9 +58,11 @@ class ImportedMember(Settings, Described):
     pred: str = ""
     """Key of the predictions in an .npz file."""
     scores: str = ""
-    """Pattern of the columns of scores, such as `{class}_prediction`; with `positive`, the column."""
+    """Pattern of the columns of scores, such as `{class}_prediction`; where the member has one column, that column, or
+    a pattern such as `oof_{member}` in a file of several members."""
     positive: str = ""
-    """Where there is one column, the class whose probability it holds; the other of two classes gets the rest."""
+    """Where there is one column, the class whose probability it holds; the other of two classes gets the rest. Of 0 and
+    1 and of false and true it is known."""
     classes: Literal["data"] | tuple[str, ...] = ()
     """For an .npz file that names no classes: their names in the order of the predictions, or "data" where they are in
     the order of the data's."""

@@ -33,12 +33,16 @@ Pred = Annotated[str, typer.Option(help="Key of the predictions in an .npz.")]
 Scores = Annotated[
     str,
     typer.Option(
-        help="Pattern of the score columns, such as '{class}_prediction'; with --positive a column, or 'oof_{member}'."
+        help="Pattern of the score columns, such as '{class}_prediction'; of one column per member its name, or "
+        "'oof_{member}'."
     ),
 ]
 Positive = Annotated[
     str,
-    typer.Option(metavar="NAME", help="Class whose probability the only column of each member holds, for two classes."),
+    typer.Option(
+        metavar="NAME",
+        help="Class whose probability the only column of each member holds; of 0/1 and false/true it is known.",
+    ),
 ]
 Votes = Annotated[str, typer.Option(help="Key of vote counts, or pattern of their columns, such as '{class}_vote'.")]
 Shares = Annotated[str, typer.Option(help="Key of vote shares, or pattern of their columns.")]

@@ -17,6 +17,7 @@ from foldstill.data.labels import Labels, Strings, as_strings, match_ids
 from foldstill.data.simplex import ROW_SUM_TOLERANCE, rounding_tolerance, softmax
 from foldstill.data.text import as_array, is_whole
 from foldstill.errors import FoldError, FoldstillWarning, OOFError
+from foldstill.oof.one_probability import both_classes
 from foldstill.oof.table import OOFTable, ScoreTable
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def oof_table(
     scores : array, shape (N, M, C), or mapping of str to array, shape (N, C)
         Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and
         AutoGluon's `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name,
-        and its index to the ids. For members that only name a class, see `smooth_labels`.
+        and its index to the ids. For members that only name a class, see `smooth_labels`. Of two classes, one
+        probability per row is enough: (N, M, 1), or (N,), (N, 1) or a Series per member. It is the probability of the
+        class that the Series is named after, else of 1 where the classes are 0 and 1, or of True.
     labels : Labels or array, shape (N,) or (N, C)
         Labels, one class per sample, or vote counts. Ids, strata and sample weights need a `Labels` value.
     votes : array, shape (N, C)
@@ -83,6 +86,8 @@ def oof_table(
     >>> table = oof_table(scores, votes=[[3, 0], [1, 2], [0, 1]], folds=[0, 1, 0])
     >>> table.proba_NMC.shape, table.members
     ((3, 1, 2), ('m0',))
+    >>> oof_table({"net": [0.125, 0.75, 0.5]}, [0, 1, 1]).proba_NMC[:, 0].tolist()
+    [[0.875, 0.125], [0.25, 0.75], [0.5, 0.5]]
     """
     require_types(oof_table, locals())
     table_labels = _labels(labels, votes, groups, classes, scores)
@@ -100,12 +105,17 @@ def oof_table(
         )
     else:
         raw = as_array(scores, "scores")
-        if raw.ndim == 2 and raw.dtype.kind in "iu":
+        if raw.ndim in (1, 2) and raw.dtype.kind in "iu":
             raise OOFError(_ONLY_NAMES.format(name="scores"))
+        if raw.ndim == 1 or (raw.ndim in (2, 3) and raw.shape[-1] == 1):
+            # One probability per row and member.
+            columns_NM = raw.reshape(len(raw), -1)
+            raw = both_classes(columns_NM, "scores", table_labels.classes, logits=space == "logit")
         if raw.ndim != 3:
             raise OOFError(
                 f"scores must be (rows, members, classes), got {raw.dtype} of shape {raw.shape}: "
-                "for one member add the axis, scores[:, None, :]"
+                "for one member add the axis, scores[:, None, :]; where each column is one member's probability of one "
+                "of two classes, scores[:, :, None]"
             )
         proba = as_proba(raw, "scores", n_classes, space)
         names = tuple(f"m{i}" for i in range(proba.shape[1])) if members is None else tuple(str(m) for m in members)
@@ -134,10 +144,11 @@ def _labels(
         classes = tuple(map(str, values.columns))
     if votes is None and as_array(values, "labels").ndim == 1:
         first = next(iter(scores.values()), ()) if isinstance(scores, Mapping) else scores
-        if classes is None and hasattr(first, "columns"):
+        n_columns = as_array(first, "scores").shape[-1] if as_array(first, "scores").ndim > 1 else 1
+        if classes is None and n_columns > 1 and hasattr(first, "columns"):
             classes = tuple(map(str, first.columns))
-        elif classes is None and as_array(first, "scores").ndim > 1:
-            classes = positional_names(values, as_array(first, "scores").shape[-1])
+        elif classes is None and n_columns > 1:
+            classes = positional_names(values, n_columns)
         return Labels.from_hard(values, groups=groups, classes=classes)
     return Labels.from_votes(values, groups=groups, classes=classes)
 
@@ -229,7 +240,7 @@ def as_proba(
             f"{name}: rows must sum to 1, {_count(off)} do not; first at {first}, sum {total[first]:.6g}: "
             "normalise them; where every class is a yes or no of its own (multi-label), "
             "import one two-class table per finding; where each column is a member's probability of one class, "
-            "give --scores with {member} in place of the member's name, and --positive with the name of the class"
+            "give --scores with {member} in place of the member's name"
         )
     proba: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
     return proba
@@ -285,18 +296,32 @@ def smoothed_proba(named: NDArray[Any], name: str, n_classes: int, smoothing: fl
 
 def _member_proba(values: Any, member: str, labels: Labels, space: Space) -> NDArray[np.float32]:
     name = f"scores of member {member!r}"
-    if hasattr(values, "columns"):
-        values = _aligned(values, name, labels)
     raw = as_array(values, name)
-    n_classes = len(labels.classes)
-    if raw.ndim == 1 and raw.dtype.kind in "iu":
+    if raw.ndim == 1 or raw.shape[1:] == (1,):
+        return _one_probability(values, raw.reshape(-1), name, labels, space)
+    if hasattr(values, "columns"):
+        raw = as_array(_aligned(values, name, labels), name)
+    return as_proba(_of_rows(raw, name, labels), name, len(labels.classes), space)
+
+
+def _one_probability(values: Any, raw_N: NDArray[Any], name: str, labels: Labels, space: Space) -> NDArray[np.float32]:
+    """Scores of both classes from those of one: an array, or a Series or a frame, which may be named like its class."""
+    if raw_N.dtype.kind in "iu":
         raise OOFError(_ONLY_NAMES.format(name=name))
-    proba = as_proba(raw, name, n_classes, space)
-    if proba.shape != (len(labels), n_classes):
-        raise OOFError(
-            f"{name} must be (rows, classes) = {(len(labels), n_classes)}, got {proba.shape}: score every row once"
-        )
-    return proba
+    column = str(values.columns[0]) if hasattr(values, "columns") else str(getattr(values, "name", ""))
+    if hasattr(values, "iloc"):
+        raw_N = raw_N[match_ids(name, labels.ids, as_strings(values.index.to_numpy(), f"index of the {name}"))]
+    named = column if column in labels.classes else ""
+    pair_N2 = both_classes(raw_N, name, labels.classes, named=named, logits=space == "logit")
+    return as_proba(_of_rows(pair_N2, name, labels), name, 2, space)
+
+
+def _of_rows(raw: NDArray[Any], name: str, labels: Labels) -> NDArray[Any]:
+    """The scores of one member; raises OOFError unless they are of as many rows as the labels."""
+    wanted = (len(labels), len(labels.classes))
+    if raw.shape[-1:] == wanted[1:] and raw.shape != wanted:
+        raise OOFError(f"{name} must be (rows, classes) = {wanted}, got {raw.shape}: score every row once")
+    return raw
 
 
 def _aligned(frame: "pd.DataFrame", name: str, labels: Labels) -> "pd.DataFrame":

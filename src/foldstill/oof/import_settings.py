@@ -24,10 +24,11 @@ class ImportSettings(Settings):
     pred: str = ""
     """Key of the predictions (N, M, C)."""
     scores: str = ""
-    """Pattern of the score columns in the file of a member, such as `{class}_prediction`; with `positive`, the column
-    of each file, or a pattern such as `oof_{member}` of one column per member."""
+    """Pattern of the score columns in the file of a member, such as `{class}_prediction`; where each member has one
+    column only, the column of each file, or a pattern such as `oof_{member}` in a file of all members."""
     positive: str = ""
-    """Where each member has one column only, the class whose probability it holds; the other class gets the rest."""
+    """Where each member has one column only, the class whose probability it holds; the other of two classes gets the
+    rest. Of 0 and 1 and of false and true it is known."""
     votes: str = ""
     """Key of vote counts (N, C), or pattern of their columns, such as `{class}_vote`."""
     shares: str = ""
@@ -68,15 +69,10 @@ class ImportSettings(Settings):
         named = [name for name in ("votes", "shares", "annotators", "label") if getattr(self, name)]
         if len(named) > 1:
             raise OOFError(f"labels are named by {named}: name one of votes, shares, annotators or label")
-        if "{member}" in self.scores and (not self.positive or "{class}" in self.scores):
+        if "{class}" in self.scores and ("{member}" in self.scores or self.positive):
             raise OOFError(
-                f"scores = {self.scores!r} names one column per member: name the class whose probability it holds "
-                "with positive (--positive NAME), and leave {class} out"
-            )
-        if self.positive and (not self.scores or "{class}" in self.scores):
-            raise OOFError(
-                f"positive = {self.positive!r} goes with scores that name one column per member, got scores = "
-                f"{self.scores!r}: use a pattern such as 'oof_{{member}}', or the column of every file"
+                f"scores = {self.scores!r} names one column per class, but {{member}} and positive are for one column "
+                "per member: leave {class} out, or leave out positive"
             )
         if self.space not in ("proba", "logit"):
             raise OOFError(

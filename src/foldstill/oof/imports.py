@@ -26,12 +26,14 @@ from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.member_files import (
     Layout,
     find_layout,
+    member_columns,
     member_name,
     member_proba,
     member_rows,
-    positive_proba,
+    one_probability,
     rows_by_id,
 )
+from foldstill.oof.one_probability import both_classes, columns_of_members
 from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, members_by_columns, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
@@ -80,7 +82,7 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
     if packed and len(files) > 1:
         raise OOFError(f"{packed[0]} holds all members of its table, got {len(files)} files: import one .npz at a time")
     if packed:
-        require_effect(files[0], settings, ("scores", "positive"))
+        require_effect(files[0], settings, ("scores",))
         with notes_last():
             table = _from_npz(read_npz(files[0]), settings)
     elif len(files) == 1 and is_score_file(files[0]):
@@ -121,19 +123,26 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
     if raw is None:
         raise OOFError(f"{source.path} has no predictions, it has {source.listing}: name the key with pred")
     classes = settings.classes or _names(source, settings, "classes") or ()
+    members = _names(source, settings, "members")
     label_source = _label_source(source, settings)
     name = f"{source.path}: predictions"
     if raw.ndim == 2 and raw.dtype.kind in "iuU":
         labels = _labels(label_source, label_columns(label_source, settings, classes))
         named = match_classes(raw.ravel(), labels.classes, name).index_N.reshape(raw.shape)
         proba = smoothed_proba(named, name, len(labels.classes), settings.smoothing)
+    elif (columns_NM := columns_of_members(raw, settings.positive, members)) is not None:
+        labels = _labels(label_source, label_columns(label_source, settings, classes))
+        logits = settings.space == "logit"
+        pair_NM2 = both_classes(columns_NM, name, labels.classes, named=settings.positive, logits=logits)
+        proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing)
     else:
+        require_effect(source.path, settings, ("positive",))
         # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are
         # how independent findings (multi-label) show, and those would make wrong votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         proba = as_proba(raw, name, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
         labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
-    members = _names(source, settings, "members") or tuple(f"m{i}" for i in range(proba.shape[1]))
+    members = members or tuple(f"m{i}" for i in range(proba.shape[1]))
     return _assembled(source, label_source, proba, members, labels, settings)
 
 
@@ -185,13 +194,11 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
         raise OOFError(f"scores = {settings.scores!r} names columns of one file, got {len(sources)} files: give one")
     label_source = _label_source(source, settings)
     if "{member}" in settings.scores:
-        columns = class_columns(source, settings.scores.replace("{member}", "{class}"))
-        if not columns:
-            raise OOFError(f"{source.path} has no column like {settings.scores!r}, it has {source.listing}: correct it")
+        columns = member_columns(source, settings)
         labels = _labels(label_source, label_columns(label_source, settings, settings.classes))
         each = [
-            positive_proba(source.get(name, "scores"), f"{name!r} in {source.path}", labels.classes, settings)
-            for name in columns.values()
+            one_probability(source, column, f"{column!r} in {source.path}", labels.classes, settings)
+            for column in columns.values()
         ]
         return _assembled(source, label_source, np.stack(each, axis=1), tuple(columns), labels, settings)
     if len(sources) > 1 or settings.scores:

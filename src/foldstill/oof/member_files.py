@@ -18,6 +18,7 @@ from foldstill.data.text import Strings, as_strings, is_whole
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba, smoothed_proba
 from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.one_probability import both_classes
 from foldstill.oof.roles import (
     NAMED_CLASS,
     SCORES,
@@ -70,6 +71,9 @@ def find_layout(
         if name in first and name != label:
             return Layout(id_names, name, class_names)
     columns = _score_columns(first, "{class}", id_names[first.path], settings)
+    only = next(iter(columns), "")
+    if len(columns) == 1 and has_fractions(first.get(only, "scores")):
+        return Layout(id_names, only, class_names)
     raise OOFError(
         f"{first.path} has no column for the classes {[c for c in class_names if c not in columns] or '(two or more)'}"
         f", it has {first.listing}: name the classes, or how columns are named with scores='{{class}}_prediction'"
@@ -91,7 +95,7 @@ def member_proba(
     name = f"{file.path}: member {member!r}"
     n_classes = len(classes)
     if "{class}" not in layout.pattern:
-        return _one_column(file, layout.pattern, name, classes, settings)
+        return _one_column(file, layout, name, classes, settings)
     columns = class_columns(file, layout.pattern)
     lacking = [c for c in classes if c not in columns]
     others = list(_score_columns(file, layout.pattern, layout.id_names[file.path], settings))
@@ -108,38 +112,50 @@ def member_proba(
 
 
 def _one_column(
-    file: Columns, column: str, name: str, classes: tuple[str, ...], settings: ImportSettings
+    file: Columns, layout: Layout, name: str, classes: tuple[str, ...], settings: ImportSettings
 ) -> NDArray[np.float32]:
     """Scores of a member with one column: the probability of the positive class, or the name of a class."""
+    column = layout.pattern
+    if column not in file and not settings.scores and len(own := _only_columns(file, layout, settings)) == 1:
+        column = own[0]
     values = file.get(column, "scores")
-    if settings.positive:
-        return positive_proba(values, name, classes, settings)
-    if values.dtype.kind == "f" and (values % 1 != 0).any():
-        raise OOFError(
-            f"{name} has one column of probabilities, {column!r}: name the class that they are of with positive "
-            "(--positive NAME), and the other of two classes gets the rest"
-        )
+    if settings.positive or has_fractions(values):
+        return one_probability(file, column, name, classes, settings)
     matched = match_classes(file.text(column, "the class named"), classes, name)
     return smoothed_proba(matched.index_N, name, len(classes), settings.smoothing)
 
 
-def positive_proba(
-    values: NDArray[Any], name: str, classes: Sequence[str], settings: ImportSettings
+def _only_columns(file: Columns, layout: Layout, settings: ImportSettings) -> list[str]:
+    """Columns that may hold the scores of a member that has one column, called otherwise than in the first file."""
+    return list(_score_columns(file, "{class}", layout.id_names[file.path], settings).values())
+
+
+def one_probability(
+    file: Columns, column: str, name: str, classes: Sequence[str], settings: ImportSettings
 ) -> NDArray[np.float32]:
-    """Scores of two classes from the probability of the positive one; `name` says in errors whose they are."""
-    if len(classes) != 2 or settings.positive not in classes:
+    """Scores of two classes (N, 2) from a column that holds those of one; it may be named like its class.
+
+    `name` says in errors whose they are.
+    """
+    named = [c for c in classes if column in {c, *(pattern.replace("{class}", c) for pattern in SCORES)}]
+    of_class = named[0] if named else ""
+    if of_class and settings.positive not in ("", of_class):
         raise OOFError(
-            f"positive = {settings.positive!r} must be one of two classes, the labels have {list(classes)}: "
-            "name one of them, or give one column per class"
+            f"{name}: the column {column!r} is named like the class {of_class!r}, but positive is "
+            f"{settings.positive!r}: correct one of them"
         )
-    if values.dtype.kind not in "fiu" or settings.space != "proba":
-        raise OOFError(
-            f"{name} must hold probabilities of {settings.positive!r}, got {values.dtype}, space = {settings.space}: "
-            "write numbers between 0 and 1"
-        )
-    p_N = values.astype(np.float64)
-    pair = (1 - p_N, p_N) if settings.positive == classes[1] else (p_N, 1 - p_N)
-    return as_proba(np.stack(pair, axis=-1), name, 2, settings.space, settings.smoothing)
+    values, logits = file.get(column, "scores"), settings.space == "logit"
+    pair_N2 = both_classes(values, name, classes, named=settings.positive or of_class, logits=logits)
+    return as_proba(pair_N2, name, 2, settings.space, settings.smoothing)
+
+
+def member_columns(file: Columns, settings: ImportSettings) -> dict[str, str]:
+    """Member -> column in a file with one column per member, by a pattern such as `oof_{member}`."""
+    pattern = settings.scores.replace("{member}", "{class}")
+    columns = _score_columns(file, pattern, role_column(file, settings, "id"), settings)
+    if not columns:
+        raise OOFError(f"{file.path} has no column like {settings.scores!r}, it has {file.listing}: correct it")
+    return columns
 
 
 def member_rows(member: str, file: Columns, layout: Layout, wanted: Strings) -> NDArray[np.intp] | None:

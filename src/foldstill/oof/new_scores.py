@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from foldstill.data.columns import Columns, read_columns
-from foldstill.data.text import as_strings
+from foldstill.data.text import Strings, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import notes_last
-from foldstill.oof.member_files import find_layout, member_name, member_proba, member_rows
+from foldstill.oof.member_files import (
+    find_layout,
+    member_columns,
+    member_name,
+    member_proba,
+    member_rows,
+    one_probability,
+)
 from foldstill.oof.roles import role_values
 from foldstill.oof.store import members_by_columns
 from foldstill.oof.table import ScoreTable
@@ -44,6 +51,8 @@ def _scores(
     files = [read_columns(path) for path in paths]
     if len(files) == 1 and (found := members_by_columns(files[0].arrays, classes)):
         return _wide(files[0], found, classes, settings)
+    if len(files) == 1 and "{member}" in settings.scores:
+        return _one_column_per_member(files[0], members, classes, settings)
     by_name = dict(zip((member_name(file.path.name) for file in files), files, strict=True))
     if len(by_name) < len(files):
         raise OOFError(f"files must have different names, got {[str(path) for path in paths]}: give one per member")
@@ -104,6 +113,21 @@ def _wide(source: Columns, found: Sequence[str], classes: Sequence[str], setting
     raw = source.matrix([f"p__{m}__{c}" for m in found for c in classes], "scores")
     raw = raw.reshape(-1, len(found), len(classes))
     proba = as_proba(raw, f"{source.path}: predictions", len(classes), settings.space, settings.smoothing)
+    return ScoreTable(_ids(source, len(proba), settings), tuple(found), tuple(classes), proba)
+
+
+def _one_column_per_member(
+    source: Columns, members: Sequence[str], classes: Sequence[str], settings: ImportSettings
+) -> ScoreTable:
+    columns = member_columns(source, settings)
+    proba = [
+        one_probability(source, columns[name], f"{columns[name]!r} in {source.path}", classes, settings)
+        for name in match_members(list(columns), members)
+    ]
+    return ScoreTable(_ids(source, len(proba[0]), settings), tuple(members), tuple(classes), np.stack(proba, axis=1))
+
+
+def _ids(source: Columns, n_rows: int, settings: ImportSettings) -> Strings:
+    """The ids in a file; the row numbers where there are none."""
     ids = role_values(source, settings, "id")
-    names = as_strings(np.arange(len(proba)) if ids is None else ids, f"ids in {source.path}")
-    return ScoreTable(names, tuple(found), tuple(classes), proba)
+    return as_strings(np.arange(n_rows) if ids is None else ids, f"ids in {source.path}")

@@ -5,18 +5,20 @@ N samples (rows), M members, C classes, K fold models.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.columns import Columns, read_npz
+from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.text import Strings, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import require_effect
-from foldstill.oof.member_files import member_name
+from foldstill.oof.member_files import member_columns, member_name
 from foldstill.oof.new_scores import import_new_scores
+from foldstill.oof.one_probability import both_classes, columns_of_members
 from foldstill.oof.roles import role_values
 from foldstill.oof.store import is_score_file, read_scores
 from foldstill.oof.table import FoldScores
@@ -36,7 +38,7 @@ def read_one_member(
         When the file has no such member or other classes, or scores are not probabilities.
     """
     if path.suffix == ".npz":
-        require_effect(path, settings, ("scores", "positive"))
+        require_effect(path, settings, ("scores",))
         source = read_npz(path)
         try:
             return _of_npz(source, member, classes, settings)
@@ -48,7 +50,9 @@ def read_one_member(
         scores = read_scores(path)
     else:
         require_effect(path, settings, ("pred", "members", "classes"))
-        scores = import_new_scores([path], [member_name(path.name)], classes, settings)
+        per_member = "{member}" in settings.scores
+        names = list(member_columns(read_columns(path), settings)) if per_member else [member_name(path.name)]
+        scores = import_new_scores([path], names, classes, settings)
     order = _order(path, scores.classes, classes)
     chosen = _position(path, member, scores.members)
     proba_KNMC = scores.proba_KNMC if isinstance(scores, FoldScores) else scores.proba_NMC[None]
@@ -59,18 +63,24 @@ def _of_npz(
     source: Columns, member: str, classes: Sequence[str], settings: ImportSettings
 ) -> tuple[Strings, NDArray[np.float32]]:
     raw = role_values(source, settings, "pred")
-    if raw is None or raw.ndim not in (2, 3):
+    if raw is None or raw.ndim not in (1, 2, 3):
         found = "" if raw is None else f"of shape {raw.shape}, "
         raise OOFError(
             f"{source.path} has no predictions (rows, members, classes), it has {found}{source.listing}: name the key "
             "with pred"
         )
+    names = role_values(source, settings, "members")
+    named = None if names is None else [str(name) for name in names.tolist()]
+    name = f"{source.path}: predictions"
+    if (columns_NM := columns_of_members(raw, settings.positive, named)) is not None:
+        column_N = columns_NM[:, _position(source.path, member, named or _numbered(columns_NM))]
+        logits = settings.space == "logit"
+        pair_N2 = both_classes(column_N, name, classes, named=settings.positive, logits=logits)
+        return _with_ids(source, as_proba(pair_N2, name, 2, settings.space, settings.smoothing), settings)
+    require_effect(source.path, settings, ("positive",))
     if raw.ndim == 3:
-        names = role_values(source, settings, "members")
-        members = [f"m{i}" for i in range(raw.shape[1])] if names is None else [str(name) for name in names.tolist()]
-        raw = raw[:, _position(source.path, member, members)]
-    named = role_values(source, settings, "classes")
-    held = settings.classes or (() if named is None else tuple(str(name) for name in named.tolist()))
+        raw = raw[:, _position(source.path, member, named or _numbered(raw))]
+    held = settings.classes or _class_names(source, settings)
     if not held:
         raise OOFError(
             f"{source.path} does not name the {raw.shape[-1]} classes of its predictions, so they cannot be matched by "
@@ -78,12 +88,29 @@ def _of_npz(
             "data's"
         )
     order = _order(source.path, held, classes)
-    proba_NC = as_proba(raw, f"{source.path}: predictions", len(held), settings.space, settings.smoothing)
+    proba_NC = as_proba(raw, name, len(held), settings.space, settings.smoothing)
+    return _with_ids(source, proba_NC[:, order], settings)
+
+
+def _numbered(raw_NM: NDArray[Any]) -> list[str]:
+    """Names of members that have none."""
+    return [f"m{i}" for i in range(raw_NM.shape[1])]
+
+
+def _class_names(source: Columns, settings: ImportSettings) -> tuple[str, ...]:
+    names = role_values(source, settings, "classes")
+    return () if names is None else tuple(str(name) for name in names.tolist())
+
+
+def _with_ids(
+    source: Columns, proba_NC: NDArray[np.float32], settings: ImportSettings
+) -> tuple[Strings, NDArray[np.float32]]:
+    """The ids in the file with the probabilities (1, N, C); the row numbers where there are no ids."""
     ids = role_values(source, settings, "id")
     text = as_strings(np.arange(len(proba_NC)) if ids is None else ids, f"ids in {source.path}")
     if len(text) != len(proba_NC):
         raise OOFError(f"{source.path} has {len(text)} ids and predictions of {len(proba_NC)} rows: align them")
-    return text, proba_NC[None][:, :, order]
+    return text, proba_NC[None]
 
 
 def _position(path: Path, member: str, members: Sequence[str]) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS
+from foldstill.data.simplex import EPS, ROW_SUM_TOLERANCE
 from foldstill.data.text import is_whole
 from foldstill.errors import StackError
+from foldstill.oof.one_probability import known_positive
 
 _CLEAR = 4.0
 """Standard errors from which another order of the classes fits the labels better than by chance."""
@@ -26,20 +27,31 @@ class ClassColumns:
     index_MC: NDArray[np.intp]
     named: bool
     """Whether names say which column is which; otherwise the classes are taken to be in sorted order."""
+    positive: Any = None
+    """The class whose probability the only column of each member holds; None for one column per class."""
 
 
 def class_columns(
-    observed: NDArray[Any], given: Sequence[Any] | None, names: Sequence[str] | None, n_columns: int
+    observed: NDArray[Any],
+    given: Sequence[Any] | None,
+    names: Sequence[str] | None,
+    positive: Any,
+    rows: NDArray[np.float64],
 ) -> ClassColumns:
     """The columns by their names `member__class`, else by the order of the `given` classes, else in sorted order.
 
-    `observed` are the classes of the labels. Raises StackError when the columns do not fit the classes.
+    `observed` are the classes of the labels. Members have one column each where `positive` is given, and where the
+    columns do not sum to one in pairs and the names of two classes say which is positive. Raises StackError when the
+    columns do not fit the classes.
 
-    >>> class_columns(np.array(["a", "b"]), None, ["x__b", "x__a"], 2).index_MC.tolist()
+    >>> class_columns(np.array(["a", "b"]), None, ["x__b", "x__a"], None, np.array([[0.2, 0.8]])).index_MC.tolist()
     [[1, 0]]
-    >>> class_columns(np.array([1, 2]), [2, 1, 3], None, 6).index_MC.tolist()
+    >>> class_columns(np.array([1, 2]), [2, 1, 3], None, None, np.full((1, 6), 1 / 3)).index_MC.tolist()
     [[1, 0, 2], [4, 3, 5]]
+    >>> class_columns(np.array([0, 1]), None, None, None, np.array([[0.2, 0.7]])).positive
+    1
     """
+    n_columns = rows.shape[1]
     known = observed if given is None else np.asarray(given)
     lacking = [c for c in observed.tolist() if c not in known.tolist()]
     if lacking or len(set(known.tolist())) < len(known):
@@ -47,18 +59,43 @@ def class_columns(
             f"classes must be different and hold every class of y, got {known.tolist()} without {lacking[:3]}: "
             "give each class once, in the order of the columns"
         )
+    if positive is not None:
+        return _one_per_member(known, positive, n_columns)
     if names is not None and (found := _by_name(known, list(names), complete=given is not None)) is not None:
         return found
+    texts = [str(c) for c in known.tolist()]
+    if (known_name := known_positive(texts)) and not _in_pairs(rows) and 0 <= rows.min() <= rows.max() <= 1:
+        return _one_per_member(known, known[texts.index(known_name)], n_columns)
     n_members, rest = divmod(n_columns, max(len(known), 1))
     if rest or len(known) < 2 or not n_members:
         raise StackError(
             f"X must hold each member's {len(known)} classes side by side, got {n_columns} feature(s): "
-            "give one column per member and class, and name classes that y lacks with classes"
+            "give one column per member and class, and name classes that y lacks with classes; where each column is "
+            "one member's probability of one of two classes, name that class with positive"
         )
     classes = np.unique(known)
     order = [known.tolist().index(c) for c in classes.tolist()]
     index_MC = np.arange(n_columns).reshape(n_members, -1)[:, order]
     return ClassColumns(classes, index_MC, named=given is not None)
+
+
+def _one_per_member(known: NDArray[Any], positive: Any, n_columns: int) -> ClassColumns:
+    if len(known) != 2 or positive not in known.tolist():
+        raise StackError(
+            f"positive must be one of two classes, got {positive!r} with the classes {known.tolist()}: name one of "
+            "two, or leave it out and give one column per member and class"
+        )
+    classes = np.unique(known)
+    index_MC = np.repeat(np.arange(n_columns)[:, None], 2, axis=1)
+    return ClassColumns(classes, index_MC, named=True, positive=classes[classes.tolist().index(positive)])
+
+
+def _in_pairs(rows: NDArray[np.float64]) -> bool:
+    """Whether most rows sum to one in pairs of columns, as those of two classes side by side do."""
+    if rows.shape[1] % 2:
+        return False
+    sums = rows[:, ::2] + rows[:, 1::2]
+    return bool((np.abs(sums - 1) <= ROW_SUM_TOLERANCE).mean() > 0.5)
 
 
 def _by_name(known: NDArray[Any], names: list[str], *, complete: bool) -> ClassColumns | None:

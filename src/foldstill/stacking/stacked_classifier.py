@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from foldstill.data.labels import Labels, as_strings
 from foldstill.data.simplex import check_rows
 from foldstill.errors import StackError
+from foldstill.oof.one_probability import both_classes
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking.class_columns import class_columns, require_best_order
 from foldstill.stacking.combiner import Combiner
@@ -31,11 +32,16 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Any combiner of `foldstill.stacking`. Default: None, which is `Recalibrated()`.
     classes
         Class labels in the order of each member's columns, also those that no row has. Default: None.
+    positive
+        For X with one column per member, the class whose probability it holds; the other of two classes gets the rest.
+        Of 0 and 1 and of False and True it is known. Default: None.
 
     Attributes
     ----------
     classes_
         Class labels of shape (C,), sorted; for vote shares without names, the numbers 0 to C - 1.
+    positive_
+        The class of X with one column per member; None when X has one column per member and class.
     combination_
         The fitted combination.
 
@@ -47,11 +53,16 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     [[0.75, 0.25], [0.3, 0.7]]
     >>> StackedClassifier(Average(), classes=["wake", "rem"]).fit(X, ["wake", "rem"]).predict(X).tolist()
     ['wake', 'rem']
+    >>> StackedClassifier(Average()).fit([[0.1, 0.4], [0.8, 0.6]], [0, 1]).predict_proba([[0.1, 0.4]]).tolist()
+    [[0.75, 0.25]]
     """
 
-    def __init__(self, combiner: Combiner | None = None, classes: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, combiner: Combiner | None = None, classes: Sequence[Any] | None = None, positive: Any = None
+    ) -> None:
         self.combiner = combiner
         self.classes = classes
+        self.positive = positive
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> "StackedClassifier":
         """Fit the combiner.
@@ -60,7 +71,8 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X
             Probabilities of shape (N, M * C): the C classes of the first member, then those of the next; or a frame
-            with columns named `member__class` in any order.
+            with columns named `member__class` in any order. Of two classes, one probability per member is enough:
+            (N, M).
         y
             One class per row, of shape (N,), or vote shares of shape (N, C), whose columns have the order of `classes`.
         groups
@@ -89,8 +101,8 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             check_classification_targets(target)
             observed = np.unique(target.ravel())
-        columns = class_columns(observed, self.classes, getattr(self, "feature_names_in_", None), rows.shape[1])
-        self.classes_, self.columns_MC_ = columns.classes, columns.index_MC
+        columns = class_columns(observed, self.classes, getattr(self, "feature_names_in_", None), self.positive, rows)
+        self.classes_, self.columns_MC_, self.positive_ = columns.classes, columns.index_MC, columns.positive
         names = [str(c) for c in self.classes_.tolist()]
         ids = np.arange(len(rows)).astype(np.str_)
         names_of_rows: dict[str, Any] = {
@@ -125,4 +137,9 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return names
 
     def _blocks(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The scores of each member, (N, M, C)."""
+        if self.positive_ is not None:
+            names = [str(c) for c in self.classes_.tolist()]
+            pairs_NM2 = both_classes(rows, "columns of X", names, named=str(self.positive_))
+            return check_rows(pairs_NM2, "X, one probability per member,").astype(np.float32)
         return check_rows(rows[:, self.columns_MC_], "X, a member's classes side by side,").astype(np.float32)
