@@ -1,13 +1,23 @@
 """What the tables of an experiment file have in common."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 import pytest
 from pydantic import ValidationError
 
+from foldstill.errors import ArgumentError
 from foldstill.pipeline.experiment import KINDS, Experiment
-from foldstill.settings import ByKind, Described, Settings, alternatives, settings_classes, type_adapter
+from foldstill.settings import (
+    ByKind,
+    Described,
+    KindSettings,
+    NamedKind,
+    Settings,
+    alternatives,
+    settings_classes,
+    type_adapter,
+)
 
 
 @pytest.mark.parametrize("table", settings_classes(Experiment, KINDS), ids=lambda table: table.__name__)
@@ -18,16 +28,13 @@ def test_a_table_refuses_a_key_it_does_not_have(table: type) -> None:
 
 
 @dataclass(frozen=True)
-class Leaf(Settings):
+class Leaf(KindSettings, kind="leaf"):
     size: int
-    kind: Literal["leaf"] = "leaf"
 
 
 @dataclass(frozen=True)
-class Branch(Settings):
+class Branch(KindSettings, kind="branch"):
     parts: tuple[Annotated[Any, ByKind("plant")], ...] = field(default_factory=tuple)
-    kind: Literal["branch"] = "branch"
-    title: ClassVar[str] = "a class that holds its own kind"
 
 
 PLANTS = {"plant": (Leaf, Branch)}
@@ -59,6 +66,17 @@ def test_a_class_without_a_docstring_keeps_the_summary_of_its_base() -> None:
         """Limits scores to a range."""
 
     class Clamp(Clip):
-        kind = "clamp"
+        pass
 
-    assert (Clamp.title, Clamp.summary) == ("Clamp", "Limits scores to a range.")
+    assert Clamp.summary == "Limits scores to a range."
+
+
+def test_a_class_states_its_kind_once_and_refuses_others() -> None:
+    @dataclass(frozen=True)
+    class Clamp(NamedKind, kind="clamp"):
+        """Limits scores to a range."""
+
+    assert (Clamp.kind, Clamp.name, Clamp.title) == ("clamp", "clamp", "Clamp")
+    assert Clamp.example() == Clamp(kind="clamp", name="clamp")
+    with pytest.raises(ArgumentError, match=r"kind of .*Clamp must be one of 'clamp', got 'clip'"):
+        Clamp(kind="clip")

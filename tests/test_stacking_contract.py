@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from foldstill.errors import StackError
 from foldstill.files import SEAL, write_json
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric
@@ -92,11 +91,8 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class MajorityVote(KindSettings):
+class MajorityVote(NamedKind, kind="majority_vote"):
     """The share of members that vote for each class: a combiner that is defined outside the package."""
-
-    kind: Literal["majority_vote"] = "majority_vote"
-    name: str = "majority_vote"
 
     def fit(self, table: OOFTable) -> Votes:
         return Votes(len(table.members))

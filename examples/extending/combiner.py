@@ -1,14 +1,13 @@
 """A combiner: a weighted average in which members with a lower KL divergence have a larger weight."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, kl_divergence, softmax
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
 
@@ -30,16 +29,12 @@ class WeightedAverage:
 
 
 @dataclass(frozen=True)
-class ByKL(KindSettings):
+class ByKL(NamedKind, kind="by_kl", title="Weights by KL"):
     """A weighted average in which members with a lower KL divergence have a larger weight.
 
     The weight is proportional to exp(-sharpness x KL).
     """
 
-    title: ClassVar[str] = "Weights by KL"
-
-    kind: Literal["by_kl"] = "by_kl"
-    name: str = "by_kl"
     sharpness: float = 5.0
     """How much a lower KL divergence increases the weight; 0 gives the plain average."""
 

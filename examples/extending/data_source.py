@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,9 @@ from foldstill.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
-class UCRData(PlainSource):
+class UCRData(PlainSource, kind="ucr", title="UCR time series"):
     """Time series in the tab-separated format of the UCR archive."""
 
-    title: ClassVar[str] = "UCR time series"
-
-    kind: Literal["ucr"] = "ucr"
     path: str
     """Path of the .tsv file, relative to the experiment file."""
 

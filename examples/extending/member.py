@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from foldstill.cost import Cost
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
-from foldstill.settings import KindSettings
+from foldstill.settings import KindWithExample
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,12 @@ class LinearModel:
 
 
 @dataclass(frozen=True)
-class Linear(KindSettings):
+class Linear(KindWithExample, kind="linear", title="Linear regression"):
     """A linear regression of the vote shares on the values of one view."""
 
-    title: ClassVar[str] = "Linear regression"
     parts: ClassVar[tuple[()]] = ()
     epochs: ClassVar[int] = 1
     uses_device: ClassVar[bool] = False
-    kind: Literal["linear"] = "linear"
     name: str = "linear"
     family: str = "linear"
     views: tuple[str] = ("image",)

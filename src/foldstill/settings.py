@@ -3,11 +3,23 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from foldstill.arguments import require_types
 
@@ -68,16 +80,12 @@ class Kind(Protocol):
 
 
 class Described:
-    """Base of classes whose title and summary need not be written twice.
-
-    The summary is the first paragraph of the docstring, the title is the kind in words. A class may state others.
+    """Base of classes whose summary is the first paragraph of their docstring.
 
     >>> class Clip(Described):
     ...     "Limits scores to a range."
-    ...
-    ...     kind = "clipped_scores"
-    >>> Clip.title, Clip.summary
-    ('Clipped scores', 'Limits scores to a range.')
+    >>> Clip.summary
+    'Limits scores to a range.'
     """
 
     title: ClassVar[str]
@@ -89,17 +97,56 @@ class Described:
         # A class without a docstring of its own keeps the summary of its base.
         if "summary" not in own and own.get("__doc__"):
             cls.summary = " ".join(inspect.cleandoc(own["__doc__"]).partition("\n\n")[0].split())
-        if "title" not in own and isinstance(own.get("kind"), str):
-            cls.title = own["kind"].replace("_", " ").capitalize()
 
 
+@dataclass(frozen=True)
 class KindSettings(Settings, Described):
-    """Base of settings classes that are selected by `kind`, and whose defaults are a small example."""
+    """Base of settings classes that are selected by `kind`: each states its kind where it is defined.
+
+    The title is the kind in words, if none is stated.
+
+    >>> @dataclass(frozen=True)
+    ... class Clip(KindSettings, kind="clipped_scores"):
+    ...     "Limits scores to a range."
+    >>> Clip.kind, Clip.title, Clip()
+    ('clipped_scores', 'Clipped scores', Clip(kind='clipped_scores'))
+    """
+
+    kind: str = field(default="", kw_only=True)
+
+    def __init_subclass__(cls, *, kind: str = "", title: str = "") -> None:
+        super().__init_subclass__()
+        if kind:
+            _set_field(cls, "kind", Literal[kind], kind)
+            cls.title = title or kind.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True)
+class KindWithExample(KindSettings):
+    """Base of kinds whose defaults are a small example."""
 
     @classmethod
     def example(cls) -> Self:
         """Return the smallest instance that works; contract tests use it."""
         return cls()
+
+
+@dataclass(frozen=True)
+class NamedKind(KindWithExample):
+    """Base of kinds that have a name in tables, folders and reports, which is the kind if it is not set."""
+
+    name: str = field(default="", kw_only=True)
+
+    def __init_subclass__(cls, *, kind: str = "", title: str = "") -> None:
+        super().__init_subclass__(kind=kind, title=title)
+        if kind:
+            _set_field(cls, "name", str, kind)
+
+
+def _set_field(cls: type, name: str, hint: Any, default: str) -> None:
+    """Give a class that is about to become a dataclass a keyword with this type and default."""
+    cls.__annotations__[name] = hint
+    setattr(cls, name, field(default=default, kw_only=True))
 
 
 class ByKind:
@@ -157,7 +204,7 @@ def settings_classes(settings: type, kinds: Kinds) -> list[Any]:
             continue
         classes.append(one)
         hints = get_type_hints(one, include_extras=True)
-        ahead += [part for field in fields(one) for part in alternatives(hints[field.name], kinds)]
+        ahead += [part for each in fields(one) for part in alternatives(hints[each.name], kinds)]
     return classes
 
 

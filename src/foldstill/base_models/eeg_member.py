@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 from foldstill.base_models.architecture import Between, Shape, channels_and_size
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EegMember(NetworkSettings, SingleViewMember):
+class EegMember(NetworkSettings, SingleViewMember, kind="eeg", title="EEG network"):
     """A compact network that encodes each EEG channel and lets the channels attend to each other.
 
     Signals pass a residual encoder that all channels share, then attention between the channels. The encoder is 1-D for
@@ -32,9 +32,7 @@ class EegMember(NetworkSettings, SingleViewMember):
     7560
     """
 
-    title: ClassVar[str] = "EEG network"
     name: str
-    kind: Literal["eeg"] = "eeg"
     view: str = "raw_eeg"
     """Name of the view that the network reads: signals, or images of which each channel is a spectrogram."""
     widths: tuple[int, ...] = (16, 24, 32, 48, 64, 96)

@@ -27,11 +27,11 @@ from foldstill.errors import DataError, FoldstillWarning, MemberError, OOFError
 from foldstill.oof.arrays import Space
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.one_member import match_rows, read_one_member, unmatched
-from foldstill.settings import Described, Settings
+from foldstill.settings import KindSettings
 
 
 @dataclass(frozen=True)
-class ImportedMember(Settings, Described):
+class ImportedMember(KindSettings, kind="imported"):
     """Predictions that were made elsewhere, read from files and matched by id.
 
     The member has no model: it cannot predict other rows than those in its files. Each row must have been predicted
@@ -47,7 +47,6 @@ class ImportedMember(Settings, Described):
     oof: str
     """A CSV, parquet or .npz file with the out-of-fold predictions, in any form that `foldstill oof import` reads; with
     `{fold}` in its path, one file per fold. A relative path starts at the folder of the experiment file."""
-    kind: Literal["imported"] = "imported"
     test: str = ""
     """A file with the predictions of the locked rows; with `{fold}` in its path, one file per fold model. By default
     they are among those in `oof`, where no model saw their groups either."""

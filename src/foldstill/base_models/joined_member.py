@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from foldstill.base_models.architecture import Shape
 from foldstill.base_models.eeg_member import EegMember
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JoinedMember(NetworkSettings):
+class JoinedMember(NetworkSettings, kind="joined"):
     """The average of several trained networks, corrected by one head on all their features.
 
     The average is the geometric one of the networks' predictions. In each fold it starts from the weights its members
@@ -45,7 +45,6 @@ class JoinedMember(NetworkSettings):
     name: str
     members: tuple[str, ...]
     """Names of two or more members, each of which reads one view."""
-    kind: Literal["joined"] = "joined"
     backbone_rate: float = 0.0
     """Learning rate of the joined networks, as a share of the recipe's; 0 does not change them."""
     hidden: int = 128

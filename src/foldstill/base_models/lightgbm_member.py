@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class LightGBMModel(FeatureModel):
 
 
 @dataclass(frozen=True)
-class LightGBMMember(KindSettings):
+class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
     """Boosted trees of LightGBM on a feature table, fitted to vote shares.
 
     The objective is the cross-entropy to the shares, row by row weighted. Categories are split as categories, and
@@ -79,13 +79,11 @@ class LightGBMMember(KindSettings):
     0.1
     """
 
-    title: ClassVar[str] = "LightGBM"
     parts: ClassVar[tuple[()]] = ()
     epochs: ClassVar[int] = 1
     uses_device: ClassVar[bool] = False
 
     name: str
-    kind: Literal["lightgbm"] = "lightgbm"
     view: str = "features"
     """Name of the feature table that it reads."""
     rounds: int = 1000

@@ -8,10 +8,10 @@ float32 whatever autocast does. Importing this module imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, Union
+from typing import TYPE_CHECKING, Protocol, Self, Union
 
 from foldstill.errors import MemberError
-from foldstill.settings import Kind, KindSettings
+from foldstill.settings import Kind, KindWithExample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Loss(Kind, Protocol):
 
 
 @dataclass(frozen=True)
-class Softened(KindSettings):
+class Softened(KindWithExample):
     """What losses share that compare softened targets with softened predictions."""
 
     temperature: float = 1.0
@@ -45,7 +45,7 @@ class Softened(KindSettings):
 
 
 @dataclass(frozen=True)
-class KL(Softened):
+class KL(Softened, kind="kl", title="KL"):
     """Kullback-Leibler divergence of the prediction from the target, T^2 KL(target^(1/T) || softmax(logits / T)).
 
     T^2 keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). Softening
@@ -60,8 +60,6 @@ class KL(Softened):
     0.6931
     """
 
-    title: ClassVar[str] = "KL"
-    kind: Literal["kl"] = "kl"
     temperature: float = 1.0
     """T; values above 1 soften target and prediction, for a student (Hinton et al., 2015, section 2)."""
 
@@ -73,7 +71,7 @@ class KL(Softened):
 
 
 @dataclass(frozen=True)
-class CrossEntropyKL(KindSettings):
+class CrossEntropyKL(KindWithExample, kind="ce_kl", title="cross-entropy + KL"):
     """Cross-entropy with the most voted class plus `kl_weight` times KL with the vote shares.
 
     Examples
@@ -84,8 +82,6 @@ class CrossEntropyKL(KindSettings):
     1.3863
     """
 
-    title: ClassVar[str] = "cross-entropy + KL"
-    kind: Literal["ce_kl"] = "ce_kl"
     kl_weight: float = 2.0
     """Weight of KL relative to the cross-entropy."""
 
@@ -103,7 +99,7 @@ class CrossEntropyKL(KindSettings):
 
 
 @dataclass(frozen=True)
-class MSE(KindSettings):
+class MSE(KindWithExample, kind="mse", title="MSE of logits"):
     """Half the mean squared distance of centred logits: distillation at high temperature (Hinton et al., 2015, eq. 4).
 
     Examples
@@ -114,9 +110,6 @@ class MSE(KindSettings):
     0.2402
     """
 
-    title: ClassVar[str] = "MSE of logits"
-    kind: Literal["mse"] = "mse"
-
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         student_BC = logits_BC.float()
         distance_BC = student_BC - student_BC.mean(1, keepdim=True) - _centred_logits(target_BC)
@@ -124,7 +117,7 @@ class MSE(KindSettings):
 
 
 @dataclass(frozen=True)
-class Standardised(Softened):
+class Standardised(Softened, kind="standardised", title="standardised KL"):
     """KL between softmaxes of z-scored logits, times T^2 (Sun et al., 2024, *Logit Standardization*).
 
     Examples
@@ -135,8 +128,6 @@ class Standardised(Softened):
     1.8485
     """
 
-    title: ClassVar[str] = "standardised KL"
-    kind: Literal["standardised"] = "standardised"
     temperature: float = 2.0
     """Divides the standardised logits of both sides."""
 
@@ -149,7 +140,7 @@ class Standardised(Softened):
 
 
 @dataclass(frozen=True)
-class DIST(Softened):
+class DIST(Softened, kind="dist", title="DIST"):
     """One minus correlation, over the classes of each row and over the rows of each class (Huang et al., 2022, eq. 9).
 
     Examples
@@ -160,9 +151,6 @@ class DIST(Softened):
     >>> round(float(loss(logits, target, torch.ones(2))), 4)
     4.0
     """
-
-    title: ClassVar[str] = "DIST"
-    kind: Literal["dist"] = "dist"
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch
@@ -175,7 +163,7 @@ class DIST(Softened):
 
 
 @dataclass(frozen=True)
-class DKD(Softened):
+class DKD(Softened, kind="dkd", title="DKD"):
     """Decoupled distillation: KL of one class against the rest, plus `beta` times KL among the rest (Zhao et al.,
     2022).
 
@@ -190,8 +178,6 @@ class DKD(Softened):
     0.0992
     """
 
-    title: ClassVar[str] = "DKD"
-    kind: Literal["dkd"] = "dkd"
     temperature: float = 2.0
     alpha: float = 1.0
     """Weight of the target class against the rest."""
@@ -219,7 +205,7 @@ class DKD(Softened):
 
 
 @dataclass(frozen=True)
-class JSD(Softened):
+class JSD(Softened, kind="jsd", title="Jensen-Shannon"):
     """Jensen-Shannon divergence, times T^2: bounded, so that a very wrong target cannot dominate.
 
     Examples
@@ -229,9 +215,6 @@ class JSD(Softened):
     >>> round(float(loss(torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.ones(1))), 4)
     0.6931
     """
-
-    title: ClassVar[str] = "Jensen-Shannon"
-    kind: Literal["jsd"] = "jsd"
 
     def __call__(self, logits_BC: Tensor, target_BC: Tensor, weight_B: Tensor) -> Tensor:
         import torch

@@ -15,7 +15,7 @@ from foldstill.data.mixing import Mosaic
 from foldstill.data.row_weights import RowWeight
 from foldstill.errors import MemberError
 from foldstill.files import name_problems
-from foldstill.settings import ByKind, Described, Settings
+from foldstill.settings import ByKind, KindSettings, Settings
 
 Schedule = Literal["one_cycle", "cosine", "step", "constant", "plateau"]
 
@@ -226,7 +226,7 @@ class Recipe(Settings):
 
 
 @dataclass(frozen=True)
-class NetworkSettings(Settings, Described):
+class NetworkSettings(KindSettings):
     """What members that are networks share: how the network is trained, and whether it predicts temperatures."""
 
     temperature: Temperature = field(default="none", kw_only=True)

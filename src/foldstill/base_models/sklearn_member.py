@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class SklearnModel(FeatureModel):
 
 
 @dataclass(frozen=True)
-class SklearnMember(KindSettings):
+class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     """An estimator of scikit-learn on a feature table.
 
     It is a classifier with probabilities or a multi-output regressor. A classifier learns soft labels from one entry
@@ -97,7 +97,6 @@ class SklearnMember(KindSettings):
     ExtraTreesClassifier(n_estimators=50)
     """
 
-    title: ClassVar[str] = "scikit-learn"
     parts: ClassVar[tuple[()]] = ()
     epochs: ClassVar[int] = 1
     uses_device: ClassVar[bool] = False
@@ -106,7 +105,6 @@ class SklearnMember(KindSettings):
     estimator: Any
     """Name of a classifier or regressor as in `sklearn.utils.all_estimators`. In Python also an unfitted estimator or
     Pipeline."""
-    kind: Literal["sklearn"] = "sklearn"
     options: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the named estimator, such as `{ n_estimators = 300 }`. `random_state` follows the seed of the run
     unless it is given."""

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from foldstill.base_models.architecture import Shape, channels_and_size
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
@@ -27,7 +27,7 @@ _ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
 @dataclass(frozen=True)
-class TimmMember(NetworkSettings, SingleViewMember):
+class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
     """A network of the timm library, trained on images.
 
     It is built by its name, with any number of input channels.
@@ -40,12 +40,10 @@ class TimmMember(NetworkSettings, SingleViewMember):
     373270
     """
 
-    title: ClassVar[str] = "timm"
     files: ClassVar[tuple[str, ...]] = ("pretrained", "weights")
     name: str
     network: str
     """A name in `timm.list_models()`, or `hf-hub:` or `local-dir:` and a place, as timm reads them."""
-    kind: Literal["timm"] = "timm"
     view: str = "image"
     """Name of the view that the network reads."""
     image_size: int | tuple[int, int] | None = None

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from foldstill.base_models.architecture import Shape, channels_and_size
 from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name, reason_of, split_module
@@ -14,7 +14,7 @@ from foldstill.base_models.recipes import Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
-from foldstill.settings import Described, Settings
+from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TorchMember(Settings, Described, SingleViewMember):
+class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch module"):
     """A torch module of your own, trained by the same engine as every other network.
 
     The class or function is called with the shape of a row as it is stored, (height, width, channels) of images or
@@ -43,13 +43,11 @@ class TorchMember(Settings, Described, SingleViewMember):
     torch.Size([4, 6])
     """
 
-    title: ClassVar[str] = "Torch module"
     files: ClassVar[tuple[str, ...]] = ("module", "weights")
     name: str
     module: str | Factory
     """A file and a class or function in it, such as "my_models.py:Net"; in Python, any factory of modules. A relative
     path starts at the folder of the experiment file."""
-    kind: Literal["torch"] = "torch"
     view: str = "image"
     """Name of the view that the network reads."""
     options: Mapping[str, str | int | float | bool | list[int] | list[float] | list[str]] = field(default_factory=dict)

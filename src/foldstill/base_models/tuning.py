@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
 from foldstill.lock import SILENT_S, is_locked
-from foldstill.settings import ByKind, Settings
+from foldstill.settings import ByKind, KindSettings, Settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -34,7 +34,7 @@ PLACE = "folder"
 
 
 @dataclass(frozen=True)
-class NumberRange(Settings):
+class NumberRange(KindSettings):
     """What ranges of numbers share: two limits, and the scale between them."""
 
     field: str
@@ -56,7 +56,7 @@ class NumberRange(Settings):
 
 
 @dataclass(frozen=True)
-class FloatRange(NumberRange):
+class FloatRange(NumberRange, kind="float", title="Range of numbers"):
     """A number between two limits.
 
     Examples
@@ -65,14 +65,12 @@ class FloatRange(NumberRange):
     (0.0001, 0.01)
     """
 
-    kind: Literal["float"] = "float"
-
     def suggest(self, trial: Trial) -> Value:
         return trial.suggest_float(self.field, self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)
-class IntRange(NumberRange):
+class IntRange(NumberRange, kind="int", title="Range of whole numbers"):
     """A whole number between two limits, both included.
 
     Examples
@@ -85,14 +83,13 @@ class IntRange(NumberRange):
     """The lowest value."""
     high: int
     """The highest value."""
-    kind: Literal["int"] = "int"
 
     def suggest(self, trial: Trial) -> Value:
         return trial.suggest_int(self.field, self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)
-class Choice(Settings):
+class Choice(KindSettings, kind="choice", title="Choice of values"):
     """One of several values.
 
     Examples
@@ -105,7 +102,6 @@ class Choice(Settings):
     """Dotted path in the file, such as recipe.schedule."""
     values: tuple[str | int | float | bool, ...]
     """The values to choose from."""
-    kind: Literal["choice"] = "choice"
 
     def __post_init__(self) -> None:
         if len(set(map(repr, self.values))) < 2:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from foldstill.data.augmentation import RowAugmentation, RowMix, RowMixing
 from foldstill.data.draws import rand
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Gain(RowAugmentation):
+class Gain(RowAugmentation, kind="gain"):
     """Multiplies each row by exp(u), u uniform in [-size, size].
 
     Examples
@@ -35,7 +35,6 @@ class Gain(RowAugmentation):
     0.999
     """
 
-    kind: Literal["gain"] = "gain"
     size: float = 0.2
     """Largest absolute logarithm of the factor."""
 
@@ -45,7 +44,7 @@ class Gain(RowAugmentation):
 
 
 @dataclass(frozen=True)
-class Noise(RowAugmentation):
+class Noise(RowAugmentation, kind="noise"):
     """Adds Gaussian noise; its standard deviation is drawn per row, uniform in [0, std].
 
     Examples
@@ -56,7 +55,6 @@ class Noise(RowAugmentation):
     0.5
     """
 
-    kind: Literal["noise"] = "noise"
     std: float = 0.1
     """Largest standard deviation, in units of the scaled input."""
 

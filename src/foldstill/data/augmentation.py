@@ -10,20 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foldstill.data.draws import check_share
-from foldstill.settings import KindSettings
+from foldstill.settings import KindWithExample
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Augmentation(KindSettings, ABC):
+class Augmentation(KindWithExample, ABC):
     """Settings of one augmentation; every draw comes from the generator that it is called with."""
-
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """The name that selects it in an experiment file."""
 
 
 class RowAugmentation(Augmentation):

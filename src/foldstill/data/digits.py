@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ MAX_VOTES = 28
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitsData(PlainSource):
+class DigitsData(PlainSource, kind="digits"):
     """Takes the handwritten digits of scikit-learn and simulates annotators; needs no file.
 
     Handwritten digits as images (N, size, size, 1), with 1 to 28 simulated votes per row and simulated writers.
@@ -38,7 +38,6 @@ class DigitsData(PlainSource):
     ((100, 16, 16, 1), 8)
     """
 
-    kind: Literal["digits"] = "digits"
     rows: int = ROWS
     """Number of digits, drawn at random from 1,797."""
     size: int = 32

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, images_only, rand, strip
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cutout(SomeRows, RowAugmentation):
+class Cutout(SomeRows, RowAugmentation, kind="cutout"):
     """Sets rectangles of an image to zero (coarse dropout; DeVries and Taylor, 2017).
 
     Examples
@@ -30,7 +30,6 @@ class Cutout(SomeRows, RowAugmentation):
     8
     """
 
-    kind: Literal["cutout"] = "cutout"
     holes: int = 1
     """Number of rectangles per row."""
     size: float = 0.25
@@ -80,7 +79,7 @@ class StripMask(SomeRows, RowAugmentation):
 
 
 @dataclass(frozen=True)
-class TimeMask(StripMask):
+class TimeMask(StripMask, kind="time_mask"):
     """Sets strips of time, the last axis, to zero (SpecAugment; Park et al., 2019).
 
     Examples
@@ -92,14 +91,12 @@ class TimeMask(StripMask):
     30
     """
 
-    kind: Literal["time_mask"] = "time_mask"
-
     def axis(self, x: Tensor) -> int:
         return x.ndim - 1
 
 
 @dataclass(frozen=True)
-class FrequencyMask(StripMask):
+class FrequencyMask(StripMask, kind="frequency_mask"):
     """Sets strips of frequency, the height of an image, to zero (SpecAugment; Park et al., 2019).
 
     Examples
@@ -111,15 +108,13 @@ class FrequencyMask(StripMask):
     32
     """
 
-    kind: Literal["frequency_mask"] = "frequency_mask"
-
     def axis(self, x: Tensor) -> int:
         images_only(self.kind, x)
         return 2
 
 
 @dataclass(frozen=True)
-class ChannelDropout(SomeRows, RowAugmentation):
+class ChannelDropout(SomeRows, RowAugmentation, kind="channel_dropout"):
     """Sets up to `channels` channels of a row to zero; at least one channel stays.
 
     Examples
@@ -131,7 +126,6 @@ class ChannelDropout(SomeRows, RowAugmentation):
     [10.0, 10.0, 10.0, 10.0]
     """
 
-    kind: Literal["channel_dropout"] = "channel_dropout"
     channels: int = 1
     """Maximum number of channels per row; the number is drawn from 1 to this."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderData(PlainSource):
+class FolderData(PlainSource, kind="folder", title="Image folder"):
     """Reads image files from a folder and their labels from a CSV or parquet file.
 
     Name the columns of one of votes, shares or label. All files are read to one range, whatever their bit depth. They
@@ -40,9 +40,6 @@ class FolderData(PlainSource):
     ((2, 16, 16, 3), [4.0, 5.0])
     """
 
-    title: ClassVar[str] = "Image folder"
-
-    kind: Literal["folder"] = "folder"
     path: str
     """The folder of images. A relative path starts at the folder of the experiment file."""
     table: str

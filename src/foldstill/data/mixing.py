@@ -6,7 +6,7 @@ Same conventions as `augment`: B batch, C classes, P partners; images (B, C, H, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foldstill.data.augmentation import RowMix, RowMixing, SomeRows
 from foldstill.data.draws import beta, check_share, choose, images_only, inside, partners, rand, strip
@@ -30,7 +30,7 @@ class PairMixing(SomeRows, RowMixing):
 
 
 @dataclass(frozen=True)
-class Mixup(PairMixing):
+class Mixup(PairMixing, kind="mixup"):
     """Blends two rows, inputs and targets alike (Zhang et al., 2018).
 
     Examples
@@ -42,7 +42,6 @@ class Mixup(PairMixing):
     True
     """
 
-    kind: Literal["mixup"] = "mixup"
     p: float = 1.0
     alpha: float = 0.4
 
@@ -57,7 +56,7 @@ class Mixup(PairMixing):
 
 
 @dataclass(frozen=True)
-class CutMix(PairMixing):
+class CutMix(PairMixing, kind="cutmix", title="CutMix"):
     """Pastes a box, or a strip of time, from another row; targets mix by area (Yun et al., 2019).
 
     Examples
@@ -69,9 +68,6 @@ class CutMix(PairMixing):
     True
     """
 
-    title: ClassVar[str] = "CutMix"
-
-    kind: Literal["cutmix"] = "cutmix"
     shape: Literal["box", "time"] = "box"
     """What is pasted: a box (images only), or a strip of the last axis at full height."""
 
@@ -91,7 +87,7 @@ class CutMix(PairMixing):
 
 
 @dataclass(frozen=True)
-class SameClassCutMix(SomeRows, RowMixing):
+class SameClassCutMix(SomeRows, RowMixing, kind="same_class_cutmix", title="Same-class CutMix"):
     """Pastes a strip of time from another row with the same clear class; targets stay as they are.
 
     Examples
@@ -103,9 +99,6 @@ class SameClassCutMix(SomeRows, RowMixing):
     (torch.Size([2, 1, 24]), None)
     """
 
-    title: ClassVar[str] = "Same-class CutMix"
-
-    kind: Literal["same_class_cutmix"] = "same_class_cutmix"
     p: float = 0.4
     min_share: float = 0.5
     """Minimum share of the most voted class of a row that takes part."""
@@ -143,7 +136,7 @@ class SameClassCutMix(SomeRows, RowMixing):
 
 
 @dataclass(frozen=True)
-class Mosaic(RowMixing):
+class Mosaic(RowMixing, kind="mosaic"):
     """Puts four rows side by side in the first epochs, each squeezed to a quarter of its time; targets are averaged.
 
     Examples
@@ -155,7 +148,6 @@ class Mosaic(RowMixing):
     [0.25, 0.25, 0.25, 0.25]
     """
 
-    kind: Literal["mosaic"] = "mosaic"
     epochs: int = 3
     """Number of first epochs in which every row is a mosaic; later epochs see plain rows."""
 

@@ -6,7 +6,7 @@ Same conventions as `augment`: B batch; images (B, C, H, W), signals (B, C, T), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from foldstill.data.augmentation import RowAugmentation, SomeRows
 from foldstill.data.draws import check_share, choose, images_only, rand
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HorizontalFlip(SomeRows, RowAugmentation):
+class HorizontalFlip(SomeRows, RowAugmentation, kind="horizontal_flip"):
     """Reverses the last axis.
 
     Examples
@@ -30,14 +30,12 @@ class HorizontalFlip(SomeRows, RowAugmentation):
     [[[3.0, 2.0, 1.0]]]
     """
 
-    kind: Literal["horizontal_flip"] = "horizontal_flip"
-
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         return choose(rand(x, generator) < self.p, x.flip(-1), x)
 
 
 @dataclass(frozen=True)
-class Shift(RowAugmentation):
+class Shift(RowAugmentation, kind="shift"):
     """Moves an image along both axes and fills with zeros: the random crop after padding of CIFAR recipes.
 
     Examples
@@ -49,7 +47,6 @@ class Shift(RowAugmentation):
     0.875
     """
 
-    kind: Literal["shift"] = "shift"
     share: float = 0.125
     """Largest shift as a share of the axis."""
 
@@ -72,7 +69,7 @@ class Shift(RowAugmentation):
 
 
 @dataclass(frozen=True)
-class TimeShift(RowAugmentation):
+class TimeShift(RowAugmentation, kind="time_shift"):
     """Rolls the last axis; what leaves at one end enters at the other.
 
     Examples
@@ -83,7 +80,6 @@ class TimeShift(RowAugmentation):
     [[[4.0, 0.0, 1.0, 2.0, 3.0]]]
     """
 
-    kind: Literal["time_shift"] = "time_shift"
     share: float = 0.1
     """Largest shift as a share of the axis."""
 
@@ -100,7 +96,7 @@ class TimeShift(RowAugmentation):
 
 
 @dataclass(frozen=True)
-class HemisphereSwap(SomeRows, RowAugmentation):
+class HemisphereSwap(SomeRows, RowAugmentation, kind="hemisphere_swap"):
     """Permutes the channels so that the left and the right hemisphere of a montage change places.
 
     Examples
@@ -113,7 +109,6 @@ class HemisphereSwap(SomeRows, RowAugmentation):
 
     permutation: tuple[int, ...]
     """For each new channel, the old channel that takes its place; channels are counted from 0."""
-    kind: Literal["hemisphere_swap"] = "hemisphere_swap"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +133,7 @@ class HemisphereSwap(SomeRows, RowAugmentation):
 
 
 @dataclass(frozen=True)
-class ChainReversal(SomeRows, RowAugmentation):
+class ChainReversal(SomeRows, RowAugmentation, kind="chain_reversal"):
     """Reads every bipolar chain from its other end: its channels in reverse order and with opposite sign.
 
     Examples
@@ -151,7 +146,6 @@ class ChainReversal(SomeRows, RowAugmentation):
 
     chains: tuple[tuple[int, ...], ...]
     """Channels of each chain in their order, counted from 0."""
-    kind: Literal["chain_reversal"] = "chain_reversal"
 
     def __post_init__(self) -> None:
         super().__post_init__()

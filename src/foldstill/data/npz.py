@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NpzData(PlainSource):
+class NpzData(PlainSource, kind="npz", title="NPZ file"):
     """Reads images, signals or features and their labels from one NumPy .npz file.
 
     Name the keys of its inputs and of one of votes, shares, annotators or labels.
@@ -37,9 +37,6 @@ class NpzData(PlainSource):
     [2.0, 2.0]
     """
 
-    title: ClassVar[str] = "NPZ file"
-
-    kind: Literal["npz"] = "npz"
     path: str
     """The file. A relative path starts at the folder of the experiment file."""
     images: str = ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.simplex import Float
 from foldstill.errors import DataError
-from foldstill.settings import Described, Kind, Settings
+from foldstill.settings import Kind, KindSettings
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -92,11 +92,10 @@ class DataSource(Kind, Protocol):
         ...
 
 
-class PlainSource(Settings, Described, ABC):
+class PlainSource(KindSettings, ABC):
     """Defaults of a data source whose data need no preparation and have no submission format."""
 
     needs_preparation: ClassVar[bool] = False
-    kind: str
 
     def prepare(self, root: Path, work: Work = Work()) -> None:
         """Nothing to prepare."""

@@ -5,7 +5,7 @@ N rows, F features.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ VIEW = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableData(PlainSource):
+class TableData(PlainSource, kind="table", title="Feature table"):
     """Reads features and labels from one CSV or parquet file, one row per sample.
 
     Name the columns of one of votes, shares or label. Every column that plays no other role is a feature of the view
@@ -43,9 +43,6 @@ class TableData(PlainSource):
     ['carat (number)', 'color (category with 2 levels)']
     """
 
-    title: ClassVar[str] = "Feature table"
-
-    kind: Literal["table"] = "table"
     path: str
     """The CSV or parquet file. A relative path starts at the folder of the experiment file."""
     features: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ N rows, C classes. Importing this module imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, Union
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import Float, clip_rows
 from foldstill.errors import DistillError
-from foldstill.settings import Kind, KindSettings
+from foldstill.settings import Kind, KindWithExample
 
 TargetWeight = Literal["effective", "none", "votes", "log1p"]
 
@@ -52,7 +52,7 @@ class Mix(Kind, Protocol):
 
 
 @dataclass(frozen=True)
-class DirichletMix(KindSettings):
+class DirichletMix(KindWithExample, kind="dirichlet"):
     """The teacher counts as a number of votes: target = (votes + c q) / (n + c), so that many votes outweigh it.
 
     Examples
@@ -63,7 +63,6 @@ class DirichletMix(KindSettings):
 
     votes: float | None = None
     """How many votes the teacher counts as; by default the number is fitted by maximum likelihood."""
-    kind: Literal["dirichlet"] = "dirichlet"
 
     def __post_init__(self) -> None:
         if self.votes is not None and not self.votes > 0:
@@ -91,7 +90,7 @@ class DirichletMix(KindSettings):
         return f"{teacher}: {fit_pseudo_votes(votes_NC, teacher_NC).explanation}"
 
 
-class StatedShare(KindSettings):
+class StatedShare(KindWithExample):
     """What mixes have in common whose share of the teacher is stated: nothing is fitted."""
 
     @property
@@ -103,7 +102,7 @@ class StatedShare(KindSettings):
 
 
 @dataclass(frozen=True)
-class FixedMix(StatedShare):
+class FixedMix(StatedShare, kind="fixed"):
     """The teacher has the same share in the target of every row, however many votes the row has.
 
     Examples
@@ -114,7 +113,6 @@ class FixedMix(StatedShare):
 
     share: float = 0.5
     """The teacher's share of the target, between 0 and 1."""
-    kind: Literal["fixed"] = "fixed"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -131,7 +129,7 @@ class FixedMix(StatedShare):
 
 
 @dataclass(frozen=True)
-class TeacherOnly(StatedShare):
+class TeacherOnly(StatedShare, kind="teacher", title="teacher only"):
     """The target is the teacher's prediction: neither the votes nor their number are used.
 
     Examples
@@ -139,9 +137,6 @@ class TeacherOnly(StatedShare):
     >>> TeacherOnly().teacher_share(np.array([1.0, 12.0])).tolist()
     [1.0, 1.0]
     """
-
-    title: ClassVar[str] = "teacher only"
-    kind: Literal["teacher"] = "teacher"
 
     def teacher_share(self, total_N: Any) -> Any:
         return 0.0 * total_N + 1.0
@@ -151,7 +146,7 @@ class TeacherOnly(StatedShare):
 
 
 @dataclass(frozen=True)
-class VotesOnly(StatedShare):
+class VotesOnly(StatedShare, kind="votes", title="votes only"):
     """The target is the vote shares of the row: a student without a teacher.
 
     Examples
@@ -159,9 +154,6 @@ class VotesOnly(StatedShare):
     >>> VotesOnly().teacher_share(np.array([1.0, 12.0])).tolist()
     [0.0, 0.0]
     """
-
-    title: ClassVar[str] = "votes only"
-    kind: Literal["votes"] = "votes"
 
     def teacher_share(self, total_N: Any) -> Any:
         return 0.0 * total_N

@@ -11,7 +11,7 @@ from foldstill.data.signals import Signal
 from foldstill.errors import DataError
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 
 Layout = Literal["channels", "stack"]
 Normalise = Literal["none", "instance", "panel"]
@@ -22,7 +22,7 @@ PANEL_EPS = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanelView(KindSettings, ABC):
+class PanelView(NamedKind, ABC):
     """A view that is a set of panels: a subclass makes the panels, this class makes them one image."""
 
     layout: Layout = "channels"
@@ -35,16 +35,6 @@ class PanelView(KindSettings, ABC):
             raise DataError(f"{self.where}.layout must be channels or stack, got {self.layout!r}")
         if self.normalise not in ("none", "instance", "panel"):
             raise DataError(f"{self.where}.normalise must be none, instance or panel, got {self.normalise!r}")
-
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """The name that selects it in an experiment file."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The name by which members ask for it."""
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from foldstill.hms.views import HmsView, check_names, recipe
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
-from foldstill.settings import Described, Settings
+from foldstill.settings import KindSettings
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ EXAMPLE_VIEWS = (KaggleSpectrogram.example(), RawEeg.example())
 
 
 @dataclass(frozen=True, kw_only=True)
-class HmsViews(Settings, Described):
+class HmsViews(KindSettings):
     """What sources of HMS recordings share: their views, and the competition's submission."""
 
     views: tuple[HmsView, ...] = (KaggleSpectrogram(), MelSpectrogram())
@@ -46,7 +46,7 @@ class HmsViews(Settings, Described):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HmsData(HmsViews):
+class HmsData(HmsViews, kind="hms", title="HMS files"):
     """EEG recordings and spectrograms in the files of the HMS competition.
 
     The settings say what one sample is, and which views members can read.
@@ -63,10 +63,8 @@ class HmsData(HmsViews):
     ((16, 32, 4), 'uint8')
     """
 
-    title: ClassVar[str] = "HMS files"
     needs_preparation: ClassVar[bool] = True
 
-    kind: Literal["hms"] = "hms"
     folder: str
     """Folder of train.csv and the signal files; a relative path starts at the experiment file's folder."""
     cache: str = "hms-cache"

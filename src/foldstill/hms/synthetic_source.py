@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ SMALL_VIEWS: tuple[HmsView, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticHmsData(HmsViews, PlainSource):
+class SyntheticHmsData(HmsViews, PlainSource, kind="synthetic_hms", title="Synthetic HMS"):
     """Synthetic EEG with votes of synthetic experts, generated from a seed.
 
     It is generated in memory; no file is read or written.
@@ -45,9 +45,6 @@ class SyntheticHmsData(HmsViews, PlainSource):
     (3, 19, 250)
     """
 
-    title: ClassVar[str] = "Synthetic HMS"
-
-    kind: Literal["synthetic_hms"] = "synthetic_hms"
     patients: int = 100
     """Number of patients; each patient is one group."""
     recordings: int = 6

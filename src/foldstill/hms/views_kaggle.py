@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaggleSpectrogram(LogPanelView):
+class KaggleSpectrogram(LogPanelView, kind="kaggle_spectrogram", title="Spectrogram file"):
     """The competition's spectrogram file, the ten minutes of the label or all of it: clipped, log-scaled, gaps filled.
 
     Examples
@@ -26,11 +26,8 @@ class KaggleSpectrogram(LogPanelView):
     (256, 128, 1)
     """
 
-    title: ClassVar[str] = "Spectrogram file"
     needs: ClassVar[frozenset[FileKind]] = frozenset({"spectrogram"})
 
-    kind: Literal["kaggle_spectrogram"] = "kaggle_spectrogram"
-    name: str = "kaggle_spectrogram"
     crop: Literal["label", "whole"] = "label"
     """Whether the view covers `seconds` around the label, or the whole file; whole needs a width."""
     seconds: int = SPECTROGRAM_SECONDS

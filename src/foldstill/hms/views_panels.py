@@ -1,7 +1,7 @@
 """Views made of the panels of other views: statistics over them, and stacks of them. P panels, H x W image."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -24,7 +24,7 @@ AnyPanelView = Annotated[PanelView, ByKind(PANEL_VIEWS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanelStatistics(PanelView):
+class PanelStatistics(PanelView, kind="panel_statistics"):
     """Statistics over the panels of another view, pixel by pixel.
 
     Examples
@@ -35,8 +35,6 @@ class PanelStatistics(PanelView):
 
     of: AnyPanelView
     """The view whose panels are summarised, with its `kind`."""
-    kind: Literal["panel_statistics"] = "panel_statistics"
-    name: str = "panel_statistics"
     statistics: tuple[str, ...] = ("min", "max", "mean", "range")
     """Any of min, max, mean, range and percentiles such as p20; each is one panel."""
     beside: bool = False
@@ -99,7 +97,7 @@ def _percentile(statistic: str, where: str) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanelStack(SizedPanelView):
+class PanelStack(SizedPanelView, kind="panel_stack"):
     """Panels of several views, resized to one size, each scaled to [-1, 1].
 
     Examples
@@ -110,8 +108,6 @@ class PanelStack(SizedPanelView):
 
     of: tuple[AnyPanelView, ...] = (KaggleSpectrogram(), MelSpectrogram())
     """The views whose panels are used, in this order, each with its `kind`."""
-    kind: Literal["panel_stack"] = "panel_stack"
-    name: str = "panel_stack"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """The signals of the EEG themselves, filtered, scaled and binned. E electrodes or differences, T time."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,14 +13,14 @@ from foldstill.hms.image import FileKind, check_positive
 from foldstill.hms.montage import CHAIN_PAIRS, EEG_SECONDS, MIDLINE_PAIRS, SFREQ_HZ, channel_index
 from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawEeg(BandPassed, KindSettings):
+class RawEeg(BandPassed, NamedKind, kind="raw_eeg", title="Raw EEG"):
     """The signals of the EEG: 16 differences of the double banana, Fz-Cz, Cz-Pz and the EKG.
 
     They are filtered without a shift in time, averaged in bins, divided by a robust scale and clipped.
@@ -31,11 +31,8 @@ class RawEeg(BandPassed, KindSettings):
     (19, 1250)
     """
 
-    title: ClassVar[str] = "Raw EEG"
     needs: ClassVar[frozenset[FileKind]] = EEG
 
-    kind: Literal["raw_eeg"] = "raw_eeg"
-    name: str = "raw_eeg"
     high_hz: float = 50.0
     ekg_low_hz: float = 0.5
     """Lower edge of the band-pass of the EKG in Hz."""

@@ -5,7 +5,7 @@ B records, E differences, T time, P panels (chains LL, LP, RP, RL), H x W image.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _POWER_FLOOR = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
-class MelSpectrogram(ChainSpectrogram):
+class MelSpectrogram(ChainSpectrogram, kind="mel", title="Mel spectrogram"):
     """The public competition recipe: mel power of each difference in dB below its own maximum, averaged over a chain.
 
     Values agree with librosa's melspectrogram and power_to_db with ref=max to 1e-4.
@@ -37,10 +37,6 @@ class MelSpectrogram(ChainSpectrogram):
     (64, 128, 4)
     """
 
-    title: ClassVar[str] = "Mel spectrogram"
-
-    kind: Literal["mel"] = "mel"
-    name: str = "mel"
     n_mels: int = 128
     """Number of mel bands, which is the height of a panel."""
     width: int = 256
@@ -104,7 +100,9 @@ class MelSpectrogram(ChainSpectrogram):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScipySpectrogram(ChainSpectrogram, SizedPanelView, LogPanelView):
+class ScipySpectrogram(
+    ChainSpectrogram, SizedPanelView, LogPanelView, kind="scipy_spectrogram", title="SciPy spectrogram"
+):
     """SciPy's spectrogram with its defaults (Tukey window): power averaged over a chain, clipped, log-scaled, resized.
 
     Examples
@@ -113,10 +111,6 @@ class ScipySpectrogram(ChainSpectrogram, SizedPanelView, LogPanelView):
     (256, 128, 1)
     """
 
-    title: ClassVar[str] = "SciPy spectrogram"
-
-    kind: Literal["scipy_spectrogram"] = "scipy_spectrogram"
-    name: str = "scipy_spectrogram"
     window: int = 150
     """Length of the window in samples, an even number."""
     overlap: int = 128
@@ -172,7 +166,7 @@ class ScipySpectrogram(ChainSpectrogram, SizedPanelView, LogPanelView):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StftSpectrogram(BandPassed, ChainSpectrogram, LogPanelView):
+class StftSpectrogram(BandPassed, ChainSpectrogram, LogPanelView, kind="stft", title="STFT"):
     """Short-time Fourier magnitudes of the filtered, robustly scaled differences: log-scaled, averaged over a chain.
 
     Examples
@@ -181,10 +175,6 @@ class StftSpectrogram(BandPassed, ChainSpectrogram, LogPanelView):
     (96, 110, 4)
     """
 
-    title: ClassVar[str] = "STFT"
-
-    kind: Literal["stft"] = "stft"
-    name: str = "stft"
     order: int = 5
     window: int = 256
     """Length of the Hann window in samples."""

@@ -5,7 +5,7 @@ E electrodes, P panels (chains LL, LP, RP, RL), H x W image.
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from foldstill.hms.record import Record
 from foldstill.hms.storage import Bounds
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
-from foldstill.settings import ByKind, KindSettings
+from foldstill.settings import ByKind, NamedKind
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scalogram(SizedPanelView, LogPanelView):
+class Scalogram(SizedPanelView, LogPanelView, kind="scalogram"):
     """Amplitude of each difference by Morlet wavelets, evenly spaced in octaves: log-scaled, averaged over a chain.
 
     The window of a wavelet is long for slow rhythms and short for fast ones; a spectrogram uses one window for both.
@@ -39,8 +39,6 @@ class Scalogram(SizedPanelView, LogPanelView):
 
     needs: ClassVar[frozenset[FileKind]] = EEG
 
-    kind: Literal["scalogram"] = "scalogram"
-    name: str = "scalogram"
     low_hz: float = 0.5
     """Lowest frequency in Hz."""
     high_hz: float = 30.0
@@ -105,7 +103,7 @@ AnyEegView = Annotated[EegView, ByKind(EEG_VIEWS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoised(KindSettings):
+class Denoised(NamedKind, kind="denoised", title="Denoised view"):
     """Another view of the EEG, made of signals that are first denoised by wavelets.
 
     Needs PyWavelets (`pip install 'foldstill[wavelets]'`). In a published experiment on HMS it made results worse, so
@@ -117,13 +115,10 @@ class Denoised(KindSettings):
     (19, 1250)
     """
 
-    title: ClassVar[str] = "Denoised view"
     needs: ClassVar[frozenset[FileKind]] = EEG
 
     of: AnyEegView = field(default_factory=RawEeg)
     """The view that is made of the denoised signals, with its `kind`."""
-    kind: Literal["denoised"] = "denoised"
-    name: str = "denoised"
     wavelet: str = "db8"
     """Name of a discrete wavelet of PyWavelets; the public recipe uses "haar"."""
     level: int = 4

@@ -5,7 +5,7 @@ N samples, C classes, A rungs of the ladder.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from foldstill.compare import Interval, IntervalSettings, paired_intervals
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking.averages import Average
 from foldstill.stacking.candidates import default_ladder
 from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba
@@ -45,7 +45,7 @@ class AutoCombination:
 
 
 @dataclass(frozen=True)
-class Auto(KindSettings):
+class Auto(NamedKind, kind="auto"):
     """The plain average, unless cross-fitting by group shows a gain whose confidence interval excludes zero.
 
     Two decisions are made on held-out groups of the rows of the fit. 1. The first rung, by default the recalibrated
@@ -61,8 +61,6 @@ class Auto(KindSettings):
     'log_pool chosen: -0.0538 KL [-0.0693, -0.0382] against average, cross-fitted over 3 folds of 24 groups'
     """
 
-    kind: Literal["auto"] = "auto"
-    name: str = "auto"
     ladder: tuple[AnyCombiner, ...] = field(default_factory=default_ladder)
     """The rungs after the plain average: combiners to choose from, simplest first."""
     folds: int = 5

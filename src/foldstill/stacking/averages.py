@@ -6,7 +6,7 @@ N samples, M members, C classes.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
 
@@ -78,7 +78,7 @@ class FixedCombination:
         return {"n_members": np.asarray(self.n_members)}
 
 
-class FixedRule(KindSettings):
+class FixedRule(NamedKind):
     """Base of the averages: nothing is fitted, so the rule is the whole result."""
 
     @property
@@ -94,7 +94,7 @@ class FixedRule(KindSettings):
 
 
 @dataclass(frozen=True)
-class Average(FixedRule):
+class Average(FixedRule, kind="average", title="Plain average"):
     """The plain average of the members' probabilities: what everything else is compared with.
 
     Examples
@@ -105,18 +105,13 @@ class Average(FixedRule):
     0.25
     """
 
-    title: ClassVar[str] = "Plain average"
-
-    kind: Literal["average"] = "average"
-    name: str = "average"
-
     @property
     def rule(self) -> Callable[[Float], Proba]:
         return mean
 
 
 @dataclass(frozen=True)
-class Geometric(FixedRule):
+class Geometric(FixedRule, kind="geometric", title="Geometric average"):
     """The average of the logarithms of the members' probabilities.
 
     It is normalised, and sharpens where members agree.
@@ -129,18 +124,13 @@ class Geometric(FixedRule):
     0.27
     """
 
-    title: ClassVar[str] = "Geometric average"
-
-    kind: Literal["geometric"] = "geometric"
-    name: str = "geometric"
-
     @property
     def rule(self) -> Callable[[Float], Proba]:
         return geometric_mean
 
 
 @dataclass(frozen=True)
-class Median(FixedRule):
+class Median(FixedRule, kind="median"):
     """The median of the members' probabilities per class, normalised.
 
     Examples
@@ -151,16 +141,13 @@ class Median(FixedRule):
     0.22
     """
 
-    kind: Literal["median"] = "median"
-    name: str = "median"
-
     @property
     def rule(self) -> Callable[[Float], Proba]:
         return median
 
 
 @dataclass(frozen=True)
-class Trimmed(FixedRule):
+class Trimmed(FixedRule, kind="trimmed", title="Trimmed average"):
     """The plain average per class without the lowest and the highest members, normalised.
 
     Examples
@@ -171,10 +158,6 @@ class Trimmed(FixedRule):
     0.22
     """
 
-    title: ClassVar[str] = "Trimmed average"
-
-    kind: Literal["trimmed"] = "trimmed"
-    name: str = "trimmed"
     share: float = 0.2
     """Share of members to leave out at each end; at least 0 and below 0.5."""
 

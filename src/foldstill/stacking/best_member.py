@@ -1,7 +1,6 @@
 """The best single member: chosen on the rows of the fit, never on the rows it is scored on."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from foldstill.stacking.state import State
 
 
 @dataclass(frozen=True)
-class BestMember(RowWeighted):
+class BestMember(RowWeighted, kind="best_member"):
     """The one member with the lowest KL on the rows that it is chosen on.
 
     Of equals, the first is chosen.
@@ -24,9 +23,6 @@ class BestMember(RowWeighted):
     >>> BestMember().fit(synthetic_table()).weight_M.tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
-
-    kind: Literal["best_member"] = "best_member"
-    name: str = "best_member"
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         loss_NM = row_kl(target=table.labels.target_NC[:, None], proba=table.proba_NMC)

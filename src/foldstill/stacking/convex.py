@@ -4,7 +4,6 @@ N samples, M members, C classes, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,7 @@ def duality_gap(weight_D: NDArray[np.float64], gradient_D: NDArray[np.float64]) 
 
 
 @dataclass(frozen=True)
-class Convex(RowWeighted):
+class Convex(RowWeighted, kind="convex", title="Convex weights"):
     """A weighted average: weights of 0 or more that sum to one, with the lowest KL.
 
     The minimum is found exactly.
@@ -67,10 +66,6 @@ class Convex(RowWeighted):
     [0.54, 0.45, 0.01, 0.0]
     """
 
-    title: ClassVar[str] = "Convex weights"
-
-    kind: Literal["convex"] = "convex"
-    name: str = "convex"
     tied: bool = False
     """Fit one weight per family instead of one per member: networks that differ only in their seed are exchangeable."""
 

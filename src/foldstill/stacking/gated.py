@@ -5,7 +5,7 @@ N samples, M members, C classes, D columns (families, members, or the average al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class GatedCombination:
 
 
 @dataclass(frozen=True)
-class Gated(Ridged):
+class Gated(Ridged, kind="gated", title="Gated pool"):
     """A weighted geometric average of families of members; the weights depend on how the members disagree.
 
     It is a log-linear pool whose powers and biases depend on the disagreement of the members. It is fitted by KL. The
@@ -82,10 +82,6 @@ class Gated(Ridged):
     0.21
     """
 
-    title: ClassVar[str] = "Gated pool"
-
-    kind: Literal["gated"] = "gated"
-    name: str = "gated"
     over: Over = "families"
     """What has a weight: families, single members, or only the plain average, which is then recalibrated by regime."""
 

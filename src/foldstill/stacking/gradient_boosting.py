@@ -4,7 +4,7 @@ N samples, C classes, F features, R rounds.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LightGBM(BaggedSettings):
+class LightGBM(BaggedSettings, kind="lightgbm", title="LightGBM"):
     """Boosted trees on summary statistics of the members' scores per class, added to an average of the members.
 
     The trees are fitted to vote shares by KL; the average, called the anchor, is added in log space. One booster per
@@ -43,10 +43,6 @@ class LightGBM(BaggedSettings):
     0.25
     """
 
-    title: ClassVar[str] = "LightGBM"
-
-    kind: Literal["lightgbm"] = "lightgbm"
-    name: str = "lightgbm"
     rounds: int = 200
     """Maximum number of rounds."""
     patience: int = 10

@@ -4,7 +4,7 @@ M members, E entries with y > 0, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def greedy_picks(entries: VotedEntries, picks: int, *, start: int, allowed: NDAr
 
 
 @dataclass(frozen=True)
-class Greedy(RowWeighted):
+class Greedy(RowWeighted, kind="greedy", title="Greedy selection"):
     """A weighted average: the member that helps most is added, again and again.
 
     The selection is forward and with replacement, and its weights are averaged over bags of members.
@@ -67,10 +67,6 @@ class Greedy(RowWeighted):
     [0.5, 0.4, 0.1, 0.0]
     """
 
-    title: ClassVar[str] = "Greedy selection"
-
-    kind: Literal["greedy"] = "greedy"
-    name: str = "greedy"
     picks: int = 50
     """Number of picks per bag; weights within a bag are multiples of 1 / picks."""
     start: int = 3

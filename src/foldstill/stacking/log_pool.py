@@ -4,7 +4,6 @@ N samples, M members, C classes, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ class LogPoolCombination:
 
 
 @dataclass(frozen=True)
-class LogPool(RowWeighted):
+class LogPool(RowWeighted, kind="log_pool", title="Log-linear pool"):
     """A weighted geometric average: a power per member and a bias per class.
 
     Powers are 0 or more; all are fitted by KL with a ridge towards the geometric average.
@@ -54,10 +53,6 @@ class LogPool(RowWeighted):
     [0.62, 0.56, 0.04, 0.05]
     """
 
-    title: ClassVar[str] = "Log-linear pool"
-
-    kind: Literal["log_pool"] = "log_pool"
-    name: str = "log_pool"
     tied: bool = False
     """Fit one power per family instead of one per member."""
     ridge: float = 1e-3

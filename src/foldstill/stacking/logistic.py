@@ -4,7 +4,6 @@ N samples, C classes, F features.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Logistic(Ridged, AnchoredSettings):
+class Logistic(Ridged, AnchoredSettings, kind="logistic", title="Logistic regression"):
     """Multinomial logistic regression on the members' log-probabilities, added to an average of the members.
 
     Statistics of the members can replace the log-probabilities; a ridge pulls towards the average, the anchor. It is
@@ -56,10 +55,6 @@ class Logistic(Ridged, AnchoredSettings):
     0.22
     """
 
-    title: ClassVar[str] = "Logistic regression"
-
-    kind: Literal["logistic"] = "logistic"
-    name: str = "logistic"
     features: FeatureSet = field(default="members", kw_only=True)
 
     def residual(self, state: State) -> Linear:

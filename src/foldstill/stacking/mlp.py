@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def ce_plus_kl(logits_BC: "Tensor", target_BC: "Tensor", kl_weight: float) -> "T
 
 
 @dataclass(frozen=True)
-class MLP(BaggedSettings):
+class MLP(BaggedSettings, kind="mlp", title="MLP"):
     """A small network on summary statistics of the members' scores per class, added to an average of the members.
 
     Its last layer starts at zero, so that training starts from the average, the anchor. `bags` networks are trained,
@@ -81,10 +81,6 @@ class MLP(BaggedSettings):
     0.25
     """
 
-    title: ClassVar[str] = "MLP"
-
-    kind: Literal["mlp"] = "mlp"
-    name: str = "mlp"
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the hidden layers."""
     epochs: int = 60

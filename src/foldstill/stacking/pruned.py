@@ -4,7 +4,7 @@ M members, D columns (each a member).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from foldstill.stacking.voted_entries import VotedEntries, columns_of, voted_ent
 
 
 @dataclass(frozen=True)
-class Pruned(RowWeighted):
+class Pruned(RowWeighted, kind="pruned", title="Pruned average"):
     """The plain average of a few members, added while the KL falls.
 
     Members are added one by one for the lowest KL, within a budget. Its cross-fitted score shows what a few members are
@@ -37,10 +37,6 @@ class Pruned(RowWeighted):
     [0.5, 0.5, 0.0, 0.0]
     """
 
-    title: ClassVar[str] = "Pruned average"
-
-    kind: Literal["pruned"] = "pruned"
-    name: str = "pruned"
     budget: float = 5.0
     """Maximum total cost of the members that are kept."""
     costs: tuple[tuple[str, float], ...] = ()

@@ -4,7 +4,7 @@ N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class RecalibratedCombination:
 
 
 @dataclass(frozen=True)
-class Recalibrated(RowWeighted):
+class Recalibrated(RowWeighted, kind="recalibrated", title="Recalibrated average"):
     """The plain average with a temperature and a bias per class, fitted to the votes.
 
     Temperature and bias are fitted by KL in log space. The temperature is fitted after pooling, because any non-trivial
@@ -65,10 +65,6 @@ class Recalibrated(RowWeighted):
     0.87
     """
 
-    title: ClassVar[str] = "Recalibrated average"
-
-    kind: Literal["recalibrated"] = "recalibrated"
-    name: str = "recalibrated"
     of: AnyCombiner = field(default_factory=Average)
     """The combiner whose scores are recalibrated."""
     slope: Literal["shared", "per_class"] = "shared"

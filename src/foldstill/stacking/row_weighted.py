@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from foldstill.data.labels import RowWeight
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 
 
 @dataclass(frozen=True)
-class RowWeighted(KindSettings):
+class RowWeighted(NamedKind):
     """Base of combiners that are fitted to votes."""
 
     row_weight: RowWeight = field(default="none", kw_only=True)

@@ -5,7 +5,7 @@ N samples, M members, C classes, E entries with votes, F features.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class SklearnCombination:
 
 
 @dataclass(frozen=True)
-class SklearnCombiner(RowWeighted):
+class SklearnCombiner(RowWeighted, kind="sklearn", title="scikit-learn"):
     """An estimator of scikit-learn on the members' scores.
 
     It is a classifier or a multi-output regressor, on log-probabilities or statistics. A classifier is fitted on one
@@ -60,8 +60,6 @@ class SklearnCombiner(RowWeighted):
     0.2
     """
 
-    title: ClassVar[str] = "scikit-learn"
-
     estimator: Any = "LogisticRegression"
     """Name of a classifier or regressor as in `sklearn.utils.all_estimators`. In Python also an unfitted estimator."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,8 +67,6 @@ class SklearnCombiner(RowWeighted):
     features: FeatureSet = "members"
     """Input: "statistics" over all members, "family_statistics" per family of members, "statistics_and_members"
     (with the log-probabilities of every member), or "members" (these alone)."""
-    kind: Literal["sklearn"] = "sklearn"
-    name: str = "sklearn"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimator", read_estimator(self.estimator))

@@ -4,7 +4,7 @@ N samples, C classes, L combiners of the library.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.candidates import default_library
 from foldstill.stacking.combiner import AnyCombiner, Combination, Proba
@@ -48,7 +48,7 @@ class SuperCombination:
 
 
 @dataclass(frozen=True)
-class Super(KindSettings):
+class Super(NamedKind, kind="super", title="Super learner"):
     """A weighted average of other combinations, its weights fitted to their cross-fitted scores.
 
     These are convex weights over a library of combiners, which is called a super learner. Other modes are the plain
@@ -68,10 +68,6 @@ class Super(KindSettings):
     0.2
     """
 
-    title: ClassVar[str] = "Super learner"
-
-    kind: Literal["super"] = "super"
-    name: str = "super"
     library: tuple[AnyCombiner, ...] = field(default_factory=default_library)
     """The combiners that are combined."""
     mode: Literal["stack", "average", "best"] = "stack"

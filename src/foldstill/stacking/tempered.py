@@ -4,7 +4,6 @@ N samples, M members, C classes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
-from foldstill.settings import KindSettings
+from foldstill.settings import NamedKind
 from foldstill.stacking.combiner import AnyCombiner, Combination, Proba, require_members
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
@@ -34,7 +33,7 @@ class TemperedCombination:
 
 
 @dataclass(frozen=True)
-class Tempered(KindSettings):
+class Tempered(NamedKind, kind="tempered", title="Calibrated members"):
     """Each member is calibrated by a temperature of its own before another combiner is applied.
 
     A temperature is fitted per member to the votes of the same rows first. An average of calibrated members is too
@@ -52,10 +51,6 @@ class Tempered(KindSettings):
     [0.9, 0.9, 2.3, 6.4]
     """
 
-    title: ClassVar[str] = "Calibrated members"
-
-    kind: Literal["tempered"] = "tempered"
-    name: str = "tempered"
     of: AnyCombiner = field(default_factory=Recalibrated)
     """The combiner of the calibrated members."""
 
