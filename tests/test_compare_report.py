@@ -3,11 +3,13 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
 from foldstill.compare import Arm, IntervalSettings, arms_table, compare, write_report
+from foldstill.compare.member_plots import correlation_plot
 from foldstill.compare.plots import arms_plot
 from foldstill.cost import Cost
 from foldstill.data.labels import Labels
@@ -91,7 +93,8 @@ def test_the_report_explains_its_arms_and_sets_commands_as_code(html):
 
 
 def test_the_report_loads_nothing_from_the_network(html):
-    assert not re.search(r"https?:|//[a-z]|@import|<link|<img|<iframe| src=", html)
+    text = re.sub(r"base64,[A-Za-z0-9+/=]*", "", html)
+    assert not re.search(r"https?:|//[a-z]|@import|<link|<img|<iframe| src=", text)
     for use in re.findall(r'(?:href|url\()[="]*([^")> ]+)', html):
         assert use.startswith(("#", "data:")), use
 
@@ -115,6 +118,13 @@ def test_the_first_screen_holds_the_answer_and_the_rows_it_rests_on(html, compar
     assert [tag for tag, _ in page.tags].index("h1") < [tag for tag, _ in page.tags].index("figure")
 
 
+def downloads(figure):
+    """The SVG and the CSV of a figure of the report."""
+    svg = re.search(r'download="[a-z]+\.svg" href="data:image/svg\+xml;base64,([^"]*)"', figure)[1]
+    sheet = re.search(r'download="[a-z]+\.csv" href="data:text/csv;charset=utf-8,([^"]*)"', figure)[1]
+    return base64.b64decode(svg).decode(), unquote(sheet)
+
+
 def test_every_figure_has_a_label_its_numbers_and_two_files(html):
     figures = re.findall(r"<figure.*?</figure>", html, flags=re.DOTALL)
     keys = [re.search('id="([a-z]+)"', f)[1] for f in figures]
@@ -124,7 +134,7 @@ def test_every_figure_has_a_label_its_numbers_and_two_files(html):
     for figure in figures:
         assert re.search(r'<svg role="img" aria-label="[^"]{10,}"', figure)
         assert "<details>" in figure
-        svg, sheet = (base64.b64decode(x).decode() for x in re.findall(r'href="data:[^,"]*base64,([^"]*)"', figure))
+        svg, sheet = downloads(figure)
         assert svg.startswith("<?xml")
         assert 'xmlns="http://www.w3.org/2000/svg"' in svg
         assert len(sheet.splitlines()) > 1
@@ -168,6 +178,79 @@ def test_of_many_members_only_the_best_three_are_shown(comparison):
     assert sum(f">m{i}<" in figure.svg for i in range(20)) == 3
     assert len(figure.rows) == 23
     assert "17 weaker members" in figure.caption
+
+
+@pytest.fixture(scope="module")
+def of_300(tmp_path_factory):
+    """The folder of a comparison of 300 members, and its report."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    names = tuple(f"resnet50d_{m:03d}_with_a_long_name" for m in range(300))
+    proba = rng.dirichlet(np.ones(3), (60, 300))
+    votes = rng.multinomial(rng.choice([2, 15], 60), [0.5, 0.3, 0.2])
+    labels = Labels.from_votes(votes, groups=np.arange(60) // 3)
+    table = ScoreTable(labels.ids, names, labels.classes, proba.astype(np.float32))
+    weights = {f"weighted {i}": rng.dirichlet(np.full(300, 0.3)) for i in range(5)}
+    arms = [
+        Arm("average", "average", proba.mean(axis=1)),
+        *(Arm(k, "combination", np.tensordot(proba, w, (1, 0)), weight_M=w) for k, w in weights.items()),
+        *(Arm(name, "member", proba[:, m]) for m, name in enumerate(names)),
+    ]
+    compared = compare(arms, labels, members=table, intervals=IntervalSettings(resamples=20))
+    curves = [
+        {"member": name, "fold": fold, "epoch": epoch, "loss": 1 / epoch, "kl": None}
+        for name in names
+        for fold in range(5)
+        for epoch in range(1, 21)
+    ]
+    compared.write(folder)
+    write_report(compared, folder / "report.html", curves=curves)
+    return folder, compared
+
+
+def test_the_files_of_300_members_stay_small(of_300):
+    folder, _ = of_300
+    size = {path.name: path.stat().st_size / 1e6 for path in folder.iterdir()}
+    # One shape per pair of members made a report of 56 MB.
+    assert size["report.html"] < 3
+    assert size["comparison.csv"] < 1
+    assert size["comparison-rows.parquet"] < 1
+    assert size["comparison.json"] < 6
+
+
+def test_a_report_of_300_members_says_which_are_drawn_and_holds_the_numbers_of_all(of_300):
+    folder, compared = of_300
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    figures = {re.search('id="([a-z]+)"', f)[1]: f for f in re.findall(r"<figure.*?</figure>", html, flags=re.DOTALL)}
+    for key, words in {
+        "arms": "297 weaker members are listed in the numbers only",
+        "strata": "Drawn are 10 of 306 arms",
+        "reliability": "Drawn are 4 of 306 arms",
+        "classes": "Drawn are 6 of 306 arms",
+        "weights": "Drawn are 25 of 300 members: those with the largest weights.",
+        "correlation": "Every 5th of 300 members is named",
+        "curves": "Drawn are 12 of 300 members: the best",
+    }.items():
+        assert words in figures[key], key
+    assert len(re.findall(r"<text[^>]*>resnet", figures["correlation"])) == 60
+    lines = downloads(figures["correlation"])[1].splitlines()
+    assert len(lines) == 301
+    assert {line.count(",") for line in lines} == {300}
+    best = min((arm for arm in compared.arms if arm.kind == "member"), key=lambda arm: arm.kl)
+    assert best.name in figures["curves"]
+
+
+def test_the_map_of_similar_members_is_one_picture_of_their_correlations(comparison):
+    matrix = np.asarray(comparison.correlation)
+    figure = correlation_plot(comparison)
+    [png] = re.findall(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", figure.svg)
+    from matplotlib.image import imread
+
+    shown = imread(io.BytesIO(base64.b64decode(png)))
+    order = [comparison.members.index(name) for name in figure.header[1:]]
+    expected = (matrix[np.ix_(order, order)] - matrix.min()) / (1 - matrix.min())
+    # A picture of 8 bits; matplotlib may turn it upside down and say so in its transform.
+    assert min(abs(s[..., 3] - expected).max() for s in (shown, shown[::-1])) < 0.01
 
 
 def test_a_comparison_of_two_arms_without_members_still_makes_a_report(tmp_path):

@@ -1,24 +1,33 @@
 """Figures of the members: weights, similarity, number, training; each with its numbers. M members."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from foldstill.compare.comparison import Comparison
-from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers, short
+from foldstill.compare.figure import COLOURS, Figure, drawing, drawn_of, grid_shape, numbers, short
 from foldstill.compare.plots import WIDTH, colour, key_arms
 
 Records = Sequence[Mapping[str, Any]]
 """A plain table: one mapping of column to value per line."""
+WEIGHTED_ARMS, WEIGHTED_MEMBERS = 3, 25
+"""Number of combinations and of members per combination whose weights are drawn."""
+NAMED_MEMBERS = 60
+"""Number of names that can be read beside the map of similarities."""
+CURVES = 12
+"""Number of members whose learning curves are drawn."""
 
 
-def weights_plot(weights: Records) -> Figure | None:
-    """Member weights of the arms that have them; records hold arm, member, weight, and may hold low and high."""
-    names = list(dict.fromkeys(str(r["arm"]) for r in weights))[:3]
+def weights_plot(weights: Records, comparison: Comparison) -> Figure | None:
+    """Member weights of the best arms that have them; records hold arm, member, weight, and perhaps low and high."""
+    arms = _best_first((str(r["arm"]) for r in weights), comparison)
+    names = arms[:WEIGHTED_ARMS]
     if not names:
         return None
-    parts = [sorted((r for r in weights if r["arm"] == name), key=lambda r: -r["weight"])[:25] for name in names]
+    all_weights = [sorted((r for r in weights if r["arm"] == name), key=lambda r: -r["weight"]) for name in names]
+    most = max(len(part) for part in all_weights)
+    parts = [part[:WEIGHTED_MEMBERS] for part in all_weights]
     tallest = max(len(part) for part in parts)
     with drawing("weights", WIDTH, 0.9 + 0.21 * tallest, columns=len(names)) as page:
         for axes, name, part in zip(page.axes, names, parts, strict=True):
@@ -33,15 +42,23 @@ def weights_plot(weights: Records) -> Figure | None:
             axes.grid(axis="y", visible=False)
             axes.locator_params(axis="x", nbins=4)
             axes.set_title(short(name, 26))
-    table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for r in weights]
+    table = [(r["arm"], r["member"], r["weight"], r.get("low"), r.get("high")) for part in all_weights for r in part]
     return Figure(
         "weights",
         "Weights of the members",
         "Lines, where drawn, are bootstrap intervals over groups. Members with similar predictions share weight, so a "
-        "small weight does not show that a member is poor.",
+        "small weight does not show that a member is poor."
+        + drawn_of(len(names), len(arms), "combinations", "the best")
+        + drawn_of(tallest, most, "members", "those with the largest weights"),
         page.svg,
         **numbers(("arm", "member", "weight", "low", "high"), table),
     )
+
+
+def _best_first(names: Iterable[str], comparison: Comparison) -> list[str]:
+    """Each name once, by the KL of the arm of that name; names that are no arms come last, in their order."""
+    kl = {arm.name: arm.kl for arm in comparison.arms}
+    return sorted(dict.fromkeys(names), key=lambda name: kl.get(name, np.inf))
 
 
 def correlation_plot(comparison: Comparison) -> Figure | None:
@@ -60,14 +77,15 @@ def correlation_plot(comparison: Comparison) -> Figure | None:
     low = float(matrix.min())
     from matplotlib.colors import to_rgb
 
+    step = -(-m // NAMED_MEMBERS)
     with drawing("correlation", WIDTH, min(8.0, 1.2 + 0.19 * m)) as page:
         [axes] = page.axes
         strength = (shown - low) / max(1 - low, 1e-9)
         shade = np.concatenate([np.broadcast_to(to_rgb(COLOURS["blue"]), (m, m, 3)), strength[..., None]], axis=2)
-        axes.pcolormesh(shade)
+        # One picture and not one shape per pair: those of 300 members would need 50 MB.
+        axes.imshow(shade, interpolation="none", aspect="auto")
         axes.set(xticks=[])
-        axes.set_yticks(np.arange(m) + 0.5, [short(name) for name in names], fontsize=7.5 if m > 15 else 9)
-        axes.invert_yaxis()
+        axes.set_yticks(np.arange(0, m, step), [short(name) for name in names[::step]], fontsize=7.5 if m > 15 else 9)
         axes.grid(visible=False)
         axes.tick_params(length=0)
         for side in ("left", "bottom"):
@@ -75,10 +93,12 @@ def correlation_plot(comparison: Comparison) -> Figure | None:
     return Figure(
         "correlation",
         "Similarity of the members' errors",
-        f"Correlation of prediction minus vote share, from {low:.2f} (lightest) to 1 (full colour); columns are in the "
-        "order of the lines. Members in one block make nearly the same errors, so one of them may be enough.",
+        f"Correlation of prediction minus vote share, from {low:.2f} (no colour) to 1 (full colour); columns are in "
+        "the order of the lines. Members in one block make nearly the same errors, so one of them may be enough."
+        + (f" Every {step}th of {m} members is named; the numbers name all, in the same order." if step > 1 else ""),
         page.svg,
-        **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.tolist(), strict=True)]),
+        # Three digits: the file grows with the square of the number of members.
+        **numbers(("member", *names), [(name, *row) for name, row in zip(names, shown.round(3).tolist(), strict=True)]),
     )
 
 
@@ -130,9 +150,10 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
     return positions
 
 
-def curves_plot(curves: Records) -> Figure | None:
-    """Training loss and held-out KL per epoch; records hold member, fold, epoch, loss, kl."""
-    members = list(dict.fromkeys(str(r["member"]) for r in curves))[:12]
+def curves_plot(curves: Records, comparison: Comparison) -> Figure | None:
+    """Training loss and held-out KL per epoch of the best members; records hold member, fold, epoch, loss, kl."""
+    trained = _best_first((str(r["member"]) for r in curves), comparison)
+    members = trained[:CURVES]
     if not members:
         return None
     rows, columns = grid_shape(len(members), 3)
@@ -149,11 +170,12 @@ def curves_plot(curves: Records) -> Figure | None:
             axes.set_title(short(member, 30))
             axes.set_xlabel("epoch")
             axes.locator_params(axis="x", integer=True)
-    table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves]
+    table = [(r["member"], r["fold"], r["epoch"], r["loss"], r.get("kl")) for r in curves if r["member"] in members]
     return Figure(
         "curves",
         "Learning curves",
-        "Grey: training loss. Blue, with early stopping: KL on the inner split that decides. One line per fold.",
+        "Grey: training loss. Blue, with early stopping: KL on the inner split that decides. One line per fold."
+        + drawn_of(len(members), len(trained), "members", "the best; history.csv of a fold has all its epochs"),
         page.svg,
         **numbers(("member", "fold", "epoch", "training loss", "KL on the inner split"), table),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from foldstill.compare.comparison import Comparison
-from foldstill.compare.figure import COLOURS, Figure, drawing, grid_shape, numbers, short
+from foldstill.compare.figure import COLOURS, Figure, drawing, drawn_of, grid_shape, numbers, short
 from foldstill.compare.intervals import Interval
 from foldstill.compare.results import ArmScore, StratumScore
 
@@ -40,6 +40,12 @@ def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
         wanted += [arm for arm in by_kl if arm.kind in kinds and arm not in wanted][:1]
     wanted += [arm for arm in by_kl if arm not in wanted]
     return wanted[:limit]
+
+
+def _key_arms_drawn(drawn: int, comparison: Comparison) -> str:
+    """A sentence that says which arms `key_arms` chose; empty when all are drawn."""
+    which = f"the {_plain(comparison.baseline)}, the best combination, student and member, then the best others"
+    return drawn_of(drawn, len(comparison.arms), "arms", which)
 
 
 def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
@@ -143,7 +149,8 @@ def arms_plot(comparison: Comparison) -> Figure:
 
 def strata_plot(comparison: Comparison) -> Figure | None:
     """Differences per stratum; None with fewer than two strata, or when no stratum has a difference."""
-    arms = [arm for arm in key_arms(comparison, 10) if arm.difference is not None]
+    chosen = key_arms(comparison, 10)
+    arms = [arm for arm in chosen if arm.difference is not None]
     strata = [s for s in comparison.strata if any(_in(arm, s.name).difference is not None for arm in arms)]
     if len(comparison.strata) < 2 or not strata:
         return None
@@ -170,7 +177,7 @@ def strata_plot(comparison: Comparison) -> Figure | None:
         "strata",
         "Differences per stratum of the rows",
         "The same differences per stratum (by number of votes, unless strata were given), each on its own scale. A "
-        "filled point excludes zero in that stratum.",
+        "filled point excludes zero in that stratum." + _key_arms_drawn(len(chosen), comparison),
         page.svg,
         **numbers(header, rows),
     )
@@ -199,11 +206,13 @@ def reliability_plot(comparison: Comparison) -> Figure:
             axes.set_title(f"{short(arm.name, 24)}\nECE {arm.scores['ece']:.3f}, slope {arm.scores['slope']:.2f}")
         page.canvas.supxlabel("probability of the predicted class", color=COLOURS["muted"], fontsize=9.5)
         page.axes[0].set_ylabel("vote share")
-    table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.arms for b in arm.reliability]
+    # 15 lines per arm: those of all members are in comparison.json.
+    table = [(arm.name, b.predicted, b.observed, b.share) for arm in comparison.ranked() for b in arm.reliability]
     return Figure(
         "reliability",
         "Calibration of the predicted class",
-        "15 bins of equal mass. Below the dashed line the prediction is overconfident: vote shares are lower.",
+        "15 bins of equal mass. Below the dashed line the prediction is overconfident: vote shares are lower."
+        + _key_arms_drawn(len(arms), comparison),
         page.svg,
         **numbers(("arm", "predicted", "vote share", "share of rows"), table),
     )
@@ -234,7 +243,8 @@ def class_plot(comparison: Comparison) -> Figure:
         "classes",
         "What each class adds to the KL",
         "Parts are never negative, and their sum is the KL."
-        + (f" The 20 largest of {len(classes)} classes are drawn." if len(classes) > 20 else ""),
+        + _key_arms_drawn(len(arms), comparison)
+        + drawn_of(len(order), len(classes), "classes", "the largest"),
         page.svg,
         **numbers(("arm", *classes), table),
     )

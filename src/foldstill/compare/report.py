@@ -135,12 +135,12 @@ def _sections(comparison: Comparison, weights: Records, curves: Records) -> list
             "members",
             "Members",
             [
-                member_plots.weights_plot(weights),
+                member_plots.weights_plot(weights, comparison),
                 member_plots.size_plot(comparison),
                 member_plots.correlation_plot(comparison),
             ],
         ),
-        ("curves", "Training", [member_plots.curves_plot(curves)]),
+        ("curves", "Training", [member_plots.curves_plot(curves, comparison)]),
         ("cost", "Cost", [cost_plot(comparison)]),
     ]
     return [(key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)]
