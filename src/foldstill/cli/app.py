@@ -4,13 +4,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from foldstill.cli.arguments import Command
 from foldstill.cli.hms import prepare, show_app, synth_hms
+from foldstill.cli.log import end_log, log_error, start_log
 from foldstill.cli.oof import oof_app
 from foldstill.cli.stages import compare, distill, run, stack, train
 from foldstill.cli.start import demo, doctor, init, sizes, tune
@@ -52,10 +54,35 @@ app = typer.Typer(
     help="Find out which combination of your models is best, whether it beats plain averaging, and how small a "
     "student can be without losing the ensemble's accuracy.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"foldstill {version('foldstill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="File (.log) to append to: the command, finished tasks, notes, errors and times."),
+    ] = None,
+) -> None:
+    """Options that stand before the name of the command."""
+    if log is not None:
+        start_log(log, sys.argv[1:])
+
+
 app.add_typer(oof_app, name="oof")
 app.add_typer(show_app, name="show")
 # In the order in which `foldstill --help` lists them.
@@ -89,6 +116,7 @@ def main() -> None:
     except FoldstillError as error:
         from rich.text import Text
 
+        log_error(str(error))
         console(stderr=True).print(Text.assemble(("foldstill:", "red bold"), f" {error}"))
         sys.exit(2)
     except KeyboardInterrupt:
@@ -99,9 +127,12 @@ def main() -> None:
         if end.code == INTERRUPTED:
             _say_interrupted()
         raise
+    finally:
+        end_log(sys.exc_info()[1])
 
 
 def _say_interrupted() -> None:
+    log_error("interrupted")
     print("interrupted; finished work is kept", file=sys.stderr)
 
 

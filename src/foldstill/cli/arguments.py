@@ -29,7 +29,7 @@ class Device(StrEnum):
 Target = Annotated[
     Path, typer.Argument(help="Path of an experiment file, or of the folder of a run.", show_default=False)
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> when not given.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME when not given.", show_default=False)]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the experiment, such as recipe.epochs=5."),

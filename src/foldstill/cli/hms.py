@@ -43,7 +43,10 @@ def prepare(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Read HMS files once and store every view as one array. An interrupted preparation is resumed."""
+    """Read HMS files once and store every view as one array. An interrupted preparation is resumed.
+
+    Example: foldstill prepare mine.toml --jobs 4
+    """
     from foldstill.commands.hms import prepare_views, problems_table
 
     with bars(quiet=quiet) as report:
@@ -75,7 +78,10 @@ def synth_hms(
     test_patients: Annotated[int, typer.Option(help="Number of patients in the test split.", min=0)] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Write synthetic HMS data: files in the format of the competition, generated from a seed."""
+    """Write synthetic HMS data: files in the format of the competition, generated from a seed.
+
+    Example: foldstill synth-hms synthetic --patients 20
+    """
     from foldstill.hms.synthetic import write_synthetic_hms
 
     with bars(quiet=quiet) as report:
@@ -97,7 +103,10 @@ def show_view(
     change: Changes = None,
     force: Replace = False,
 ) -> None:
-    """Draw one view of one sample into a PNG."""
+    """Draw one view of one sample into a PNG.
+
+    Example: foldstill show view mine.toml mel --out mel.png
+    """
     from foldstill.commands.hms import draw
 
     path = out or Path(f"{view}.png")

@@ -33,8 +33,8 @@ Pred = Annotated[str, typer.Option(help="Key of the predictions in an .npz.")]
 Scores = Annotated[
     str,
     typer.Option(
-        help="Pattern of the score columns, such as '{class}_prediction'; of one column per member its name, or "
-        "'oof_{member}'."
+        help="Pattern of the score columns, such as `{class}_prediction`; of one column per member its name, or "
+        "`oof_{member}`."
     ),
 ]
 Positive = Annotated[

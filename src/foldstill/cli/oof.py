@@ -21,7 +21,10 @@ class ExportFormat(StrEnum):
 
 @oof_app.command("build", cls=Command)
 def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
-    """Collect the held-out predictions of the trained members of a run in one table."""
+    """Collect the held-out predictions of the trained members of a run in one table.
+
+    Example: foldstill oof build runs/mine
+    """
     from foldstill.pipeline import oof_stage, open_run
 
     opened = open_run(target, out, changes=change or ())
@@ -55,7 +58,10 @@ def oof_import(
     smoothing: options.Smoothing = None,
     force: Replace = False,
 ) -> None:
-    """Import predictions made elsewhere as one checked table. Usual names of columns are recognised."""
+    """Import predictions made elsewhere as one checked table. Usual names of columns are recognised.
+
+    Example: foldstill oof import oof/*.csv --labels train.csv --group patient --out oof.parquet
+    """
     from foldstill.oof import audit, import_scores
     from foldstill.oof.exports import TABLE_SUFFIXES, check_score_output, write_table_as
     from foldstill.pipeline.rundir import refuse_run_file
@@ -82,7 +88,10 @@ def oof_audit(
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also run the checks that refit combiners.")] = False,
 ) -> None:
-    """Check a table for leaks, misaligned members and duplicates. The exit code is 3 when a hard check fails."""
+    """Check a table for leaks, misaligned members and duplicates. The exit code is 3 when a hard check fails.
+
+    Example: foldstill oof audit oof.parquet --deep
+    """
     from foldstill.pipeline import audit_table
 
     report = audit_table(table, test, deep=deep)
@@ -98,7 +107,10 @@ def oof_export(
     form: Annotated[ExportFormat, typer.Option("--format", help="The form to write.")] = ExportFormat.NPZ,
     force: Replace = False,
 ) -> None:
-    """Write a table in a form that other tools read."""
+    """Write a table in a form that other tools read.
+
+    Example: foldstill oof export oof.parquet oof.npz
+    """
     from foldstill.oof import export_table, read_table
     from foldstill.oof.exports import check_export
     from foldstill.pipeline.rundir import refuse_run_file

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @takes_run_options
 def run(options: RunOptions) -> None:
-    """Do every stage of an experiment: train, oof build, stack, distill, compare. Finished stages are kept."""
+    """Do every stage of an experiment: train, oof build, stack, distill, compare. Finished stages are kept.
+
+    Example: foldstill run mine.toml --jobs 4
+    """
     from foldstill.pipeline import run_all
 
     with options.open() as opened:
@@ -27,7 +30,10 @@ def run(options: RunOptions) -> None:
 
 @takes_run_options
 def train(options: RunOptions) -> None:
-    """Train every member on every fold. An interrupted training continues where it stopped."""
+    """Train every member on every fold. An interrupted training continues where it stopped.
+
+    Example: foldstill train mine.toml --set recipe.epochs=20
+    """
     from foldstill.pipeline import train_stage
 
     with options.open() as opened:
@@ -50,7 +56,10 @@ def stack(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cross-fit every combiner, then fit each to all rows."""
+    """Cross-fit every combiner, then fit each to all rows.
+
+    Example: foldstill stack oof.parquet --out my-stack --combiner average auto
+    """
     from foldstill.pipeline import open_for_stacking, stack_stage
 
     with bars(quiet=quiet) as report:
@@ -64,7 +73,10 @@ def stack(
 
 @takes_run_options
 def distill(options: RunOptions) -> None:
-    """Train the student on held-out predictions of its teacher, and a twin on votes only with the same budget."""
+    """Train the student on held-out predictions of its teacher, and a twin on votes only with the same budget.
+
+    Example: foldstill distill runs/mine --jobs 3
+    """
     from foldstill.pipeline import distill_stage
 
     with options.open() as opened:
@@ -77,7 +89,10 @@ def compare(
     target: Annotated[Path, typer.Argument(help="Path of the folder of a run, or of its experiment file.")],
     out: Out = None,
 ) -> None:
-    """Compare members, combinations and students with the plain average: a table, a verdict and report.html."""
+    """Compare members, combinations and students with the plain average: a table, a verdict and report.html.
+
+    Example: foldstill compare my-stack
+    """
     from foldstill.pipeline import compare_stage, find_run
 
     opened = find_run(target, out)

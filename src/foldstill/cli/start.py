@@ -18,7 +18,10 @@ def demo(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Generate synthetic EEG in the format of the HMS competition and run every stage: a few minutes on two cores."""
+    """Generate synthetic EEG in the format of the HMS competition and run every stage: a few minutes on two cores.
+
+    Example: foldstill demo --jobs 2
+    """
     from foldstill.commands.demo import run_demo
 
     with bars(quiet=quiet) as report:
@@ -29,7 +32,10 @@ def demo(
 def init(
     path: Annotated[Path, typer.Argument(help="Path of the file to write.")] = Path("experiment.toml"),
 ) -> None:
-    """Write an experiment file to start from, with a comment on every common setting."""
+    """Write an experiment file to start from, with a comment on every common setting.
+
+    Example: foldstill init mine.toml
+    """
     from foldstill.commands.demo import write_template
 
     write_template(path)
@@ -37,7 +43,10 @@ def init(
 
 
 def sizes(target: Target, change: Changes = None) -> None:
-    """List parameters and MACs of the named student sizes and of the experiment's own, before any training."""
+    """List parameters and MACs of the named student sizes and of the experiment's own, before any training.
+
+    Example: foldstill sizes mine.toml
+    """
     from foldstill.commands.sizes import list_sizes
 
     console().print(list_sizes(target, change or ()).table())
@@ -46,7 +55,7 @@ def sizes(target: Target, change: Changes = None) -> None:
 def tune(
     path: Annotated[Path, typer.Argument(help="Path of an experiment file with a [tune] table.")],
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the trials; runs/<name>-tune when not given.", show_default=False)
+        Path | None, typer.Option(help="Folder of the trials; runs/NAME-tune when not given.", show_default=False)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Path of the experiment file to write; FILE-tuned.toml when not given.")
@@ -60,7 +69,10 @@ def tune(
     force: Replace = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search better settings of one member on a few folds. A search continues where it stopped."""
+    """Search better settings of one member on a few folds. A search continues where it stopped.
+
+    Example: foldstill tune mine.toml --trials 30 --jobs 2
+    """
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
@@ -77,7 +89,10 @@ def tune(
 
 
 def doctor() -> None:
-    """Show what this machine has, what foldstill will use of it, and what is missing."""
+    """Show what this machine has, what foldstill will use of it, and what is missing.
+
+    Example: foldstill doctor
+    """
     from foldstill.commands.doctor import machine_table
 
     console().print(machine_table())

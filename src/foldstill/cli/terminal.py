@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from foldstill.cli.log import log_event, log_note
 from foldstill.errors import FoldstillWarning
 from foldstill.workers import OnProgress, Progress, silent
 
@@ -30,7 +31,7 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
     Without a terminal (a log, a pipe) a task is one line when it is done, so that logs stay short.
     """
     if quiet:
-        yield silent
+        yield _logged(silent)
         return
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -42,7 +43,7 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
                 note = f", {progress.note}" if progress.note else ""
                 print(f"{progress.task}: done{note}", file=sys.stderr, flush=True)
 
-        yield print_line
+        yield _logged(print_line)
         return
     from rich import progress as rich_progress
 
@@ -61,7 +62,20 @@ def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
                 bar_of[progress.task] = drawn.add_task(progress.task, total=progress.total, note=progress.note)
             drawn.update(bar_of[progress.task], completed=progress.done, total=progress.total, note=progress.note)
 
-        yield draw
+        yield _logged(draw)
+
+
+def _logged(show: OnProgress) -> OnProgress:
+    """The same function, which also writes every finished task into the file of `--log`."""
+    done: set[str] = set()
+
+    def show_and_log(progress: Progress) -> None:
+        show(progress)
+        if progress.done >= progress.total and progress.task not in done:
+            done.add(progress.task)
+            log_event(f"{progress.task}: done{f', {progress.note}' if progress.note else ''}")
+
+    return show_and_log
 
 
 def print_warnings() -> None:
@@ -75,6 +89,7 @@ def print_warnings() -> None:
             if str(message) in printed:
                 return
             printed.add(str(message))
+            log_note(str(message))
             console(stderr=True).print(f"note: {message}", markup=False)
         else:
             others(message, category, *rest, **more)

@@ -32,7 +32,10 @@ def apply(
     smoothing: options.Smoothing = None,
     force: Replace = False,
 ) -> None:
-    """Combine the scores of new rows with a combination that was fitted before."""
+    """Combine the scores of new rows with a combination that was fitted before.
+
+    Example: foldstill apply my-stack/auto test/lgb.csv test/net.csv --out combined.csv
+    """
     from foldstill.pipeline import apply_combination
 
     combined = apply_combination(combination, tables, out, options.import_settings(context.params), force=force)
@@ -72,7 +75,10 @@ def predict(
     device: On = Device.AUTO,
     force: Replace = False,
 ) -> None:
-    """Score new inputs with a member, a combination or the student of a run."""
+    """Score new inputs with a member, a combination or the student of a run.
+
+    Example: foldstill predict --run runs/mine --data new.npz --arm student --out scores.csv
+    """
     from foldstill.commands.predict import predict_inputs
 
     work = Work(device=device.value, force=force)
@@ -89,7 +95,10 @@ def export(
     ] = None,
     program: Annotated[bool, typer.Option("--program", help="Write a torch.export file as well.")] = False,
 ) -> None:
-    """Write the student of a run as ONNX files with a model card; `predict --onnx` runs the files."""
+    """Write the student of a run as ONNX files with a model card; `predict --onnx` runs the files.
+
+    Example: foldstill export runs/mine --precision int8
+    """
     from foldstill.commands.export import export_stage
     from foldstill.pipeline import open_run
 
