@@ -141,8 +141,8 @@ def test_independent_findings_are_refused_in_one_sentence(labels, rng):
         (lambda p: p[..., :2], "wanted 3 classes on the last axis"),
         (lambda p: p[:-1], "must have shape"),
         (
-            lambda p: np.where(np.arange(N)[:, None, None] == 4, np.nan, p),
-            r"2 of 60 rows hold NaN or infinity, " r"first at \(4, 0\)",
+            lambda p: np.where(np.arange(N)[:, None, None] == 4, np.inf, p),
+            r"2 of 60 rows hold NaN or infinity, first at \(4, 0\)",
         ),
         (lambda p: p.astype(str), "must be numbers"),
         (lambda p: (p * 10).astype(int), "whole numbers but not one-hot"),

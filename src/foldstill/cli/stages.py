@@ -60,6 +60,7 @@ def stack(
 
     Example: foldstill stack oof.parquet --out my-stack --combiner average auto
     """
+    from foldstill.oof.unscored import unscored_note
     from foldstill.pipeline import open_for_stacking, stack_stage
 
     with bars(quiet=quiet) as report:
@@ -68,6 +69,8 @@ def stack(
         explanation = stack_stage(opened, combiner or ())
     screen = console()
     screen.print(explanation)
+    if n_unscored := opened.table.n_unscored:
+        screen.print(f"{unscored_note(n_unscored, len(opened.table) + n_unscored)}.")
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
 
 

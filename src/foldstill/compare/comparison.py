@@ -54,6 +54,8 @@ class Comparison:
         Score against the number of averaged members.
     correlation : tuple of tuples of float, of shape (M, M)
         Correlation between members of prediction minus vote share, over all rows and classes.
+    n_unscored : int
+        Number of further rows that no member has a held-out prediction of.
 
     Examples
     --------
@@ -85,6 +87,7 @@ class Comparison:
     members: tuple[str, ...] = ()
     size_curve: tuple[SizePoint, ...] = ()
     correlation: tuple[tuple[float, ...], ...] = ()
+    n_unscored: int = 0
 
     @property
     def intervals(self) -> IntervalSettings:

@@ -15,6 +15,9 @@ def arms_table(comparison: Comparison) -> "Table":
     shown = comparison.ranked()
     others, weaker = len(comparison.arms) - 1, len(comparison.arms) - len(shown)
     caption = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
+    if comparison.n_unscored:
+        n_all = comparison.n_rows + comparison.n_unscored
+        caption += f"\n{comparison.n_rows:,} of {n_all:,} rows have a held-out prediction and are compared"
     caption += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
     by_seed = any(arm.kl_by_seed for arm in shown)
     caption += "\n± is the standard deviation over seeds; scores are means over seeds" if by_seed else ""

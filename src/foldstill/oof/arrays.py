@@ -5,6 +5,7 @@ N samples (rows), M members, C classes.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from foldstill.data.text import as_array, is_whole
 from foldstill.errors import FoldError, FoldstillWarning, OOFError
 from foldstill.oof.one_probability import both_classes
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.oof.unscored import scored_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +50,8 @@ def oof_table(
     scores : array, shape (N, M, C), or mapping of str to array, shape (N, C)
         Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and
         AutoGluon's `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name,
-        and its index to the ids. For members that only name a class, see `smooth_labels`. Of two classes, one
+        and its index to the ids. Rows of NaN for every member, as time-ordered folds leave them, are left out with a
+        warning. For members that only name a class, see `smooth_labels`. Of two classes, one
         probability per row is enough: (N, M, 1), or (N,), (N, 1) or a Series per member. It is the probability of the
         class that the Series is named after, else of 1 where the classes are 0 and 1, or of True.
     labels : Labels or array, shape (N,) or (N, C)
@@ -117,9 +120,15 @@ def oof_table(
                 "for one member add the axis, scores[:, None, :]; where each column is one member's probability of one "
                 "of two classes, scores[:, :, None]"
             )
-        proba = as_proba(raw, "scores", n_classes, space)
+        proba = as_proba(raw, "scores", n_classes, space, unscored=True)
         names = tuple(f"m{i}" for i in range(proba.shape[1])) if members is None else tuple(str(m) for m in members)
-    return with_folds(ScoreTable(table_labels.ids, names, table_labels.classes, proba), table_labels, folds)
+    if len(proba) != len(table_labels) or not np.isnan(proba).any():
+        return with_folds(ScoreTable(table_labels.ids, names, table_labels.classes, proba), table_labels, folds)
+    scored_N = scored_rows(proba, names, table_labels.ids)
+    labels = table_labels.take(scored_N)
+    fold_N = None if folds is None else as_array(folds, "folds")[scored_N]
+    table = with_folds(ScoreTable(labels.ids, names, labels.classes, proba[scored_N]), labels, fold_N)
+    return replace(table, n_unscored=int((~scored_N).sum()))
 
 
 def _labels(
@@ -188,12 +197,26 @@ _ONLY_NAMES = (
 
 
 def as_proba(
-    raw: NDArray[Any], name: str, n_classes: int, space: Space = "proba", smoothing: float | None = None
+    raw: NDArray[Any],
+    name: str,
+    n_classes: int,
+    space: Space = "proba",
+    smoothing: float | None = None,
+    *,
+    unscored: bool = False,
 ) -> NDArray[np.float32]:
     """Predictions (..., C) as float32 probabilities that sum to 1; `name` says in errors whose they are.
 
-    Whole numbers are one-hot rows, which name a class and need `smoothing`, see `smooth_labels`.
+    Whole numbers are one-hot rows, which name a class and need `smoothing`, see `smooth_labels`. Where rows may be
+    `unscored`, those of NaN stay so.
     """
+    empty = np.isnan(raw).all(axis=-1) if unscored and raw.dtype.kind == "f" and raw.ndim else np.zeros(0, bool)
+    if empty.any() and raw.shape[-1] == n_classes:
+        # A prediction without rounding stands in for them, so that errors about other rows give their positions.
+        filled = np.where(empty[..., None], np.eye(1, n_classes, dtype=raw.dtype), raw)
+        proba = as_proba(filled, name, n_classes, space, smoothing)
+        proba[empty] = np.nan
+        return proba
     if raw.dtype.kind not in "fiu":
         raise OOFError(f"{name} must be numbers, got {raw.dtype}: give one probability per class")
     if raw.ndim < 2 or raw.shape[-1] != n_classes:
@@ -224,7 +247,11 @@ def as_proba(
             f"{name} must be probabilities in [0, 1], got values from {values.min():.4g} to {values.max():.4g}: "
             "if these are logits, say so with space='logit'"
         )
-    values = np.maximum(values, 0.0)
+    return _divided_by_sum(np.maximum(values, 0.0), raw, name)
+
+
+def _divided_by_sum(values: NDArray[np.float64], raw: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Rows divided by their sum, which must be 1 within the rounding of `raw`; a warning says where they are rounded."""
     total = values.sum(axis=-1)
     off = np.abs(total - 1) > ROW_SUM_TOLERANCE
     if off.any() and (np.abs(total - 1) <= rounding_tolerance(raw) + 1e-9).all():
@@ -242,8 +269,8 @@ def as_proba(
             "import one two-class table per finding; where each column is a member's probability of one class, "
             "give --scores with {member} in place of the member's name"
         )
-    proba: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
-    return proba
+    normal: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
+    return normal
 
 
 def smooth_labels(named: ArrayLike, n_classes: int, probability: float) -> NDArray[np.float32]:
@@ -301,7 +328,7 @@ def _member_proba(values: Any, member: str, labels: Labels, space: Space) -> NDA
         return _one_probability(values, raw.reshape(-1), name, labels, space)
     if hasattr(values, "columns"):
         raw = as_array(_aligned(values, name, labels), name)
-    return as_proba(_of_rows(raw, name, labels), name, len(labels.classes), space)
+    return as_proba(_of_rows(raw, name, labels), name, len(labels.classes), space, unscored=True)
 
 
 def _one_probability(values: Any, raw_N: NDArray[Any], name: str, labels: Labels, space: Space) -> NDArray[np.float32]:
@@ -313,7 +340,7 @@ def _one_probability(values: Any, raw_N: NDArray[Any], name: str, labels: Labels
         raw_N = raw_N[match_ids(name, labels.ids, as_strings(values.index.to_numpy(), f"index of the {name}"))]
     named = column if column in labels.classes else ""
     pair_N2 = both_classes(raw_N, name, labels.classes, named=named, logits=space == "logit")
-    return as_proba(_of_rows(pair_N2, name, labels), name, 2, space)
+    return as_proba(_of_rows(pair_N2, name, labels), name, 2, space, unscored=True)
 
 
 def _of_rows(raw: NDArray[Any], name: str, labels: Labels) -> NDArray[Any]:

@@ -37,6 +37,7 @@ from foldstill.oof.one_probability import both_classes, columns_of_members
 from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, members_by_columns, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.oof.unscored import scored_rows
 
 
 def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None = None) -> OOFTable:
@@ -134,13 +135,14 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
         labels = _labels(label_source, label_columns(label_source, settings, classes))
         logits = settings.space == "logit"
         pair_NM2 = both_classes(columns_NM, name, labels.classes, named=settings.positive, logits=logits)
-        proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing)
+        proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing, unscored=True)
     else:
         require_effect(source.path, settings, ("positive",))
         # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are
         # how independent findings (multi-label) show, and those would make wrong votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
-        proba = as_proba(raw, name, len(classes) or raw.shape[-1], settings.space, settings.smoothing)
+        n_classes = len(classes) or raw.shape[-1]
+        proba = as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=True)
         labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
     members = members or tuple(f"m{i}" for i in range(proba.shape[1]))
     return _assembled(source, label_source, proba, members, labels, settings)
@@ -197,7 +199,7 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
         columns = member_columns(source, settings)
         labels = _labels(label_source, label_columns(label_source, settings, settings.classes))
         each = [
-            one_probability(source, column, f"{column!r} in {source.path}", labels.classes, settings)
+            one_probability(source, column, f"{column!r} in {source.path}", labels.classes, settings, unscored=True)
             for column in columns.values()
         ]
         return _assembled(source, label_source, np.stack(each, axis=1), tuple(columns), labels, settings)
@@ -212,7 +214,8 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
     labels = _labels(label_source, label_columns(label_source, settings, classes))
     raw = source.matrix([f"p__{m}__{c}" for m in members for c in classes], "scores")
     raw = raw.reshape(-1, len(members), len(classes))
-    proba = as_proba(raw, f"{source.path}: predictions", len(classes), settings.space, settings.smoothing)
+    name = f"{source.path}: predictions"
+    proba = as_proba(raw, name, len(classes), settings.space, settings.smoothing, unscored=True)
     return _assembled(source, label_source, proba, members, labels, settings)
 
 
@@ -237,8 +240,8 @@ def _assembled(
             f"{source.path} has predictions of {len(proba_NMC)} rows, the labels are {len(labels)}: "
             "give both the same rows, or ids to match them by"
         )
-    scores = ScoreTable(labels.ids, members, labels.classes, proba_NMC if rows is None else proba_NMC[rows])
-    return _with_folds(scores, labels, label_source, [(source, rows)], settings)
+    files = [(label_source, None), *([] if label_source is source else [(source, rows)])]
+    return _of_scored_rows(members, proba_NMC if rows is None else proba_NMC[rows], labels, files, settings)
 
 
 def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTable:
@@ -252,14 +255,32 @@ def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTabl
         _require_same_labels(files, labels, columns, layout)
     names = tuple(member_name(file.path.name) for file in files)
     proba: list[NDArray[np.float32]] = []
-    sources: list[tuple[Columns, NDArray[np.intp] | None]] = []
+    sources: list[tuple[Columns, NDArray[np.intp] | None]] = [(label_source, None)]
     for name, file in zip(names, files, strict=True):
-        own = member_proba(name, file, layout, labels.classes, settings)
+        own = member_proba(name, file, layout, labels.classes, settings, unscored=True)
         rows = member_rows(name, file, layout, labels.ids)
         proba.append(own if rows is None else own[rows])
-        sources.append((file, rows))
-    scores = ScoreTable(labels.ids, names, labels.classes, np.stack(proba, axis=1))
-    return _with_folds(scores, labels, label_source, sources, settings)
+        if file is not label_source:
+            sources.append((file, rows))
+    return _of_scored_rows(names, np.stack(proba, axis=1), labels, sources, settings)
+
+
+def _of_scored_rows(
+    members: tuple[str, ...],
+    proba_NMC: NDArray[np.float32],
+    labels: Labels,
+    sources: Sequence[tuple[Columns, NDArray[np.intp] | None]],
+    settings: ImportSettings,
+) -> OOFTable:
+    """The table of the rows that have predictions, with their folds; `sources` are as in `_with_folds`."""
+    if not np.isnan(proba_NMC).any():
+        return _with_folds(ScoreTable(labels.ids, members, labels.classes, proba_NMC), labels, sources, settings)
+    scored_N = scored_rows(proba_NMC, members, labels.ids)
+    kept = np.flatnonzero(scored_N)
+    files = [(file, kept if rows is None else rows[kept]) for file, rows in sources]
+    taken = labels.take(kept)
+    table = _with_folds(ScoreTable(taken.ids, members, taken.classes, proba_NMC[kept]), taken, files, settings)
+    return replace(table, n_unscored=len(labels) - len(kept))
 
 
 def _require_same_labels(files: Sequence[Columns], labels: Labels, columns: LabelColumns, layout: Layout) -> None:
@@ -278,25 +299,24 @@ def _require_same_labels(files: Sequence[Columns], labels: Labels, columns: Labe
 def _with_folds(
     scores: ScoreTable,
     labels: Labels,
-    label_source: Columns,
     sources: Sequence[tuple[Columns, NDArray[np.intp] | None]],
     settings: ImportSettings,
 ) -> OOFTable:
     """The table with its folds: from their own file, from the file of labels or of scores, or made by group.
 
-    `sources` are the files of scores with the index that brings their rows into the order of the labels. Files that
-    hold other folds are refused, or named in a warning where the settings name the file of folds to use.
+    `sources` are the files of labels and of scores, each with the index of its rows in the table. Files that hold other
+    folds are refused, or named in a warning where the settings name the file of folds to use.
     """
     held: dict[Path, NDArray[Any]] = {}
     if settings.folds:
         path = Path(settings.folds)
         held[path] = _folds_by_key(read_columns(path), labels, settings)
-    for file, rows in [(label_source, None), *(each for each in sources if each[0] is not label_source)]:
+    for file, rows in sources:
         own = _fold_column(file, settings, required=False)
         if own is not None:
             held[file.path] = own if rows is None else own[rows]
     if settings.fold and not held:
-        _fold_column(label_source, settings)
+        _fold_column(sources[0][0], settings)
     fold = next(iter(held.values()), None)
     for path, other in held.items():
         if fold is not None and not _same_folds(fold, other, path):

@@ -89,13 +89,22 @@ def member_name(file_name: str) -> str:
 
 
 def member_proba(
-    member: str, file: Columns, layout: Layout, classes: tuple[str, ...], settings: ImportSettings
+    member: str,
+    file: Columns,
+    layout: Layout,
+    classes: tuple[str, ...],
+    settings: ImportSettings,
+    *,
+    unscored: bool = False,
 ) -> NDArray[np.float32]:
-    """One member's scores (N, C) in the order of its file; raises OOFError when the classes do not match."""
+    """One member's scores (N, C) in the order of its file; raises OOFError when the classes do not match.
+
+    Where rows may be `unscored`, those of NaN stay so.
+    """
     name = f"{file.path}: member {member!r}"
     n_classes = len(classes)
     if "{class}" not in layout.pattern:
-        return _one_column(file, layout, name, classes, settings)
+        return _one_column(file, layout, name, classes, settings, unscored=unscored)
     columns = class_columns(file, layout.pattern)
     lacking = [c for c in classes if c not in columns]
     others = list(_score_columns(file, layout.pattern, layout.id_names[file.path], settings))
@@ -108,11 +117,11 @@ def member_proba(
     if extra and not settings.classes and layout.pattern != "{class}":
         raise OOFError(f"{name} also scores {extra}, other members do not: every member needs the same classes")
     raw = file.matrix(column_names(layout.pattern, classes), "scores")
-    return as_proba(raw, name, n_classes, settings.space, settings.smoothing)
+    return as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=unscored)
 
 
 def _one_column(
-    file: Columns, layout: Layout, name: str, classes: tuple[str, ...], settings: ImportSettings
+    file: Columns, layout: Layout, name: str, classes: tuple[str, ...], settings: ImportSettings, *, unscored: bool
 ) -> NDArray[np.float32]:
     """Scores of a member with one column: the probability of the positive class, or the name of a class."""
     column = layout.pattern
@@ -120,7 +129,7 @@ def _one_column(
         column = own[0]
     values = file.get(column, "scores")
     if settings.positive or has_fractions(values):
-        return one_probability(file, column, name, classes, settings)
+        return one_probability(file, column, name, classes, settings, unscored=unscored)
     matched = match_classes(file.text(column, "the class named"), classes, name)
     return smoothed_proba(matched.index_N, name, len(classes), settings.smoothing)
 
@@ -131,7 +140,7 @@ def _only_columns(file: Columns, layout: Layout, settings: ImportSettings) -> li
 
 
 def one_probability(
-    file: Columns, column: str, name: str, classes: Sequence[str], settings: ImportSettings
+    file: Columns, column: str, name: str, classes: Sequence[str], settings: ImportSettings, *, unscored: bool = False
 ) -> NDArray[np.float32]:
     """Scores of two classes (N, 2) from a column that holds those of one; it may be named like its class.
 
@@ -146,7 +155,7 @@ def one_probability(
         )
     values, logits = file.get(column, "scores"), settings.space == "logit"
     pair_N2 = both_classes(values, name, classes, named=settings.positive or of_class, logits=logits)
-    return as_proba(pair_N2, name, 2, settings.space, settings.smoothing)
+    return as_proba(pair_N2, name, 2, settings.space, settings.smoothing, unscored=unscored)
 
 
 def member_columns(file: Columns, settings: ImportSettings) -> dict[str, str]:

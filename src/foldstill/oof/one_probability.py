@@ -62,7 +62,8 @@ def both_classes(
             f"{name} must hold probabilities of {positive!r}, got {values.dtype}: write numbers between 0 and 1"
         )
     p = values.astype(np.float64)
-    rest = np.zeros_like(p) if logits else 1 - p
+    # A row without a prediction stays one.
+    rest = 0 * p if logits else 1 - p
     return np.stack((rest, p) if positive == classes[1] else (p, rest), axis=-1)
 
 

@@ -94,6 +94,8 @@ def write_table(table: OOFTable, path: str | Path) -> None:
     metadata = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned}
     if table.made_elsewhere:
         metadata["made_elsewhere"] = list(table.made_elsewhere)
+    if table.n_unscored:
+        metadata["n_unscored"] = table.n_unscored
     _write(Path(path), columns, table.proba_NMC, table.scores, metadata | _label_metadata(table.labels))
 
 
@@ -168,6 +170,7 @@ def read_table(path: str | Path) -> OOFTable:
         file.metadata["plan"],
         folds_assigned=file.metadata["folds_assigned"],
         made_elsewhere=tuple(file.metadata.get("made_elsewhere", ())),
+        n_unscored=file.metadata.get("n_unscored", 0),
     )
 
 

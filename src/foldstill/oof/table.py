@@ -136,6 +136,9 @@ class OOFTable:
         trained.
     made_elsewhere : tuple of str, optional
         Members that were not trained with the fold plan: their models or predictions were made elsewhere.
+    n_unscored : int, default 0
+        Number of further rows that no member has a held-out prediction of, as time-ordered folds leave them. They are
+        not in the table.
 
     Raises
     ------
@@ -156,6 +159,7 @@ class OOFTable:
     plan_digest: str = ""
     folds_assigned: bool = False
     made_elsewhere: tuple[str, ...] = ()
+    n_unscored: int = 0
 
     def __post_init__(self) -> None:
         kept = tuple(m for m in self.scores.members if m in self.made_elsewhere)

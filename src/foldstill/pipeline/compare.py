@@ -38,6 +38,7 @@ def compare_stage(run: Run) -> Comparison:
     else:
         arms = [*member_arms(run.table.scores), *_oof_combinations(run), *_cross_validated_students(run)]
         comparison = compare(arms, run.table.labels, rows="oof cross-fitted", members=run.table.scores)
+        comparison = replace(comparison, n_unscored=run.table.n_unscored)
         validated = None
     comparison.write(run.dir.root)
     run.refresh("comparison")

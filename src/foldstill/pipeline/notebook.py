@@ -1,7 +1,7 @@
 """The same stages without a run folder: tables in and comparisons out, arrays in and trained members out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ class Stacked:
             combination_arm(one, cross.proba_NC, scores.members)
             for one, cross in zip(self.fitted, self.crossed, strict=True)
         ]
-        return compare([*member_arms(scores), *arms], self.table.labels, rows="oof cross-fitted", members=scores)
+        comparison = compare([*member_arms(scores), *arms], self.table.labels, rows="oof cross-fitted", members=scores)
+        return replace(comparison, n_unscored=self.table.n_unscored)
 
 
 def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = Work(workers=1)) -> Stacked:
