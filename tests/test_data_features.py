@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from foldstill.data import Dataset, FeatureTable, Labels, TableData
-from foldstill.data.features import Feature, FeatureForm
+from foldstill.data.feature_form import FeatureForm
+from foldstill.data.features import Feature
 from foldstill.errors import DataError
 
 FRAME = pd.DataFrame(

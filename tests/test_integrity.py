@@ -17,7 +17,8 @@ from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.lightgbm_member import LightGBMModel
 from foldstill.base_models.tensor_file import write_tensors
 from foldstill.data.boosting import Trees
-from foldstill.data.features import Feature, FeatureForm
+from foldstill.data.feature_form import FeatureForm
+from foldstill.data.features import Feature
 from foldstill.distill.bank import BankedTeachers
 from foldstill.distill.export import write_model
 from foldstill.distill.onnx_file import OnnxStudent

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foldstill.base_models.architecture import Between, Shape, channels_and_size
+from foldstill.base_models.architecture import Between, InputShape
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.errors import MemberError
@@ -70,7 +70,7 @@ class EegMember(NetworkSettings, SingleViewMember, kind="eeg", title="EEG networ
         recipe = Recipe(epochs=2, batch_size=8)
         return cls("eeg", view="signal", widths=(4, 8), features=8, blocks=1, heads=2, recipe=recipe)
 
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.
 
         Raises MemberError for rows that the encoder would halve to nothing, and for separate channels that do not
@@ -81,7 +81,7 @@ class EegMember(NetworkSettings, SingleViewMember, kind="eeg", title="EEG networ
         from foldstill.base_models.networks import Network
         from foldstill.base_models.nodes import Exchange, SoftmaxPool
 
-        in_channels, size = channels_and_size(*shapes)
+        in_channels, size = self.channels_and_size(shapes)
         self._check_shape(in_channels, size)
 
         def encoder() -> NodeEncoder:

@@ -15,7 +15,8 @@ import numpy as np
 from foldstill.base_models.member import CURE
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_latency
-from foldstill.data.features import FeatureForm, FeatureTable, View
+from foldstill.data.feature_form import FeatureForm
+from foldstill.data.features import FeatureTable, View
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest, read_json, write_json

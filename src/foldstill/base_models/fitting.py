@@ -5,15 +5,16 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from foldstill.base_models.architecture import Shape
+from foldstill.base_models.architecture import InputShape, input_shape
 from foldstill.base_models.device import one_thread
 from foldstill.base_models.engine import fit_network
 from foldstill.base_models.inputs import open_inputs
@@ -23,13 +24,16 @@ from foldstill.base_models.recipes import Recipe
 from foldstill.base_models.rows import phases_of
 from foldstill.base_models.weights_file import classes_in, load_exactly, read_weights
 from foldstill.data.augment import AnyAugmentation
+from foldstill.data.feature_form import FeatureForm, Form, array_in, form_of
 from foldstill.data.features import array_of
-from foldstill.data.row_form import RowForm
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
 from foldstill.errors import MemberError
 from foldstill.files import atomic_write
 
 HISTORY = "history.csv"
+
+_FOR_FEATURES = ("noise", "mixup", "channel_dropout")
+"""Augmentations that make sense for columns without an order."""
 
 
 class NetworkMember(Protocol):
@@ -45,7 +49,7 @@ class NetworkMember(Protocol):
         """How it is trained."""
         ...
 
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> AnyNetwork:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> AnyNetwork:
         """A fresh network for rows of these shapes, one per view, from torch's global generator."""
         ...
 
@@ -61,7 +65,7 @@ class TrainedMember(NetworkMember, Protocol):
         """The file of this fold."""
         ...
 
-    def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> AnyNetwork:
+    def build_untrained(self, shapes: Sequence[InputShape], n_classes: int) -> AnyNetwork:
         """A network whose weights are read from a file next."""
         ...
 
@@ -71,16 +75,21 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
 
     Raises MemberError if the network cannot be built for these views, or cannot read them.
     """
-    training_set = training_set.with_views(member.views)
     if member.recipe.sampling == "one_each" and training_set.unit_N is None:
         raise MemberError(
             'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with '
             'HMS data of rows = "window"'
         )
-    arrays = [array_of(view, name) for name, view in training_set.views.items()]
-    network = build_seeded(member.build, _shapes(training_set), len(training_set.classes), 0).eval()
+    training_set, forms = _as_arrays(member, training_set)
+    other = [each.kind for each in member.recipe.augment if each.kind not in _FOR_FEATURES]
+    if other and (tables := [name for name, form in forms.items() if isinstance(form, FeatureForm)]):
+        raise MemberError(
+            f"augmentation {other[0]} is for images and signals, and the view {tables[0]!r} is a table of features: "
+            f"use {', '.join(_FOR_FEATURES)}"
+        )
+    network = build_seeded(member.build, _shapes(forms), len(training_set.classes), 0).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(first_row(arrays))
+        network(first_row(_arrays(training_set)))
     if member.recipe.second_stage is not None and member.recipe.second_stage.thaws:
         network.freeze(True)  # needs a last layer that can be trained alone
     return float(counter.get_total_flops()) * member.recipe.total_epochs
@@ -88,8 +97,8 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
 
 def first_weights(member: NetworkMember, training_set: TrainingSet, seed: int) -> AnyNetwork:
     """The member's network before training."""
-    shapes = _shapes(training_set.with_views(member.views))
-    return build_seeded(member.build, shapes, len(training_set.classes), seed)
+    _, forms = _as_arrays(member, training_set)
+    return build_seeded(member.build, _shapes(forms), len(training_set.classes), seed)
 
 
 def fit_member(member: NetworkMember, training_set: TrainingSet, context: FitContext) -> NetworkModel:
@@ -102,8 +111,8 @@ def trained_network(member: TrainedMember, training_set: TrainingSet) -> tuple[A
 
     Raises MemberError for weights of another network, of other shapes, or of other classes.
     """
-    training_set, path = training_set.with_views(member.views), Path(member.weights)
-    network = build_seeded(member.build_untrained, _shapes(training_set), len(training_set.classes), 0)
+    (_, forms), path = _as_arrays(member, training_set), Path(member.weights)
+    network = build_seeded(member.build_untrained, _shapes(forms), len(training_set.classes), 0)
     state, classes = read_weights(path, "weights"), classes_in(path)
     if classes is not None and classes != training_set.classes:
         raise MemberError(
@@ -121,13 +130,11 @@ def trained_network(member: TrainedMember, training_set: TrainingSet) -> tuple[A
 
 def adopt_weights(member: TrainedMember, training_set: TrainingSet, context: FitContext) -> NetworkModel:
     """The model of trained weights: nothing is learned but the input scaling, where the file does not hold it."""
-    training_set = training_set.with_views(member.views)
     network, is_scaled = trained_network(member, training_set)
+    training_set, forms = _as_arrays(member, training_set)
     if not is_scaled:
-        inputs = open_inputs([array_of(view, name) for name, view in training_set.views.items()], "cpu")
-        network.fit_scaling(inputs, training_set.rows)
+        network.fit_scaling(open_inputs(_arrays(training_set), "cpu"), training_set.rows)
     context.report(FitProgress(1, 1, 0.0))
-    forms = _forms(training_set)
     facts = {"loss": 0.0, "epochs": 0, "parameters": sum(p.numel() for p in network.parameters())}
     return NetworkModel(network.eval(), forms, training_set.classes, member.recipe.precision, facts)
 
@@ -143,7 +150,7 @@ def fit_phases(
 
     The folder gets history.csv when the last phase is over; checkpoints stay until the caller has saved the model.
     """
-    recipe, training_set = member.recipe, training_set.with_views(member.views)
+    recipe, (training_set, forms) = member.recipe, _as_arrays(member, training_set)
     thaws = recipe.second_stage is not None and recipe.second_stage.thaws
     batch_seed = context.seed + 1 if context.batch_seed is None else context.batch_seed
     lines: list[dict[str, Any]] = []
@@ -161,7 +168,6 @@ def fit_phases(
             before += phase.recipe.epochs
     if context.folder is not None:
         _write_history(context.folder / HISTORY, lines)
-    forms = _forms(training_set)
     facts = {
         "loss": lines[-1]["loss"],
         "epochs": len(lines),
@@ -170,16 +176,20 @@ def fit_phases(
     return NetworkModel(network.eval(), forms, training_set.classes, recipe.precision, facts)
 
 
-def _forms(training_set: TrainingSet) -> dict[str, RowForm]:
-    """What the rows of each view look like."""
-    return {
-        name: RowForm.of(array_of(view, name), training_set.recipes.get(name))
-        for name, view in training_set.views.items()
-    }
+def _as_arrays(member: NetworkMember, training_set: TrainingSet) -> tuple[TrainingSet, dict[str, Form]]:
+    """The training set with the member's views as arrays, and what the training rows of each view look like."""
+    training_set = training_set.with_views(member.views)
+    views, recipes = training_set.views, training_set.recipes
+    forms = {name: form_of(view, training_set.rows, recipes.get(name)) for name, view in views.items()}
+    return replace(training_set, views={name: array_in(forms[name], views[name], name) for name in views}), forms
 
 
-def _shapes(training_set: TrainingSet) -> list[Shape]:
-    return [tuple(array.shape[1:]) for array in training_set.views.values()]
+def _arrays(training_set: TrainingSet) -> list[NDArray[Any]]:
+    return [array_of(view, name) for name, view in training_set.views.items()]
+
+
+def _shapes(forms: Mapping[str, Form]) -> list[InputShape]:
+    return [input_shape(form) for form in forms.values()]
 
 
 def _write_history(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from foldstill.base_models.member import Member, Model
-from foldstill.data.features import FeatureForm, View
+from foldstill.data.feature_form import Form
+from foldstill.data.features import View
 from foldstill.data.row_form import Recipe, RowForm
 from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest
@@ -80,7 +81,7 @@ class FoldModels:
                 "name the classes of its training"
             )
         # A model of another kind may keep no more than shapes, and then takes every type.
-        forms: Mapping[str, RowForm | FeatureForm] = getattr(model, "forms", None) or {
+        forms: Mapping[str, Form] = getattr(model, "forms", None) or {
             name: RowForm(tuple(shape), views[name].dtype.name) for name, shape in model.shapes.items()
         }
         for name, form in forms.items():

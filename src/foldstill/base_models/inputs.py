@@ -18,7 +18,7 @@ from torch import Tensor
 from foldstill.errors import MemberError
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
-"""Types that are kept until a batch is scaled; others become float32."""
+"""Types that are kept until a batch is scaled; others become float32, or float64 in features."""
 
 _FREE_SHARE = 0.5
 """The view may take half of the free memory of a GPU; the rest is for weights and activations."""
@@ -30,9 +30,11 @@ class DeviceInputs:
     """A view as one tensor, and batches of it by row index."""
 
     def __init__(self, array: NDArray[Any], device: str | torch.device = "cpu") -> None:
-        """`array` is images (N, H, W, C) or signals (N, C, T); a memory map is read page by page."""
+        """`array` is images (N, H, W, C), signals (N, C, T) or features (N, F); a memory map is read page by page."""
         self.device = torch.device(device)
-        kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(np.float32)
+        # A feature may need more digits than float32 has, such as a date in seconds.
+        other = np.float64 if array.ndim == 2 else np.float32
+        kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(other)
         with warnings.catch_warnings():
             # A read-only memory map is expected: nothing here writes into a view.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -54,11 +56,11 @@ class DeviceInputs:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """(H, W) of images, (T,) of signals."""
+        """(H, W) of images, (T,) of signals, () of features."""
         return tuple(self._data.shape[1:3] if self.is_image else self._data.shape[2:])
 
     def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The raw batches (B, C, H, W) or (B, C, T) on the device, for index tensors on the device (host when
+        """The raw batches (B, C, H, W), (B, C, T) or (B, F) on the device, for index tensors on the device (host when
         prefetching)."""
         if not self._prefetch:
             for rows_B in batches_of_rows:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from foldstill.base_models.architecture import Shape
+from foldstill.base_models.architecture import InputShape
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.member import MadeFromSettings, Member
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
@@ -147,7 +147,7 @@ class Joined(MadeFromSettings):
 
         return load_network(folder, self.build, self.recipe.precision)
 
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> JoinedNetwork:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> JoinedNetwork:
         """A fresh network of these parts for rows of these shapes, initialised from torch's global generator."""
         from foldstill.base_models.heads import Head
         from foldstill.base_models.joined_network import Attended, JoinedNetwork, SideBySide, count_nodes

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.architecture import InputShape, channels_and_size
 from foldstill.base_models.heads import Head
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.networks import Network
 from foldstill.base_models.nodes import Exchange, SoftmaxPool
+from foldstill.data.feature_form import FeatureForm
 
 
 class JoinedNetwork(nn.Module):
@@ -145,10 +146,14 @@ def _nodes_and_logits(network: Network, view: Tensor, *, by_node: bool) -> tuple
 
 
 @torch.no_grad()
-def count_nodes(network: Network, shape: Shape, *, by_node: bool) -> tuple[int, int]:
+def count_nodes(network: Network, shape: InputShape, *, by_node: bool) -> tuple[int, int]:
     """Number of nodes and of their features, found by a forward pass because networks name that number differently."""
-    channels, size = channels_and_size(shape)
-    scaled = network.eval().input(torch.zeros(1, channels, *size))
+    if isinstance(shape, FeatureForm):
+        row = shape.shape
+    else:
+        channels, size = channels_and_size(shape)
+        row = (channels, *size)
+    scaled = network.eval().input(torch.zeros(1, *row))
     nodes_BnF, _ = _nodes_and_logits(network, scaled, by_node=by_node)
     network.train()
     return nodes_BnF.shape[1], nodes_BnF.shape[2]

@@ -18,7 +18,8 @@ from foldstill.base_models.recipes import check_name, require
 from foldstill.base_models.rows import inner_split
 from foldstill.cost import Cost
 from foldstill.data.boosting import Matrix, SoftRows, Trees, new_booster
-from foldstill.data.features import FeatureForm, FeatureTable, View
+from foldstill.data.feature_form import FeatureForm
+from foldstill.data.features import FeatureTable, View
 from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import clip_rows, softmax
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
@@ -160,7 +161,7 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
         """Add rounds until KL on the inner split no longer falls; the best number of them is kept."""
         table = training_table(training_set, self.view, self.name)
         rows, judges = inner_split(training_set, self.inner_share if self.patience else None, context.seed)
-        features = table[rows].observed()
+        form = FeatureForm.of(table[rows])
         weight_N = training_set.row_weights(training_set.rows, self.row_weight, self.row_weight_maximum)
         target_NC = np.asarray(training_set.target_NC)
 
@@ -169,8 +170,8 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
 
         learned = soft_rows(rows)
         start_C = np.log(clip_rows(np.average(learned.target_NC, axis=0, weights=learned.weight_N)[None]))[0]
-        judged = None if judges is None else (table[judges].aligned(features), soft_rows(judges))
-        booster = self._booster(table[rows].aligned(features), start_C, judged, context.seed)
+        judged = None if judges is None else (table[judges].aligned(form.features), soft_rows(judges))
+        booster = self._booster(table[rows].aligned(form.features), start_C, judged, context.seed)
         best = self._grow(booster, learned, None if judged is None else judged[1])
         loss = float(booster.eval_train(learned.kl)[0][2] / learned.weight_N.sum())
         if not np.isfinite(loss):
@@ -179,7 +180,7 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
         text = str(booster.model_to_string(num_iteration=best)) if best else ""
         trees = Trees(text, len(training_set.classes))
         facts = {"loss": loss, "rounds": best, "leaves": trees.n_leaves}
-        return LightGBMModel(training_set.classes, self.view, FeatureForm(features), trees, start_C, facts=facts)
+        return LightGBMModel(training_set.classes, self.view, form, trees, start_C, facts=facts)
 
     def load(self, folder: Path) -> LightGBMModel:
         return LightGBMModel.read(folder)

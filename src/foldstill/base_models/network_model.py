@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foldstill.base_models.architecture import Precision, Shape
+from foldstill.base_models.architecture import InputShape, Precision, Shape, input_shape
 from foldstill.base_models.device import pick_device
 from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import open_inputs
@@ -24,8 +24,8 @@ from foldstill.base_models.member import CURE
 from foldstill.base_models.tensor_file import read_tensors, write_tensors
 from foldstill.cost import Cost
 from foldstill.cost.measure import measure_cost
-from foldstill.data.features import View, array_of
-from foldstill.data.row_form import RowForm
+from foldstill.data.feature_form import Form, array_in, form_from_json
+from foldstill.data.features import View
 from foldstill.data.training import Rows
 from foldstill.errors import MemberError
 from foldstill.files import write_text
@@ -39,7 +39,7 @@ class NetworkModel:
     """A trained network with the views it reads and the classes it predicts."""
 
     network: AnyNetwork
-    forms: Mapping[str, RowForm]
+    forms: Mapping[str, Form]
     """What the rows of each view must look like, in the order in which the network reads the views."""
     classes: tuple[str, ...]
     precision: Precision = "auto"
@@ -56,7 +56,7 @@ class NetworkModel:
         self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
     ) -> NDArray[np.float32]:
         """Probabilities (rows, C) of rows of the views; raises DataError for rows of another shape or type."""
-        arrays = self._arrays(views)
+        arrays = self.arrays(views)
         inputs = open_inputs(arrays, pick_device(device))
         return predict_proba(
             self.network, inputs, np.arange(len(inputs)) if rows is None else rows, precision=self.precision
@@ -74,21 +74,20 @@ class NetworkModel:
 
     def cost(self, views: Mapping[str, View], *, batch: int = 32, threads: int = 1) -> Cost:
         """What one prediction costs in eager mode on the CPU, on the first row of the views."""
-        return measure_cost(self.network.cpu(), first_row(self._arrays(views)), batch=batch, threads=threads)
+        return measure_cost(self.network.cpu(), first_row(self.arrays(views)), batch=batch, threads=threads)
 
-    def _arrays(self, views: Mapping[str, View]) -> list[NDArray[Any]]:
+    def arrays(self, views: Mapping[str, View]) -> list[NDArray[Any]]:
+        """The rows of its views as the network takes them; raises an error for rows of another form."""
         missing = sorted(set(self.forms) - set(views))
         if missing:
             raise MemberError(
                 f"the model reads the views {missing}, got {sorted(views)}: give every view it was trained on"
             )
-        for name, form in self.forms.items():
-            form.check(views[name], name)
-        return [array_of(views[name], name) for name in self.forms]
+        return [array_in(form, views[name], name) for name, form in self.forms.items()]
 
 
 def load_network(
-    folder: Path, build: Callable[[Sequence[Shape], int], AnyNetwork], precision: Precision
+    folder: Path, build: Callable[[Sequence[InputShape], int], AnyNetwork], precision: Precision
 ) -> NetworkModel:
     """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are replaced.
 
@@ -97,14 +96,14 @@ def load_network(
     state, about = read_tensors(folder / WEIGHTS, error=MemberError, cure=CURE)
     if "views" not in about:
         raise MemberError(f"{folder / WEIGHTS} does not say which rows the model reads: train the model again")
-    forms = {view["name"]: RowForm.from_json(view) for view in about["views"]}
-    network = build_seeded(build, [form.shape for form in forms.values()], len(about["classes"]), 0)
+    forms = {view["name"]: form_from_json(view) for view in about["views"]}
+    network = build_seeded(build, [input_shape(form) for form in forms.values()], len(about["classes"]), 0)
     network.load_state_dict(state)
     return NetworkModel(network.eval(), forms, tuple(about["classes"]), precision)
 
 
 def build_seeded(
-    build: Callable[[Sequence[Shape], int], AnyNetwork], shapes: Sequence[Shape], n_classes: int, seed: int
+    build: Callable[[Sequence[InputShape], int], AnyNetwork], shapes: Sequence[InputShape], n_classes: int, seed: int
 ) -> AnyNetwork:
     """A fresh network whose first weights depend on the seed alone; the caller's random state is left as it is."""
     with torch.random.fork_rng(devices=[]):

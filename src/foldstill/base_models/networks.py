@@ -11,8 +11,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foldstill.base_models.feature_input import FeatureInput
 from foldstill.base_models.inputs import AnyInputs, DeviceInputs
 from foldstill.base_models.nodes import SoftmaxPool
+from foldstill.data.feature_form import FeatureForm
 from foldstill.errors import MemberError
 
 
@@ -45,13 +47,27 @@ class InputLayer(nn.Module):
         shape = (-1,) + (1,) * (x.ndim - 2)
         return x * self.std.view(shape) + self.mean.view(shape)
 
+    def fit(self, inputs: DeviceInputs, rows: NDArray[np.intp]) -> None:
+        """Fit mean and standard deviation to these rows."""
+        self.mean[:], self.std[:] = inputs.scaling(rows)
+
+    def constants(self) -> dict[str, Any]:
+        """What the layer does to a row, as JSON values."""
+        resize = None if self.resize is None else list(self.resize)
+        return {"mean": self.mean.tolist(), "std": self.std.tolist(), "resize": resize}
+
 
 class Network(nn.Module):
     """`body(input(raw))`: raw values of a view in, logits (B, C) out."""
 
-    def __init__(self, body: nn.Module, in_channels: int, resize: tuple[int, int] | None = None) -> None:
+    def __init__(self, body: nn.Module, in_channels: int | FeatureForm, resize: tuple[int, int] | None = None) -> None:
+        """`in_channels` are the channels of images or signals, or the columns of a feature table."""
         super().__init__()
-        self.input = InputLayer(in_channels, resize)
+        self.input: InputLayer | FeatureInput
+        if isinstance(in_channels, FeatureForm):
+            self.input = FeatureInput(in_channels)
+        else:
+            self.input = InputLayer(in_channels, resize)
         self.body = body
         self._frozen = False
 
@@ -102,7 +118,7 @@ class Network(nn.Module):
     def fit_scaling(self, inputs: AnyInputs, rows: NDArray[np.intp]) -> None:
         """Fit the input scaling to these rows."""
         assert isinstance(inputs, DeviceInputs), "one network, one view"
-        self.input.mean[:], self.input.std[:] = inputs.scaling(rows)
+        self.input.fit(inputs, rows)
 
     def unscale(self, x: Tensor) -> Tensor:
         """Scaled inputs in raw units again."""

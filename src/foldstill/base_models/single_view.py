@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from foldstill.base_models.architecture import Shape
+from foldstill.base_models.architecture import InputShape, channels_and_size
 from foldstill.base_models.named_files import FOLD, files_of_folds
 from foldstill.base_models.recipes import Recipe
+from foldstill.data.feature_form import FeatureForm
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
 from foldstill.data.training import FitContext, TrainingSet
@@ -80,9 +81,19 @@ class SingleViewMember(ABC):
         return load_network(folder, self.build_untrained, self.recipe.precision)
 
     @abstractmethod
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator."""
 
-    def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def channels_and_size(self, shapes: Sequence[InputShape]) -> tuple[int, tuple[int, ...]]:
+        """Number of channels, and (H, W) or (T,), of the one view; raises MemberError for a table of features."""
+        (shape,) = shapes
+        if isinstance(shape, FeatureForm):
+            raise MemberError(
+                f"member {self.name!r} reads images or signals, and the view {self.view!r} is a table of features: "
+                'name another view, or a member of kind "torch", "lightgbm" or "sklearn"'
+            )
+        return channels_and_size(shape)
+
+    def build_untrained(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A network whose weights are read from a file next, so that none need to be downloaded."""
         return self.build(shapes, n_classes)

@@ -28,7 +28,8 @@ from foldstill.data.estimators import (
     seeded,
     unfitted_estimator,
 )
-from foldstill.data.features import FeatureForm, FeatureTable, View
+from foldstill.data.feature_form import FeatureForm
+from foldstill.data.features import FeatureTable, View
 from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
@@ -151,8 +152,8 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     def fit(self, training_set: TrainingSet, context: FitContext) -> SklearnModel:
         """Fit the preparation and then the estimator to the training rows."""
         table, rows = training_table(training_set, self.view, self.name), training_set.rows
-        features = table[rows].observed()
-        learned = table[rows].aligned(features)
+        form = FeatureForm.of(table[rows])
+        learned = table[rows].aligned(form.features)
         estimator = seeded(self.unfitted(), context.seed)
         preparation = None if hasattr(estimator, "steps") else _preparation(learned, estimator)
         prepared = learned.frame() if preparation is None else preparation.fit_transform(learned.values_NF)
@@ -164,7 +165,7 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
         loss = kl_divergence(target=target_NC[:_LOSS_ROWS], proba=proba_NC)
         context.report(FitProgress(done=1, total=1, loss=loss))
         facts = {"loss": loss, "parameters": count_parameters(estimator)}
-        return SklearnModel(training_set.classes, self.view, FeatureForm(features), preparation, estimator, facts=facts)
+        return SklearnModel(training_set.classes, self.view, form, preparation, estimator, facts=facts)
 
     def load(self, folder: Path) -> SklearnModel:
         return SklearnModel.read(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.architecture import InputShape
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.base_models.weights_file import read_weights, require_loaded
@@ -96,7 +96,7 @@ class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
         """(H, W) that images are resized to, if any."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.
 
         Raises MemberError for a name timm does not know, an option or a size the network refuses, and for weights that
@@ -108,7 +108,7 @@ class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
         from foldstill.base_models.heads import Head
         from foldstill.base_models.networks import Network
 
-        in_channels, size = channels_and_size(*shapes)
+        in_channels, size = self.channels_and_size(shapes)
 
         known = not self.network.startswith(_ELSEWHERE)
         if known and not timm.is_model(self.network):
@@ -155,7 +155,7 @@ class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
         except MemberError as error:
             raise MemberError(f"member {self.name!r}: {error}") from None
 
-    def build_untrained(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def build_untrained(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         return replace(self, pretrained=False, weights="").build(shapes, n_classes)
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from foldstill.base_models.architecture import Shape, channels_and_size
+from foldstill.base_models.architecture import InputShape, Shape, channels_and_size
 from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name, reason_of, split_module
 from foldstill.base_models.recipes import Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
+from foldstill.data.feature_form import FeatureForm
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
 from foldstill.settings import KindSettings
@@ -30,17 +31,28 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
     The class or function is called with the shape of a row as it is stored, (height, width, channels) of images or
     (channels, time) of signals, with the number of classes, and with the options. It returns a `torch.nn.Module` that
     takes scaled batches, (rows, channels, height, width) or (rows, channels, time), and gives logits (rows, classes).
+    A feature table is encoded first, by what is fitted to the training rows: numbers get mean 0 and variance 1, and
+    the mean where they are missing, with a further column that says so; a category has one column per level, all 0
+    for a missing value and for a level that no training row has. The shape is then (encoded columns,).
     The file is executed, because the experiment names it. It may import what is installed, but no file beside it: a
     copy of it is kept with every model.
 
     Examples
     --------
     >>> import torch
+    >>> from foldstill.data.features import Feature
     >>> def linear(shape, n_classes):
     ...     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1], n_classes))
     >>> network = TorchMember("linear", module=linear, view="signal").build([(19, 200)], n_classes=6)
     >>> network(torch.zeros(4, 19, 200)).shape
     torch.Size([4, 6])
+
+    The columns of a feature table take the place of a shape.
+
+    >>> form = FeatureForm((Feature("carat"), Feature("color", ("D", "E", "F"))))
+    >>> mlp = TorchMember("mlp", lambda shape, n_classes: torch.nn.Linear(*shape, n_classes), view="features")
+    >>> mlp.build([form], n_classes=5).body
+    Linear(in_features=4, out_features=5, bias=True)
     """
 
     files: ClassVar[tuple[str, ...]] = ("module", "weights")
@@ -103,7 +115,7 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
         code = ModuleCode((folder / CODE).read_text(encoding="utf-8"), split_module(named)[1])
         return replace(SingleViewMember.load(replace(self, module=code), folder), code=code.text)
 
-    def build(self, shapes: Sequence[Shape], n_classes: int) -> Network:
+    def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.
 
         Raises MemberError for a file that cannot be run, a module that cannot be built, and one that gives no logits.
@@ -112,33 +124,33 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
 
         from foldstill.base_models.networks import Network
 
-        (shape,) = shapes
+        (read,) = shapes
+        shape = (len(read.encoded_names),) if isinstance(read, FeatureForm) else tuple(read)
         factory = self.factory
         about = f"member {self.name!r}: {factory_name(factory)}"
         try:
-            body = factory(tuple(shape), n_classes, **self.options)
+            body = factory(shape, n_classes, **self.options)
         except MemberError as error:
             raise MemberError(f"member {self.name!r}: {error}") from error.__cause__
         except Exception as error:
             raise MemberError(
-                f"{about}({tuple(shape)}, {n_classes}{''.join(f', {k}={v!r}' for k, v in self.options.items())}) fails "
+                f"{about}({shape}, {n_classes}{''.join(f', {k}={v!r}' for k, v in self.options.items())}) fails "
                 f"({reason_of(error)}): take the shape of a row, the number of classes, and the options by name"
             ) from error
         if not isinstance(body, nn.Module):
             raise MemberError(f"{about} must return a torch.nn.Module, got {type(body).__name__}: return the module")
         channels, size = channels_and_size(shape)
-        network = Network(body, channels)
-        _try_batch(about, network, (2, channels, *size), n_classes)
-        return network
+        _try_batch(about, body, (2, channels, *size), n_classes)
+        return Network(body, read if isinstance(read, FeatureForm) else channels)
 
 
-def _try_batch(about: str, network: Network, batch: tuple[int, ...], n_classes: int) -> None:
-    """Raises MemberError unless the network gives logits for two rows, in evaluation and in training."""
+def _try_batch(about: str, body: nn.Module, batch: tuple[int, ...], n_classes: int) -> None:
+    """Raises MemberError unless a module gives logits for two rows, in evaluation and in training."""
     import torch
 
     for training in (False, True):
         # A copy, because running statistics of a norm would change.
-        tried = copy.deepcopy(network).train(training)
+        tried = copy.deepcopy(body).train(training)
         mode = "in training" if training else "in evaluation"
         try:
             with torch.no_grad():

@@ -6,7 +6,7 @@ from dataclasses import replace
 from foldstill.compare import Comparison
 from foldstill.compare.results import ArmScore, Fidelity
 from foldstill.cost import Cost
-from foldstill.data.features import FeatureForm, array_of
+from foldstill.data.feature_form import FeatureForm
 from foldstill.data.row_form import shown
 from foldstill.distill import Student, StudentSettings, load_student
 from foldstill.distill.card import Card, CardEntry
@@ -38,7 +38,7 @@ def export_stage(
         shipment = ship_natively(student, folder, run.dataset.view(student.view)[run.plan.test_rows])
         _card(run, settings, student, comparison, shipment).write(run.dir.card)
         return shipment
-    view, labels = array_of(run.dataset.view(student.view), student.view), run.dataset.labels
+    view, labels = run.dataset.view(student.view), run.dataset.labels
     shipment = ship(
         student,
         folder,
@@ -48,7 +48,7 @@ def export_stage(
     )
     files = dict(shipment.files)
     if program:
-        export_program(student.network, view[run.plan.test_rows[:2]], folder / "student.pt2")
+        export_program(student.network, student.array(view[run.plan.test_rows[:2]]), folder / "student.pt2")
         files["student.pt2"] = "torch.export program, float32"
     shipment = replace(shipment, files=files)
     _card(run, settings, student, comparison, shipment).write(run.dir.card)
@@ -60,13 +60,15 @@ def _inputs(student: Student) -> list[str]:
     form = student.form
     assert form is not None, "a student of a run knows the form of its rows"
     if isinstance(form, FeatureForm):
-        return [f"feature {feature}" for feature in form.features]
-    layer = student.network.input
+        facts = [f"feature {feature}" for feature in form.features]
+        encoded = f"the network encodes them itself, as {len(form.encoded_names)} numbers: give it values as they are"
+        return [*facts, encoded] if student.is_network else facts
+    layer = student.network.input.constants()
     facts = [f"shape of a row: {' x '.join(map(str, form.shape))}, {form.dtype}"]
     facts += [f"{name}: {shown(value)}" for name, value in form.recipe.items()]
-    if layer.resize is not None:
-        facts.append(f"the network resizes it to {' x '.join(map(str, layer.resize))} (bilinear)")
-    scaled = ("mean", layer.mean.tolist()), ("standard deviation", layer.std.tolist())
+    if layer["resize"] is not None:
+        facts.append(f"the network resizes it to {shown(layer['resize'])} (bilinear)")
+    scaled = ("mean", layer["mean"]), ("standard deviation", layer["std"])
     constants = ", ".join(f"{name} {', '.join(f'{v:.4g}' for v in values)}" for name, values in scaled)
     return [*facts, f"the network scales each channel itself ({constants}): give it rows that are not scaled"]
 

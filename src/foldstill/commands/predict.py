@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
-from foldstill.data.features import View, array_of
+from foldstill.data.features import View
 from foldstill.distill import OnnxStudent, Student, load_student
 from foldstill.errors import ExperimentError
 from foldstill.oof.exports import check_score_output, write_scores_as
@@ -113,7 +113,7 @@ def _by_onnx(path: Path, rows: Inputs, seed: int | None) -> ScoreTable:
     student = OnnxStudent(path)
     view = student.about["view"]
     student.form.check(_view(rows, view), view, rows.recipes.get(view))
-    proba_NC = student.predict(array_of(rows.views[view], view))
+    proba_NC = student.predict(rows.views[view])
     return ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
 
 

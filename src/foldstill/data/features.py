@@ -4,7 +4,7 @@ N samples (rows), F features.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from foldstill.data.classes import in_order
 from foldstill.data.columns import series_array
-from foldstill.data.row_form import Recipe
 from foldstill.data.text import as_strings, is_missing
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import pandas as pd
 
 
@@ -213,51 +210,6 @@ View = NDArray[Any] | FeatureTable
 """The values of one view: images, signals or features; the rows come first."""
 
 
-@dataclass(frozen=True)
-class FeatureForm:
-    """The columns that a model was trained on; new rows must have them under the same names and of the same kinds.
-
-    Examples
-    --------
-    >>> form = FeatureForm((Feature("carat"), Feature("color", ("D", "E"))))
-    >>> FeatureForm.from_json(form.as_json()) == form, form.shape
-    (True, (2,))
-    """
-
-    features: tuple[Feature, ...]
-    recipe: Recipe = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Self":
-        """The form that `as_json` described."""
-        return cls(
-            tuple(
-                Feature(each["name"], None if each["levels"] is None else tuple(each["levels"]))
-                for each in value["features"]
-            ),
-            value["recipe"],
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """The form as JSON values."""
-        features = [
-            {"name": each.name, "levels": None if each.levels is None else list(each.levels)} for each in self.features
-        ]
-        return {"features": features, "recipe": dict(self.recipe)}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
-        return (len(self.features),)
-
-    def check(self, view: View, name: str, recipe: Recipe | None = None) -> None:
-        """Raises DataError for rows that lack a feature, or have one of another kind."""
-        FeatureTable.of(view)[:1].aligned(self.features, f"the view {name!r}")
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self.features))
-
-
 def array_of(view: View, name: str) -> NDArray[Any]:
     """The array of a view of images or signals; raises DataError for a table of features."""
     if isinstance(view, FeatureTable):
@@ -271,10 +223,15 @@ def as_view(values: Any) -> Any:
     return FeatureTable.of(values) if is_matrix or _is_frame(values) else values
 
 
+def features_as_json(features: Sequence[Feature]) -> list[dict[str, Any]]:
+    """Names and levels of features as JSON values."""
+    return [{"name": each.name, "levels": None if each.levels is None else list(each.levels)} for each in features]
+
+
 def digest_parts(view: View) -> tuple[Any, ...]:
     """What `digest` takes for a view."""
     if isinstance(view, FeatureTable):
-        return view.values_NF, FeatureForm(view.features).as_json()["features"]
+        return view.values_NF, features_as_json(view.features)
     return (view,)
 
 

@@ -1,6 +1,8 @@
 """Export a student as one file and check it on real rows: ONNX in float32, or a torch.export program.
 
-Scaling, resizing and softmax are inside the file: it takes rows of a view exactly as they are stored in the data set.
+Scaling, resizing or encoding, and softmax, are inside the file: it takes rows of a view exactly as they are stored in
+the data set. Rows of a feature table are (N, F) of float64, with NaN for what is missing and the position of its level
+for a category; the metadata name the columns and the levels.
 N rows, C classes.
 """
 
@@ -89,7 +91,7 @@ def export_onnx(
     with atomic_write(path) as part:
         program.save(part)
         write_model(onnx.load(part), part, _metadata(network, rows_N, classes, view) | dict(about or {}))
-        difference = float(np.abs(OnnxStudent(part).predict(rows_N) - wanted_NC).max())
+        difference = float(np.abs(OnnxStudent(part).predict_array(np.array(rows_N)) - wanted_NC).max())
         # Written so that NaN is refused as well.
         if not difference <= PARITY:
             raise DistillError(
@@ -140,11 +142,8 @@ def _metadata(network: "nn.Module", rows_N: NDArray[Any], classes: Sequence[str]
         "precision": "fp32",
         "torch": torch.__version__,
     }
-    layer = getattr(network, "input", None)
-    if layer is None:
-        return metadata
-    resize = None if layer.resize is None else list(layer.resize)
-    return metadata | {"mean": layer.mean.tolist(), "std": layer.std.tolist(), "resize": resize}
+    layer: Any = getattr(network, "input", None)
+    return metadata if layer is None else metadata | layer.constants()
 
 
 def export_program(network: "nn.Module", rows_N: NDArray[Any], path: Path) -> Path:

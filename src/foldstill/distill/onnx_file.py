@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.feature_form import Form, array_in, form_from_json
+from foldstill.data.features import View
 from foldstill.data.row_form import RowForm
 from foldstill.errors import DataError, DistillError
 from foldstill.files import SEAL, check_seal
@@ -85,18 +87,32 @@ class OnnxStudent:
         return tuple(self.about["classes"])
 
     @property
-    def form(self) -> RowForm:
+    def form(self) -> Form:
         """What the rows must look like, and how they were prepared in training."""
         about = self.about
+        if "features" in about:
+            return form_from_json(about)
         return RowForm(tuple(about["row_shape"]), about["dtype"], about.get("recipe", {}))
 
-    def predict(self, rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
+    def array(self, rows_N: View) -> NDArray[Any]:
+        """The rows as the file takes them: of the columns, the order and the type that its metadata name.
+
+        Raises DistillError for rows of another shape or type, or with other features, than in training.
+        """
+        about = self.about
+        try:
+            array = array_in(self.form, rows_N, about["view"])
+        except DataError as error:
+            raise DistillError(f"{self.path.name}: {error}") from None
+        return np.ascontiguousarray(array, dtype=about["dtype"])
+
+    def predict(self, rows_N: View, *, batch: int = 256) -> NDArray[np.float32]:
         """Predict probabilities, (N, C).
 
         Parameters
         ----------
-        rows_N : array of shape (N, H, W, channels) or (N, channels, T)
-            Images or signals as they were stored in training, not scaled.
+        rows_N : array of shape (N, H, W, channels) or (N, channels, T), or feature table
+            Images or signals as they were stored in training, not scaled; or features, as a frame or a `FeatureTable`.
         batch : int, default 256
             Number of rows per batch.
 
@@ -105,28 +121,24 @@ class OnnxStudent:
         DistillError
             For rows of another shape or type than in training.
         """
-        form = self.form
-        try:
-            form.check(rows_N, self.about["view"])
-        except DataError as error:
-            raise DistillError(f"{self.path.name}: {error}") from None
+        return self.predict_array(self.array(rows_N), batch=batch)
+
+    def predict_array(self, array: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
+        """The same for rows that are as `array` gives them."""
         name = self.session.get_inputs()[0].name
-        parts = [
-            self.session.run(None, {name: np.ascontiguousarray(rows_N[i : i + batch], dtype=form.dtype)})[0]
-            for i in range(0, len(rows_N), batch)
-        ]
+        parts = [self.session.run(None, {name: array[i : i + batch]})[0] for i in range(0, len(array), batch)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
 
-def predict_onnx(path: Path, rows_N: NDArray[Any], *, batch: int = 256, threads: int = 1) -> NDArray[np.float32]:
+def predict_onnx(path: Path, rows_N: View, *, batch: int = 256, threads: int = 1) -> NDArray[np.float32]:
     """Predict with an exported student, without torch.
 
     Parameters
     ----------
     path : Path
         File written by `foldstill export` or `Student.export`.
-    rows_N : array of shape (N, H, W, channels) or (N, channels, T)
-        Images or signals as they were stored in training, not scaled.
+    rows_N : array of shape (N, H, W, channels) or (N, channels, T), or feature table
+        Images or signals as they were stored in training, not scaled; or features, as a frame or a `FeatureTable`.
     batch : int, default 256
         Number of rows per batch.
     threads : int, default 1

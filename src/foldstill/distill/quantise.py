@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.features import View
 from foldstill.data.simplex import Float, kl_divergence
 from foldstill.distill.export import INPUT, write_model
 from foldstill.distill.onnx_file import OnnxStudent
@@ -47,7 +48,7 @@ class Quantised:
 
 
 def quantise(
-    source: Path, path: Path, precision: OnnxPrecision, rows_N: NDArray[Any], target_NC: Float, taught: NDArray[np.intp]
+    source: Path, path: Path, precision: OnnxPrecision, rows_N: View, target_NC: Float, taught: NDArray[np.intp]
 ) -> Quantised:
     """Write a float32 export in fp16 or static int8, and refuse it when it costs more than 1 % of KL.
 
@@ -62,7 +63,7 @@ def quantise(
         )
     shuffled = np.random.default_rng(_SEED).permutation(taught)
     n_calibration = min(CALIBRATION_ROWS, len(taught) // 2)
-    calibration_N = rows_N[np.sort(shuffled[:n_calibration])]
+    calibration_N = OnnxStudent(source).array(rows_N[np.sort(shuffled[:n_calibration])])
     deciding = np.sort(shuffled[n_calibration:][:DECIDING_ROWS])
     deciding_N = rows_N[deciding]
 
@@ -102,7 +103,7 @@ def _write_int8(source: Path, path: Path, calibration_N: NDArray[Any], *, keep_e
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             rows = next(self.batches, None)
-            return None if rows is None else {INPUT: np.ascontiguousarray(rows)}
+            return None if rows is None else {INPUT: rows}
 
     model = onnx.load(source)
     # The exporter leaves shape records that are out of date; quantisation fails on them.

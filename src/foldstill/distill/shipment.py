@@ -35,7 +35,7 @@ LATENCY_ROWS = (1, 32)
 class ExportRows:
     """The rows an export is made and checked with."""
 
-    view_N: NDArray[Any]
+    view_N: View
     """All rows of the student's view, as they are stored."""
     target_NC: Float
     """Vote shares of all rows."""
@@ -140,12 +140,12 @@ _NATIVE = {
 """What the files of a student that is no network are, by their suffix."""
 
 
-def _latencies(paths: Sequence[Path], rows_N: NDArray[Any], threads: int) -> list[Latency]:
+def _latencies(paths: Sequence[Path], rows_N: View, threads: int) -> list[Latency]:
     latencies = []
     for path in paths:
         runner = OnnxStudent(path, threads)
         for n in LATENCY_ROWS:
-            repeated_N = np.resize(rows_N, (n, *rows_N.shape[1:]))
+            repeated_N = rows_N[np.resize(np.arange(len(rows_N)), n)]
             latencies.append(measure_latency(path.name, partial(runner.predict, repeated_N), n, threads=threads))
     return latencies
 

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
+import numpy as np
+
 from foldstill.arguments import require_types
+from foldstill.base_models.architecture import input_shape
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.joined_member import Joined
 from foldstill.base_models.member import Member
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.base_models.torch_member import TorchMember
 from foldstill.cost import Cost
-from foldstill.data.features import FeatureTable, View, array_of
+from foldstill.data.feature_form import array_in, form_of
+from foldstill.data.features import FeatureTable, View
 from foldstill.distill.settings import SIZES, StudentSettings
 from foldstill.errors import DistillError
 
@@ -52,6 +56,7 @@ def size_of(member: Member, views: Sequence[View], n_classes: int) -> Cost:
         raise DistillError(
             f"member {member.name!r} is no network (kind {member.kind!r}), so its size cannot be counted untrained"
         )
-    arrays = [array_of(view, name) for name, view in zip(member.views, views, strict=True)]
-    shapes = [tuple(array.shape[1:]) for array in arrays]
-    return count_cost(build_seeded(member.build, shapes, n_classes, 0), first_row(arrays))
+    forms = [form_of(view, np.arange(len(view))) for view in views]
+    network = build_seeded(member.build, [input_shape(form) for form in forms], n_classes, 0)
+    arrays = [array_in(*each) for each in zip(forms, views, member.views, strict=True)]
+    return count_cost(network, first_row(arrays))

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from foldstill.base_models.jobs import Job
 from foldstill.base_models.member import Member, Model
 from foldstill.cost import Cost
-from foldstill.data.features import FeatureForm, View, array_of
-from foldstill.data.row_form import RowForm
+from foldstill.data.feature_form import FeatureForm, Form, array_in
+from foldstill.data.features import View, array_of
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DataError, DistillError, MemberError
 from foldstill.manifest import DONE, check_files, read_done
@@ -61,9 +61,9 @@ class Student:
         return self.model.classes
 
     @property
-    def form(self) -> RowForm | FeatureForm | None:
+    def form(self) -> Form | None:
         """What the rows of its view must look like; None where that is not known."""
-        forms: Mapping[str, RowForm | FeatureForm] = getattr(self.model, "forms", {})
+        forms: Mapping[str, Form] = getattr(self.model, "forms", {})
         return forms.get(self.view)
 
     @property
@@ -109,9 +109,20 @@ class Student:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
         from foldstill.distill.export import export_onnx
 
-        form, array = self.form, array_of(rows_N, self.view)
-        more = {"recipe": dict(form.recipe) if form else {}} | dict(about or {})
-        return export_onnx(self.network, array, Path(path), classes=self.classes, view=self.view, about=more)
+        form = self.form
+        of_rows = form.as_json() if isinstance(form, FeatureForm) else {"recipe": dict(form.recipe) if form else {}}
+        more = of_rows | dict(about or {})
+        rows = self.array(rows_N)
+        return export_onnx(self.network, rows, Path(path), classes=self.classes, view=self.view, about=more)
+
+    def array(self, rows_N: View) -> NDArray[Any]:
+        """Rows of its view as its network takes them; raises DistillError for rows of another form."""
+        if self.form is None:
+            return array_of(rows_N, self.view)
+        try:
+            return array_in(self.form, rows_N, self.view)
+        except DataError as error:
+            raise DistillError(f"the student: {error}") from None
 
     def cost(self, rows_N: View) -> Cost:
         """Cost of one prediction on one thread of the CPU, measured on the first of these rows."""

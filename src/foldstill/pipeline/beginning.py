@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.base_models.joined_member import resolve
+from foldstill.data.features import FeatureTable
 from foldstill.data.training import TrainingSet
 from foldstill.distill.mixes import VotesOnly
+from foldstill.distill.settings import StudentSettings
 from foldstill.errors import DistillError, ExperimentError
 from foldstill.files import check_output
 from foldstill.manifest import DONE, Stage, changes
@@ -122,8 +124,21 @@ def _check_students(run: Run) -> None:
                 # The teacher's predictions are not there yet; any soft targets tell the same.
                 soft_NC = (labels.target_NC + 1 / len(labels.classes)) / 2
                 training_set = replace(training_set, target_NC=soft_NC)
+            if isinstance(view[one.view], FeatureTable):
+                _refuse_what_tables_lack(one)
             one.member().check(training_set)
     for one in students:
         for path in (one.unlabelled, one.foreign):
             if path:
                 view_of(run.experiment.data.inputs(run.root / path), one.view, path)
+
+
+def _refuse_what_tables_lack(student: StudentSettings) -> None:
+    """Raises DistillError for settings that need images or signals."""
+    usual = StudentSettings()
+    for name in ("views", "features", "uncertainty"):
+        if getattr(student, name) != getattr(usual, name):
+            raise DistillError(
+                f"student {student.name!r} reads a table of features, and {name} is for images and signals: leave it "
+                "out"
+            )
