@@ -4,6 +4,7 @@ Two spinning threads on two busy cores are ten times slower.
 """
 
 import os
+import shutil
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
@@ -19,6 +20,7 @@ import pytest
 
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
+from foldstill.hms.synthetic import write_synthetic_hms
 from golden_files import Golden
 from made_up import SMOKE, bright_pictures, folds_of, loud_student, noise_pictures, one_worker
 
@@ -101,6 +103,20 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Run, Comparison]":
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     run = start_run(ExperimentFile(SMOKE, Path(), "smoke"), folder, one_worker())
     return run, run_all(run)
+
+
+@pytest.fixture(scope="session")
+def hms_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten synthetic recordings of five patients, in the files of the competition."""
+    folder = tmp_path_factory.mktemp("hms") / "synthetic"
+    write_synthetic_hms(folder, patients=5, seed=1, recordings=2)
+    return folder
+
+
+@pytest.fixture
+def hms_copy(hms_files: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(hms_files, tmp_path / "hms")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 import importlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from foldstill.hms.record import Record
 from foldstill.hms.rows import label_rows
 from foldstill.hms.source import HmsData
 from foldstill.hms.storage import decode
-from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
@@ -35,19 +33,6 @@ SMALL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("hms") / "synthetic"
-    write_synthetic_hms(out, patients=5, seed=1, recordings=2)
-    return out
-
-
-@pytest.fixture
-def folder(made, tmp_path) -> Path:
-    """A copy that a test may damage."""
-    return shutil.copytree(made, tmp_path / "hms")
-
-
 def change_eeg(path: Path, **change) -> None:
     table = pq.read_table(path)
     for name, column in change.items():
@@ -56,21 +41,21 @@ def change_eeg(path: Path, **change) -> None:
     pq.write_table(table, path)
 
 
-def test_a_second_preparation_is_refused_while_one_writes_into_the_cache(made, tmp_path):
+def test_a_second_preparation_is_refused_while_one_writes_into_the_cache(hms_files, tmp_path):
     """It truncated the unfinished arrays under the first one, which was killed by the system without a message."""
     with held_by_another_thread(tmp_path / "cache"):
         before = sorted((tmp_path / "cache").iterdir())
         with pytest.raises(FileError, match=r"cache is being written by process"):
-            prepare(made, tmp_path / "cache", (SMALL,))
+            prepare(hms_files, tmp_path / "cache", (SMALL,))
         assert sorted((tmp_path / "cache").iterdir()) == before
 
 
-def test_prepared_views_are_the_views_of_each_row(made, tmp_path):
-    data = HmsData(folder=str(made), cache="cache", views=(SMALL, POWER, RawEeg(bin_size=20)))
+def test_prepared_views_are_the_views_of_each_row(hms_files, tmp_path):
+    data = HmsData(folder=str(hms_files), cache="cache", views=(SMALL, POWER, RawEeg(bin_size=20)))
     steps = []
     data.prepare(tmp_path, Work(workers=1, report=lambda step: steps.append((step.done, step.total))))
     dataset = data.load(tmp_path)
-    rows = label_rows(HmsFolder(made))
+    rows = label_rows(HmsFolder(hms_files))
     assert dataset.labels.digest == rows.labels().digest
     assert steps[-1] == (len(rows), len(rows))
     assert {name: a.dtype.name for name, a in dataset.views.items()} == {
@@ -80,8 +65,8 @@ def test_prepared_views_are_the_views_of_each_row(made, tmp_path):
     }
     for i in (0, len(rows) - 1):
         record = Record(
-            read_eeg(HmsFolder(made).eeg(rows.recordings_N[i])).values,
-            read_spectrogram(HmsFolder(made).spectrogram(rows.spectrograms_N[i])).values,
+            read_eeg(HmsFolder(hms_files).eeg(rows.recordings_N[i])).values,
+            read_spectrogram(HmsFolder(hms_files).spectrogram(rows.spectrograms_N[i])).values,
             rows.eeg_offset_N[i],
             rows.spectrogram_offset_N[i],
         )
@@ -90,15 +75,15 @@ def test_prepared_views_are_the_views_of_each_row(made, tmp_path):
             np.testing.assert_allclose(decode(dataset.view(view.name)[i], view.bounds), view.make(record), atol=step)
 
 
-def test_two_processes_make_the_same_bytes_as_one(made, tmp_path):
-    one, two = (prepare(made, tmp_path / str(jobs), (SMALL,), work=Work(workers=jobs)).cache for jobs in (1, 2))
+def test_two_processes_make_the_same_bytes_as_one(hms_files, tmp_path):
+    one, two = (prepare(hms_files, tmp_path / str(jobs), (SMALL,), work=Work(workers=jobs)).cache for jobs in (1, 2))
     checksums = {json.loads(c.sidecar_file("mel").read_text())["checksum"] for c in (one, two)}
     assert len(checksums) == 1
 
 
-def test_a_stopped_preparation_goes_on_where_it_was(made, tmp_path, monkeypatch):
+def test_a_stopped_preparation_goes_on_where_it_was(hms_files, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "PART_ROWS", 2)
-    wanted = prepare(made, tmp_path / "whole", (SMALL,)).cache
+    wanted = prepare(hms_files, tmp_path / "whole", (SMALL,)).cache
 
     done_before = []
 
@@ -108,7 +93,7 @@ def test_a_stopped_preparation_goes_on_where_it_was(made, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(made, tmp_path / "cache", (SMALL,), work=Work(workers=1, report=stop))
+        prepare(hms_files, tmp_path / "cache", (SMALL,), work=Work(workers=1, report=stop))
     with pytest.raises(DataError, match="no finished preparation"):
         Cache(tmp_path / "cache").rows()
     with (tmp_path / "cache" / "progress.jsonl").open("a") as journal:
@@ -116,59 +101,59 @@ def test_a_stopped_preparation_goes_on_where_it_was(made, tmp_path, monkeypatch)
     made_rows = []
     make = prepare_module.make_part
     monkeypatch.setattr(prepare_module, "make_part", lambda *args: made_rows.extend(args[2]) or make(*args))
-    resumed = prepare(made, tmp_path / "cache", (SMALL,)).cache
-    n = len(label_rows(HmsFolder(made)))
+    resumed = prepare(hms_files, tmp_path / "cache", (SMALL,)).cache
+    n = len(label_rows(HmsFolder(hms_files)))
     assert len(made_rows) == n - done_before[-1]
     assert 0 < len(made_rows) < n
     np.testing.assert_array_equal(np.load(resumed.array_file("mel")), np.load(wanted.array_file("mel")))
     assert not resumed.journal_file.exists()
 
 
-def test_what_is_finished_stays_and_a_new_view_is_added(made, tmp_path):
-    prepare(made, tmp_path, (SMALL,))
+def test_what_is_finished_stays_and_a_new_view_is_added(hms_files, tmp_path):
+    prepare(hms_files, tmp_path, (SMALL,))
     before = (tmp_path / "mel.npy").stat().st_mtime_ns
-    prepare(made, tmp_path, (SMALL, POWER))
+    prepare(hms_files, tmp_path, (SMALL, POWER))
     assert (tmp_path / "mel.npy").stat().st_mtime_ns == before
     assert set(Cache(tmp_path).views((SMALL, POWER))) == {"mel", "kaggle_spectrogram"}
     assert json.loads((tmp_path / "manifest.json").read_text())["views"] == ["kaggle_spectrogram", "mel"]
 
 
-def test_changed_settings_and_changed_files_are_named(folder, tmp_path):
+def test_changed_settings_and_changed_files_are_named(hms_copy, tmp_path):
     out = tmp_path / "cache"
-    prepare(folder, out, (SMALL,))
+    prepare(hms_copy, out, (SMALL,))
     with pytest.raises(DataError, match=r"made from other inputs: view\.n_mels was 16, is 24"):
-        prepare(folder, out, (replace(SMALL, n_mels=24),))
+        prepare(hms_copy, out, (replace(SMALL, n_mels=24),))
     with pytest.raises(DataError, match=r"other settings: n_mels was 16, is 24"):
         Cache(out).views((replace(SMALL, n_mels=24),))
-    victim = next((folder / "train_eegs").glob("*.parquet"))
+    victim = next((hms_copy / "train_eegs").glob("*.parquet"))
     change_eeg(victim, O2=None)
     with pytest.raises(DataError, match=r"files was"):
-        prepare(folder, out, (SMALL,))
-    prepare(folder, out, (SMALL,), work=FORCED)
+        prepare(hms_copy, out, (SMALL,))
+    prepare(hms_copy, out, (SMALL,), work=FORCED)
 
 
-def test_views_of_other_rows_never_share_a_cache(made, tmp_path):
-    prepare(made, tmp_path, (SMALL,), rows="recording")
+def test_views_of_other_rows_never_share_a_cache(hms_files, tmp_path):
+    prepare(hms_files, tmp_path, (SMALL,), rows="recording")
     with pytest.raises(DataError, match=r"holds views of other rows \(mel\)"):
-        prepare(made, tmp_path, (POWER,), rows="window")
+        prepare(hms_files, tmp_path, (POWER,), rows="window")
     assert len(Cache(tmp_path).rows()[0]) == len(Cache(tmp_path).views((SMALL,))["mel"])
-    prepare(made, tmp_path, (POWER,), rows="window", work=FORCED)
+    prepare(hms_files, tmp_path, (POWER,), rows="window", work=FORCED)
     with pytest.raises(DataError, match="is not in"):
         Cache(tmp_path).views((SMALL,))
 
 
-def test_a_missing_package_stops_it_and_is_no_problem_of_the_files(made, tmp_path, monkeypatch):
+def test_a_missing_package_stops_it_and_is_no_problem_of_the_files(hms_files, tmp_path, monkeypatch):
     from foldstill.data import wavelets
 
     monkeypatch.setattr(wavelets, "find_spec", lambda name: None)
     with pytest.raises(FoldstillError, match=r"needs PyWavelets: pip install 'foldstill\[wavelets\]'"):
-        prepare(made, tmp_path, (Denoised(of=SMALL),))
+        prepare(hms_files, tmp_path, (Denoised(of=SMALL),))
     assert not Cache(tmp_path).manifest_file.exists()
 
 
-def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
-    files = sorted((folder / "train_eegs").glob("*.parquet"))
-    rows = label_rows(HmsFolder(folder))
+def test_problems_are_reported_by_file_and_kill_nothing(hms_copy, tmp_path):
+    files = sorted((hms_copy / "train_eegs").glob("*.parquet"))
+    rows = label_rows(HmsFolder(hms_copy))
     dead = rows.recordings_N == files[0].stem
     files[0].write_bytes(files[0].read_bytes()[:5000])
     n = pq.read_metadata(files[1]).num_rows
@@ -179,7 +164,7 @@ def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
     pq.write_table(pq.read_table(files[3])[: 49 * 200], files[3])
     files[4].unlink()
 
-    done = prepare(folder, tmp_path / "cache", (SMALL,))
+    done = prepare(hms_copy, tmp_path / "cache", (SMALL,))
     found = {(p.file, p.what): p.detail for p in done.problems}
     assert found[files[1].name, "missing columns"] == "T3"
     assert found[files[1].name, "missing values"].endswith(f"longest run 400 of {n}")
@@ -192,7 +177,7 @@ def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
     assert any("no file" in detail for detail in left_out)
     assert files[1].name in (tmp_path / "cache" / "problems.csv").read_text()
 
-    data = HmsData(folder=str(folder), cache="cache", views=(SMALL,))
+    data = HmsData(folder=str(hms_copy), cache="cache", views=(SMALL,))
     with pytest.warns(UserWarning, match="could not be read and are left out"):
         dataset = data.load(tmp_path)
     lost = dead | (rows.recordings_N == files[4].stem)
@@ -200,11 +185,11 @@ def test_problems_are_reported_by_file_and_kill_nothing(folder, tmp_path):
     assert len(dataset.view("mel")) == len(dataset.labels)
 
     with pytest.raises(DataError, match="or prepare without strict"):
-        prepare(folder, tmp_path / "strict", (SMALL,), strict=True)
+        prepare(hms_copy, tmp_path / "strict", (SMALL,), strict=True)
 
 
-def test_columns_of_other_types_are_read_and_those_of_words_are_refused(folder):
-    path = next((folder / "train_eegs").glob("*.parquet"))
+def test_columns_of_other_types_are_read_and_those_of_words_are_refused(hms_copy):
+    path = next((hms_copy / "train_eegs").glob("*.parquet"))
     n = pq.read_metadata(path).num_rows
     whole, half = np.arange(n, dtype=np.int64), np.ones(n, np.float16)
     gaps = pa.array([None if i % 7 == 0 else float(i) for i in range(n)])
@@ -224,7 +209,7 @@ def test_columns_of_other_types_are_read_and_those_of_words_are_refused(folder):
 
 
 @pytest.mark.parametrize("decode", [decoding._by_arrow, decoding._by_polars])
-def test_both_decoders_give_the_same_array_and_refuse_the_same_files(made, decode):
+def test_both_decoders_give_the_same_array_and_refuse_the_same_files(hms_files, decode):
     rng = np.random.default_rng(0)
     columns = spectrogram_columns()
     values = {c: rng.normal(size=9).astype(np.float32) for c in columns[1:]}
@@ -252,55 +237,55 @@ def test_both_decoders_give_the_same_array_and_refuse_the_same_files(made, decod
             decode(Path("s.parquet"), broken, Wanted(columns))
 
 
-def test_a_label_beyond_its_recording_is_left_out_and_named(folder, tmp_path):
+def test_a_label_beyond_its_recording_is_left_out_and_named(hms_copy, tmp_path):
     import pandas as pd
 
-    frame = pd.read_csv(folder / "train.csv")
+    frame = pd.read_csv(hms_copy / "train.csv")
     recording = int(frame.eeg_id[0])
     frame.loc[frame.eeg_id == recording, "eeg_label_offset_seconds"] += 1000
-    frame.to_csv(folder / "train.csv", index=False)
-    done = prepare(folder, tmp_path / "cache", (SMALL,))
+    frame.to_csv(hms_copy / "train.csv", index=False)
+    done = prepare(hms_copy, tmp_path / "cache", (SMALL,))
     named = [p for p in done.problems if p.what == "shorter than its label offset"]
     assert named
     assert all(str(recording) in p.detail and p.fatal for p in named)
-    ids = label_rows(HmsFolder(folder)).ids_N[list(done.unreadable_rows)]
+    ids = label_rows(HmsFolder(hms_copy)).ids_N[list(done.unreadable_rows)]
     assert len(ids) >= 1
     assert all(i.startswith(f"{recording}-") for i in ids)
 
 
-def test_eeg_views_refuse_rows_that_name_no_recording(made, tmp_path):
+def test_eeg_views_refuse_rows_that_name_no_recording(hms_files, tmp_path):
     with pytest.raises(DataError, match="gives samples of several recordings"):
-        prepare(made, tmp_path, (SMALL,), rows="spectrogram")
-    prepare(made, tmp_path, (POWER,), rows="spectrogram")
+        prepare(hms_files, tmp_path, (SMALL,), rows="spectrogram")
+    prepare(hms_files, tmp_path, (POWER,), rows="spectrogram")
 
 
-def test_the_test_split_is_prepared_in_its_order_without_votes(made, tmp_path):
-    data = HmsData(folder=str(made), views=(SMALL, POWER))
-    cache = prepare(made, tmp_path, data.views, split="test").cache
+def test_the_test_split_is_prepared_in_its_order_without_votes(hms_files, tmp_path):
+    data = HmsData(folder=str(hms_files), views=(SMALL, POWER))
+    cache = prepare(hms_files, tmp_path, data.views, split="test").cache
     rows, readable = cache.rows()
     import pandas as pd
 
-    assert rows.ids_N.tolist() == pd.read_csv(made / "test.csv").eeg_id.astype(str).tolist()
+    assert rows.ids_N.tolist() == pd.read_csv(hms_files / "test.csv").eeg_id.astype(str).tolist()
     assert rows.votes_NC is None
     assert readable.all()
     assert len(cache.views(data.views)["mel"]) == len(rows)
 
 
-def test_new_rows_of_a_folder_are_its_test_split_and_unreadable_ones_stay_as_blank_rows(folder, tmp_path):
+def test_new_rows_of_a_folder_are_its_test_split_and_unreadable_ones_stay_as_blank_rows(hms_copy, tmp_path):
     data = HmsData(folder="elsewhere", views=(SMALL, POWER))
-    whole = data.inputs(folder)
-    assert whole.ids.tolist() == label_rows(HmsFolder(folder, "test")).ids_N.tolist()
-    (folder / "test_eegs" / f"{whole.ids[1]}.parquet").unlink()
+    whole = data.inputs(hms_copy)
+    assert whole.ids.tolist() == label_rows(HmsFolder(hms_copy, "test")).ids_N.tolist()
+    (hms_copy / "test_eegs" / f"{whole.ids[1]}.parquet").unlink()
     with pytest.warns(UserWarning, match="1 of 2 recordings could not be read"):
-        damaged = data.inputs(folder)
+        damaged = data.inputs(hms_copy)
     assert damaged.ids.tolist() == whole.ids.tolist()
     np.testing.assert_array_equal(damaged.views["mel"][0], whole.views["mel"][0])
     assert not damaged.views["mel"][1].any()
 
 
-def test_loading_before_preparing_says_what_to_run(made, tmp_path):
+def test_loading_before_preparing_says_what_to_run(hms_files, tmp_path):
     with pytest.raises(DataError, match="run `foldstill prepare`"):
-        HmsData(folder=str(made), cache="nowhere").load(tmp_path)
+        HmsData(folder=str(hms_files), cache="nowhere").load(tmp_path)
 
 
 def test_views_need_different_names():
@@ -322,14 +307,16 @@ def test_real_files_are_read_whole(real):
     assert pq.read_schema(folder / "train_spectrogram_1000189855.parquet").names[1:] == list(spectrogram_columns())
 
 
-def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_to_1e_4(made, tmp_path, monkeypatch):
+def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_to_1e_4(
+    hms_files, tmp_path, monkeypatch
+):
     """A reference project kept only the last file's sum; another normalised with held-out rows."""
     pytest.importorskip("torch")
     from foldstill.base_models import inputs
     from foldstill.base_models.inputs import DeviceInputs
 
     monkeypatch.setattr(inputs, "_BLOCK_ROWS", 1)  # several blocks, as a whole data set has
-    data = HmsData(folder=str(made), cache="cache", views=(SMALL,))
+    data = HmsData(folder=str(hms_files), cache="cache", views=(SMALL,))
     data.prepare(tmp_path)
     array = data.load(tmp_path).view("mel")
     rows, read = np.arange(0, len(array), 2), []
@@ -347,26 +334,26 @@ def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_t
     np.testing.assert_allclose(std, np.sqrt(((training - two_pass) ** 2).mean(axis=(0, 1, 2))), rtol=1e-4)
 
 
-def test_labels_of_one_recording_are_windows_of_one_unit(made, tmp_path):
-    data = HmsData(folder=str(made), cache="cache", rows="window", views=(POWER,))
+def test_labels_of_one_recording_are_windows_of_one_unit(hms_files, tmp_path):
+    data = HmsData(folder=str(hms_files), cache="cache", rows="window", views=(POWER,))
     data.prepare(tmp_path)
     dataset = data.load(tmp_path)
-    assert dataset.units_N.tolist() == label_rows(HmsFolder(made), "window").recordings_N.tolist()
+    assert dataset.units_N.tolist() == label_rows(HmsFolder(hms_files), "window").recordings_N.tolist()
     assert len(set(dataset.units_N)) < len(dataset.labels)
 
 
-def test_a_view_that_was_damaged_after_it_was_written_is_found_and_can_be_made_again(made, tmp_path):
-    prepare(made, tmp_path, (POWER,))
+def test_a_view_that_was_damaged_after_it_was_written_is_found_and_can_be_made_again(hms_files, tmp_path):
+    prepare(hms_files, tmp_path, (POWER,))
     array = tmp_path / "kaggle_spectrogram.npy"
     whole = array.read_bytes()
     array.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy must have the checksum \w+ of its sidecar, got \w+"):
-        prepare(made, tmp_path, (POWER,))
+        prepare(hms_files, tmp_path, (POWER,))
     array.write_bytes(whole[:1000])
     with pytest.raises(DataError, match=r"kaggle_spectrogram\.npy must have the checksum .*; force it to be made"):
         Cache(tmp_path).views((POWER,))
-    prepare(made, tmp_path, (POWER,), work=FORCED)
+    prepare(hms_files, tmp_path, (POWER,), work=FORCED)
     assert array.read_bytes() == whole
     array.unlink()  # removed with its sidecar left: made again
-    prepare(made, tmp_path, (POWER,))
+    prepare(hms_files, tmp_path, (POWER,))
     assert array.read_bytes() == whole

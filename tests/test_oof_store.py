@@ -37,6 +37,14 @@ def table(rng) -> OOFTable:
     return OOFTable(scores, labels, (np.arange(n) // 4 % 5).astype(np.int16), "digest0")
 
 
+@pytest.fixture
+def written(table, tmp_path) -> Path:
+    """The table in a file that a test may damage."""
+    path = tmp_path / "oof.parquet"
+    write_table(table, path)
+    return path
+
+
 def _same(a: OOFTable, b: OOFTable) -> None:
     assert a.proba_NMC.tobytes() == b.proba_NMC.tobytes()
     assert a.proba_NMC.dtype == b.proba_NMC.dtype == np.float32
@@ -197,38 +205,30 @@ def test_files_that_are_no_table_are_refused_with_the_cure(table, tmp_path):
         read_table(path)
 
 
-def test_another_schema_version_is_refused(table, tmp_path):
-    path = tmp_path / "oof.parquet"
-    write_table(table, path)
-    _with_meta(path, lambda meta: meta.update(schema_version=99))
+def test_another_schema_version_is_refused(written):
+    _with_meta(written, lambda meta: meta.update(schema_version=99))
     with pytest.raises(OOFError, match=r"has schema version 99, this foldstill reads 2"):
-        read_table(path)
+        read_table(written)
 
 
-def test_missing_columns_are_named(table, tmp_path):
-    path = tmp_path / "oof.parquet"
-    write_table(table, path)
-    stored = pq.read_table(path)
-    pq.write_table(stored.drop_columns(["p__gbm__lpd"]), path)
+def test_missing_columns_are_named(written):
+    stored = pq.read_table(written)
+    pq.write_table(stored.drop_columns(["p__gbm__lpd"]), written)
     with pytest.raises(OOFError, match=r"lacks 1 columns, first: \['p__gbm__lpd'\]"):
-        read_table(path)
+        read_table(written)
 
 
-def test_a_truncated_file_is_refused(table, tmp_path):
-    path = tmp_path / "oof.parquet"
-    write_table(table, path)
-    path.write_bytes(path.read_bytes()[:-20])
+def test_a_truncated_file_is_refused(written):
+    written.write_bytes(written.read_bytes()[:-20])
     with pytest.raises(OOFError, match=r"is not a parquet file"):
-        read_table(path)
+        read_table(written)
 
 
-def test_values_that_another_program_changed_are_refused(table, tmp_path):
+def test_values_that_another_program_changed_are_refused(table, written):
     """Other programs write no seal, and the metadata of foldstill survives in them."""
-    path = tmp_path / "oof.parquet"
-    write_table(table, path)
-    stored = pq.read_table(path)
-    pq.write_table(stored, path)
-    assert read_table(path).labels.digest == table.labels.digest
+    stored = pq.read_table(written)
+    pq.write_table(stored, written)
+    assert read_table(written).labels.digest == table.labels.digest
     for name in stored.column_names:
         if stored[name].type not in (pa.string(), pa.large_string()):
             values = stored[name].to_numpy().copy()
@@ -238,6 +238,6 @@ def test_values_that_another_program_changed_are_refused(table, tmp_path):
             changed = stored.set_column(
                 stored.column_names.index(name), name, pa.array(["other", *stored[name].to_pylist()[1:]])
             )
-        pq.write_table(changed, path)
+        pq.write_table(changed, written)
         with pytest.raises(OOFError, match=r"oof\.parquet was changed after foldstill wrote it"):
-            read_table(path)
+            read_table(written)

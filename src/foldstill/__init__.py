@@ -12,12 +12,12 @@ student model can be without losing the ensemble's accuracy.
 A name is imported when it is first used, and torch only when something is trained.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # The function has the name of its package, so it is imported here and not when it is first used: whatever imports the
 # package later does not replace it.
 from foldstill.distill.notebook import distill
-from foldstill.late_names import late_name
+from foldstill.late_names import late_names
 
 if TYPE_CHECKING:
     from foldstill.base_models.eeg_member import EegMember
@@ -95,10 +95,4 @@ __all__ = [
     "write_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    return late_name(__name__, _HOME, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = late_names(__name__, _HOME, __all__)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -173,6 +173,30 @@ def atomic_write(path: Path, *, sealed: bool = False) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+class Inside:
+    """A property that gives a path inside the folder of its owner, which is its `root`.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Shop:
+    ...     root: Path
+    ...     prices = Inside("prices.csv")
+    >>> Shop(Path("shops/a")).prices.as_posix()
+    'shops/a/prices.csv'
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, owner: "_Folder", _: type) -> Path:
+        return owner.root / self.path
+
+
+class _Folder(Protocol):
+    @property
+    def root(self) -> Path: ...
 
 
 def _part(path: Path) -> Path:

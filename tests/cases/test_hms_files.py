@@ -1,7 +1,6 @@
 """HMS files as other tools leave them, and preparations that are killed while they finish."""
 
 import importlib
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from foldstill.hms.files import HmsFolder, read_eeg
 from foldstill.hms.prepare import prepare
 from foldstill.hms.rows import label_rows
 from foldstill.hms.source import HmsData
-from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram
@@ -27,19 +25,6 @@ prepare_module = importlib.import_module("foldstill.hms.prepare")
 MEL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)
 RAW = RawEeg(bin_size=40)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("hms") / "synthetic"
-    write_synthetic_hms(out, patients=4, seed=2, recordings=2)
-    return out
-
-
-@pytest.fixture
-def folder(made, tmp_path) -> Path:
-    """A copy that a test may damage."""
-    return shutil.copytree(made, tmp_path / "hms")
 
 
 def rewrite(path: Path, change) -> None:
@@ -56,28 +41,28 @@ def problems(prepared) -> dict[tuple[str, str], str]:
 
 
 @pytest.mark.parametrize("column", ["eeg_label_offset_seconds", "spectrogram_label_offset_seconds"])
-def test_a_negative_offset_is_refused_with_its_line(folder, tmp_path, column):
-    frame = pd.read_csv(folder / "train.csv")
+def test_a_negative_offset_is_refused_with_its_line(hms_copy, tmp_path, column):
+    frame = pd.read_csv(hms_copy / "train.csv")
     frame[column] = frame[column].astype(float)
     frame.loc[2, column] = -1e6
-    frame.to_csv(folder / "train.csv", index=False)
+    frame.to_csv(hms_copy / "train.csv", index=False)
     with pytest.raises(
         DataError, match=rf"in each row of {column}, got '-1000000.0' in line 4 .*offsets are 0 or more"
     ):
-        prepare(folder, tmp_path / "cache", (MEL,))
+        prepare(hms_copy, tmp_path / "cache", (MEL,))
     assert not (tmp_path / "cache").exists()
 
 
-def test_blank_inputs_are_problems(folder, tmp_path):
-    rows = label_rows(HmsFolder(folder))
-    spectrograms = sorted((folder / "train_spectrograms").glob("*.parquet"))
+def test_blank_inputs_are_problems(hms_copy, tmp_path):
+    rows = label_rows(HmsFolder(hms_copy))
+    spectrograms = sorted((hms_copy / "train_spectrograms").glob("*.parquet"))
     empty, negative = spectrograms[:2]
     pq.write_table(pq.read_table(empty)[:0], empty)
     rewrite(negative, negated)
-    flat = sorted((folder / "train_eegs").glob("*.parquet"))
+    flat = sorted((hms_copy / "train_eegs").glob("*.parquet"))
     of_third = next(f for f in flat if rows.spectrograms_N[rows.recordings_N == f.stem][0] == spectrograms[2].stem)
     rewrite(of_third, np.zeros_like)
-    done = prepare(folder, tmp_path / "cache", (POWER, MEL, RAW))
+    done = prepare(hms_copy, tmp_path / "cache", (POWER, MEL, RAW))
     found = problems(done)
     assert found[empty.name, "empty"] == "it has no rows"
     assert found[negative.name, "negative values"].startswith("100.00% of values")
@@ -92,23 +77,23 @@ def test_blank_inputs_are_problems(folder, tmp_path):
     assert sorted(lost) == sorted(rows.ids_N[rows.spectrograms_N == empty.stem])
 
 
-def test_a_preparation_without_any_content_is_refused_and_leaves_nothing(folder, tmp_path):
-    for path in (folder / "train_eegs").iterdir():
+def test_a_preparation_without_any_content_is_refused_and_leaves_nothing(hms_copy, tmp_path):
+    for path in (hms_copy / "train_eegs").iterdir():
         path.unlink()
     with pytest.raises(DataError, match=r"none of the \d+ samples of .*train.csv could be read; sample .*: no file"):
-        prepare(folder, tmp_path / "cache", (MEL,))
+        prepare(hms_copy, tmp_path / "cache", (MEL,))
     assert not (tmp_path / "cache").exists()
-    for path in (folder / "train_spectrograms").iterdir():
+    for path in (hms_copy / "train_spectrograms").iterdir():
         rewrite(path, negated)
     with pytest.raises(
         DataError, match=r"view kaggle_spectrogram has the same value everywhere in all \d+ readable samples"
     ):
-        prepare(folder, tmp_path / "cache", (POWER,))
+        prepare(hms_copy, tmp_path / "cache", (POWER,))
     assert not (tmp_path / "cache").exists()
 
 
-def test_electrodes_are_found_by_all_their_names(made, folder):
-    path = next((folder / "train_eegs").glob("*.parquet"))
+def test_electrodes_are_found_by_all_their_names(hms_files, hms_copy):
+    path = next((hms_copy / "train_eegs").glob("*.parquet"))
     whole = read_eeg(path)
     table = pq.read_table(path)
     other = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8", "EKG": "ECG"}
@@ -128,11 +113,11 @@ def test_electrodes_are_found_by_all_their_names(made, folder):
         read_eeg(path)
 
 
-def test_new_recordings_that_are_blank_are_named(folder):
-    path = next((folder / "test_spectrograms").glob("*.parquet"))
+def test_new_recordings_that_are_blank_are_named(hms_copy):
+    path = next((hms_copy / "test_spectrograms").glob("*.parquet"))
     rewrite(path, negated)
     with pytest.warns(UserWarning, match=r"1 inputs of 2 recordings are blank; first: sample \d+, view kaggle_spec"):
-        HmsData(folder="elsewhere", views=(POWER,)).inputs(folder)
+        HmsData(folder="elsewhere", views=(POWER,)).inputs(hms_copy)
 
 
 class Killed(BaseException):
@@ -164,16 +149,16 @@ def content(cache: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in cache.iterdir()}
 
 
-def test_a_preparation_killed_at_any_step_of_its_end_is_resumed_to_the_same_files(folder, tmp_path):
-    victim = min((folder / "train_eegs").iterdir())
+def test_a_preparation_killed_at_any_step_of_its_end_is_resumed_to_the_same_files(hms_copy, tmp_path):
+    victim = min((hms_copy / "train_eegs").iterdir())
     victim.write_bytes(victim.read_bytes()[:5000])
     views = (MEL, POWER)
-    whole = prepare(folder, tmp_path / "whole", views)
+    whole = prepare(hms_copy, tmp_path / "whole", views)
     assert whole.unreadable_rows
     with pytest.MonkeyPatch.context() as patch:
         n_steps = len(steps(patch, None, after=False))
         done = steps(patch, None, after=False)
-        prepare(folder, tmp_path / "counted", views)
+        prepare(hms_copy, tmp_path / "counted", views)
         n_steps = len(done)
     assert n_steps >= 7
     for force in (False, True):
@@ -181,21 +166,21 @@ def test_a_preparation_killed_at_any_step_of_its_end_is_resumed_to_the_same_file
             for step in range(n_steps):
                 out = tmp_path / f"{force}-{after}-{step}"
                 if force:
-                    prepare(folder, out, views)
+                    prepare(hms_copy, out, views)
                 with pytest.MonkeyPatch.context() as patch:
                     steps(patch, step, after=after)
                     with pytest.raises(Killed):
-                        prepare(folder, out, views, work=Work(workers=1, force=force))
-                resumed = prepare(folder, out, views, work=Work(workers=1, force=force and step % 2 == 0))
+                        prepare(hms_copy, out, views, work=Work(workers=1, force=force))
+                resumed = prepare(hms_copy, out, views, work=Work(workers=1, force=force and step % 2 == 0))
                 assert content(out) == content(tmp_path / "whole"), (force, after, step)
                 assert resumed.unreadable_rows == whole.unreadable_rows
                 assert Cache(out).rows()[1].sum() == len(Cache(out).rows()[0]) - len(whole.unreadable_rows)
 
 
-def test_a_view_that_is_made_again_does_not_make_rows_of_others_readable(folder, tmp_path):
-    victim = min((folder / "train_eegs").iterdir())
+def test_a_view_that_is_made_again_does_not_make_rows_of_others_readable(hms_copy, tmp_path):
+    victim = min((hms_copy / "train_eegs").iterdir())
     victim.write_bytes(victim.read_bytes()[:5000])
-    lost = prepare(folder, tmp_path / "cache", (MEL,)).unreadable_rows
+    lost = prepare(hms_copy, tmp_path / "cache", (MEL,)).unreadable_rows
     assert lost
-    assert prepare(folder, tmp_path / "cache", (POWER,), work=Work(workers=1, force=True)).unreadable_rows == lost
+    assert prepare(hms_copy, tmp_path / "cache", (POWER,), work=Work(workers=1, force=True)).unreadable_rows == lost
     assert (~Cache(tmp_path / "cache").rows()[1]).nonzero()[0].tolist() == list(lost)

@@ -101,6 +101,14 @@ class Job:
             path.unlink(missing_ok=True)
 
 
+def clean_folders(jobs: Sequence[Job], pending: Sequence[Job], *, force: bool) -> None:
+    """Remove what killed runs left, and with `force` everything of the jobs that are pending."""
+    for job in jobs:
+        job.tidy()
+        if force and job in pending:
+            job.clear()
+
+
 def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
     """Run all jobs, and yield each one when it is finished, in any order.
 

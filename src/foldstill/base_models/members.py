@@ -18,7 +18,7 @@ import numpy as np
 from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.fold_models import FoldModels, model_folder
 from foldstill.base_models.imported_member import Imported, ImportedMember, no_model
-from foldstill.base_models.jobs import Job, JobProgress, Prediction, run_jobs
+from foldstill.base_models.jobs import Job, JobProgress, Prediction, clean_folders, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
 from foldstill.base_models.member import Member, is_made_elsewhere
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
@@ -64,12 +64,10 @@ def train_members(
     _warn_of_new_levels({view for job in jobs for view in job.member.views}, dataset, plan)
     bars = _Bars(work, jobs, of_pairs=pairs)
     pending = _checked(jobs, work)
+    clean_folders(jobs, pending, force=work.force)
     for job in jobs:
-        job.tidy()
         if job not in pending:
             bars(job.end())
-        elif work.force:
-            job.clear()
     if pending:
         # Joined members start from the models of the others.
         for wave in ([job for job in pending if not job.member.parts], [job for job in pending if job.member.parts]):

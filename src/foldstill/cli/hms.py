@@ -64,7 +64,7 @@ def prepare(
     if problems:
         screen.print(problems_table(prepared))
     screen.print(
-        f"{prepared.n_rows - lost} of {prepared.n_rows} samples in {prepared.cache.folder}, views "
+        f"{prepared.n_rows - lost} of {prepared.n_rows} samples in {prepared.cache.root}, views "
         f"{', '.join(prepared.cache.finished())}; problems of files: {problems}"
         + (f", all in {prepared.cache.problems_file}" if problems else ""),
     )

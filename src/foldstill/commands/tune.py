@@ -44,13 +44,17 @@ MARK = "`foldstill tune`"
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trial: number, held-out KL, values and experiment file, and the number of all trials."""
+    """The best trial of a search."""
 
     number: int
     kl: float
+    """Held-out KL in nats per row."""
     values: Mapping[str, Value]
+    """The value of each field that was searched."""
     path: Path
+    """The experiment file with these values."""
     trials: int
+    """Number of all trials of the search."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 The names are imported when they are first used, because `import foldstill` imports this package.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from foldstill.late_names import late_name
+from foldstill.late_names import late_names
 
 if TYPE_CHECKING:
     from foldstill.distill.mixes import MIXES, DirichletMix, FixedMix, TeacherOnly, VotesOnly
@@ -54,10 +54,4 @@ __all__ = [
     "train_student",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    return late_name(__name__, _HOMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = late_names(__name__, _HOMES, __all__)

@@ -5,8 +5,9 @@ N rows, C classes. Importing this module imports no torch.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +91,16 @@ class DirichletMix(KindWithExample, kind="dirichlet"):
         return f"{teacher}: {fit_pseudo_votes(votes_NC, teacher_NC).explanation}"
 
 
-class StatedShare(KindWithExample):
+class StatedShare(KindWithExample, ABC):
     """What mixes have in common whose share of the teacher is stated: nothing is fitted."""
+
+    @property
+    @abstractmethod
+    def share(self) -> float:
+        """The teacher's share of every target, between 0 and 1."""
+
+    def teacher_share(self, total_N: Any) -> Any:
+        return 0.0 * total_N + self.share
 
     @property
     def pseudo_votes(self) -> float:
@@ -121,9 +130,6 @@ class FixedMix(StatedShare, kind="fixed"):
                 'use mix.kind = "votes" or "teacher" for the ends'
             )
 
-    def teacher_share(self, total_N: Any) -> Any:
-        return 0.0 * total_N + self.share
-
     def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
         return f"{teacher}: the teacher has {self.share:.0%} of every target, as asked"
 
@@ -138,8 +144,7 @@ class TeacherOnly(StatedShare, kind="teacher", title="teacher only"):
     [1.0, 1.0]
     """
 
-    def teacher_share(self, total_N: Any) -> Any:
-        return 0.0 * total_N + 1.0
+    share: ClassVar[float] = 1.0
 
     def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
         return f"{teacher}: the teacher alone"
@@ -155,8 +160,7 @@ class VotesOnly(StatedShare, kind="votes", title="votes only"):
     [0.0, 0.0]
     """
 
-    def teacher_share(self, total_N: Any) -> Any:
-        return 0.0 * total_N
+    share: ClassVar[float] = 0.0
 
     def explain(self, votes_NC: Float, teacher_NC: Float, teacher: str) -> str:
         return "the votes alone"

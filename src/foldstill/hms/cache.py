@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import DataError
-from foldstill.files import file_digest, read_json
+from foldstill.files import Inside, file_digest, read_json
 from foldstill.hms.rows import LabelRows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, settings_json
@@ -23,34 +23,20 @@ FORMAT = 2
 class Cache:
     """A folder of prepared views."""
 
-    folder: Path
+    root: Path
 
-    @property
-    def rows_file(self) -> Path:
-        return self.folder / "rows.parquet"
-
-    @property
-    def manifest_file(self) -> Path:
-        return self.folder / "manifest.json"
-
-    @property
-    def problems_file(self) -> Path:
-        return self.folder / "problems.csv"
-
-    @property
-    def sources_file(self) -> Path:
-        return self.folder / "sources.csv"
-
-    @property
-    def journal_file(self) -> Path:
-        """The finished parts of an unfinished preparation."""
-        return self.folder / "progress.jsonl"
+    rows_file = Inside("rows.parquet")
+    manifest_file = Inside("manifest.json")
+    problems_file = Inside("problems.csv")
+    sources_file = Inside("sources.csv")
+    journal_file = Inside("progress.jsonl")
+    """The finished parts of an unfinished preparation."""
 
     def array_file(self, name: str) -> Path:
-        return self.folder / f"{name}.npy"
+        return self.root / f"{name}.npy"
 
     def sidecar_file(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return self.root / f"{name}.json"
 
     def sidecar(self, name: str) -> dict[str, Any]:
         """What a finished view was made from; raises DataError if the sidecar is damaged."""
@@ -71,11 +57,11 @@ class Cache:
 
     def part_file(self, name: str) -> Path:
         """The array of an unfinished preparation."""
-        return self.folder / f".{name}.part.npy"
+        return self.root / f".{name}.part.npy"
 
     def finished(self) -> list[str]:
         """Names of the finished views; the sidecar is written last, so a view that has one is finished."""
-        arrays = sorted(path.stem for path in self.folder.glob("[!.]*.npy"))
+        arrays = sorted(path.stem for path in self.root.glob("[!.]*.npy"))
         return [name for name in arrays if self.sidecar_file(name).exists()]
 
     def with_other_rows(self, table_digest: str) -> list[str]:
@@ -92,7 +78,7 @@ class Cache:
         sidecar = self.sidecar(view.name)
         if changed := changes(sidecar["made_from"], made_from):
             raise DataError(
-                f"view {view.name!r} in {self.folder} was made from other inputs: {'; '.join(changed)}: "
+                f"view {view.name!r} in {self.root} was made from other inputs: {'; '.join(changed)}: "
                 "prepare into another folder, give the view another name, or force it to be made again"
             )
         self.check_array(view.name)
@@ -105,7 +91,7 @@ class Cache:
         """
         finished = self.finished()
         if not finished:
-            raise DataError(f"{self.folder} holds no finished preparation: run `foldstill prepare` for this data first")
+            raise DataError(f"{self.root} holds no finished preparation: run `foldstill prepare` for this data first")
         rows = LabelRows.read(self.rows_file)
         readable_N = np.ones(len(rows), dtype=np.bool_)
         for name in finished:
@@ -122,10 +108,10 @@ class Cache:
     def _array(self, view: View) -> NDArray[Any]:
         file = self.array_file(view.name)
         if not self.sidecar_file(view.name).exists():
-            raise DataError(f"view {view.name!r} is not in {self.folder}: run `foldstill prepare` with it")
+            raise DataError(f"view {view.name!r} is not in {self.root}: run `foldstill prepare` with it")
         if changed := changes(self.sidecar(view.name)["made_from"]["view"], settings_json(view)):
             raise DataError(
-                f"view {view.name!r} in {self.folder} has other settings: {'; '.join(changed)}: prepare it again, or "
+                f"view {view.name!r} in {self.root} has other settings: {'; '.join(changed)}: prepare it again, or "
                 "give the view another name"
             )
         try:

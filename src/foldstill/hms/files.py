@@ -31,12 +31,14 @@ TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of one file; a fatal problem means that no view can be made of the file."""
+    """One problem of one file."""
 
     file: str
     what: str
+    """The kind of problem in a few words, such as "blank input"."""
     detail: str
     fatal: bool = False
+    """Whether no view can be made of the file."""
 
 
 @dataclass(frozen=True)

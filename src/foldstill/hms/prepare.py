@@ -193,7 +193,7 @@ def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, 
         cache.journal_file.unlink(missing_ok=True)
     elif others:
         raise DataError(
-            f"{cache.folder} holds views of other rows ({', '.join(others)}), and all views of a cache have the same "
+            f"{cache.root} holds views of other rows ({', '.join(others)}), and all views of a cache have the same "
             "rows: prepare into another folder, or force it to be made again"
         )
 

@@ -100,7 +100,7 @@ class HmsData(HmsViews, kind="hms", title="HMS files"):
         views = cache.views(self.views)
         if rows.votes_NC is None:
             raise DataError(
-                f"{cache.folder} holds a test split, which has no votes: name the cache of the training files"
+                f"{cache.root} holds a test split, which has no votes: name the cache of the training files"
             )
         if not readable_N.all():
             warnings.warn(

@@ -58,6 +58,7 @@ class Recording:
 
     eeg_id: int
     start_s: int
+    """Where it begins in the session."""
     seconds: int
     windows: tuple[LabelledWindow, ...]
 

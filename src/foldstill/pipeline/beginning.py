@@ -1,5 +1,6 @@
 """Before the first write of a stage: everything that a run can refuse is checked, then its experiment is kept."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from foldstill.data.training import TrainingSet
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import DistillError, ExperimentError
-from foldstill.files import check_output
+from foldstill.files import check_output, refuse_unmarked
 from foldstill.manifest import DONE, Stage, changes
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS, Experiment
 from foldstill.pipeline.experiment_file import parse_experiment
@@ -28,11 +29,13 @@ def begin(run: Run) -> None:
     Nothing is written before the last check, so that a refused command changes nothing. Stages check again what only
     they can know.
     """
+    from foldstill.base_models.members import check_members
+
     if "begun" in vars(run):
         return
     check_output(run.dir.experiment)
     _check_kept(run)
-    _check_members(run)
+    over_folds(run, check_members)
     _check_combinations(run)
     _check_students(run)
     run.keep()
@@ -43,11 +46,8 @@ def _check_kept(run: Run) -> None:
     """The folder must hold nothing, or the run of an experiment of the same name and, of its students, settings."""
     if not run.text or run.kept_text is None or run.work.force:
         return
-    if run.kept_text != run.text and not run.dir.provenance.exists():
-        raise ExperimentError(
-            f"{run.dir.experiment} was not written by foldstill and would be replaced: name another --out, or use "
-            "--force to replace it"
-        )
+    if run.kept_text != run.text:
+        refuse_unmarked(run.dir.experiment, run.dir.provenance.exists(), force=False)
     try:
         before = parse_experiment(run.kept_text, str(run.dir.experiment)).at(run.root)
     except ExperimentError:
@@ -79,19 +79,18 @@ def _trained_students(run: Run, experiment: Experiment) -> dict[Path, dict[str, 
     }
 
 
-def _check_members(run: Run) -> None:
-    from foldstill.base_models.members import check_members
-
-    pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
-    for left_out in (1, 2) if pairs else (1,):
-        check_members(
+def over_folds(run: Run, act: Callable[..., Any]) -> None:
+    """Call `train_members` or `check_members` for every fold, and for every two folds if a student needs that."""
+    of_pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
+    for pairs in (False, True) if of_pairs else (False,):
+        act(
             run.experiment.member,
             run.dataset,
             run.plan,
             run.dir.members,
             seed=run.experiment.seed,
             work=run.work,
-            pairs=left_out == 2,
+            pairs=pairs,
         )
 
 

@@ -4,20 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldstill.errors import ExperimentError
+from foldstill.files import Inside
 from foldstill.manifest import DONE
 
 COMBINATION = "combination.json"
 """The file that marks the folder of a fitted combination."""
-
-
-class Inside:
-    """A property that gives a path inside the folder of a run."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __get__(self, run: "RunDir", owner: type) -> Path:
-        return run.root / self.path
 
 
 @dataclass(frozen=True)

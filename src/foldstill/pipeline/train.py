@@ -5,7 +5,7 @@ from dataclasses import asdict
 from foldstill.files import write_json
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.beginning import begin
+from foldstill.pipeline.beginning import begin, over_folds
 from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
 
 
@@ -15,17 +15,7 @@ def train_stage(run: Run) -> None:
     from foldstill.base_models.members import train_members
 
     begin(run)
-    of_pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
-    for pairs in (False, True) if of_pairs else (False,):
-        train_members(
-            run.experiment.member,
-            run.dataset,
-            run.plan,
-            run.dir.members,
-            seed=run.experiment.seed,
-            work=run.work,
-            pairs=pairs,
-        )
+    over_folds(run, train_members)
     _measure_costs(run)
 
 

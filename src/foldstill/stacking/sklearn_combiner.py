@@ -23,11 +23,12 @@ from foldstill.stacking.state import State, array
 
 @dataclass(frozen=True)
 class SklearnCombination:
-    """A fitted scikit-learn estimator and the features it was fitted on. `family_M` is the family number per member."""
+    """A fitted scikit-learn estimator and the features it was fitted on."""
 
     estimator: Any
     feature_set: FeatureSet
     family_M: NDArray[np.int64]
+    """Number of the family of each member."""
     n_classes: int
 
     def __call__(self, proba_NMC: Float) -> Proba:
