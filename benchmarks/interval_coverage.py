@@ -2,6 +2,7 @@
 
     python benchmarks/interval_coverage.py            # two minutes on one core; --quick for half a minute
     python benchmarks/interval_coverage.py --skewed [--hms FOLDER/hms_oof/hms_oof.npz]     # half a minute
+    python benchmarks/interval_coverage.py --selected                                      # half a minute
 
 A synthetic population has 20,000 groups and 15 members of 3 families: group sizes are log-normal, errors of members are
 correlated within a group, votes are few. Three differences are known for the whole population: log-linear pool,
@@ -35,6 +36,8 @@ Measured on skewed populations, 2,000 draws (standard error 0.35), proved gain /
     HMS, all patients                       5.1 / 0.4 / 94.6      3.6 / 0.1 / 96.4    1.18
 
 A sample without any of the rare huge losses shows nothing of them: no interval over its groups can know.
+
+With `--selected`, eight arms are all worth nothing, and the interval of the one that looks best is kept.
 """
 
 import harness  # noqa: F401  # isort: skip  (pins threads before numpy)
@@ -45,7 +48,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foldstill.compare import IntervalSettings, paired_intervals
+from foldstill.compare import IntervalSettings, paired_intervals, simultaneous_intervals
 from foldstill.compare.row_losses import row_log_loss
 
 METHODS = ("jackknife_t", "jackknife_sides", "bootstrap_t", "percentile")
@@ -183,6 +186,31 @@ def print_skewed(populations: dict[str, Draw], draws: int) -> None:
         print(f"{name:34}" + "".join(f"{cell:>22}" for cell in cells) + f"{width_M[1] / width_M[0]:8.2f}", flush=True)
 
 
+def print_selected(draws: int, n_arms: int = 8) -> None:
+    """One line per correlation of the arms and number of groups: is zero in the interval of the arm that looks best?"""
+    kinds = {"plain": paired_intervals, "simultaneous": simultaneous_intervals}
+    methods = ("jackknife_t", "jackknife_sides")
+    print(f"coverage / chance of a proved gain in %, best of {n_arms} arms that are worth nothing, {draws} draws")
+    print(f"{'correlation':>11} {'groups':>6}" + "".join(f"{f'{k} {m}':>30}" for m in methods for k in kinds))
+    for correlation in (0.0, 0.5, 0.9):
+        for n_groups in (20, 100):
+            rng = np.random.default_rng(7)
+            ends = {(m, k): np.empty((draws, 2)) for m in methods for k in kinds}
+            for d in range(draws):
+                shared = rng.standard_normal((n_groups, 1))
+                own = rng.standard_normal((n_groups, n_arms))
+                mean_GA = correlation**0.5 * shared + (1 - correlation) ** 0.5 * own
+                for m, k in ends:
+                    intervals = kinds[k](mean_GA, np.arange(n_groups), settings=IntervalSettings(method=m, seed=d))
+                    best = min(intervals, key=lambda interval: interval.estimate)
+                    ends[m, k][d] = best.low, best.high
+            cells = []
+            for end in ends.values():
+                covered, gain = ((end[:, 0] <= 0) & (end[:, 1] >= 0)).mean(), (end[:, 1] < 0).mean()
+                cells.append(f"{100 * covered:.1f} / {100 * gain:.1f}")
+            print(f"{correlation:11} {n_groups:6}" + "".join(f"{cell:>30}" for cell in cells), flush=True)
+
+
 def print_coverage(draws: int, counts: tuple[int, ...]) -> None:
     """One line per population and number of groups: the coverage of each method."""
     print(
@@ -205,9 +233,12 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--skewed", action="store_true")
     parser.add_argument("--hms", type=Path)
+    parser.add_argument("--selected", action="store_true")
     arguments = parser.parse_args()
     if arguments.skewed:
         print_skewed(skewed(arguments.hms), 200 if arguments.quick else 2000)
+    elif arguments.selected:
+        print_selected(200 if arguments.quick else 1000)
     elif arguments.quick:
         print_coverage(200, (100,))
     else:

@@ -138,13 +138,14 @@ def compared(table: Path, arms: Mapping[str, Path], folder: Path) -> dict[str, A
 
 def _arm(arm: dict[str, Any]) -> dict[str, Any]:
     cost, follows, gap = arm["cost"] or {}, arm["fidelity"], arm["difference"]
+    together = arm["simultaneous"]
     result = {
         "kind": arm["kind"],
         "scores": arm["scores"],
         "class_kl": arm["class_kl_C"],
         "difference": gap and [gap["estimate"], gap["low"], gap["high"]],
         "bootstrap": [[one["low"], one["high"]] for one in arm["bootstrap"]],
-        "holm_p": arm["holm_p"],
+        "simultaneous": together and [together["low"], together["high"], together["p"]],
         "groups_improved": arm["improved"],
         "design_effect": arm["design_effect"],
         "reducible": arm["reducible"],

@@ -69,11 +69,12 @@ def test_the_bootstrap_t_interval_equals_that_of_concatenated_rows_for_the_same_
     np.testing.assert_allclose([ours.low, ours.high], [mean - high * error, mean - low * error], atol=1e-10)
 
 
-def test_the_default_interval_is_a_jackknife_over_groups_with_degrees_of_freedom_from_the_steps(uneven):
+def test_jackknife_t_leaves_out_one_group_at_a_time_and_has_degrees_of_freedom_from_the_steps(uneven):
     from scipy.stats import t
 
     difference, groups = uneven
-    for arm, ours in enumerate(paired_intervals(difference, groups)):
+    settings = IntervalSettings(method="jackknife_t")
+    for arm, ours in enumerate(paired_intervals(difference, groups, settings=settings)):
         mean, error, step = jackknife(difference[:, arm], groups)
         freedom = 1.5 * (step**2).sum() ** 2 / (step**4).sum()
         reach = t.ppf(0.975, min(freedom, 39)) * error
@@ -81,12 +82,11 @@ def test_the_default_interval_is_a_jackknife_over_groups_with_degrees_of_freedom
         assert ours.p == pytest.approx(2 * t.sf(abs(mean) / error, min(freedom, 39)), abs=1e-12)
 
 
-def test_each_end_for_skewed_differences_follows_from_its_side_and_one_more_extreme_group(uneven):
+def test_each_end_of_the_default_interval_follows_from_its_side_and_one_more_extreme_group(uneven):
     from scipy.stats import t
 
     difference, groups = uneven
-    settings = IntervalSettings(method="jackknife_sides")
-    for arm, ours in enumerate(paired_intervals(difference, groups, settings=settings)):
+    for arm, ours in enumerate(paired_intervals(difference, groups)):
         mean, error, deleted = jackknife(difference[:, arm], groups)
         # Deleting a group with a large difference lowers the mean.
         above = (deleted[deleted < 0] ** 2).sum() / (deleted**2).sum()

@@ -72,7 +72,7 @@ def test_every_arm_scores_as_it_did(run: Path, golden: Golden) -> None:
     comparison = access.comparison_of(run)
     arms = comparison.pop("arms")
     settings = tomllib.loads(RUN)
-    wanted = {"student", "student without teacher"} | {one["name"] for one in settings["member"]}
+    wanted = {"class prior", "student", "student without teacher"} | {one["name"] for one in settings["member"]}
     wanted |= {one["kind"] for one in settings["stacking"]["combiner"]}
     assert arms.keys() == wanted
     ranks = {name: {key: arm["scores"].pop(key) for key in ("aurc", "auroc", "prr")} for name, arm in arms.items()}

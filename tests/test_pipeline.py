@@ -25,6 +25,7 @@ def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Run, Comparison]) -
     folder = run.dir.root
     names = {arm.name for arm in comparison.arms}
     assert names == {
+        "class prior",
         "resnet",
         "efficientnet",
         "average",
@@ -44,7 +45,7 @@ def test_a_run_ends_with_every_arm_and_a_report(smoke: tuple[Run, Comparison]) -
         "report.html",
     ):
         assert (folder / file).stat().st_size > 0
-    assert all(arm.cost is not None and arm.cost.macs for arm in comparison.arms)
+    assert all(arm.cost is not None and arm.cost.macs for arm in comparison.arms if arm.kind != "prior")
 
 
 def test_a_student_is_compared_with_its_own_teacher(smoke: tuple[Run, Comparison]) -> None:

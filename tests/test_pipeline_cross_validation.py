@@ -68,6 +68,7 @@ def test_a_student_is_scored_on_every_row_that_is_not_locked_beside_its_twin(don
     assert {"student", "student without teacher"} <= {arm.name for arm in comparison.arms}
     validated = Comparison.read(run.dir.cross_validation)
     assert [arm.name for arm in validated.arms] == [
+        "class prior",
         "average",
         "cross-validated student",
         "cross-validated student without teacher",
@@ -136,6 +137,7 @@ def test_naive_cross_validation_is_called_optimistic_wherever_it_is_shown(naive:
     facts = json.loads((run.dir.cross_validation / "comparison.json").read_text())
     arms = {arm["name"]: arm["kind"] for arm in facts["arms"]}
     assert arms == {
+        "class prior": "prior",
         "average": "average",
         "optimistic student (naive cross-validation)": "ablation",
         "cross-validated student without teacher": "student_without_teacher",

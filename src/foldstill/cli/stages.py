@@ -115,6 +115,7 @@ def show_comparison(opened: "Run", comparison: "Comparison") -> None:
     """Print the tables and verdicts of a run."""
     from foldstill.compare import Comparison
     from foldstill.compare.table import arms_table, strata_table, students_table
+    from foldstill.pipeline.compare import command_of
 
     screen = console()
     screen.print(arms_table(comparison))
@@ -128,4 +129,6 @@ def show_comparison(opened: "Run", comparison: "Comparison") -> None:
         screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
         screen.print(arms_table(validated))
         screen.print(f"\n{validated.verdict}\n")
+    if command := command_of(opened, comparison.judgement.recommended):
+        screen.print(f"To use {comparison.judgement.recommended}: {command}", markup=False, soft_wrap=True)
     screen.print(f"Report: {opened.dir.report}")

@@ -7,10 +7,13 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.metrics import scores
 from foldstill.compare.pairing import compare
 from foldstill.compare.report import write_report
+from foldstill.compare.settings import CompareSettings
+from foldstill.compare.simultaneous import simultaneous_intervals
 from foldstill.compare.table import arms_table
 
 __all__ = [
     "Arm",
+    "CompareSettings",
     "Comparison",
     "Interval",
     "IntervalSettings",
@@ -19,5 +22,6 @@ __all__ = [
     "noise_floor",
     "paired_intervals",
     "scores",
+    "simultaneous_intervals",
     "write_report",
 ]

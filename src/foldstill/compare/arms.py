@@ -10,7 +10,7 @@ from foldstill.cost import Cost
 from foldstill.data.simplex import check_rows
 from foldstill.errors import CompareError
 
-Kind = Literal["member", "average", "combination", "student", "student_without_teacher", "ablation"]
+Kind = Literal["member", "average", "combination", "student", "student_without_teacher", "ablation", "prior"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Arm:
     ----------
     name : str
         Unique name in the comparison.
-    kind : {"member", "average", "combination", "student", "student_without_teacher", "ablation"}
-        What the arm is.
+    kind : {"member", "average", "combination", "student", "student_without_teacher", "ablation", "prior"}
+        What the arm is. A "prior" predicts the class shares for every row: whatever is worse has learned nothing.
     proba_NC : array of shape (N, C)
         Predicted probabilities; each row sums to one.
     cost : Cost, optional

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.intervals import Interval, IntervalSettings, paired_intervals
+from foldstill.compare.judgement import Judgement
 from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
@@ -44,6 +45,10 @@ class Comparison:
         (sum n)^2 / sum n^2 over group sizes: the number of groups of equal size that would be as informative.
     floor : float or None
         Expected KL of a perfect model, from vote noise alone; None where it cannot be estimated.
+    margin : float
+        Smallest gain in KL that matters; see `CompareSettings`.
+    judgement : Judgement
+        What the numbers prove about combinations, and which arm to use.
     level, resamples, seed
         How intervals are computed; see `IntervalSettings`.
     losses : RowLosses
@@ -80,6 +85,8 @@ class Comparison:
     n_groups: int
     effective_groups: float
     floor: float | None
+    margin: float
+    judgement: Judgement
     level: float
     resamples: int
     seed: int
@@ -171,7 +178,9 @@ class Comparison:
                     "difference": difference and difference.estimate,
                     "low": difference and difference.low,
                     "high": difference and difference.high,
-                    "holm_p": arm.holm_p if all_rows else None,
+                    "simultaneous_low": arm.simultaneous.low if arm.simultaneous and all_rows else None,
+                    "simultaneous_high": arm.simultaneous.high if arm.simultaneous and all_rows else None,
+                    "corrected_p": arm.simultaneous.p if arm.simultaneous and all_rows else None,
                     "groups_improved": arm.improved if all_rows else None,
                     "reducible": arm.reducible if all_rows else None,
                     "worth_members": arm.worth if all_rows else None,
@@ -194,7 +203,7 @@ class Comparison:
             f"kl:{arm.name}": losses.kl_NA[:, i] for i, arm in enumerate(self.arms)
         }
         facts = asdict(replace(self, losses=None))  # type: ignore[arg-type]
-        facts |= {"losses": losses.digest, "format": 1}
+        facts |= {"losses": losses.digest, "format": 2}
         # The rows are sealed, and know the digest of the facts.
         table = pa.table(columns).replace_schema_metadata({"comparison.json": digest(facts)})
         write_parquet(folder / "comparison-rows.parquet", table)
@@ -214,7 +223,7 @@ class Comparison:
             raise CompareError(
                 f"no comparison in {folder} ({Path(error.filename or '').name} is missing): run compare"
             ) from None
-        if facts.get("format") != 1:
+        if facts.get("format") != 2:
             raise CompareError(f"{folder / 'comparison.json'} was written by another version: run compare again")
         if digest(facts).encode() != (table.schema.metadata or {}).get(b"comparison.json"):
             raise CompareError(

@@ -1,11 +1,13 @@
 """KL of every arm minus the KL of the baseline, per row. N rows, A arms, G groups."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.intervals import Interval, IntervalSettings, group_sums, paired_intervals
+from foldstill.compare.simultaneous import simultaneous_intervals
 
 Floats = NDArray[np.float64]
 
@@ -25,14 +27,26 @@ class Differences:
 
     def intervals(self, settings: IntervalSettings) -> list[Interval | None]:
         """One interval per arm; None for the baseline, and for every arm when the rows belong to one group."""
-        result: list[Interval | None] = [None] * self.difference_NA.shape[1]
-        others = [a for a in range(len(result)) if a != self.baseline]
-        if others and len(np.unique(self.group_N[self.weight_N > 0])) > 1:
-            intervals = paired_intervals(
-                self.difference_NA[:, others], self.group_N, weight_N=self.weight_N, settings=settings
-            )
-            for a, interval in zip(others, intervals, strict=True):
-                result[a] = interval
+        return self._intervals(settings, ["all"] * self.difference_NA.shape[1], together=False)
+
+    def simultaneous(self, settings: IntervalSettings, families: Sequence[str]) -> list[Interval | None]:
+        """The same, but intervals of the arms of one family hold at once; `families` names that of each arm."""
+        return self._intervals(settings, families, together=True)
+
+    def _intervals(
+        self, settings: IntervalSettings, families: Sequence[str], *, together: bool
+    ) -> list[Interval | None]:
+        result: list[Interval | None] = [None] * len(families)
+        if len(np.unique(self.group_N[self.weight_N > 0])) < 2:
+            return result
+        compute = simultaneous_intervals if together else paired_intervals
+        for family in dict.fromkeys(families):
+            arms = [a for a, own in enumerate(families) if own == family and a != self.baseline]
+            if arms:
+                difference_NA = self.difference_NA[:, arms]
+                intervals = compute(difference_NA, self.group_N, weight_N=self.weight_N, settings=settings)
+                for a, interval in zip(arms, intervals, strict=True):
+                    result[a] = interval
         return result
 
     def spread_over_groups(self, arm: int, estimate: float) -> tuple[float, float | None]:

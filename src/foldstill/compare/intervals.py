@@ -13,7 +13,7 @@ from foldstill.compare.bootstrap import bootstrap
 from foldstill.compare.weights import row_weights
 from foldstill.errors import CompareError
 
-Method = Literal["jackknife_t", "jackknife_sides", "percentile", "bootstrap_t"]
+Method = Literal["jackknife_sides", "jackknife_t", "percentile", "bootstrap_t"]
 
 Floats = NDArray[np.float64]
 
@@ -29,10 +29,11 @@ class IntervalSettings:
     ----------
     level : float, default 0.95
         Nominal coverage, between 0 and 1.
-    method : {"jackknife_t", "jackknife_sides", "bootstrap_t", "percentile"}, default "jackknife_t"
-        "jackknife_t" leaves out one group at a time and uses Student's t distribution; its degrees of freedom follow
-        from how evenly the groups contribute to the error. "jackknife_sides" is made for skewed differences: each end
-        follows from the groups on its side, and allows for one more group as extreme as the most extreme one.
+    method : {"jackknife_sides", "jackknife_t", "bootstrap_t", "percentile"}, default "jackknife_sides"
+        "jackknife_sides" leaves out one group at a time. It is made for skewed differences: each end follows from the
+        groups on its side, and allows for one more group as extreme as the most extreme one. "jackknife_t" uses one
+        standard error for both sides and Student's t distribution; its degrees of freedom follow from how evenly the
+        groups contribute to the error.
         "bootstrap_t" and "percentile" draw whole groups with replacement, the same
         draws for every arm.
     resamples : int, default 2000
@@ -43,11 +44,11 @@ class IntervalSettings:
     Examples
     --------
     >>> print(IntervalSettings(level=0.9))
-    IntervalSettings(level=0.9, method='jackknife_t', resamples=2000, seed=0)
+    IntervalSettings(level=0.9, method='jackknife_sides', resamples=2000, seed=0)
     """
 
     level: float = 0.95
-    method: Method = "jackknife_t"
+    method: Method = "jackknife_sides"
     resamples: int = 2000
     seed: int = 0
 
@@ -81,7 +82,7 @@ class Interval:
 
     Examples
     --------
-    >>> interval = Interval(-0.02, -0.03, -0.01, level=0.95, method="jackknife_t", n_groups=40, p=0.001)
+    >>> interval = Interval(-0.02, -0.03, -0.01, level=0.95, method="jackknife_sides", n_groups=40, p=0.001)
     >>> print(interval.estimate, interval.significant)
     -0.02 True
     """
@@ -144,7 +145,8 @@ def paired_intervals(
     jackknife_t 95.0 to 96.6 %, jackknife_sides 96.6 to 98.4 %, bootstrap_t 91.5 to 94.9 %, percentile 90.1 to 94.6 %;
     at 20 groups 93.1 to 97.1 %, 94.9 to 98.7 %, 89.7 to 96.0 % and 86.7 to 93.8 %. Where few groups lose much and the
     true difference is zero, jackknife_t proves a gain in 4.0 to 7.6 % of samples and jackknife_sides in 1.4 to 4.3 %,
-    instead of 2.5 %.
+    instead of 2.5 %. That is why jackknife_sides is the default, although its intervals cover more than they must: they
+    are 0.90 to 1.20 times as wide.
 
     References
     ----------
@@ -159,23 +161,10 @@ def paired_intervals(
     >>> difference_NA = 0.1 + 0.05 * rng.standard_normal((200, 1))
     >>> [interval] = paired_intervals(difference_NA, np.arange(200) // 5)
     >>> print(f"{interval.estimate:.3f}, {interval.low:.3f} to {interval.high:.3f}, {interval.n_groups} groups")
-    0.101, 0.093 to 0.109, 40 groups
+    0.101, 0.091 to 0.110, 40 groups
     """
-    difference = np.asarray(difference_NA, dtype=np.float64)
-    if difference.ndim != 2 or len(difference) != len(groups):
-        raise CompareError(
-            f"differences must be of shape (rows, arms) = ({len(groups)}, arms), one row per group label, got "
-            f"{difference.shape}"
-        )
-    if not np.isfinite(difference).all():
-        raise CompareError("differences must be finite, got NaN or infinity: score every row of every arm")
-    weight = row_weights(weight_N, len(difference))
-    top_GA = group_sums(difference, groups, weight)
-    bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]
-    top_GA, bottom_G = top_GA[bottom_G > 0], bottom_G[bottom_G > 0]
+    top_GA, bottom_G = _sums(difference_NA, groups, weight_N)
     n_groups = len(bottom_G)
-    if n_groups < 2:
-        raise CompareError(f"an interval over groups needs two groups or more, got {n_groups}: use a finer group")
     if settings.method == "jackknife_sides":
         ends = _jackknife_sides(top_GA, bottom_G, settings.level)
     elif settings.method == "jackknife_t":
@@ -193,6 +182,34 @@ def paired_intervals(
         Interval(float(estimate), float(low), float(high), settings.level, settings.method, n_groups, float(p))
         for estimate, low, high, p in zip(*ends, strict=True)
     ]
+
+
+def group_steps(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | None = None) -> Floats:
+    """How far each group moves the mean difference of each arm, (G, A): to the standard error it adds its square.
+
+    Groups without weight are left out.
+    """
+    top_GA, bottom_G = _sums(difference_NA, groups, weight_N)
+    return _steps(top_GA, bottom_G)[1]
+
+
+def _sums(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | None) -> tuple[Floats, Floats]:
+    """Weighted sum of differences, (G, A), and weight, (G,), of each group with weight; checks its arguments."""
+    difference = np.asarray(difference_NA, dtype=np.float64)
+    if difference.ndim != 2 or len(difference) != len(groups):
+        raise CompareError(
+            f"differences must be of shape (rows, arms) = ({len(groups)}, arms), one row per group label, got "
+            f"{difference.shape}"
+        )
+    if not np.isfinite(difference).all():
+        raise CompareError("differences must be finite, got NaN or infinity: score every row of every arm")
+    weight = row_weights(weight_N, len(difference))
+    top_GA = group_sums(difference, groups, weight)
+    bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]
+    top_GA, bottom_G = top_GA[bottom_G > 0], bottom_G[bottom_G > 0]
+    if len(bottom_G) < 2:
+        raise CompareError(f"an interval over groups needs two groups or more, got {len(bottom_G)}: use a finer group")
+    return top_GA, bottom_G
 
 
 def _steps(top_GA: Floats, bottom_G: Floats) -> tuple[Floats, Floats, Floats]:

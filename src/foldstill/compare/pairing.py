@@ -13,10 +13,12 @@ from foldstill.compare.comparison import Comparison, EvaluationRows
 from foldstill.compare.differences import Differences
 from foldstill.compare.floor import Floors
 from foldstill.compare.intervals import IntervalSettings
+from foldstill.compare.judgement import Judgement, carrying_groups, is_candidate, judge
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.compare.rows import ComparedRows
-from foldstill.compare.verdict import holm, verdict
+from foldstill.compare.settings import CompareSettings
+from foldstill.compare.verdict import verdict
 from foldstill.compare.weights import row_weights
 from foldstill.data.labels import Labels
 from foldstill.errors import CompareError
@@ -35,13 +37,15 @@ def compare(
     members: "ScoreTable | None" = None,
     weight_N: ArrayLike | None = None,
     intervals: IntervalSettings = IntervalSettings(),
+    settings: CompareSettings = CompareSettings(),
 ) -> Comparison:
     """Score every arm on the rows of `labels`, and compare each with the baseline.
 
     Parameters
     ----------
     arms : sequence of Arm
-        The candidates, with predictions of the rows of `labels` in their order. The baseline is one of them.
+        The candidates, with predictions of the rows of `labels` in their order. The baseline is one of them. Of arms
+        that do equally well the first is recommended: list the simplest first.
     labels : Labels
         Votes, groups and strata of the rows.
     rows : {"test", "oof cross-fitted"}, default "test"
@@ -56,6 +60,8 @@ def compare(
         Weight per row; the labels' sample weights by default.
     intervals : IntervalSettings, optional
         Level and method of the confidence intervals.
+    settings : CompareSettings, optional
+        What counts as a gain.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def compare(
     >>> comparison = compare(arms, labels)
     >>> difference = comparison["sharper"].difference
     >>> print(f"{difference.estimate:.3f}, {difference.low:.3f} to {difference.high:.3f}")
-    -0.045, -0.051 to -0.040
+    -0.045, -0.052 to -0.039
     """
     _check(arms, labels, rows, baseline, members)
     compared = ComparedRows(labels, row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels)))
@@ -93,6 +99,8 @@ def compare(
     size_G = compared.size_G
     comparison = Comparison(
         verdict="",
+        judgement=Judgement("cannot tell", None, baseline),
+        margin=settings.margin_of(results[base].kl),
         rows=rows,
         baseline=baseline,
         classes=labels.classes,
@@ -112,7 +120,7 @@ def compare(
         size_curve=curve,
         correlation=correlation,
     )
-    return replace(comparison, verdict=_verdict(comparison))
+    return _judged(comparison)
 
 
 def _check(arms: Sequence[Arm], labels: Labels, rows: str, baseline: str, members: "ScoreTable | None") -> None:
@@ -171,7 +179,7 @@ def _against_baseline(
     overall = differences.intervals(intervals)
     drawn = [differences.intervals(replace(intervals, method=method)) for method in ("bootstrap_t", "percentile")]
     by_stratum = [differences.take(compared.of_stratum(name)).intervals(intervals) for name in compared.strata]
-    corrected = iter(holm([interval.p for interval in overall if interval is not None]))
+    simultaneous = differences.simultaneous(intervals, [_family(score) for score in scores])
     baseline_kl = scores[differences.baseline].kl
     results = []
     for a, (score, interval) in enumerate(zip(scores, overall, strict=True)):
@@ -184,7 +192,7 @@ def _against_baseline(
                 score,
                 difference=interval,
                 bootstrap=tuple(drawn_interval for each in drawn if (drawn_interval := each[a]) is not None),
-                holm_p=next(corrected),
+                simultaneous=simultaneous[a],
                 improved=improved,
                 design_effect=design_effect,
                 reducible=floors.reducible(score.kl, baseline_kl),
@@ -196,7 +204,30 @@ def _against_baseline(
     return results
 
 
-def _verdict(comparison: Comparison) -> str:
-    student = next((arm.name for arm in comparison.arms if arm.kind == "student"), None)
-    gain = None if student is None else comparison.teacher_gain(student)
-    return verdict(comparison.arms, baseline=comparison.baseline, teacher_gain=gain, level=comparison.level)
+def _family(arm: ArmScore) -> str:
+    """The arms among which the best is looked for: combinations, members, or students."""
+    if is_candidate(arm):
+        return "combinations"
+    return arm.kind if arm.kind in ("member", "prior") else "students"
+
+
+def _judged(comparison: Comparison) -> Comparison:
+    """The comparison with its judgement and its verdict."""
+    arms, losses, base = comparison.arms, comparison.losses, comparison.baseline
+    judgement = judge(arms, baseline=base, margin=comparison.margin, pair=comparison.pair)
+
+    def carrying(name: str) -> tuple[str, ...]:
+        kl = {arm.name: losses.kl_NA[:, a] for a, arm in enumerate(arms)}
+        return carrying_groups(kl[name] - kl[base], losses.groups, losses.weight_N)
+
+    student = next((arm.name for arm in arms if arm.kind == "student"), None)
+    text = verdict(
+        arms,
+        judgement,
+        baseline=base,
+        margin=comparison.margin,
+        pair=comparison.pair,
+        carrying=carrying,
+        teacher_gain=None if student is None else comparison.teacher_gain(student),
+    )
+    return replace(comparison, judgement=judgement, verdict=text)

@@ -17,8 +17,11 @@ KIND_COLOUR = {
     "student": "orange",
     "student_without_teacher": "orange",
     "ablation": "purple",
+    "prior": "muted",
 }
-KIND_COLOURS = "Black: averages; blue: combinations; grey: members; orange: students; purple: ablations."
+KIND_COLOURS = (
+    "Black: averages; blue: combinations; grey: members and the class prior; orange: students; purple: ablations."
+)
 _SERIES = ("ink", "blue", "orange", "green", "purple", "sky")
 WIDTH = 9.0
 """Inches of every figure."""
@@ -81,7 +84,10 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
             if cut:
                 # An arrow shows that an interval continues beyond the edge.
                 axes.plot(end, y, mark, markersize=6, color=shade, clip_on=False)
-        filled = interval.significant and (not corrected or (arm.holm_p or 0.0) < 1 - interval.level)
+        joint = arm.simultaneous if corrected else None
+        if joint is not None:
+            axes.plot([max(joint.low, -edge), min(joint.high, edge)], [y, y], color=shade, linewidth=0.8)
+        filled = interval.significant if joint is None else joint.significant
         axes.plot(
             interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
             markeredgewidth=1.6,
@@ -117,7 +123,7 @@ def arms_plot(comparison: Comparison) -> Figure:
             i.estimate,
             i.low,
             i.high,
-            arm.holm_p,
+            *((arm.simultaneous.low, arm.simultaneous.high, arm.simultaneous.p) if arm.simultaneous else (None,) * 3),
             arm.improved,
             arm.design_effect,
             arm.reducible,
@@ -127,15 +133,16 @@ def arms_plot(comparison: Comparison) -> Figure:
         for arm, i in lines
     ]
     header = (
-        "arm", "KL", "difference", "low", "high", "corrected p", "groups improved", "design effect",
-        "share of reducible KL", "worth members", "bootstrap-t low", "bootstrap-t high", "percentile low",
-        "percentile high",
+        "arm", "KL", "difference", "low", "high", "simultaneous low", "simultaneous high", "corrected p",
+        "groups improved", "design effect", "share of reducible KL", "worth members", "bootstrap-t low",
+        "bootstrap-t high", "percentile low", "percentile high",
     )  # fmt: skip
     return Figure(
         "arms",
         f"Each candidate compared with the {_plain(base.name)}, with {100 * comparison.level:g} % confidence intervals",
-        "Points are differences in mean KL, bars their confidence intervals over groups. A filled point excludes zero, "
-        "also after Holm's correction for the number of candidates. The number at the right is the KL. "
+        "Points are differences in mean KL, thick bars their confidence intervals over groups. Thin bars are intervals "
+        "that hold for all candidates of a kind at once, from which the best may be chosen; a filled point means that "
+        "they exclude zero. The number at the right is the KL. "
         + KIND_COLOURS
         + (
             f" {len(lines) - len(drawn)} weaker members are listed in the numbers only."

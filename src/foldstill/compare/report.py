@@ -12,19 +12,13 @@ from foldstill.compare.cost_plot import cost_plot
 from foldstill.compare.figure import Figure
 from foldstill.compare.member_plots import Records
 from foldstill.compare.metrics import METRICS, badness
-from foldstill.compare.verdict import answer
+from foldstill.compare.verdict import headline
 from foldstill.cost import with_unit
 from foldstill.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
-
-_HEADLINE = {
-    "yes": "Yes: stack.",
-    "unsure": "Not proven: stay with the plain average.",
-    "no": "No: the plain average is enough.",
-}
 
 _ROWS = {
     "test": "Locked test rows: no member, combiner or student was fitted, chosen or calibrated on their groups.",
@@ -86,7 +80,7 @@ def write_report(
     html = _environment().get_template("report.html.j2").render(
         c=comparison,
         base=comparison[comparison.baseline],
-        headline=_HEADLINE[answer(comparison.arms, level=comparison.level)],
+        headline=headline(comparison.judgement, comparison.baseline),
         rows_meaning=_ROWS[comparison.rows],
         arms=sorted(comparison.arms, key=lambda arm: arm.kl),
         best=_best(comparison),

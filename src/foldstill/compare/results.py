@@ -52,8 +52,9 @@ class ArmScore:
     """KL minus the baseline's KL; negative is better."""
     bootstrap: tuple[Interval, ...] = ()
     """The same difference with bootstrap-t and percentile intervals."""
-    holm_p: float | None = None
-    """p-value of the difference after Holm's correction over all arms."""
+    simultaneous: Interval | None = None
+    """The same difference with an interval that holds for all arms of its family at once: one family is the
+    combinations, one the members, one the students. Its p-value is corrected for their number."""
     improved: float | None = None
     """Share of groups whose mean KL is lower than the baseline's; a tie counts one half."""
     design_effect: float | None = None
@@ -69,6 +70,11 @@ class ArmScore:
     fidelity: Fidelity | None = None
     kl_by_seed: tuple[float, ...] = ()
     """KL per seed, whose mean every score here is; empty for one seed."""
+
+    @property
+    def label(self) -> str:
+        """The name, and for an arm that chooses among others what it chose."""
+        return self.name if self.chosen is None else f"{self.name} ({self.chosen})"
 
     @property
     def kl(self) -> float:

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def arms_table(comparison: Comparison) -> "Table":
-    """All arms, best first; `*` marks a difference that excludes zero after correction for the number of arms."""
+    """All arms, best first; `*` marks a difference whose simultaneous interval excludes zero."""
     from rich.table import Table
 
     shown = comparison.ranked()
-    others, weaker = len(comparison.arms) - 1, len(comparison.arms) - len(shown)
-    caption = f"* excludes zero, also after correction for {others} arms; {comparison.n_groups} groups"
+    weaker = len(comparison.arms) - len(shown)
+    caption = f"* excludes zero with all intervals at once; {comparison.n_groups} groups"
     if comparison.n_unscored:
         n_all = comparison.n_rows + comparison.n_unscored
         caption += f"\n{comparison.n_rows:,} of {n_all:,} rows have a held-out prediction and are compared"
@@ -28,9 +28,9 @@ def arms_table(comparison: Comparison) -> "Table":
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for arm in shown:
         d = arm.difference
-        proved = d is not None and d.significant and (arm.holm_p or 0.0) < 1 - comparison.level
+        proved = arm.simultaneous is not None and arm.simultaneous.significant
         table.add_row(
-            arm.name,
+            arm.label,
             f"{arm.kl:.4f}",
             *(["" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}"] if by_seed else []),
             "" if d is None else f"{d.estimate:+.4f}",

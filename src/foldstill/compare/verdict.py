@@ -1,104 +1,159 @@
 """The verdict in sentences, as a pure function of the numbers."""
 
-from collections.abc import Sequence
-from typing import Literal
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from foldstill.compare.intervals import Interval
+from foldstill.compare.judgement import Judgement, Pair, candidates, joint, prior_arm
 from foldstill.compare.results import ArmScore
 from foldstill.cost import percent_of
 
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for the number of comparisons by Holm's step-down rule (Holm, 1979).
-
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(scaled, 1.0)
-    return [float(x) for x in corrected]
+Carrying = Callable[[str], Sequence[str]]
+"""The few groups that carry the interval of an arm, by the arm's name; empty where many do."""
 
 
 def verdict(
-    arms: Sequence[ArmScore], *, baseline: str, teacher_gain: Interval | None = None, level: float = 0.95
+    arms: Sequence[ArmScore],
+    judgement: Judgement,
+    *,
+    baseline: str,
+    margin: float,
+    pair: Pair,
+    carrying: Carrying = lambda _: (),
+    teacher_gain: Interval | None = None,
 ) -> str:
     """Say which combination is best, whether it beats the baseline and by how much, and how the student compares.
 
-    A gain counts when its interval excludes zero and its p-value, corrected for the number of arms, is below 1 - level.
+    What makes the rest doubtful comes first: members that are worse than guessing, strata that disagree.
     `teacher_gain` is the student's KL minus that of the same student without a teacher.
     """
+    by_name = {arm.name: arm for arm in arms}
     student = next((arm for arm in arms if arm.kind == "student"), None)
+    parts = [_guessing(arms, judgement, baseline, pair), _disagreement(by_name, judgement, baseline)]
     # A comparison of students alone says nothing about stacking.
-    parts = [_combinations(arms, baseline, level), *_single(arms)] if _combined(arms) or student is None else []
+    if judgement.leader is not None or student is None:
+        parts += [_combinations(by_name, judgement, baseline, margin), _simpler(by_name, judgement, pair)]
+    if judgement.leader is not None:
+        parts.append(_few_groups(carrying(judgement.leader)))
     if student is not None:
-        parts.append(_student(student, arms, baseline, teacher_gain))
-    return " ".join(parts)
+        parts.append(_student(student, by_name[baseline], teacher_gain, guessing=judgement.worse_than_prior))
+    return " ".join(part for part in parts if part)
 
 
-def answer(arms: Sequence[ArmScore], *, level: float = 0.95) -> Literal["yes", "unsure", "no"]:
-    """Whether any combination beats the baseline: after Holm's correction, only before it, or not at all."""
-    if _proved(arms, level):
-        return "yes"
-    return "unsure" if any(d.high < 0 for d in _combined(arms).values()) else "no"
+def headline(judgement: Judgement, baseline: str) -> str:
+    """The answer in a few words."""
+    if judgement.worse_than_prior:
+        return f"{_the(baseline).capitalize()} is worse than guessing."
+    if judgement.opposed:
+        return "Strata disagree: it depends on the rows."
+    return {
+        "yes": "Yes: stack.",
+        "no gain": f"No: {_the(baseline)} is enough.",
+        "cannot tell": f"These rows cannot tell: stay with {_the(baseline)}.",
+    }[judgement.answer]
 
 
-def _combined(arms: Sequence[ArmScore]) -> dict[str, Interval]:
-    """Differences of all combinations, best first."""
-    ordered = sorted(arms, key=lambda arm: arm.kl)
-    return {a.name: a.difference for a in ordered if a.kind in ("average", "combination") and a.difference is not None}
+def _the(baseline: str) -> str:
+    return "the plain average" if baseline == "average" else baseline
 
 
-def _proved(arms: Sequence[ArmScore], level: float) -> list[str]:
-    """The combinations that beat the baseline after Holm's correction, best first."""
-    corrected = {arm.name: arm.holm_p for arm in arms}
-    return [name for name, d in _combined(arms).items() if d.high < 0 and (corrected[name] or 0.0) < 1 - level]
+def _guessing(arms: Sequence[ArmScore], judgement: Judgement, baseline: str, pair: Pair) -> str:
+    """A sentence on a baseline that is worse than the class shares."""
+    prior = prior_arm(arms)
+    if not judgement.worse_than_prior or prior is None or prior.difference is None:
+        return ""
+    base = next(arm for arm in arms if arm.name == baseline)
+    text = (
+        f"{_the(baseline).capitalize()} is worse than predicting the class shares for every row, {base.kl:.4f} against "
+        f"{prior.kl:.4f} ({_ends(prior.difference)} for the gain by guessing): look at the members first."
+    )
+    if judgement.answer == "yes" and pair(judgement.recommended, prior.name).high >= 0:
+        text += f" {judgement.recommended} is not surely better than guessing either."
+    return text
 
 
-def _combinations(arms: Sequence[ArmScore], baseline: str, level: float) -> str:
+def _disagreement(by_name: dict[str, ArmScore], judgement: Judgement, baseline: str) -> str:
+    """A sentence on strata in which the leader loses although it gains elsewhere."""
+    if not judgement.opposed or judgement.leader is None:
+        return ""
+    leader = by_name[judgement.leader]
+    parts = {part.stratum: part.difference for part in leader.strata if part.difference is not None}
+    losses = [f"is worse than {_the(baseline)} by {_size(parts[name])} in stratum {name}" for name in judgement.opposed]
+    better = [f"better by {_size(d)} in {name}" for name, d in parts.items() if d.high < 0]
+    if joint(leader).high < 0:
+        better = [f"better by {_size(joint(leader))} over all rows"]
+    named = " ".join(f'"{name}"' for name in judgement.opposed)
+    return (
+        f"Strata disagree: {leader.label} {' and '.join(losses)}, and {' and '.join(better)}. Decide for the rows that "
+        f"you are judged on: `foldstill stack TABLE --strata {named}`."
+    )
+
+
+def _combinations(by_name: dict[str, ArmScore], judgement: Judgement, baseline: str, margin: float) -> str:
     average = "plain averaging" if baseline == "average" else baseline
-    combined, by_name = _combined(arms), {arm.name: arm for arm in arms}
-    if not combined:
+    found = candidates(list(by_name.values()))
+    if judgement.leader is None:
         return f"No combination was compared with {average}."
-    best, difference = next(iter(combined.items()))
-    if proved := _proved(arms, level):
-        share = by_name[proved[0]].reducible
-        part = "" if share is None else f", {100 * share:.0f} % of what a perfect model could still remove"
-        text = f"Stack: {proved[0]} beats {average} by {_size(combined[proved[0]])}{part}."
+    leader = by_name[judgement.leader]
+    gap = joint(leader)
+    if judgement.answer == "yes":
+        part = "" if leader.reducible is None else _of_reducible(leader.reducible)
+        use = "Stack" if leader.kind != "member" else "Use one member alone"
+        text = f"{use}: {leader.label} beats {average} by {_size(gap)}{part}."
+        best = min(found, key=lambda arm: arm.kl)
         return (
-            text if proved[0] == best else f"{text} {best} scores lower still, but less surely: by {_size(difference)}."
+            text
+            if best is leader
+            else f"{text} {best.label} scores lower still, but less surely: {_signed(joint(best))}."
         )
-    if difference.high < 0:
-        chance = f"with {len(arms) - 1} arms compared this may be chance (corrected p {by_name[best].holm_p:.3f})"
-        return f"Nothing here surely beats {average}: {best} is better by {_size(difference)}, but {chance}."
-    if all(d.low > 0 for d in combined.values()):
-        return f"Nothing here beats {average}: all do worse, the nearest, {best}, by {_size(difference)}."
-    return f"Nothing here beats {average}: the nearest, {best}, differs by {_signed(difference)}."
+    if judgement.answer == "cannot tell":
+        needed = judgement.groups_needed
+        more = f"; about {needed:,} groups would tell" if needed is not None else ""
+        return (
+            f"Cannot tell whether anything beats {average}: the best, {leader.label}, differs by {_signed(gap)} over "
+            f"{gap.n_groups} groups{more}. Stay with {average} until then."
+        )
+    if all(joint(arm).low > 0 for arm in found):
+        return f"No gain over {average}: all combinations do worse, the nearest, {leader.label}, by {_size(gap)}."
+    return (
+        f"No gain over {average}: no combination gains more than the margin of {margin:.4f} KL; the best, "
+        f"{leader.label}, differs by {_signed(gap)}."
+    )
 
 
-def _single(arms: Sequence[ArmScore]) -> list[str]:
-    """A sentence on the best single member, chosen on other rows, where it does better than every combination."""
-    single = next((arm for arm in arms if arm.kind == "member" and arm.chosen is not None), None)
-    if single is None or single.kl >= min(arm.kl for arm in arms if arm.kind in ("average", "combination")):
-        return []
-    return [f"One member alone, {single.chosen}, scores lower still ({single.kl:.4f})."]
+def _of_reducible(share: float) -> str:
+    return f", {100 * share:.0f} % of what a perfect model could still remove"
 
 
-def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher_gain: Interval | None) -> str:
+def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair) -> str:
+    """A sentence on an arm that is simpler than the leader and not worse beyond noise."""
+    if judgement.answer != "yes" or judgement.leader in (None, judgement.recommended):
+        return ""
+    assert judgement.leader is not None, "a gain is somebody's"
+    gap = pair(judgement.recommended, judgement.leader)
+    use = by_name[judgement.recommended].label
+    return f"Use {use}, which is simpler and not surely worse than {judgement.leader}: it differs by {_signed(gap)}."
+
+
+def _few_groups(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    groups = f"groups, {shown} carry" if len(names) > 1 else f"groups, {shown} carries"
+    return f"The interval rests on few {groups} half of the variance: without more such groups it is a rough guide."
+
+
+def _student(student: ArmScore, base: ArmScore, teacher_gain: Interval | None, *, guessing: bool) -> str:
     difference = student.difference
     assert difference is not None, "a student is never the baseline"
-    average = "the plain average" if baseline == "average" else baseline
+    average = _the(base.name)
     if difference.significant:
         side = "below" if difference.estimate < 0 else "above"
         text = f"The student's KL is {side} that of {average} by {_size(difference)}"
     else:
         text = f"The student is level with {average}, {_signed(difference)}"
-    text += _cheaper(student, arms, baseline)
-    if student.worth is not None:
+    text += _cheaper(student, base)
+    # To be worth many members that are worse than guessing is worth nothing.
+    if student.worth is not None and not guessing:
         text += f", worth {student.worth:.1f} averaged members"
     if teacher_gain is None:
         return text + "."
@@ -109,12 +164,11 @@ def _student(student: ArmScore, arms: Sequence[ArmScore], baseline: str, teacher
     return f"{text}; distillation does not help here: with the teacher it differs by {_signed(teacher_gain)}."
 
 
-def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
+def _cheaper(student: ArmScore, base: ArmScore) -> str:
     """Shares of the baseline's MACs and latency; of its parameters where neither was measured."""
-    baseline_cost = next(arm for arm in arms if arm.name == baseline).cost
     shares = {}
     for field, name in (("macs", "MACs"), ("latency_1_ms", "latency"), ("parameters", "parameters")):
-        own, total = getattr(student.cost, field, None), getattr(baseline_cost, field, None)
+        own, total = getattr(student.cost, field, None), getattr(base.cost, field, None)
         if own is not None and total:
             shares[name] = f"{percent_of(own, total)} of its {name}"
     shown = [share for name, share in shares.items() if name != "parameters"] or list(shares.values())
@@ -122,13 +176,14 @@ def _cheaper(student: ArmScore, arms: Sequence[ArmScore], baseline: str) -> str:
 
 
 def _size(interval: Interval) -> str:
-    """A difference without its sign, which the sentence states."""
+    """A difference that is proved, without its sign, which the sentence states."""
     ends = sorted((abs(interval.low), abs(interval.high)))
     return f"{abs(interval.estimate):.4f} KL ({100 * interval.level:g} % interval {ends[0]:.4f} to {ends[1]:.4f})"
 
 
 def _signed(interval: Interval) -> str:
-    text = (
-        f"{interval.estimate:+.4f} KL ({100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f})"
-    )
-    return text.replace("-", "−")
+    return f"{interval.estimate:+.4f} KL ({_ends(interval)})".replace("-", "−")
+
+
+def _ends(interval: Interval) -> str:
+    return f"{100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f}".replace("-", "−")

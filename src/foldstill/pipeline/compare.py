@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare import Arm, Comparison, compare
+from foldstill.compare import Arm, CompareSettings, Comparison, compare
 from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE, check_files, has_file
-from foldstill.pipeline.arms import combination_arm, member_arms, student_arm
+from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first, student_arm
 from foldstill.pipeline.results import CombinationResult
 from foldstill.pipeline.run import Run, one_writer
 
@@ -36,8 +36,15 @@ def compare_stage(run: Run) -> Comparison:
     if run.test_file is not None:
         comparison, validated = _on_test_rows(run), _validated(run)
     else:
-        arms = [*member_arms(run.table.scores), *_oof_combinations(run), *_cross_validated_students(run)]
-        comparison = compare(arms, run.table.labels, rows="oof cross-fitted", members=run.table.scores)
+        arms = [
+            prior_arm(run.table),
+            *member_arms(run.table.scores),
+            *_oof_combinations(run),
+            *_cross_validated_students(run),
+        ]
+        comparison = compare(
+            arms, run.table.labels, rows="oof cross-fitted", members=run.table.scores, settings=_settings(run)
+        )
         comparison = replace(comparison, n_unscored=run.table.n_unscored)
         validated = None
     comparison.write(run.dir.root)
@@ -59,16 +66,25 @@ def compare_stage(run: Run) -> Comparison:
     return comparison
 
 
+def command_of(run: Run, arm: str) -> str:
+    """The command that predicts new rows with an arm of the run; empty for an arm without one."""
+    if run.settings is not None:
+        return f"foldstill predict --run {run.dir.root} --arm {arm} --data NEW_DATA"
+    folder = run.dir.combiner(arm)
+    return f"foldstill apply {folder} NEW_SCORES" if folder.exists() else ""
+
+
 def _on_test_rows(run: Run) -> Comparison:
     assert run.test is not None, "called only for a run with locked rows"
     assert run.test_labels is not None, "called only for a run with locked rows"
     members, costs = run.test.mean(), _member_costs(run)
     arms = [
+        prior_arm(run.table, len(members)),
         *member_arms(members, costs),
-        *(_combination(run, one, one.test_proba_NC, members.members, costs) for one in run.combinations),
+        *(_combination(run, one, one.test_proba_NC, members.members, costs) for one in _from_simple(run)),
         *(student_arm(one, one.test) for one in run.students if one.test),
     ]
-    return compare(arms, run.test_labels, rows="test", members=members)
+    return compare(arms, run.test_labels, rows="test", members=members, settings=_settings(run))
 
 
 def _validated(run: Run) -> Comparison | None:
@@ -77,7 +93,13 @@ def _validated(run: Run) -> Comparison | None:
     if not students:
         return None
     average = [arm for arm in _oof_combinations(run) if arm.kind == "average" and arm.name == "average"]
-    comparison = compare([*average, *students], run.table.labels, rows="oof cross-fitted", members=run.table.scores)
+    comparison = compare(
+        [prior_arm(run.table), *average, *students],
+        run.table.labels,
+        rows="oof cross-fitted",
+        members=run.table.scores,
+        settings=_settings(run),
+    )
     if all(arm.kind != "student" for arm in students):
         comparison = replace(comparison, verdict=f"Naive cross-validation of a student is optimistic: {OPTIMISTIC}.")
     comparison.write(run.dir.cross_validation)
@@ -85,7 +107,16 @@ def _validated(run: Run) -> Comparison | None:
 
 
 def _oof_combinations(run: Run) -> list[Arm]:
-    return [_combination(run, one, one.oof_proba_NC, run.table.members) for one in run.combinations]
+    return [_combination(run, one, one.oof_proba_NC, run.table.members) for one in _from_simple(run)]
+
+
+def _from_simple(run: Run) -> list[CombinationResult]:
+    """The combinations from simple to complex, so that of equally good ones the simplest is recommended."""
+    return sorted(run.combinations, key=lambda one: simplest_first(one.fitted.combiner))
+
+
+def _settings(run: Run) -> CompareSettings:
+    return run.settings.compare if run.settings is not None else CompareSettings()
 
 
 def _combination(
@@ -100,7 +131,8 @@ def _combination(
         raise ExperimentError(
             f"{one.folder} was fitted to another table than {run.dir.oof}: run `foldstill stack {run.dir.root} --force`"
         )
-    return combination_arm(one.fitted, proba_NC, members, costs)
+    others = [other.fitted.combiner for other in run.combinations]
+    return combination_arm(one.fitted, proba_NC, members, costs, others)
 
 
 def _cross_validated_students(run: Run) -> list[Arm]:

@@ -10,6 +10,7 @@ from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import AnyMember, resolve
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.tuning import TuneSettings
+from foldstill.compare.settings import CompareSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.source import DataSource
@@ -104,6 +105,8 @@ class Experiment(Settings):
     keep all their votes. Unset keeps every vote."""
     stacking: StackingSettings = field(default_factory=StackingSettings)
     """Which combiners are fitted."""
+    compare: CompareSettings = field(default_factory=CompareSettings)
+    """What counts as a gain."""
     student: StudentSettings | None = None
     """The compact network that learns from the ensemble; no student when absent."""
     ablation: tuple[StudentSettings, ...] = ()

@@ -13,7 +13,7 @@ from foldstill.data.labels import Labels
 from foldstill.lock import sole_writer
 from foldstill.oof.audit import audit
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.arms import combination_arm, member_arms
+from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first
 from foldstill.pipeline.experiment import FoldSettings
 from foldstill.pipeline.stack import refuse_leaked_table
 from foldstill.stacking import Combiner, CrossFit, FittedCombiner, crossfit_all, default_combiners, fit_all
@@ -52,15 +52,17 @@ class Stacked:
         Comparison
             Scores, differences with 95 % confidence intervals, and a verdict.
         """
+        others = [one.combiner for one in self.fitted]
+        pairs = sorted(zip(self.fitted, self.crossed, strict=True), key=lambda pair: simplest_first(pair[0].combiner))
         if test is not None and test_labels is not None:
-            arms = [combination_arm(one, one.apply(test), test.members) for one in self.fitted]
-            return compare([*member_arms(test.mean()), *arms], test_labels, rows="test", members=test.mean())
+            members = test.mean()
+            arms = [combination_arm(one, one.apply(test), test.members, others=others) for one, _ in pairs]
+            arms = [prior_arm(self.table, len(members)), *member_arms(members), *arms]
+            return compare(arms, test_labels, rows="test", members=members)
         scores = self.table.scores
-        arms = [
-            combination_arm(one, cross.proba_NC, scores.members)
-            for one, cross in zip(self.fitted, self.crossed, strict=True)
-        ]
-        comparison = compare([*member_arms(scores), *arms], self.table.labels, rows="oof cross-fitted", members=scores)
+        arms = [combination_arm(one, cross.proba_NC, scores.members, others=others) for one, cross in pairs]
+        arms = [prior_arm(self.table), *member_arms(scores), *arms]
+        comparison = compare(arms, self.table.labels, rows="oof cross-fitted", members=scores)
         return replace(comparison, n_unscored=self.table.n_unscored)
 
 

@@ -127,7 +127,7 @@ class Auto(NamedKind, kind="auto"):
             return []
         difference_NA = loss_NA[:, list(rungs)] - loss_NA[:, [base]]
         labels = table.labels
-        settings = IntervalSettings(level=self.level, seed=self.seed)
+        settings = IntervalSettings(level=self.level, method="jackknife_t", seed=self.seed)
         return paired_intervals(difference_NA, labels.groups, weight_N=labels.sample_weight_N, settings=settings)
 
     def _sentence(self, base: int, base_gain: Interval | None, best: int, gain: Interval | None, n_groups: int) -> str:

@@ -1,4 +1,7 @@
-"""Every kind of combiner, and the combiners that a comparison has by default. Add a kind to the tuple to offer it."""
+"""Every kind of combiner, from simple to complex, and the combiners that a comparison has by default.
+
+Add a kind to the tuple to offer it. Of combinations that do equally well, a comparison recommends the first.
+"""
 
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Geometric, Median, Trimmed
