@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.compare.auroc import class_auroc
+from foldstill.compare.auroc import auroc_without_groups, class_auroc, mean_of_defined
 from foldstill.compare.calibration import (
     calibrated_kl,
     calibration_slope,
@@ -56,7 +56,11 @@ class Metric(Protocol):
     """What the metric measures, for reports and the documentation."""
 
     def score(self, predictions: Predictions) -> float | None:
-        """The score; None where it is not defined for these rows."""
+        """The score; None where it is not defined for these rows.
+
+        A metric can also have `without_groups(predictions, group_N)`, the scores without each group (G,), where that is
+        faster than G calls of `score`.
+        """
 
 
 class RowLoss(Metric, Protocol):
@@ -150,6 +154,17 @@ class Auroc:
     def score(self, predictions: Predictions) -> float | None:
         auroc_C = class_auroc(**predictions.arrays)
         return None if np.isnan(auroc_C).all() else float(np.nanmean(auroc_C))
+
+    def without_groups(self, predictions: Predictions, group_N: NDArray[np.intp]) -> Floats:
+        """The score without each group, (G,)."""
+        shares = zip(predictions.target_NC.T, predictions.proba_NC.T, strict=True)
+        auroc_CG = np.stack(
+            [
+                auroc_without_groups(target_N=y_N, proba_N=p_N, weight_N=predictions.weight_N, group_N=group_N)
+                for y_N, p_N in shares
+            ]
+        )
+        return mean_of_defined(auroc_CG)
 
 
 class CalibrationError:

@@ -251,7 +251,7 @@ def as_proba(
 
 
 def _divided_by_sum(values: NDArray[np.float64], raw: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """Rows divided by their sum, which must be 1 within the rounding of `raw`; a warning says where they are rounded."""
+    """Rows divided by their sum, which is 1 within the rounding of `raw`; a warning says where they are rounded."""
     total = values.sum(axis=-1)
     off = np.abs(total - 1) > ROW_SUM_TOLERANCE
     if off.any() and (np.abs(total - 1) <= rounding_tolerance(raw) + 1e-9).all():

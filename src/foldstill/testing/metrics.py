@@ -18,7 +18,8 @@ def check_metric(metric: "Metric", *, tolerance: float = 1e-9) -> None:
     """Check that an object is a metric that foldstill can report and compare.
 
     A metric has a name, a title and a summary; a perfect prediction scores best; the order of rows does not matter; a
-    weight of 2 counts like a repeated row; scores are finite, and None only where the metric is not defined.
+    weight of 2 counts like a repeated row; scores are finite, and None only where the metric is not defined; scores
+    without a group, where the metric has a faster way to them, are those of the other rows.
 
     Parameters
     ----------
@@ -59,6 +60,7 @@ def check_metric(metric: "Metric", *, tolerance: float = 1e-9) -> None:
     _check_a_perfect_prediction_is_best(metric, target_NC, others)
     _check_rows_are_exchangeable(metric, target_NC, others, tolerance)
     _check_scores_are_finite(metric, target_NC, others)
+    _check_scores_without_groups(metric, target_NC, others)
 
 
 def _small_table() -> tuple[Floats, list[Floats]]:
@@ -119,6 +121,25 @@ def _check_scores_are_finite(metric: "Metric", target_NC: Floats, others: list[F
             score is None or bool(np.isfinite(score)),
             f"metric {metric.name!r}: a score must be finite, or None where it is not defined, got {score} for {case}",
         )
+
+
+def _check_scores_without_groups(metric: "Metric", target_NC: Floats, others: list[Floats]) -> None:
+    from foldstill.compare.left_out import scores_without_groups
+
+    if not (hasattr(metric, "without_groups") or hasattr(metric, "rows")):
+        return
+    group_N = np.arange(len(target_NC)) % 7
+    weight_N = np.where(np.arange(len(target_NC)) % 3 == 0, 2.0, 1.0)
+    for proba_NC in others:
+        left_out_G = scores_without_groups(metric, _predictions(target_NC, proba_NC, weight_N), group_N)
+        for g, score in enumerate(left_out_G.tolist()):
+            kept = group_N != g
+            expected = _score(metric, _predictions(target_NC[kept], proba_NC[kept], weight_N[kept]))
+            require(
+                abs(score - expected) <= 1e-9,
+                f"metric {metric.name!r}: without group {g} the score must be {expected:.6g}, that of the other rows, "
+                f"got {score:.6g}",
+            )
 
 
 def _score(metric: "Metric", predictions: "Predictions") -> float:
