@@ -240,6 +240,18 @@ def test_a_report_of_300_members_says_which_are_drawn_and_holds_the_numbers_of_a
     assert best.name in figures["curves"]
 
 
+def test_names_that_look_like_formulas_or_private_labels_are_drawn_as_they_are(comparison, tmp_path):
+    # matplotlib reads text between dollars as a formula, and leaves labels that begin with _ out of a legend.
+    odd = {"average": "$net^$", "convex <script>": "_hidden", "student": "日本"}
+    arms = tuple(replace(arm, name=odd.get(arm.name, arm.name)) for arm in comparison.arms)
+    renamed = replace(comparison, arms=arms, baseline="$net^$", classes=(r"$\foo{$", "_b", "c"))
+    write_report(renamed, tmp_path / "odd.html")
+    html = (tmp_path / "odd.html").read_text(encoding="utf-8")
+    [classes] = re.findall(r'<figure id="classes".*?</figure>', html, flags=re.DOTALL)
+    drawn = re.findall(r"<text[^>]*>(.*?)</text>", classes)
+    assert {*odd.values(), *renamed.classes} <= set(drawn)
+
+
 def test_the_map_of_similar_members_is_one_picture_of_their_correlations(comparison):
     matrix = np.asarray(comparison.correlation)
     figure = correlation_plot(comparison)

@@ -38,6 +38,7 @@ def test_each_member_is_its_own_family_by_default(rng):
     ("members", "shape", "message"),
     [
         (("m", "m"), (3, 2), "member names must differ, got .'m'. twice"),
+        (("m", "\x1b[2J"), (3, 2), "member names must not contain control characters"),
         (("m",), (3, 2), "must have shape"),
         (("m",), (2, 1), "must have shape"),
         ((), (3, 0), "needs rows and members"),

@@ -108,7 +108,6 @@ def prepare_demo_data(data: HmsData, root: Path, patients: int, seed: int, work:
 def problems_table(prepared: Prepared) -> "Table":
     """The first problems of the files; all of them are in problems.csv of the cache."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Column, Table
 
     # Three columns without frames: the problem has to fit beside the name of a file in 80 columns.
@@ -117,7 +116,7 @@ def problems_table(prepared: Prepared) -> "Table":
     )
     for problem in prepared.problems[:SHOWN_PROBLEMS]:
         lost = problem.fatal and problem.what != LEFT_OUT
-        table.add_row(escape(problem.file), problem.what + f", {LEFT_OUT}" * lost, escape(problem.detail))
+        table.add_row(problem.file, problem.what + f", {LEFT_OUT}" * lost, problem.detail)
     return table
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ def drawing(
         "svg.fonttype": "none",
         # Ids inside the SVG must differ between the figures of a page and be the same in every run.
         "svg.hashsalt": key,
+        # A name such as $net^ is no formula.
+        "text.parse_math": False,
         "font.size": 9.5,
         "axes.titlesize": 9.5,
         "axes.titlelocation": "left",
@@ -109,7 +112,9 @@ def drawing(
         "lines.linewidth": 1.6,
         "legend.frameon": False,
     }
-    with mpl.rc_context(style):  # type: ignore[arg-type]
+    with mpl.rc_context(style), warnings.catch_warnings():  # type: ignore[arg-type]
+        # The reader's fonts show what matplotlib's own font, which only measures the text, lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False, **subplots)
         page = Drawing(canvas, list(axes.ravel()))

@@ -233,18 +233,24 @@ def class_plot(comparison: Comparison) -> Figure:
     order = np.argsort(-base)[:20]
     with drawing("classes", WIDTH, 1.2 + 0.34 * len(order)) as page:
         [axes] = page.axes
+        points = []
         for i, arm in enumerate(arms):
             offset = (i - (len(arms) - 1) / 2) * 0.11
-            axes.plot(
-                np.asarray(arm.class_kl_C)[order], np.arange(len(order)) + offset, "o", markersize=5.5,
-                color=COLOURS[_SERIES[i]], label=short(arm.name),
-            )  # fmt: skip
+            points += axes.plot(
+                np.asarray(arm.class_kl_C)[order],
+                np.arange(len(order)) + offset,
+                "o",
+                markersize=5.5,
+                color=COLOURS[_SERIES[i]],
+            )
         axes.set_yticks(range(len(order)), [short(classes[c]) for c in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(left=0)
         axes.tick_params(length=0)
         axes.set_xlabel("part of the KL; left is better")
-        page.canvas.legend(loc="outside upper left", ncols=min(3, len(arms)))
+        # Names are passed here, because a label that begins with _ is left out of a legend.
+        names = [short(arm.name) for arm in arms]
+        page.canvas.legend(points, names, loc="outside upper left", ncols=min(3, len(arms)))
     table = [(arm.name, *arm.class_kl_C) for arm in comparison.arms]
     return Figure(
         "classes",

@@ -57,7 +57,8 @@ def distill(
         Where the student is kept and an interrupted call continues; nothing is kept by default.
     seeds : int or sequence of int, default 1
         Number of students, trained from the seeds 0, 1, ..., or the seeds themselves. They replace the seeds in
-    settings. work : Work, optional
+        settings.
+    work : Work, optional
         Number of processes, device, and who receives the progress.
 
     Returns

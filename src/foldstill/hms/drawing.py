@@ -65,7 +65,7 @@ def draw_view(view: View, record: Record, out: Path, *, title: str = "") -> None
             shown = axes.imshow(upright, aspect="auto", vmin=values.min(), vmax=values.max(), cmap="viridis")
             axes.set_xlabel("column")
         figure.colorbar(shown, ax=grid)
-    figure.suptitle(title or view.name)
+    figure.suptitle(title or view.name, parse_math=False)
     _save(figure, out)
 
 
@@ -84,7 +84,7 @@ def draw_eeg(record: Record, out: Path, *, seconds: float = 10, title: str = "")
     figure = Figure(figsize=(14, 9), layout="constrained")
     axes = figure.subplots()
     _signals(axes, x_ET[:, middle - half : middle + half], seconds, spacing=100)
-    figure.suptitle(title or "EEG, 100 microvolts between signals")
+    figure.suptitle(title or "EEG, 100 microvolts between signals", parse_math=False)
     _save(figure, out)
 
 

@@ -3,6 +3,7 @@
 N samples (rows), M members, C classes, K fold models.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -32,6 +33,9 @@ def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: 
             )
         if not all(names):
             raise OOFError(f"{what} names must not be empty, got {list(names)}: name every {what}")
+        # They would move the cursor of a terminal, or break the lines of a table.
+        if controls := [name for name in names if any(unicodedata.category(c) == "Cc" for c in name)]:
+            raise OOFError(f"{what} names must not contain control characters, got {controls}: rename them")
     check_rows(proba, "scores")
 
 
