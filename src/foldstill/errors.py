@@ -3,6 +3,9 @@
 Each message is one sentence: what was wanted, what was received, where, and the cure.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class FoldstillError(ValueError):
     """A mistake in the input, not in foldstill; the command line prints the message and exits with code 2.
@@ -68,3 +71,20 @@ class CostError(FoldstillError):
 
 class ExperimentError(FoldstillError):
     """An experiment file or a run folder that is not valid."""
+
+
+@contextmanager
+def at(place: object) -> Iterator[None]:
+    """Begin the message of an error in the block with its place, such as a file or a member, unless it names it.
+
+    >>> with at("folds.csv"):
+    ...     raise FoldError("folds must be numbered from 0, got -3: correct them")
+    Traceback (most recent call last):
+    foldstill.errors.FoldError: folds.csv: folds must be numbered from 0, got -3: correct them
+    """
+    try:
+        yield
+    except FoldstillError as error:
+        if str(place) in str(error):
+            raise
+        raise type(error)(f"{place}: {error}") from error.__cause__

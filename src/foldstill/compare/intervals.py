@@ -198,11 +198,11 @@ def _sums(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | 
     difference = np.asarray(difference_NA, dtype=np.float64)
     if difference.ndim != 2 or len(difference) != len(groups):
         raise CompareError(
-            f"differences must be of shape (rows, arms) = ({len(groups)}, arms), one row per group label, got "
+            f"difference_NA must be of shape (rows, arms) = ({len(groups)}, arms), one row per group label, got "
             f"{difference.shape}"
         )
     if not np.isfinite(difference).all():
-        raise CompareError("differences must be finite, got NaN or infinity: score every row of every arm")
+        raise CompareError("difference_NA must be finite, got NaN or infinity: score every row of every arm")
     weight = row_weights(weight_N, len(difference))
     top_GA = group_sums(difference, groups, weight)
     bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]

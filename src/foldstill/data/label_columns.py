@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from foldstill.data.columns import Columns
 from foldstill.data.labels import Labels
-from foldstill.errors import DataError
+from foldstill.errors import DataError, at
 
 LABEL_FORMS = ("votes", "shares", "annotators", "label")
 """The forms that labels come in; a file holds one of them."""
@@ -75,7 +75,7 @@ class LabelColumns:
         else:
             values = file.get(columns, form) if isinstance(columns, str) else file.matrix(columns, form)
         total = file.get(self.total, "total") if isinstance(self.total, str) else self.total
-        try:
+        with at(file.path):
             if form == "votes":
                 return Labels.from_votes(values, **others)
             if form == "shares":
@@ -83,8 +83,6 @@ class LabelColumns:
             if form == "annotators":
                 return Labels.from_annotators(values, **others)
             return Labels.from_hard(values, **others)
-        except DataError as error:
-            raise DataError(f"{file.path}: {error}") from error
 
     def _class_names(self, file: Columns) -> tuple[str, ...] | None:
         if not self.classes:

@@ -15,7 +15,7 @@ from foldstill.data.features import FeatureTable
 from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
-from foldstill.errors import DataError
+from foldstill.errors import DataError, at
 
 if TYPE_CHECKING:
     from typing import Self
@@ -112,10 +112,8 @@ class TableData(PlainSource, kind="table", title="Feature table"):
             name: file.text(name, "features") if name in self.categories else file.get(name, "features")
             for name in names
         }
-        try:
+        with at(file.path):
             return FeatureTable.of(columns, self.categories)
-        except DataError as error:
-            raise DataError(f"{file.path}: {error}") from None
 
     @property
     def _roles(self) -> set[str]:

@@ -20,7 +20,7 @@ from foldstill.data.classes import match_classes, positional_names
 from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import Labels, as_strings
-from foldstill.errors import FoldstillWarning, OOFError
+from foldstill.errors import FoldstillWarning, OOFError, at
 from foldstill.oof.arrays import as_proba, smoothed_proba, with_folds
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.member_files import (
@@ -331,7 +331,8 @@ def _with_folds(
                     "(--folds FILE)"
                 )
             _warn(f"{message}; those of {settings.folds} are used, so make sure that the members were trained on them")
-    return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
+    with at(next(iter(held), sources[0][0].path)):
+        return with_folds(scores, labels, fold, n_folds=settings.n_folds, seed=settings.seed)
 
 
 def _same_folds(a: NDArray[Any], b: NDArray[Any], path: Path) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float
-from foldstill.errors import StackError
+from foldstill.errors import StackError, at
 from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.settings import ByKind, Kind
@@ -160,7 +160,9 @@ class FittedCombiner:
 def fit(combiner: Combiner, table: OOFTable) -> FittedCombiner:
     """Fit `combiner` to all rows of `table`; the result can be applied to other samples and saved."""
     table_digest = digest(table.labels.digest, list(table.members), table.proba_NMC)
-    return FittedCombiner(combiner, combiner.fit(table), table.members, table.classes, table_digest)
+    with at(f"combiner {combiner.name!r}"):
+        combination = combiner.fit(table)
+    return FittedCombiner(combiner, combination, table.members, table.classes, table_digest)
 
 
 def weight_of(combination: Combination) -> NDArray[np.float64] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
-from foldstill.errors import StackError
+from foldstill.errors import StackError, at
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, explanation_of, fit
 from foldstill.workers import OnProgress, Progress, pool, silent
@@ -176,7 +176,8 @@ def fold_per_row(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
 
 def _held_out(combiner: Combiner, table: OOFTable, fold_N: NDArray[np.int16], fold: int) -> tuple[Proba, str]:
     held = fold_N == fold
-    combination = combiner.fit(table.take(~held))
+    with at(f"combiner {combiner.name!r}"):
+        combination = combiner.fit(table.take(~held))
     return combination(table.proba_NMC[held]), explanation_of(combination)
 
 

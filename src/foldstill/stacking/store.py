@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.estimators import saved_estimator
-from foldstill.errors import StackError
+from foldstill.errors import StackError, at
 from foldstill.files import atomic_write, file_digest, read_json, write_json, write_text
 from foldstill.settings import type_adapter
 from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
@@ -89,7 +89,9 @@ def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> Fi
         raise StackError(
             f"{folder} contains no combination that this version can read ({error}): fit it again"
         ) from error
-    return FittedCombiner(combiner, combiner.restore(state), members, classes, table_digest)
+    with at(folder):
+        combination = combiner.restore(state)
+    return FittedCombiner(combiner, combination, members, classes, table_digest)
 
 
 @cache
