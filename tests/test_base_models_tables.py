@@ -130,7 +130,7 @@ def test_every_arm_has_its_cost_in_leaves_time_and_bytes(run: Path) -> None:
     assert member.bytes
     assert average.parameters > member.parameters  # type: ignore[operator]
     assert None not in (average.latency_1_ms, average.latency_batch_ms, average.bytes)
-    leaves = [read_json(run / "run" / "members" / "trees" / f"fold-{k}" / DONE)["parameters"] for k in range(3)]
+    leaves = [read_json(run / "run" / "members" / "trees" / f"fold-{k}" / DONE, dict)["parameters"] for k in range(3)]
     assert arms["trees"].parameters == 3 * leaves[0]  # type: ignore[union-attr]
 
 

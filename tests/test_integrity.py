@@ -27,8 +27,9 @@ from foldstill.distill.uncertainty import PrecisionHead
 from foldstill.errors import FoldstillError
 from foldstill.files import BLANK_SEAL
 from foldstill.hms.rows import LabelRows
-from foldstill.pipeline import Run, find_run
+from foldstill.pipeline import Run, apply_combination, find_run
 from foldstill.pipeline.compare import _curves, _member_costs
+from foldstill.pipeline.train import oof_stage
 from foldstill.stacking import fit, load, save
 from foldstill.stacking.gradient_boosting import LightGBM
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 FLIPS = 6
 """Bytes per file with one bit changed."""
+OTHER_JSON = (b"null", b"{}", b"[]", b"7", b"[" * 100_000)
+"""JSON that holds nothing that a reader wants; the last one is nested more deeply than Python reads."""
 FOLD = "members/resnet/fold-1"
 
 
@@ -73,7 +76,10 @@ READERS: dict[str, Callable[[Run], Any]] = {
     "stacking/average/combination.npz": lambda run: run.combination("average").fitted,
     "stacking/average/oof.parquet": lambda run: run.combination("average").oof_proba_NC,
     "stacking/average/test.parquet": lambda run: run.combination("average").test_proba_NC,
-    "stacking/average/done.json": lambda run: run.combination("average").table_digest,
+    "stacking/average/done.json": lambda run: (
+        run.combination("average").table_digest,
+        run.combination("average").fitted,
+    ),
     "stacking/convex/weights.json": lambda run: run.combination("convex").weights,
     "student/weights.safetensors": lambda run: load_student(run.dir.student),
     "student/done.json": lambda run: load_student(run.dir.student),
@@ -157,7 +163,8 @@ def test_a_changed_byte_a_cut_and_a_loss_are_refused_by_the_name_of_the_file(who
         if path.suffix != ".parquet" or not mark <= position < mark + 17
     ]
     try:
-        for content in (*changed, b"", before[: len(before) // 2]):
+        other_json = OTHER_JSON if path.suffix == ".json" else ()
+        for content in (*changed, b"", before[: len(before) // 2], *other_json):
             path.write_bytes(content)
             with pytest.raises(FoldstillError) as refusal:
                 read(again(whole))
@@ -173,3 +180,37 @@ def test_a_changed_byte_a_cut_and_a_loss_are_refused_by_the_name_of_the_file(who
     finally:
         path.write_bytes(before)
     read(again(whole))
+
+
+@pytest.mark.parametrize("content", [*OTHER_JSON, b'{"root": 7}', b"", b"\xff"])
+def test_a_provenance_of_another_shape_is_refused_by_its_name(whole: Run, content: bytes) -> None:
+    """It has no seal, because the user may say where the paths of a moved run start."""
+    path = whole.dir.provenance
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        with pytest.raises(
+            FoldstillError, match=r"provenance\.json.*: remove it, and run the original experiment file"
+        ):
+            again(whole)
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_combination_is_not_applied_while_its_mark_is_damaged(whole: Run, tmp_path: Path) -> None:
+    path = whole.dir.combiner("convex") / "done.json"
+    before = path.read_bytes()
+    path.write_bytes(b"{}")
+    try:
+        with pytest.raises(FoldstillError, match=r"convex/done\.json .*: restore it from a copy"):
+            apply_combination(whole.dir.root / "convex", [whole.dir.oof], tmp_path / "out.parquet")
+        assert not list(tmp_path.iterdir())
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_missing_fold_plan_is_made_again_from_the_experiment(whole: Run) -> None:
+    before = whole.dir.folds.read_bytes()
+    whole.dir.folds.unlink()
+    oof_stage(again(whole))
+    assert whole.dir.folds.read_bytes() == before

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 """A pandas frame, column name -> values, or one mapping per line."""
+Kind: TypeAlias = type | tuple[type, ...]
+Shape: TypeAlias = Kind | Mapping[str, Kind]
+"""The type of a JSON value, or the types of the keys that a JSON object has at least."""
 
 CAUSES = {
     errno.ENOSPC: "the disk is full: free some space and run the command again",
@@ -68,6 +72,7 @@ def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[P
     `suffixes` are those of the formats that can be written, all when empty. `inputs` are files that must not be
     replaced because the command reads them. A missing parent folder is fine: it is made.
     """
+    part = _part(path)
     if suffixes and path.suffix not in suffixes:
         raise FileError(
             f"{path}: the suffix of an output chooses its format and must be one of {', '.join(suffixes)}: rename it"
@@ -76,7 +81,7 @@ def check_output(path: Path, suffixes: Sequence[str] = (), *, inputs: Sequence[P
         if path.is_dir():
             raise FileError(f"{path}: {CAUSES[errno.EISDIR]}")
         with suppress(FileNotFoundError, NotADirectoryError):
-            _part(path).lstat()  # shows a name that is too long
+            part.lstat()  # shows a name that is too long
         folder = next((each for each in path.absolute().parents if each.exists()), path.parent)
         if not folder.is_dir():
             raise FileError(f"{path}: {folder} is a file, not a folder: choose another path")
@@ -201,6 +206,8 @@ class _Folder(Protocol):
 
 def _part(path: Path) -> Path:
     """The temporary path; its suffix stays last, because some writers choose their format by it."""
+    if not path.name:
+        raise FileError(f"the path of an output must name a file, got {str(path)!r}: give the path of a file")
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
@@ -245,27 +252,49 @@ def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
 
 def read_json(
     path: Path,
-    *keys: str,
+    shape: Shape,
+    *,
+    sealed: bool = True,
     error: type[FoldstillError] = FoldstillError,
     cure: str = "make it again with the command that wrote it",
 ) -> Any:
-    """Read JSON, which must be an object with these keys, if there are any.
+    """Read JSON that foldstill wrote: every JSON file of a run is read here.
 
-    Raises `error`, which ends with `cure`, for a file that is not JSON, lacks a key, or differs from its seal.
-    FileNotFoundError is left to the caller.
+    `shape` is the type of the value or, for an object, the type of each key that it must have. Raises `error`, which
+    names the file and ends with `cure`, for a file that is not JSON, has another shape, differs from its seal, or has
+    none although it is `sealed`. FileNotFoundError is left to the caller.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as reason:
+    except FileNotFoundError:
+        raise
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror}): {cure}") from reason
+    except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON ({reason}), so it is damaged: {cure}") from reason
     is_object = isinstance(value, dict)
-    check_seal(path, error=error, cure=cure, required=is_object and SEAL in value)
-    lacking = [key for key in keys if not is_object or key not in value]
+    check_seal(path, error=error, cure=cure, required=sealed or (is_object and SEAL in value))
+    wanted = shape if isinstance(shape, Mapping) else {}
+    lacking = [key for key in wanted if not is_object or key not in value]
     if lacking:
-        raise error(f"{path} must be a JSON object with the keys {list(keys)}, it lacks {lacking}: {cure}")
+        raise error(f"{path} must be a JSON object with the keys {list(wanted)}, it lacks {lacking}: {cure}")
+    for key, kind in wanted.items():
+        _require_kind(value[key], kind, f"{key!r} in {path}", error, cure)
+    if not isinstance(shape, Mapping):
+        _require_kind(value, shape, str(path), error, cure)
     if is_object:
         value.pop(SEAL, None)
     return value
+
+
+def _require_kind(value: Any, kind: Kind, subject: str, error: type[FoldstillError], cure: str) -> None:
+    if not isinstance(value, kind):
+        names = " or ".join(_KINDS[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise error(f"{subject} must be {names}, got {json.dumps(value):.60}: {cure}")
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", NoneType: "null"}
+"""What JSON calls a type."""
 
 
 def set_seal(path: Path) -> None:

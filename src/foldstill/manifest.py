@@ -10,6 +10,8 @@ from foldstill.errors import ExperimentError
 from foldstill.files import file_digest, make_folder, read_json, sync, write_json
 
 DONE = "done.json"
+CURE = "restore it from a copy, or make it again with --force"
+"""The end of a message on a damaged file of finished work."""
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[str]:
@@ -119,8 +121,8 @@ def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 def read_done(folder: Path) -> dict[str, Any]:
     """The content of the mark of finished work; raises ExperimentError if it is missing or damaged."""
     if not (folder / DONE).is_file():
-        raise ExperimentError(f"there is no {folder / DONE}, so the work is not finished: {_CURE}")
-    done: dict[str, Any] = read_json(folder / DONE, "inputs", "files", error=ExperimentError, cure=_CURE)
+        raise ExperimentError(f"there is no {folder / DONE}, so the work is not finished: {CURE}")
+    done: dict[str, Any] = read_json(folder / DONE, {"inputs": dict, "files": dict}, error=ExperimentError, cure=CURE)
     return done
 
 
@@ -134,11 +136,11 @@ def check_files(folder: Path, *names: str) -> None:
     for name in names or done["files"]:
         path = folder / name
         if name not in digests:
-            raise ExperimentError(f"{path} does not belong to the work that {DONE} beside it describes: {_CURE}")
+            raise ExperimentError(f"{path} does not belong to the work that {DONE} beside it describes: {CURE}")
         if not path.is_file():
-            raise ExperimentError(f"{path} is missing, and {DONE} beside it says that it was written: {_CURE}")
+            raise ExperimentError(f"{path} is missing, and {DONE} beside it says that it was written: {CURE}")
         if file_digest(path) != digests[name]:
-            raise ExperimentError(f"{path} was damaged or changed after it was written: {_CURE}")
+            raise ExperimentError(f"{path} was damaged or changed after it was written: {CURE}")
 
 
 def has_file(path: Path) -> bool:
@@ -156,6 +158,3 @@ def _other_inputs(folder: Path, changed: list[str]) -> str:
         f"{folder} was made from other inputs: {'; '.join(changed)}: "
         "name another run folder, or use --force to make it again"
     )
-
-
-_CURE = "restore it from a copy, or make it again with --force"

@@ -388,6 +388,8 @@ ARTEFACTS: dict[tuple[str, ...], tuple[str, ...]] = {
         "stacked/stacking/convex/oof.parquet",
         "stacked/stacking/convex/done.json",
         "stacked/stacking/convex/combination.npz",
+        "stacked/stacking/convex/weights.json",
+        "stacked/audit.json",
     ),
     ("compare", "run"): (
         "run/experiment.toml",
@@ -396,6 +398,9 @@ ARTEFACTS: dict[tuple[str, ...], tuple[str, ...]] = {
         "run/stacking/average/test.parquet",
         "run/student/test.parquet",
         "run/student/cost.json",
+        "run/student/done.json",
+        "run/student/targets.json",
+        "run/audit.json",
         "run/members/a/cost.json",
         "run/members/a/fold-0/history.csv",
     ),
@@ -442,7 +447,8 @@ def _damaged_artefacts() -> Iterator[Case]:
             for damage, prepare in ways.items():
                 # A text whose digest is not kept anywhere may be edited by the user; what it then says is checked.
                 edited = damage.startswith(("changed", "cut", "missing")) and name.endswith((".toml", ".json", ".csv"))
-                remade = arguments[0] in ("run", "compare") and damage == "missing"
+                # A fold plan is made again from the experiment, and every fold knows its digest.
+                remade = damage == "missing" and (arguments[0] in ("run", "compare") or name.endswith("folds.parquet"))
                 yield Case(
                     f"{' '.join(arguments[:5])}: {name} is {damage}",
                     "damaged artefacts",

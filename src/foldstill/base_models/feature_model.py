@@ -22,6 +22,7 @@ from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest, read_json, write_json
 
 ABOUT = "model.json"
+_SHAPE = {"classes": list, "view": str, "form": dict, "model": str}
 BATCH = 32
 """Number of rows of the batch whose latency is measured."""
 
@@ -70,7 +71,7 @@ def read_about(folder: Path, model: str) -> tuple[tuple[tuple[str, ...], str, Fe
     for path in (folder / ABOUT, folder / model):
         if not path.is_file():
             raise MemberError(f"no file {path}: {CURE}")
-    about: dict[str, Any] = read_json(folder / ABOUT, "model", error=MemberError, cure=CURE)
+    about: dict[str, Any] = read_json(folder / ABOUT, _SHAPE, error=MemberError, cure=CURE)
     if file_digest(folder / model) != about["model"]:
         raise MemberError(f"{folder / model} was damaged or changed after it was written: {CURE}")
     return (tuple(about["classes"]), about["view"], FeatureForm.from_json(about["form"])), about

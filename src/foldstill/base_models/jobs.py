@@ -18,7 +18,7 @@ from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import FoldstillError
-from foldstill.files import read_json, write_json
+from foldstill.files import Shape, read_json, write_json
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
@@ -26,6 +26,8 @@ from foldstill.workers import Work, pool
 
 _POLL_S = 0.5
 _PROGRESS = "progress.json"
+_SHAPE: Shape = {"job": str, "member": str, "epoch": int, "epochs": int, "loss": (int, float)}
+"""Keys of a file of progress and their types."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def _work(index: int, job: Job) -> int:
 
 def _read_progress(job: Job) -> JobProgress | None:
     try:
-        values = read_json(job.folder / _PROGRESS)
-    except FileNotFoundError:
-        return None
+        values = read_json(job.folder / _PROGRESS, _SHAPE, sealed=False)
+    except (FileNotFoundError, FoldstillError):
+        return None  # only the display waits for it
     return JobProgress(**{**values, "folds": job.folds})

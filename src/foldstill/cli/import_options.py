@@ -1,6 +1,7 @@
 """Options of the commands that read predictions made elsewhere, each defined once."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,12 @@ import typer
 
 if TYPE_CHECKING:
     from foldstill.oof import ImportSettings
+
+
+class Space(StrEnum):
+    PROBA = "proba"
+    LOGIT = "logit"
+
 
 Predictions = Annotated[
     list[Path], typer.Argument(help="One .npz, one wide .parquet or .csv, or one .csv or .parquet per member.")
@@ -49,7 +56,7 @@ Shares = Annotated[str, typer.Option(help="Key of vote shares, or pattern of the
 Total = Annotated[str, typer.Option(help="Key or column of the number of votes behind the shares.")]
 Label = Annotated[str, typer.Option(help="Key or column of hard labels.")]
 SampleWeight = Annotated[str, typer.Option(help="Key or column of the weight of each row.")]
-ScoreSpace = Annotated[str, typer.Option(help="Whether scores are probabilities (proba) or logits (logit).")]
+ScoreSpace = Annotated[Space, typer.Option(help="Whether scores are probabilities (proba) or logits (logit).")]
 Smoothing = Annotated[
     float | None, typer.Option(help="For members that only name a class: probability of the named class.")
 ]
@@ -68,7 +75,7 @@ def import_settings(options: Mapping[str, Any]) -> "ImportSettings":
 
 
 def _plain(value: Any) -> Any:
-    """Settings hold text in place of paths, and tuples in place of lists."""
-    if isinstance(value, Path):
+    """Settings hold text in place of paths and choices, and tuples in place of lists."""
+    if isinstance(value, Path | StrEnum):
         return str(value)
     return tuple(value) if isinstance(value, list) else value

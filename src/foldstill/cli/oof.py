@@ -54,7 +54,7 @@ def oof_import(
     total: options.Total = "",
     label: options.Label = "",
     sample_weight: options.SampleWeight = "",
-    space: options.ScoreSpace = "proba",
+    space: options.ScoreSpace = options.Space.PROBA,
     smoothing: options.Smoothing = None,
     force: Replace = False,
 ) -> None:

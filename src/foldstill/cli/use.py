@@ -28,7 +28,7 @@ def apply(
     id: options.Id = "",
     scores: options.Scores = "",
     positive: options.Positive = "",
-    space: options.ScoreSpace = "proba",
+    space: options.ScoreSpace = options.Space.PROBA,
     smoothing: options.Smoothing = None,
     force: Replace = False,
 ) -> None:

@@ -7,6 +7,7 @@ from foldstill.commands.hms import demo_data, prepare_demo_data
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
 from foldstill.files import check_output, write_text
+from foldstill.lock import sole_writer
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.opening import start_run
 from foldstill.pipeline.run import Run
@@ -42,5 +43,6 @@ def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work 
     check_output(run.dir.experiment)
     if run.kept_text not in (None, file.text):
         raise ExperimentError(f"{out} holds the run of another experiment: name another folder with --out")
-    prepare_demo_data(data, out, patients, file.experiment.seed, work)
-    return run_all(run), run
+    with sole_writer(out):
+        prepare_demo_data(data, out, patients, file.experiment.seed, work)
+        return run_all(run), run

@@ -14,7 +14,6 @@ from foldstill.distill.export import export_program
 from foldstill.distill.quantise import OnnxPrecision
 from foldstill.distill.shipment import ExportRows, Shipment, ship, ship_natively
 from foldstill.errors import DistillError
-from foldstill.files import read_json
 from foldstill.pipeline.run import Run, one_writer
 
 
@@ -92,7 +91,7 @@ def _card(run: Run, settings: StudentSettings, student: Student, comparison: Com
             "calibration used"
         ),
         scores=_entries(comparison, arm),
-        cost=arm.cost or Cost(**read_json(run.dir.student / "cost.json")),
+        cost=arm.cost or Cost.read(run.dir.student / "cost.json"),
         latencies=shipment.latencies,
         files=shipment.files,
         remarks=[arm.note] if arm.note else (),

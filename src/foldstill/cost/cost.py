@@ -1,12 +1,15 @@
 """The cost of one prediction as a value, and the sum over several models."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from foldstill.errors import CostError
+from foldstill.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,18 @@ class Cost:
         for name, value in vars(self).items():
             if value is not None and name != "processor" and not (np.isfinite(value) and value >= 0):
                 raise CostError(f"cost {name} must be a number of 0 or more, got {value}: leave it out if not measured")
+
+    def write(self, path: Path) -> None:
+        """Write the cost as a sealed JSON file."""
+        write_json(path, asdict(self), sealed=True)
+
+    @classmethod
+    def read(cls, path: Path) -> "Cost":
+        """The cost in a file of `write`; raises CostError if the file is damaged."""
+        shape = {each.name: (int, float, str, NoneType) for each in fields(cls)}
+        cure = "remove it, and continue the run, which measures it again"
+        values = read_json(path, shape, error=CostError, cure=cure)
+        return cls(**{name: values[name] for name in shape})
 
 
 def total_cost(costs: Iterable[Cost]) -> Cost:

@@ -97,7 +97,7 @@ def distill(
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.student import student_of
     from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
-    from foldstill.errors import DistillError
+    from foldstill.errors import DataError, DistillError
     from foldstill.workers import Work
 
     names_used = {
@@ -109,7 +109,10 @@ def distill(
         "Work": Work,
     }
     require_types(distill, arguments, names=names_used)
-    inputs = as_view(inputs)
+    try:
+        inputs = as_view(inputs)
+    except DataError as error:
+        raise DistillError(f"inputs: {error}") from None
     scores, votes_NC = _checked(teacher, inputs, votes)
     settings, member = _student(student)
     _refuse_what_needs_a_run(settings)
@@ -137,6 +140,7 @@ def _checked(teacher: ArrayLike, inputs: View, votes: ArrayLike) -> tuple[Float,
     """The teacher's scores (N, C), calibrated and averaged where they are of members, and the votes."""
     import numpy as np
 
+    from foldstill.data.features import FeatureTable
     from foldstill.data.simplex import check_rows
     from foldstill.data.text import as_numbers
     from foldstill.errors import DistillError
@@ -144,10 +148,16 @@ def _checked(teacher: ArrayLike, inputs: View, votes: ArrayLike) -> tuple[Float,
 
     votes_NC = as_numbers(votes, "votes")
     scores = check_rows(teacher, "the teacher's scores")
-    if inputs.ndim not in (2, 3, 4) or inputs.dtype.kind not in "uif":
+    is_view = isinstance(inputs, np.ndarray | FeatureTable)
+    if not is_view or inputs.ndim not in (2, 3, 4) or inputs.dtype.kind not in "uif":
+        received = (
+            f"{inputs.dtype} of shape {inputs.shape}: add the missing axis"
+            if is_view
+            else (f"{type(inputs).__name__}: give a NumPy array, or a frame of features")
+        )
         raise DistillError(
             "inputs must be images (N, H, W, channels), signals (N, channels, T) or features (N, F) of numbers, got "
-            f"{inputs.dtype} of shape {inputs.shape}: add the missing axis"
+            f"{received}"
         )
     if votes_NC.ndim != 2:
         raise DistillError(

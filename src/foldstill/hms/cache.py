@@ -40,10 +40,9 @@ class Cache:
 
     def sidecar(self, name: str) -> dict[str, Any]:
         """What a finished view was made from; raises DataError if the sidecar is damaged."""
-        keys = ("made_from", "checksum", "unreadable_rows")
-        found: dict[str, Any] = read_json(
-            self.sidecar_file(name), *keys, error=DataError, cure="remove it, and prepare the view again"
-        )
+        shape = {"made_from": dict, "checksum": str, "unreadable_rows": list}
+        cure = "remove it, and prepare the view again"
+        found: dict[str, Any] = read_json(self.sidecar_file(name), shape, error=DataError, cure=cure)
         return found
 
     def check_array(self, name: str) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from foldstill.compare import Arm, CompareSettings, Comparison, compare
 from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
-from foldstill.files import read_json
 from foldstill.machine import versions
 from foldstill.manifest import DONE, check_files, has_file
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first, student_arm
@@ -147,7 +146,7 @@ def _member_costs(run: Run) -> dict[str, Cost]:
     """The cost of a member with all its fold models, where it was measured."""
     assert run.test is not None, "called only for a run with locked rows"
     files = {m: run.dir.member_cost(m) for m in run.test.members}
-    return {m: total_cost([Cost(**read_json(path))] * run.test.n_models) for m, path in files.items() if path.exists()}
+    return {m: total_cost([Cost.read(path)] * run.test.n_models) for m, path in files.items() if path.exists()}
 
 
 def _provenance(run: Run) -> dict[str, Any]:

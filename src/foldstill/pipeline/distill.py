@@ -5,7 +5,6 @@ N rows, C classes.
 """
 
 import shutil
-from dataclasses import asdict
 from typing import Any
 
 from foldstill.base_models.fold_models import FoldModels
@@ -62,7 +61,7 @@ def _score(run: Run, each: StudentJob) -> None:
         return
     student = load_student(folder)
     files = [folder / "cost.json"]
-    write_json(folder / "cost.json", asdict(student.cost(view[:1])), sealed=True)
+    student.cost(view[:1]).write(folder / "cost.json")
     if len(test):
         labels = run.dataset.labels.take(test)
         proba_NC = student.predict(view[test], device=run.work.device)

@@ -43,12 +43,16 @@ class ExperimentFile:
         folder = RunDir(path)
         if not folder.experiment.exists():
             raise ExperimentError(f"{path} holds no experiment.toml: give the folder of a run, or an experiment file")
+        again = f"run the original experiment file with `--out {path}`, which writes it again"
         if not folder.provenance.exists():
             raise ExperimentError(
-                f"{folder.provenance} is missing, which says where relative paths of {folder.experiment} start: run "
-                f"the original experiment file with `--out {path}`, which writes it again"
+                f"{folder.provenance} is missing, which says where relative paths of {folder.experiment} start: {again}"
             )
-        return cls._read(folder.experiment, Path(read_json(folder.provenance)["root"]), changes)
+        # Not sealed: a run that was moved can be told where its paths start now.
+        kept = read_json(
+            folder.provenance, {"root": str}, sealed=False, error=ExperimentError, cure=f"remove it, and {again}"
+        )
+        return cls._read(folder.experiment, Path(kept["root"]), changes)
 
     @classmethod
     def _read(cls, path: Path, root: Path, changes: Sequence[str]) -> "ExperimentFile":

@@ -16,9 +16,10 @@ from foldstill.cost import Cost
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import read_json
-from foldstill.manifest import check_files, has_file, read_done
+from foldstill.manifest import CURE, DONE, check_files, has_file, read_done
 from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, ScoreTable
+from foldstill.pipeline.rundir import COMBINATION
 from foldstill.stacking import FittedCombiner, load
 
 
@@ -30,6 +31,8 @@ class CombinationResult:
 
     @cached_property
     def fitted(self) -> FittedCombiner:
+        if (self.folder / DONE).exists():  # a combination that Python saved has none
+            check_files(self.folder, COMBINATION)
         return load(self.folder)
 
     @cached_property
@@ -56,7 +59,8 @@ class CombinationResult:
         if not has_file(path):
             return []
         check_files(self.folder, path.name)
-        return read_json(path)  # type: ignore[no-any-return]
+        # Listed in done.json, so its bytes are those that were written.
+        return read_json(path, list, sealed=False, error=ExperimentError, cure=CURE)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,16 @@ class StudentResult:
         if not has_file(path):
             return None
         check_files(self.folder, path.name)
-        return Cost(**read_json(path))
+        return Cost.read(path)
 
     @cached_property
     def targets(self) -> dict[str, str]:
         """How the soft targets were made, and the teacher's name; empty for a student of the votes alone."""
         path = self.folder / "targets.json"
-        return read_json(path) if path.exists() else {}
+        if not path.exists():
+            return {}
+        found: dict[str, str] = read_json(path, {"made": str, "teacher": str}, error=ExperimentError, cure=CURE)
+        return found
 
     @cached_property
     def test(self) -> tuple[ScoreTable, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
+from types import NoneType
 from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from foldstill.compare import Comparison
@@ -17,7 +18,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import digest, read_json, write_json, write_text
+from foldstill.files import Shape, digest, read_json, write_json, write_text
 from foldstill.lock import sole_writer
 from foldstill.machine import versions
 from foldstill.manifest import DONE, Stage
@@ -31,6 +32,8 @@ from foldstill.pipeline.rundir import COMBINATION, RunDir, combination_folder, r
 from foldstill.stacking import Combiner
 from foldstill.workers import Work
 
+AUDIT: Shape = {"table": str, "test": (str, NoneType), "findings": list}
+"""Keys of audit.json and their types."""
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Part = Literal["table", "table_digest", "test_file", "test_digest", "audit", "combinations", "students", "comparison"]
@@ -164,7 +167,7 @@ class Run:
         """Every check of the table and of the test scores, read where `keep_audit` wrote it for the same two."""
         if self.dir.audit.exists():
             cure = "remove it to have the table audited again"
-            kept = read_json(self.dir.audit, "table", "test", "findings", error=ExperimentError, cure=cure)
+            kept = read_json(self.dir.audit, AUDIT, error=ExperimentError, cure=cure)
             if (kept["table"], kept["test"]) == (self.table_digest, self.test_digest):
                 return AuditReport(tuple(Finding(**finding) for finding in kept["findings"]))
         return audit(self.table, test=self.test, test_labels=self.test_labels)

@@ -19,10 +19,10 @@ from foldstill.oof.imports import require_effect
 from foldstill.oof.new_scores import import_new_scores
 from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
-from foldstill.pipeline.results import single_scores
+from foldstill.pipeline.results import CombinationResult, single_scores
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder, refuse_run_file
-from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, load, save
+from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, save
 from foldstill.stacking.log_pool import LogPool
 from foldstill.stacking.weight_intervals import weight_intervals
 
@@ -122,7 +122,7 @@ def apply_combination(
     """
     refuse_run_file(out)
     check_score_output(out, inputs=tables, force=force)
-    fitted: FittedCombiner = load(combination_folder(combination))
+    fitted = CombinationResult(combination_folder(combination)).fitted
     labels: Labels | None = None
     if len(tables) == 1 and is_score_file(tables[0]):
         require_effect(tables[0], settings or ImportSettings())

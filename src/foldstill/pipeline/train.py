@@ -1,8 +1,5 @@
 """Members trained over folds, the cost of each, and the table of their held-out scores."""
 
-from dataclasses import asdict
-
-from foldstill.files import write_json
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin, over_folds
@@ -56,4 +53,4 @@ def _measure_costs(run: Run) -> None:
         if path.exists() and not run.work.force:
             continue
         views = {view: run.dataset.view(view) for view in member.views}
-        write_json(path, asdict(FoldModels(member, run.dir.members).load(0).cost(views)), sealed=True)
+        FoldModels(member, run.dir.members).load(0).cost(views).write(path)

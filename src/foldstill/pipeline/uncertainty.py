@@ -19,7 +19,7 @@ from foldstill.distill.uncertainty import (
 )
 from foldstill.errors import DistillError
 from foldstill.files import read_json, write_json
-from foldstill.manifest import check_files, has_file
+from foldstill.manifest import CURE, check_files, has_file
 from foldstill.pipeline.run import Run
 
 HEAD, SCORES = "precision.safetensors", "uncertainty.json"
@@ -62,7 +62,7 @@ def uncertainty_note(folder: Path) -> str:
     if not has_file(folder / SCORES):
         return ""
     check_files(folder, SCORES)
-    facts = read_json(folder / SCORES)
+    facts = read_json(folder / SCORES, {"knowledge": dict, "total": dict}, error=DistillError, cure=CURE)
     knowledge, total = facts["knowledge"], facts["total"]
     auroc = ", ".join(f"{name} {total['auroc'][name]:.2f} / {value:.2f}" for name, value in knowledge["auroc"].items())
     ratio, correlation = "prediction_rejection_ratio", "rank_correlation_with_ensemble"

@@ -66,7 +66,7 @@ def load(folder: Path, *, combiners: Sequence[type[Combiner]] = COMBINERS) -> Fi
     path = folder / _JSON
     if not path.is_file():
         raise StackError(f"no combination in {folder}: {_JSON} is missing; give the folder that contains it")
-    saved = read_json(path, "schema", "files", error=StackError, cure=_CURE)
+    saved = read_json(path, {"schema": int, "files": dict}, error=StackError, cure=_CURE)
     # LightGBM ends the process when it reads a text that was cut.
     for file, digest in saved["files"].items():
         if not (folder / file).is_file():
