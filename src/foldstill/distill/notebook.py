@@ -92,12 +92,11 @@ def distill(
 
     from foldstill.arguments import require_types
     from foldstill.base_models.member import Member
-    from foldstill.data.features import as_view
     from foldstill.distill.mixes import mix_votes
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.student import student_of
     from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
-    from foldstill.errors import DataError, DistillError
+    from foldstill.errors import DistillError
     from foldstill.workers import Work
 
     names_used = {
@@ -109,11 +108,7 @@ def distill(
         "Work": Work,
     }
     require_types(distill, arguments, names=names_used)
-    try:
-        inputs = as_view(inputs)
-    except DataError as error:
-        raise DistillError(f"inputs: {error}") from None
-    scores, votes_NC = _checked(teacher, inputs, votes)
+    inputs, scores, votes_NC = _checked(teacher, inputs, votes)
     settings, member = _student(student)
     _refuse_what_needs_a_run(settings)
     seed_list = list(range(min(seeds, _MAX_SEEDS + 1))) if isinstance(seeds, int) else list(seeds)
@@ -136,16 +131,20 @@ def distill(
     return replace(first, further_seeds=tuple(others))
 
 
-def _checked(teacher: ArrayLike, inputs: View, votes: ArrayLike) -> tuple[Float, NDArray[Any]]:
-    """The teacher's scores (N, C), calibrated and averaged where they are of members, and the votes."""
+def _checked(teacher: ArrayLike, inputs: Any, votes: ArrayLike) -> tuple[View, Float, NDArray[Any]]:
+    """The inputs as a view; the teacher's scores (N, C), averaged and calibrated if of members; and the votes."""
     import numpy as np
 
-    from foldstill.data.features import FeatureTable
+    from foldstill.data.features import FeatureTable, as_view
     from foldstill.data.simplex import check_rows
     from foldstill.data.text import as_numbers
-    from foldstill.errors import DistillError
+    from foldstill.errors import DataError, DistillError
     from foldstill.oof.temperatures import fit_temperature, tempered
 
+    try:
+        inputs = as_view(inputs)
+    except DataError as error:
+        raise DistillError(f"inputs: {error}") from None
     votes_NC = as_numbers(votes, "votes")
     scores = check_rows(teacher, "the teacher's scores")
     is_view = isinstance(inputs, np.ndarray | FeatureTable)
@@ -178,7 +177,7 @@ def _checked(teacher: ArrayLike, inputs: View, votes: ArrayLike) -> tuple[Float,
             temperatures = [fit_temperature(scores[voted, m], votes_NC[voted]) for m in range(scores.shape[1])]
             scores = tempered(scores, temperatures)
         scores = scores.mean(axis=1)
-    return scores, votes_NC
+    return inputs, scores, votes_NC
 
 
 def _student(student: str | StudentSettings | Member | nn.Module) -> tuple[StudentSettings, Any]:
