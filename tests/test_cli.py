@@ -113,7 +113,7 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
     )
     assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "median", "trimmed"]
     assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "medium", "-q") == 2
-    assert "--combiner must name combiners, got ['medium']: choose from ['auto', 'average'" in capsys.readouterr().err
+    assert "no combiner is called 'medium': choose from ['auto', 'average'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,12 @@ def test_a_notebook_is_told_the_spread_over_seeds(dataset):
     assert not np.array_equal(student.predict(images), other.predict(images))
     kl = student.kl(images, votes)
     assert kl.deviation == pytest.approx(abs(kl.by_seed[0] - kl.by_seed[1]) / 2**0.5)
-    assert str(kl) == f"KL {kl.mean:.4f} ± {kl.deviation:.4f} over 2 seeds"
+    assert str(kl) == (
+        f"KL {kl.mean:.4f} ± {kl.deviation:.4f} over 2 seeds; in-sample: the student was trained on 40 of the rows"
+    )
+    fresh = images.copy()
+    fresh[3:] += 1
+    assert str(student.kl(fresh, votes)).endswith("trained on 3 of the rows")
     again = distill(teacher, images, votes, SETTINGS, seeds=(1, 0))
     np.testing.assert_array_equal(again.predict(images), other.predict(images))
     assert "one seed" in str(other.kl(images, votes))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from foldstill.oof import audit, import_scores, oof_table, read_table, write_table
     from foldstill.pipeline.experiment import FoldSettings
     from foldstill.pipeline.notebook import stack, train
+    from foldstill.stacking.stacked_classifier import StackedClassifier
     from foldstill.workers import Work
 
 _HOME = {
@@ -50,6 +51,7 @@ _HOME = {
     "LightGBMMember": "foldstill.base_models.lightgbm_member",
     "Recipe": "foldstill.base_models.recipes",
     "SklearnMember": "foldstill.base_models.sklearn_member",
+    "StackedClassifier": "foldstill.stacking.stacked_classifier",
     "StudentSettings": "foldstill.distill.settings",
     "TimmMember": "foldstill.base_models.timm_member",
     "TorchMember": "foldstill.base_models.torch_member",
@@ -78,6 +80,7 @@ __all__ = [
     "LightGBMMember",
     "Recipe",
     "SklearnMember",
+    "StackedClassifier",
     "StudentSettings",
     "TimmMember",
     "TorchMember",

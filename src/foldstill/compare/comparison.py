@@ -13,6 +13,8 @@ from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
 from foldstill.files import check_seal, digest, no_formula, read_json, write_csv, write_json, write_parquet
+from foldstill.frames import FrameLibrary, html_table, make_frame, markdown_table
+from foldstill.late_names import late_name
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
@@ -190,6 +192,80 @@ class Comparison:
                 record |= asdict(arm.cost or Cost()) if all_rows else asdict(Cost())
                 records.append(record)
         return records
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """One row per arm and set of rows (all rows, then each stratum), with the columns of comparison.csv.
+
+        Parameters
+        ----------
+        library : {"pandas", "polars"}, default "pandas"
+            Library of the frame.
+        """
+        records = self.table()
+        return make_frame({name: [record[name] for record in records] for name in records[0]}, library)
+
+    def to_markdown(self) -> str:
+        """The arms, best first, as a Markdown table.
+
+        Examples
+        --------
+        >>> from foldstill.compare import Arm, compare
+        >>> from foldstill.data import Labels
+        >>> labels = Labels.from_votes([[9, 1], [2, 8], [7, 3], [1, 9]])
+        >>> average = np.array([[0.6, 0.4], [0.4, 0.6]] * 2)
+        >>> print(compare([Arm("average", "average", average)], labels).to_markdown())
+        | arm | KL | difference | 95 % interval |
+        | --- | --- | --- | --- |
+        | average | 0.1414 |  |  |
+        """
+        return markdown_table(self._summary())
+
+    def to_latex(self) -> str:
+        """The arms, best first, as a LaTeX tabular."""
+        import pandas as pd
+
+        return str(pd.DataFrame(self._summary()).to_latex(index=False, escape=True))
+
+    def plot(self, kind: str = "arms") -> Any:
+        """Draw a figure of the report, so that a notebook shows it.
+
+        Parameters
+        ----------
+        kind : {"arms", "strata", "reliability", "classes", "weights", "size", "correlation", "cost"}, default "arms"
+            Which figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or list of them
+            One, or one per panel; `axes.figure.savefig(path)` saves the figure.
+
+        Raises
+        ------
+        CompareError
+            If there is no figure of that name, or this comparison has nothing to draw there.
+        """
+        # Figures know comparisons; by its name, so that the two files do not import each other.
+        return late_name("foldstill.compare", {"draw": "foldstill.compare.gallery"}, "draw")(self, kind)
+
+    def _summary(self) -> list[dict[str, str]]:
+        """The arms as text, best first: name, KL, difference from the baseline, interval."""
+        lines = []
+        for arm in self.ranked():
+            d = arm.difference
+            lines.append(
+                {
+                    "arm": arm.name,
+                    "KL": f"{arm.kl:.4f}",
+                    "difference": "" if d is None else f"{d.estimate:+.4f}",
+                    f"{100 * self.level:g} % interval": "" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
+                }
+            )
+        return lines
+
+    def _repr_html_(self) -> str:
+        where = "locked test rows" if self.rows == "test" else "cross-fitted out-of-fold rows"
+        note = f"{self.n_rows} {where} in {self.n_groups} groups; compared with {self.baseline}."
+        return html_table(self.verdict, self._summary(), note)
 
     def write(self, folder: Path) -> None:
         """Write comparison.csv, comparison-rows.parquet and, last, comparison.json; a file is complete or absent."""

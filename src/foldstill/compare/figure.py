@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -76,6 +77,20 @@ class Drawing:
     svg: str = field(default="")
 
 
+_OF_PYPLOT: "ContextVar[list[Axes] | None]" = ContextVar("_OF_PYPLOT", default=None)
+
+
+@contextmanager
+def drawn_with_pyplot() -> "Iterator[list[Axes]]":
+    """Inside, figures are drawn with pyplot, so that a notebook shows them; gives a list that their axes join."""
+    axes: list[Axes] = []
+    before = _OF_PYPLOT.set(axes)
+    try:
+        yield axes
+    finally:
+        _OF_PYPLOT.reset(before)
+
+
 @contextmanager
 def drawing(
     key: str, width: float, height: float, *, rows: int = 1, columns: int = 1, **subplots: Any
@@ -112,13 +127,22 @@ def drawing(
         "lines.linewidth": 1.6,
         "legend.frameon": False,
     }
+    of_pyplot = _OF_PYPLOT.get()
     with mpl.rc_context(style), warnings.catch_warnings():  # type: ignore[arg-type]
         # The reader's fonts show what matplotlib's own font, which only measures the text, lacks.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        canvas = Canvas(figsize=(width, height), layout="constrained")
+        if of_pyplot is None:
+            canvas = Canvas(figsize=(width, height), layout="constrained")
+        else:
+            import matplotlib.pyplot as plt
+
+            canvas = plt.figure(figsize=(width, height), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False, **subplots)
         page = Drawing(canvas, list(axes.ravel()))
         yield page
+        if of_pyplot is not None:
+            of_pyplot += page.axes
+            return
         text = io.StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     page.svg = _themed(text.getvalue(), key)

@@ -19,6 +19,20 @@ CURVES = 12
 """Number of members whose learning curves are drawn."""
 
 
+def own_weights(comparison: Comparison) -> list[dict[str, Any]]:
+    """Records of the weights that the arms carry, best arm first; equal weights are left out."""
+    return [
+        {
+            "arm": arm.name,
+            "member": comparison.members[m] if comparison.members else f"member {m + 1}",
+            "weight": weight,
+        }
+        for arm in sorted(comparison.arms, key=lambda arm: arm.kl)
+        if arm.weights and max(arm.weights) - min(arm.weights) > 1e-9
+        for m, weight in enumerate(arm.weights)
+    ]
+
+
 def weights_plot(weights: Records, comparison: Comparison) -> Figure | None:
     """Member weights of the best arms that have them; records hold arm, member, weight, and perhaps low and high."""
     arms = _best_first((str(r["arm"]) for r in weights), comparison)

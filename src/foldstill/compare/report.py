@@ -92,7 +92,9 @@ def write_report(
         metrics=METRICS,
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,
-        sections=_sections(comparison, _own_weights(comparison) if weights is None else weights, curves or ()),
+        sections=_sections(
+            comparison, member_plots.own_weights(comparison) if weights is None else weights, curves or ()
+        ),
         audit=list(audit or ()),
         context=dict(context or {}),
     )  # fmt: skip
@@ -138,20 +140,6 @@ def _sections(comparison: Comparison, weights: Records, curves: Records) -> list
         ("cost", "Cost", [cost_plot(comparison)]),
     ]
     return [(key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)]
-
-
-def _own_weights(comparison: Comparison) -> list[dict[str, Any]]:
-    """Records of the weights that the arms carry, best arm first; equal weights are left out."""
-    return [
-        {
-            "arm": arm.name,
-            "member": comparison.members[m] if comparison.members else f"member {m + 1}",
-            "weight": weight,
-        }
-        for arm in sorted(comparison.arms, key=lambda arm: arm.kl)
-        if arm.weights and max(arm.weights) - min(arm.weights) > 1e-9
-        for m, weight in enumerate(arm.weights)
-    ]
 
 
 def _best(comparison: Comparison) -> dict[str, float]:

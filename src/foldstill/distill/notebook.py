@@ -94,7 +94,7 @@ def distill(
     from foldstill.base_models.member import Member
     from foldstill.distill.mixes import mix_votes
     from foldstill.distill.settings import StudentSettings
-    from foldstill.distill.student import student_of
+    from foldstill.distill.student import row_hashes, student_of
     from foldstill.distill.training import Lesson, bar_per_student, run_students, student_jobs
     from foldstill.errors import DistillError
     from foldstill.workers import Work
@@ -128,7 +128,7 @@ def distill(
         for _ in run_students(jobs, work, bar_per_student(work)):
             pass
         first, *others = map(student_of, jobs)
-    return replace(first, further_seeds=tuple(others))
+    return replace(first, further_seeds=tuple(others), taught=frozenset(row_hashes(inputs)))
 
 
 def _checked(teacher: ArrayLike, inputs: Any, votes: ArrayLike) -> tuple[View, Float, NDArray[Any]]:

@@ -4,7 +4,7 @@ N rows, C classes. Importing this imports no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from foldstill.base_models.jobs import Job
 from foldstill.base_models.member import Member, Model
 from foldstill.cost import Cost
 from foldstill.data.feature_form import FeatureForm, Form, array_in
-from foldstill.data.features import View, array_of
+from foldstill.data.features import FeatureTable, View, array_of, as_view
 from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DataError, DistillError, MemberError
+from foldstill.frames import html_table
 from foldstill.manifest import DONE, check_files, read_done
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class KlBySeed:
     """KL of a student per seed, in nats per row."""
 
     by_seed: tuple[float, ...]
+    in_sample: int = 0
+    """Number of the rows that the student was trained on, whose KL says nothing about new rows."""
 
     @property
     def mean(self) -> float:
@@ -40,9 +43,10 @@ class KlBySeed:
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
     def __str__(self) -> str:
-        if self.deviation is None:
-            return f"KL {self.mean:.4f}, one seed"
-        return f"KL {self.mean:.4f} ± {self.deviation:.4f} over {len(self.by_seed)} seeds"
+        spread = "one seed" if self.deviation is None else f"over {len(self.by_seed)} seeds"
+        deviation = "," if self.deviation is None else f" ± {self.deviation:.4f}"
+        note = f"; in-sample: the student was trained on {self.in_sample} of the rows" if self.in_sample else ""
+        return f"KL {self.mean:.4f}{deviation} {spread}{note}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Student:
     view: str
     further_seeds: "tuple[Student, ...]" = ()
     """The same student trained from further seeds."""
+    taught: frozenset[int] = field(default=frozenset(), repr=False)
+    """Hashes of the rows that it was trained on, where they are known: `kl` counts those among its rows."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,7 +97,8 @@ class Student:
             raise DistillError(f"the student: {error}") from None
 
     def kl(self, rows_N: View, votes_NC: ArrayLike, *, device: str = "auto") -> "KlBySeed":
-        """KL(votes || prediction) on rows that it did not learn from, per seed it was trained from."""
+        """KL(votes || prediction) per seed it was trained from, and how many of the rows it was trained on."""
+        rows_N = as_view(rows_N)
         votes = np.asarray(votes_NC, dtype=np.float64)
         if votes.ndim != 2 or len(votes) != len(rows_N) or not (votes.sum(axis=1) > 0).all():
             raise DistillError(
@@ -102,8 +109,18 @@ class Student:
             tuple(
                 kl_divergence(target=target, proba=one.predict(rows_N, device=device))
                 for one in (self, *self.further_seeds)
-            )
+            ),
+            in_sample=sum(one in self.taught for one in row_hashes(rows_N)) if self.taught else 0,
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "model": type(self.model).__name__,
+            "view": self.view,
+            "classes": ", ".join(self.classes),
+            "seeds": 1 + len(self.further_seeds),
+        }
+        return html_table("Student", [{"": name, " ": value} for name, value in facts.items()])
 
     def export(self, path: Path, rows_N: View, *, about: Mapping[str, Any] | None = None) -> Path:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
@@ -127,6 +144,12 @@ class Student:
     def cost(self, rows_N: View) -> Cost:
         """Cost of one prediction on one thread of the CPU, measured on the first of these rows."""
         return self.model.cost({self.view: rows_N})
+
+
+def row_hashes(view: View) -> list[int]:
+    """One hash per row, by which a row that was trained on is recognised in this process."""
+    values = view.values_NF if isinstance(view, FeatureTable) else view
+    return [hash(row.tobytes()) for row in values]
 
 
 def load_student(folder: Path) -> Student:

@@ -49,9 +49,9 @@ def oof_table(
     ----------
     scores : array, shape (N, M, C), or mapping of str to array, shape (N, C)
         Held-out predictions, or member name to predictions as `cross_val_predict(method="predict_proba")` and
-        AutoGluon's `predict_proba_oof` return them. The columns of a pandas frame are matched to the classes by name,
-        and its index to the ids. Rows of NaN for every member, as time-ordered folds leave them, are left out with a
-        warning. For members that only name a class, see `smooth_labels`. Of two classes, one
+        AutoGluon's `predict_proba_oof` return them. The columns of a pandas or polars frame are matched to the classes
+        by name, and the index of a pandas frame to the ids. Rows of NaN for every member, as time-ordered folds leave
+        them, are left out with a warning. For members that only name a class, see `smooth_labels`. Of two classes, one
         probability per row is enough: (N, M, 1), or (N,), (N, 1) or a Series per member. It is the probability of the
         class that the Series is named after, else of 1 where the classes are 0 and 1, or of True.
     labels : Labels or array, shape (N,) or (N, C)
@@ -352,13 +352,19 @@ def _of_rows(raw: NDArray[Any], name: str, labels: Labels) -> NDArray[Any]:
 
 
 def _aligned(frame: "pd.DataFrame", name: str, labels: Labels) -> "pd.DataFrame":
-    """The frame with its columns in the order of the classes and its rows in the order of the ids."""
-    frame = frame.rename(columns=str)
+    """The frame with its columns in the order of the classes and its rows in the order of the ids.
+
+    A polars frame has no index: its rows are in the order of the labels.
+    """
+    is_polars = not hasattr(frame, "index")
+    frame = frame.to_pandas() if is_polars else frame.rename(columns=str)  # type: ignore[operator]
     if set(frame.columns) != set(labels.classes):
         raise OOFError(
             f"{name} have the classes {list(frame.columns)}, the labels {list(labels.classes)}: "
             "name the columns like the classes"
         )
+    if is_polars:
+        return frame[list(labels.classes)]
     rows = match_ids(name, labels.ids, as_strings(frame.index.to_numpy(), f"index of the {name}"))
     return frame[list(labels.classes)].iloc[rows]
 

@@ -11,15 +11,8 @@ from foldstill.data.columns import read_npz
 from foldstill.data.labels import Labels
 from foldstill.errors import FileError, FoldstillError, OOFError
 from foldstill.files import atomic_write, check_output, name_problems, refuse_unmarked, write_csv
-from foldstill.oof.store import (
-    SCHEMA_VERSION,
-    is_score_file,
-    members_by_columns,
-    score_columns,
-    votes_column,
-    write_scores,
-    write_table,
-)
+from foldstill.oof.column_names import members_by_columns, score_columns, votes_column
+from foldstill.oof.store import SCHEMA_VERSION, is_score_file, write_scores, write_table
 from foldstill.oof.table import OOFTable, ScoreTable
 
 ExportForm = Literal["npz", "csv", "wide-csv"]

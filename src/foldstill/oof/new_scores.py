@@ -14,6 +14,7 @@ from foldstill.data.columns import Columns, read_columns
 from foldstill.data.text import Strings, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.arrays import as_proba
+from foldstill.oof.column_names import members_by_columns
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import notes_last
 from foldstill.oof.member_files import (
@@ -25,7 +26,6 @@ from foldstill.oof.member_files import (
     one_probability,
 )
 from foldstill.oof.roles import role_values
-from foldstill.oof.store import members_by_columns
 from foldstill.oof.table import ScoreTable
 
 

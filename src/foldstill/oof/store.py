@@ -9,7 +9,7 @@ N rows, M members, C classes, K fold models.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +20,13 @@ from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.files import SEAL, check_output, check_seal, digest, write_parquet
+from foldstill.oof.column_names import label_columns, score_columns, votes_column
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
 SCHEMA_VERSION = 2
 
 _BLOCK_ROWS = 2048
 _CURE = "restore it from a copy, or run the command that wrote it again with --force"
-
-
-def votes_column(class_name: str) -> str:
-    """Name of the column that holds the votes for a class.
-
-    >>> votes_column("id")
-    'votes__id'
-    """
-    return f"votes__{class_name}"
-
-
-def score_columns(members: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
-    """Name of the column of each member and class; numbers stand for the names where two names would be the same.
-
-    >>> score_columns(["net"], ["cat", "dog"])
-    [['p__net__cat', 'p__net__dog']]
-    >>> score_columns(["a", "a__b"], ["c", "b__c"])
-    [['p__0__0', 'p__0__1'], ['p__1__0', 'p__1__1']]
-    """
-    named = [[f"p__{member}__{c}" for c in classes] for member in members]
-    if len({name for of_member in named for name in of_member}) == len(members) * len(classes):
-        return named
-    return [[f"p__{m}__{c}" for c in range(len(classes))] for m in range(len(members))]
-
-
-def members_by_columns(columns: Iterable[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Members of which every class has a column `p__<member>__<class>`, in the order of the columns.
-
-    Empty unless each such column belongs to exactly one member and class.
-
-    >>> members_by_columns(["id", "p__net__cat", "p__net__dog"], ["cat", "dog"])
-    ('net',)
-    """
-    names = [name for name in columns if name.startswith("p__")]
-    candidates = dict.fromkeys(
-        name.removeprefix("p__").removesuffix(f"__{c}") for name in names for c in classes if name.endswith(f"__{c}")
-    )
-    members = tuple(m for m in candidates if m and all(f"p__{m}__{c}" in names for c in classes))
-    return members if len(names) == len(members) * len(classes) else ()
 
 
 def write_table(table: OOFTable, path: str | Path) -> None:
@@ -90,7 +52,7 @@ def write_table(table: OOFTable, path: str | Path) -> None:
     (3, 1, 2)
     """
     require_types(write_table, locals())
-    columns = _label_columns(table.labels) | {"fold": table.fold_N}
+    columns = label_columns(table.labels) | {"fold": table.fold_N}
     metadata = {"kind": "oof", "plan": table.plan_digest, "folds_assigned": table.folds_assigned}
     if table.made_elsewhere:
         metadata["made_elsewhere"] = list(table.made_elsewhere)
@@ -114,7 +76,7 @@ def write_scores(scores: ScoreTable | FoldScores, path: str | Path, labels: Labe
                 f"scores ({len(scores)} rows) and labels ({len(labels)} rows) written to {path} must hold "
                 "the same ids in the same order: align them by id first"
             )
-        columns = {name: np.tile(values, repeat) for name, values in _label_columns(labels).items()}
+        columns = {name: np.tile(values, repeat) for name, values in label_columns(labels).items()}
         metadata |= _label_metadata(labels)
     if isinstance(scores, FoldScores):
         n = len(scores)
@@ -312,16 +274,6 @@ def read_matrix(file: Any, names: Sequence[str], path: Path) -> NDArray[np.float
         for i, name in enumerate(names):
             matrix[rows, i] = columns[name][rows]
     return matrix
-
-
-def _label_columns(labels: Labels) -> dict[str, NDArray[Any]]:
-    columns = {
-        "id": labels.ids,
-        "group": labels.groups,
-        "stratum": labels.stratum_N,
-        "sample_weight": labels.sample_weight_N,
-    }
-    return columns | {votes_column(c): labels.votes_NC[:, i] for i, c in enumerate(labels.classes)}
 
 
 def _label_metadata(labels: Labels) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from foldstill.data.folds import TEST
 from foldstill.data.labels import Labels, Strings, match_ids
-from foldstill.data.simplex import check_rows
+from foldstill.data.simplex import check_rows, kl_divergence
 from foldstill.errors import OOFError
+from foldstill.frames import FrameLibrary, html_table, make_frame
+from foldstill.oof.column_names import label_columns, score_columns
 
 
 def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: Sequence[str]) -> None:
@@ -228,6 +230,40 @@ class OOFTable:
     def drop(self, patterns: Sequence[str]) -> "OOFTable":
         """The table without the members that match a shell pattern."""
         return replace(self, scores=self.scores.drop(patterns))
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """The rows with the columns of the table's file: id, group, votes__<class>, fold, p__<member>__<class> ...
+
+        Parameters
+        ----------
+        library : {"pandas", "polars"}, default "pandas"
+            Library of the frame.
+
+        Examples
+        --------
+        >>> import foldstill as fs
+        >>> fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], labels=["a", "b"], folds=[0, 1]).to_frame().columns[-2:].tolist()
+        ['p__m0__a', 'p__m0__b']
+        """
+        names = score_columns(self.members, self.classes)
+        scores = {name: self.proba_NMC[:, m, c] for m, row in enumerate(names) for c, name in enumerate(row)}
+        return make_frame(label_columns(self.labels) | {"fold": self.fold_N} | scores, library)
+
+    def _repr_html_(self) -> str:
+        n_groups = len(np.unique(self.labels.groups))
+        title = f"OOF table: {len(self)} rows x {len(self.members)} members x {len(self.classes)} classes"
+        lines = [
+            {
+                "member": member,
+                "KL": kl_divergence(
+                    target=self.labels.target_NC,
+                    proba=self.proba_NMC[:, m],
+                    weight=self.labels.sample_weight_N,
+                ),
+            }
+            for m, member in enumerate(self.members)
+        ]
+        return html_table(title, lines, f"{len(self.folds)} folds, {n_groups} groups. KL of held-out predictions.")
 
 
 @dataclass(frozen=True)

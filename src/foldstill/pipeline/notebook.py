@@ -5,17 +5,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foldstill.arguments import require_types
 from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import Comparison, compare
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
+from foldstill.errors import StackError
+from foldstill.frames import FrameLibrary, html_table, make_frame
 from foldstill.lock import sole_writer
 from foldstill.oof.audit import audit
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first
 from foldstill.pipeline.experiment import FoldSettings
-from foldstill.pipeline.stack import refuse_leaked_table
+from foldstill.pipeline.stack import refuse_leaked_table, select_combiners
 from foldstill.stacking import Combiner, CrossFit, FittedCombiner, crossfit_all, default_combiners, fit_all
 from foldstill.workers import Work
 
@@ -35,7 +40,39 @@ class Stacked:
     """The cross-fitted scores of the rows of the table, to be judged."""
 
     def __getitem__(self, name: str) -> FittedCombiner:
-        return {one.name: one for one in self.fitted}[name]
+        return self.fitted[self._index(name)]
+
+    def _index(self, name: str) -> int:
+        names = [one.name for one in self.fitted]
+        if name not in names:
+            raise StackError(f"no combiner {name!r} was fitted: name one of {names}")
+        return names.index(name)
+
+    def held_out(self, name: str) -> NDArray[np.float64]:
+        """Cross-fitted probabilities (N, C) of the table's rows: each row by a combiner that was fitted without it.
+
+        These, and not `stacked[name].apply(table.scores)`, can be judged on these rows and can teach a student.
+        """
+        return self.crossed[self._index(name)].proba_NC
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """One row per combiner: its name, its cross-fitted KL, and what it chose or weighted.
+
+        Parameters
+        ----------
+        library : {"pandas", "polars"}, default "pandas"
+            Library of the frame.
+        """
+        lines = self._lines()
+        return make_frame({name: [line[name] for line in lines] for name in lines[0]}, library)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        pairs = sorted(zip(self.fitted, self.crossed, strict=True), key=lambda pair: pair[1].kl)
+        return [{"combiner": one.name, "kl": cross.kl, "explanation": one.explanation} for one, cross in pairs]
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self.fitted)} combiners of {len(self.table.members)} members"
+        return html_table(title, self._lines(), "KL of cross-fitted predictions. compare() gives intervals.")
 
     def compare(self, test: FoldScores | None = None, test_labels: Labels | None = None) -> Comparison:
         """Compare every combination and member with the plain average.
@@ -66,15 +103,16 @@ class Stacked:
         return replace(comparison, n_unscored=self.table.n_unscored)
 
 
-def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = Work(workers=1)) -> Stacked:
+def stack(table: OOFTable, combiners: Sequence[Combiner | str] = (), *, work: Work = Work(workers=1)) -> Stacked:
     """Cross-fit combiners over an OOF table, and fit each to all its rows.
 
     Parameters
     ----------
     table : OOFTable
         Held-out scores of the members, with labels and folds.
-    combiners : sequence of Combiner, optional
-        The combiners; the default ones when none is given. The plain average must be among them.
+    combiners : sequence of Combiner or str, optional
+        The combiners, or their names for those with default settings, such as `["average", "auto"]`; the default ones
+        when none is given. The plain average is always added.
     work : Work, default Work(workers=1)
         Number of processes, and what receives the progress.
 
@@ -103,7 +141,9 @@ def stack(table: OOFTable, combiners: Sequence[Combiner] = (), *, work: Work = W
     (120, 3)
     """
     require_types(stack, locals())
-    chosen = tuple(combiners) or default_combiners()
+    named = [one for one in combiners if not isinstance(one, str)]
+    names = [one if isinstance(one, str) else one.name for one in combiners]
+    chosen = select_combiners(named or default_combiners(), names)
     refuse_leaked_table(audit(table))
     crossed = crossfit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
     fitted = fit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)

@@ -84,7 +84,7 @@ def select_combiners(combiners: Sequence[Combiner], names: Sequence[str]) -> tup
     unknown = [n for n in names if n not in by_name]
     if unknown:
         choices = sorted(kinds.keys() | by_name.keys())
-        raise StackError(f"--combiner must name combiners, got {unknown}: choose from {choices}")
+        raise StackError(f"no combiner is called {' or '.join(map(repr, unknown))}: choose from {choices}")
     # Everything is compared with the plain average.
     average = [] if any(by_name[n].kind == "average" for n in names) else [by_name["average"]]
     return (*average, *(by_name[n] for n in names))
