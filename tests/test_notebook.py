@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import foldstill as fs
 from foldstill.compare import Comparison
-from foldstill.errors import ArgumentError, CompareError, StackError
+from foldstill.errors import ArgumentError, CompareError, OOFError, StackError
 from foldstill.oof import OOFTable
 from foldstill.pipeline.notebook import Stacked
 
@@ -63,6 +64,23 @@ def test_held_out_scores_are_those_that_are_compared(table: OOFTable, stacked: S
     assert np.abs(held_out - in_sample).max() > 1e-4
     kl = fs.kl_divergence(target=table.labels.target_NC, proba=held_out)
     assert comparison["convex"].kl == pytest.approx(kl)
+
+
+def test_new_scores_are_combined_from_arrays_and_frames(table: OOFTable, stacked: Stacked) -> None:
+    convex, proba = stacked["convex"], table.proba_NMC
+    wanted = convex.apply(table.scores)
+    np.testing.assert_allclose(convex.apply(proba), wanted, atol=1e-7)  # rows are divided by their sum again
+    frames = {
+        name: pd.DataFrame(proba[:, m, ::-1], columns=list("zyx"), index=table.labels.ids)
+        for m, name in reversed(list(enumerate(table.members)))
+    }
+    frames["net"] = frames["net"].iloc[::-1]
+    # Rows follow the index of the first member of the fit.
+    np.testing.assert_allclose(convex.apply(frames), wanted[::-1], atol=1e-7)
+    with pytest.raises(OOFError, match="have no member 'lgb'"):
+        convex.apply({"net": proba[:, 0], "<tree>": proba[:, 1]})
+    with pytest.raises(OOFError, match=r"give the members in the order \['net', '<tree>', 'lgb'\]"):
+        convex.apply(proba[:, :2])
 
 
 def test_every_public_value_is_a_frame(table: OOFTable, stacked: Stacked, comparison: Comparison) -> None:

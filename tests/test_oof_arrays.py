@@ -5,7 +5,8 @@ import pytest
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
 from foldstill.errors import FoldError, OOFError
-from foldstill.oof.arrays import as_proba, oof_table, smooth_labels, with_folds
+from foldstill.oof.arrays import oof_table, with_folds
+from foldstill.oof.probabilities import as_proba, smooth_labels
 
 N = 30
 

@@ -9,12 +9,11 @@ import pytest
 
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, OOFError
+from foldstill.oof.column_names import members_by_columns, score_columns
 from foldstill.oof.store import (
-    members_by_columns,
     read_labels,
     read_scores,
     read_table,
-    score_columns,
     write_scores,
     write_table,
 )

@@ -24,9 +24,9 @@ from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import DataError, FoldstillWarning, MemberError, OOFError
-from foldstill.oof.arrays import Space
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.one_member import match_rows, read_one_member, unmatched
+from foldstill.oof.probabilities import Space
 from foldstill.settings import KindSettings
 
 

@@ -1,6 +1,6 @@
 """Score tables: make, import, check, store and export the out-of-fold scores of several members. Imports no torch."""
 
-from foldstill.oof.arrays import oof_table, smooth_labels
+from foldstill.oof.arrays import oof_table
 from foldstill.oof.audit import audit
 from foldstill.oof.audit_check import AuditCheck, AuditInput, finding
 from foldstill.oof.checks import CHECKS
@@ -8,6 +8,7 @@ from foldstill.oof.exports import export_table
 from foldstill.oof.findings import AuditReport, Finding
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import import_scores
+from foldstill.oof.probabilities import smooth_labels
 from foldstill.oof.store import read_labels, read_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from foldstill.errors import OOFError
-from foldstill.oof.arrays import ASSIGNED_FOLDS, Space
+from foldstill.oof.arrays import ASSIGNED_FOLDS
+from foldstill.oof.probabilities import Space
 from foldstill.settings import Settings
 
 

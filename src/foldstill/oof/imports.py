@@ -21,7 +21,7 @@ from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import FoldstillWarning, OOFError, at
-from foldstill.oof.arrays import as_proba, smoothed_proba, with_folds
+from foldstill.oof.arrays import with_folds
 from foldstill.oof.column_names import members_by_columns
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.member_files import (
@@ -35,6 +35,7 @@ from foldstill.oof.member_files import (
     rows_by_id,
 )
 from foldstill.oof.one_probability import both_classes, columns_of_members
+from foldstill.oof.probabilities import as_proba, smoothed_proba
 from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, read_table
 from foldstill.oof.table import OOFTable, ScoreTable

@@ -16,9 +16,9 @@ from foldstill.data.columns import CSV, PARQUET, Columns
 from foldstill.data.labels import match_ids
 from foldstill.data.text import Strings, as_strings, is_whole
 from foldstill.errors import OOFError
-from foldstill.oof.arrays import as_proba, smoothed_proba
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.one_probability import both_classes
+from foldstill.oof.probabilities import as_proba, smoothed_proba
 from foldstill.oof.roles import (
     NAMED_CLASS,
     SCORES,

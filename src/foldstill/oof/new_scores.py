@@ -13,7 +13,6 @@ import numpy as np
 from foldstill.data.columns import Columns, read_columns
 from foldstill.data.text import Strings, as_strings
 from foldstill.errors import OOFError
-from foldstill.oof.arrays import as_proba
 from foldstill.oof.column_names import members_by_columns
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import notes_last
@@ -25,6 +24,7 @@ from foldstill.oof.member_files import (
     member_rows,
     one_probability,
 )
+from foldstill.oof.probabilities import as_proba
 from foldstill.oof.roles import role_values
 from foldstill.oof.table import ScoreTable
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.text import Strings, as_strings
 from foldstill.errors import OOFError
-from foldstill.oof.arrays import as_proba
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import require_effect
 from foldstill.oof.member_files import member_columns, member_name
 from foldstill.oof.new_scores import import_new_scores
 from foldstill.oof.one_probability import both_classes, columns_of_members
+from foldstill.oof.probabilities import as_proba
 from foldstill.oof.roles import role_values
 from foldstill.oof.store import is_score_file, read_scores
 from foldstill.oof.table import FoldScores

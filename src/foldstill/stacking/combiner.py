@@ -3,15 +3,17 @@
 N samples, M members, C classes, K fold models.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError, at
 from foldstill.files import digest
+from foldstill.oof.member_arrays import new_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.settings import ByKind, Kind
 from foldstill.stacking.state import State
@@ -102,7 +104,7 @@ class FittedCombiner:
         """One sentence on what was chosen and why; empty when the combiner makes no choice."""
         return explanation_of(self.combination)
 
-    def apply(self, scores: ScoreTable | FoldScores, *, pooled: bool = False) -> Proba:
+    def apply(self, scores: ScoreTable | FoldScores | ArrayLike | Mapping[str, Any], *, pooled: bool = False) -> Proba:
         """Combine the scores of other samples.
 
         Members are matched by name: their order does not matter, and further members are ignored. Scores of K fold
@@ -112,7 +114,8 @@ class FittedCombiner:
         Parameters
         ----------
         scores
-            Scores with the members and classes of the fit.
+            Scores with the members and classes of the fit: a table, an array (N, M, C) in the order of `members`, or
+            member name to array (N, C) or frame. Columns of frames are matched by class name.
         pooled
             Average the scores of the fold models before combining them. Default: False.
 
@@ -133,6 +136,8 @@ class FittedCombiner:
         >>> fit(Average(), table).apply(table.scores)[0].round(2).tolist()
         [0.17, 0.33, 0.5]
         """
+        if not isinstance(scores, ScoreTable | FoldScores):
+            scores = new_scores(scores, self.members, self.classes)
         if scores.classes != self.classes:
             raise StackError(
                 f"{self.name} was fitted to the classes {list(self.classes)}, but the scores have "
