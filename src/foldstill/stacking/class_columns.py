@@ -48,7 +48,7 @@ def class_columns(
     [[1, 0]]
     >>> class_columns(np.array([1, 2]), [2, 1, 3], None, None, np.full((1, 6), 1 / 3)).index_MC.tolist()
     [[1, 0, 2], [4, 3, 5]]
-    >>> class_columns(np.array([0, 1]), None, None, None, np.array([[0.2, 0.7]])).positive
+    >>> int(class_columns(np.array([0, 1]), None, None, None, np.array([[0.2, 0.7]])).positive)
     1
     """
     n_columns = rows.shape[1]
