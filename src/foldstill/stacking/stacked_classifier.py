@@ -53,7 +53,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     [[0.75, 0.25], [0.3, 0.7]]
     >>> StackedClassifier(Average(), classes=["wake", "rem"]).fit(X, ["wake", "rem"]).predict(X).tolist()
     ['wake', 'rem']
-    >>> StackedClassifier(Average()).fit([[0.1, 0.4], [0.8, 0.6]], [0, 1]).predict_proba([[0.1, 0.4]]).tolist()
+    >>> StackedClassifier(Average()).fit([[0.1, 0.4], [0.8, 0.6]], [0, 1]).predict_proba([[0.1, 0.4]]).round(2).tolist()
     [[0.75, 0.25]]
     """
 
