@@ -1,5 +1,6 @@
 """The result of a comparison: every arm on the same rows, each against the baseline. N rows, A arms, M members."""
 
+import importlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from foldstill.cost import Cost
 from foldstill.errors import CompareError
 from foldstill.files import check_seal, digest, no_formula, read_json, write_csv, write_json, write_parquet
 from foldstill.frames import FrameLibrary, html_table, make_frame, markdown_table
-from foldstill.late_names import late_name
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
@@ -245,7 +245,7 @@ class Comparison:
             If there is no figure of that name, or this comparison has nothing to draw there.
         """
         # Figures know comparisons; by its name, so that the two files do not import each other.
-        return late_name("foldstill.compare", {"draw": "foldstill.compare.gallery"}, "draw")(self, kind)
+        return importlib.import_module("foldstill.compare.gallery").draw(self, kind)
 
     def _summary(self) -> list[dict[str, str]]:
         """The arms as text, best first: name, KL, difference from the baseline, interval."""
