@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from foldstill.compare import Comparison
-from foldstill.errors import ExperimentError
+from foldstill.data.labels import Labels
+from foldstill.errors import ExperimentError, OOFError, StackError
 from foldstill.manifest import DONE
 from foldstill.oof import ScoreTable, oof_table, write_table
 from foldstill.pipeline import (
@@ -123,13 +124,18 @@ def test_a_new_run_opens_every_file_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert repeated(counts) == {}
 
 
-def table_of(path: Path, seed: int = 0) -> Path:
+def table_of(path: Path, seed: int = 0, ids: str = "row", leaked: bool = False) -> Path:
+    """A table of two members and 30 groups; a leaked one saw the votes of its rows."""
     rng = np.random.default_rng(seed)
     truth_NC, rows = rng.dirichlet(np.ones(3), 90), np.arange(90)
     scores_NMC = truth_NC[:, None] * rng.uniform(0.5, 1.5, (90, 2, 3))
     scores_NMC /= scores_NMC.sum(-1, keepdims=True)
-    table = oof_table(scores_NMC, votes=rng.multinomial(5, truth_NC), groups=rows // 3, folds=rows // 3 % 3)
-    write_table(table, path)
+    votes_NC = rng.multinomial(5, truth_NC)
+    if leaked:
+        scores_NMC[:, 1] = 0.9 * votes_NC / 5 + 0.1 / 3
+    groups = [f"{ids}{row // 3}" for row in rows]
+    labels = Labels.from_votes(votes_NC, ids=[f"{ids}{row}" for row in rows], groups=groups)
+    write_table(oof_table(scores_NMC, labels=labels, folds=rows // 3 % 3), path)
     return path
 
 
@@ -146,6 +152,47 @@ def test_an_imported_table_is_a_run_without_an_experiment(tmp_path: Path, monkey
     assert found.comparison.verdict == comparison.verdict
     with pytest.raises(ExperimentError, match=r"out holds no experiment\.toml: it was made from an imported table"):
         _ = found.dataset
+
+
+def test_locked_rows_beside_a_table_are_audited_and_compared(tmp_path: Path) -> None:
+    table, test, out = table_of(tmp_path / "t.parquet"), table_of(tmp_path / "test.parquet", 1, "new"), tmp_path / "out"
+    stacked = open_for_stacking(table, out, test=test)
+    stack_stage(stacked, ["convex"])
+    assert stacked.audit["A7"].verdict == "pass"
+    found = find_run(out)
+    comparison = compare_stage(found)
+    assert (comparison.rows, comparison.n_rows) == ("test", 90)
+    fitted = found.combination("stacking/convex").fitted
+    np.testing.assert_allclose(found.combination("stacking/convex").test_proba_NC, fitted.apply(found.test), atol=1e-6)
+    # The same call continues, one without the rows would leave theirs behind.
+    stack_stage(open_for_stacking(table, out, test=test), ["convex"])
+    with pytest.raises(StackError, match=r"test\.parquet holds the test scores of an earlier call: give --test again"):
+        open_for_stacking(table, out)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"), [("row", r"30 groups of --test .* are in the table as well, first \['row0'")]
+)
+def test_locked_rows_of_groups_in_the_table_are_refused(tmp_path: Path, ids: str, message: str) -> None:
+    with pytest.raises(OOFError, match=message):
+        open_for_stacking(
+            table_of(tmp_path / "t.parquet"), tmp_path / "out", test=table_of(tmp_path / "test.parquet", 1, ids)
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_leaked_table_is_stacked_only_when_the_failure_is_accepted_which_the_report_says(tmp_path: Path) -> None:
+    leaked = open_for_stacking(table_of(tmp_path / "t.parquet", leaked=True), tmp_path / "out")
+    with pytest.raises(StackError, match=r"A5 vote-noise floor: .* accept it with `--accept A5`"):
+        stack_stage(leaked, ["convex"])
+    assert not (tmp_path / "out" / "stacking").exists()
+    with pytest.raises(OOFError, match=r"only checks of the audit can be accepted, got \['B1'\]"):
+        stack_stage(leaked, ["convex"], ["B1"])
+    stack_stage(leaked, ["convex"], ["A5"])
+    found = find_run(tmp_path / "out")
+    assert found.audit["A5"].accepted
+    compare_stage(found)
+    assert "fail, accepted" in found.dir.report.read_text(encoding="utf-8")
 
 
 def test_what_a_stage_writes_is_read_anew(tmp_path: Path) -> None:

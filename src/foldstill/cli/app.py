@@ -21,7 +21,7 @@ from foldstill.cli.use import apply, export, predict
 from foldstill.errors import FoldstillError
 
 INTERRUPTED = 130
-LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--view", "--set"})
+LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--accept", "--view", "--set"})
 """Options that take several values after one name."""
 
 

@@ -51,6 +51,16 @@ def stack(
         list[str] | None, typer.Option(help="Names of the combiners to fit; all when not given.")
     ] = None,
     strata: Annotated[list[str] | None, typer.Option(help="Keep only rows of these strata of an OOF table.")] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scores of locked rows, with their labels: audited beside an OOF table, and compared.", dir_okay=False
+        ),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="Checks of the audit whose failure you know to be harmless, such as A7; recorded."),
+    ] = None,
     change: Changes = None,
     jobs: Jobs = None,
     force: Force = False,
@@ -65,12 +75,15 @@ def stack(
 
     with bars(quiet=quiet) as report:
         work = Work(jobs, force=force, report=report)
-        opened = open_for_stacking(target, out, strata=strata or (), changes=change or (), work=work)
-        explanation = stack_stage(opened, combiner or ())
+        opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
+        explanation = stack_stage(opened, combiner or (), accept or ())
     screen = console()
     screen.print(explanation)
     if n_unscored := opened.table.n_unscored:
         screen.print(f"{unscored_note(n_unscored, len(opened.table) + n_unscored)}.")
+    if flagged := opened.audit.flagged:
+        names = ", ".join(f"{f.id} {f.name} ({f.shown})" for f in flagged)
+        screen.print(f"The audit found: {names}. See `foldstill oof audit {opened.dir.oof}`.", soft_wrap=True)
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
 
 

@@ -8,11 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.oof.audit_check import AuditInput, Check, Combine, combined_kl, finding
 from foldstill.oof.audit_statistics import clustered_mean
 from foldstill.oof.findings import Finding
 
+SMALLEST_GAIN = 0.001
+"""Share of the base rate's KL divergence below which a gain on other labels is no sign of a leak."""
 NEEDS_COMBINER = "It needs a combiner, which `foldstill oof audit --deep` brings."
 
 
@@ -26,6 +29,10 @@ class CombinerCheck(Check):
     def check(self, inputs: AuditInput) -> Finding:
         if inputs.combine is None or (self.only_deep and not inputs.deep):
             return finding(self, "not applicable", NEEDS_COMBINER)
+        if len(torn_groups(inputs.table.labels.groups, inputs.table.fold_N)):
+            return finding(
+                self, "not applicable", "Groups are split between folds (A1): no combiner can be cross-fitted."
+            )
         return self.judge(inputs, inputs.combine)
 
     def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
@@ -112,7 +119,8 @@ class FreshLabels(CombinerCheck):
             f"On the labels of other rows the combiner gains {gain[0]:.4f} over the base rate "
             f"(standard error {error[0]:.4f})."
         )
-        if gain[0] > 3 * error[0]:
+        base_rate = row_kl(target=target_NC, proba=base_rate_NC).mean()
+        if gain[0] > max(3 * error[0], SMALLEST_GAIN * base_rate):
             cure = "its cross-fit sees labels of the rows it scores: do not use it"
             return finding(self, "fail", evidence, cure)
         return finding(self, "pass", evidence)

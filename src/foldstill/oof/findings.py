@@ -1,7 +1,10 @@
 """What an audit finds: one finding per check, with its evidence and its cure."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from foldstill.errors import OOFError
 
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
 
@@ -26,6 +29,8 @@ class Finding:
         What to do after a warning or failure; empty otherwise.
     severity : {"hard", "soft"}, default "soft"
         Whether a failure means that no score of a combiner can be trusted.
+    accepted : bool, default False
+        Whether the user has looked at a failure and goes on nevertheless.
     """
 
     id: str
@@ -34,6 +39,12 @@ class Finding:
     evidence: str
     cure: str = ""
     severity: Severity = "soft"
+    accepted: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The verdict for tables."""
+        return f"{self.verdict}, accepted" if self.accepted else self.verdict
 
 
 @dataclass(frozen=True)
@@ -51,13 +62,27 @@ class AuditReport:
 
     @property
     def hard_failures(self) -> tuple[Finding, ...]:
-        """The failed hard checks."""
-        return tuple(f for f in self.findings if f.verdict == "fail" and f.severity == "hard")
+        """The failed hard checks that were not accepted."""
+        return tuple(f for f in self.findings if f.verdict == "fail" and f.severity == "hard" and not f.accepted)
 
     @property
     def failed_hard(self) -> bool:
         """Whether a hard check failed, so that the table must not be combined."""
         return bool(self.hard_failures)
+
+    def accept(self, ids: Sequence[str]) -> "AuditReport":
+        """The report in which failures of these checks are accepted; raises OOFError for an unknown id.
+
+        >>> report = AuditReport((Finding("A7", "held-out score", "fail", "Too good.", severity="hard"),))
+        >>> report.accept(["A7"]).failed_hard
+        False
+        """
+        known = [f.id for f in self.findings]
+        if unknown := sorted(set(ids) - set(known)):
+            raise OOFError(f"only checks of the audit can be accepted, got {unknown}: name some of {known}")
+        return AuditReport(
+            tuple(replace(f, accepted=f.accepted or (f.id in ids and f.verdict == "fail")) for f in self.findings)
+        )
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
@@ -68,6 +93,6 @@ class AuditReport:
         """One line per check, for a terminal or a text file."""
         width = max(len(f.name) for f in self.findings)
         return "\n".join(
-            f"{f.id:<4} {f.name:<{width}}  {f.verdict:<14}  {f.evidence}{f' Cure: {f.cure}' if f.cure else ''}"
+            f"{f.id:<4} {f.name:<{width}}  {f.shown:<14}  {f.evidence}{f' Cure: {f.cure}' if f.cure else ''}"
             for f in self.findings
         )

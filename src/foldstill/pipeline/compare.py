@@ -49,7 +49,7 @@ def compare_stage(run: Run) -> Comparison:
     comparison.write(run.dir.root)
     run.refresh("comparison")
     findings = [
-        {"check": f"{f.id} {f.name}", "verdict": f.verdict, "evidence": f.evidence, "cure": f.cure}
+        {"check": f"{f.id} {f.name}", "verdict": f.shown, "evidence": f.evidence, "cure": f.cure}
         for f in run.audit.findings
     ]
     write_report(

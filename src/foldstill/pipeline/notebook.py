@@ -103,7 +103,13 @@ class Stacked:
         return replace(comparison, n_unscored=self.table.n_unscored)
 
 
-def stack(table: OOFTable, combiners: Sequence[Combiner | str] = (), *, work: Work = Work(workers=1)) -> Stacked:
+def stack(
+    table: OOFTable,
+    combiners: Sequence[Combiner | str] = (),
+    *,
+    accept: Sequence[str] = (),
+    work: Work = Work(workers=1),
+) -> Stacked:
     """Cross-fit combiners over an OOF table, and fit each to all its rows.
 
     Parameters
@@ -113,6 +119,8 @@ def stack(table: OOFTable, combiners: Sequence[Combiner | str] = (), *, work: Wo
     combiners : sequence of Combiner or str, optional
         The combiners, or their names for those with default settings, such as `["average", "auto"]`; the default ones
         when none is given. The plain average is always added.
+    accept : sequence of str, optional
+        Ids of audit checks whose failure is known to be harmless, such as "A7".
     work : Work, default Work(workers=1)
         Number of processes, and what receives the progress.
 
@@ -144,7 +152,7 @@ def stack(table: OOFTable, combiners: Sequence[Combiner | str] = (), *, work: Wo
     named = [one for one in combiners if not isinstance(one, str)]
     names = [one if isinstance(one, str) else one.name for one in combiners]
     chosen = select_combiners(named or default_combiners(), names)
-    refuse_leaked_table(audit(table))
+    refuse_leaked_table(audit(table).accept(accept))
     crossed = crossfit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
     fitted = fit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
     return Stacked(table, tuple(fitted), tuple(crossed))

@@ -1,15 +1,18 @@
 """Ways to a run: from an experiment, from its folder, or from a table that was imported."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from foldstill.data.labels import Labels
 from foldstill.errors import ExperimentError, StackError
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.exports import check_score_output
+from foldstill.oof.locked_scores import read_test_scores
 from foldstill.oof.store import read_table
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.run import Run
@@ -53,13 +56,15 @@ def open_for_stacking(
     out: Path | None = None,
     *,
     strata: Sequence[str] = (),
+    test: Path | None = None,
     changes: Sequence[str] = (),
     work: Work = Work(),
 ) -> Run:
     """The run whose table is stacked: of an experiment file, of a run's folder, or of a table on its own.
 
     A table on its own is copied into `out` (<table>-stack when None) by the stage; `strata` keeps only rows of these
-    strata. `changes` (FIELD=VALUE) are made in the run's experiment.
+    strata, and `test` holds scores and labels of locked rows, on which combinations are then compared. `changes`
+    (FIELD=VALUE) are made in the run's experiment.
     """
     if path.is_dir() or path.suffix == ".toml":
         run = find_run(path, out, work=work)
@@ -69,14 +74,31 @@ def open_for_stacking(
                 f"--strata selects rows of a table on its own, got the run {run.dir.root}: give its oof.parquet and "
                 "another --out"
             )
+        if test is not None:
+            raise StackError(f"--test belongs to a table on its own, and {run.dir.root} has test scores of its own")
         return open_run(run.dir.root, changes=changes, work=work) if changes else run
     if changes:
         raise ExperimentError(f"--set changes an experiment, and {path} is a table: give the folder of a run")
     folder = RunDir(out or path.with_name(f"{path.stem}-stack"))
     _refuse_foreign(folder, work)
-    run = Run(folder, work=work, imported=_rows_of_strata(read_table(path), strata))
-    Stage(folder.stacking, {"table": run.table_digest}).check(force=work.force)
+    table = read_table(path)
+    locked = None if test is None else _locked_rows(test, table, strata)
+    if locked is None and folder.test.exists():
+        raise StackError(f"{folder.test} holds the test scores of an earlier call: give --test again, or another --out")
+    run = Run(folder, work=work, imported=_rows_of_strata(table, strata), imported_test=locked)
+    Stage(folder.stacking, run.table_inputs).check(force=work.force)
     return run
+
+
+def _locked_rows(test: Path, table: OOFTable, strata: Sequence[str]) -> tuple[FoldScores, Labels]:
+    """The locked rows of a file, of the named strata only."""
+    scores, labels = read_test_scores(test, table)
+    if not strata:
+        return scores, labels
+    kept_N = np.isin(labels.stratum_N, list(strata))
+    if not kept_N.any():
+        raise StackError(f"--test {test} has no row of the strata {list(strata)}: leave --strata out, or --test")
+    return replace(scores, ids=scores.ids[kept_N], proba_KNMC=scores.proba_KNMC[:, kept_N]), labels.take(kept_N)
 
 
 def _refuse_foreign(folder: RunDir, work: Work) -> None:

@@ -24,7 +24,7 @@ from foldstill.machine import versions
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport, Finding
-from foldstill.oof.store import read_labelled_scores, read_table, write_table
+from foldstill.oof.store import read_labelled_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.experiment import Experiment, StackingSettings
 from foldstill.pipeline.results import CombinationResult, StudentResult
@@ -54,6 +54,8 @@ class Run:
     """Text of the experiment file, which `keep` writes; empty for a run that is only read."""
     imported: OOFTable | None = None
     """A table on its own, which `keep` writes; None for a table that is in the folder already."""
+    imported_test: tuple[FoldScores, Labels] | None = None
+    """Scores and labels of locked rows that came with the table on its own; `keep` writes them beside it."""
 
     def keep(self) -> None:
         """Write what the run starts from: its experiment, or its table. A stage calls this after its last check."""
@@ -64,13 +66,22 @@ class Run:
         if "plan" in vars(self) and (self.kept_plan is None or self.kept_plan.digest != self.plan.digest):
             self.plan.write(self.dir.folds)
         if self.imported is not None:
-            stage = Stage(self.dir.stacking, {"table": self.table_digest})
+            stage = Stage(self.dir.stacking, self.table_inputs)
             if not stage.finished(force=self.work.force):
                 # Combinations of another table must not stand beside those of this one.
                 for mark in [*self.dir.stacking.glob(f"*/{DONE}"), *self.dir.stacking.glob(f"*/{COMBINATION}")]:
                     remove_combination(mark.parent)
                 write_table(self.imported, self.dir.oof)
+                if self.imported_test is not None:
+                    scores, labels = self.imported_test
+                    write_scores(scores, self.dir.test, labels)
                 stage.finish()
+
+    @property
+    def table_inputs(self) -> dict[str, str]:
+        """What combinations of a table on its own are made from."""
+        test = {} if self.imported_test is None else {"test": str(self.test_digest)}
+        return {"table": self.table_digest} | test
 
     @cached_property
     def kept_text(self) -> str | None:
@@ -133,6 +144,8 @@ class Run:
     @cached_property
     def test_file(self) -> tuple[FoldScores, Labels] | None:
         """Scores of the locked test rows by every fold model, with their labels; None for a run without locked rows."""
+        if self.imported is not None:
+            return self.imported_test
         if not self.dir.test.exists():
             if self.settings is not None and self.kept_plan is not None and len(self.kept_plan.test_rows):
                 raise ExperimentError(
@@ -172,11 +185,12 @@ class Run:
                 return AuditReport(tuple(Finding(**finding) for finding in kept["findings"]))
         return audit(self.table, test=self.test, test_labels=self.test_labels)
 
-    def keep_audit(self) -> None:
-        """Write the audit of the table and of the test scores, with the digests of both."""
-        findings = [asdict(finding) for finding in self.audit.findings]
+    def keep_audit(self, report: AuditReport) -> None:
+        """Write the audit of the table and of the test scores, with the digests of both, and take it as the run's."""
+        findings = [asdict(finding) for finding in report.findings]
         facts = {"table": self.table_digest, "test": self.test_digest, "findings": findings}
         write_json(self.dir.audit, facts, sealed=True)
+        vars(self)["audit"] = report
 
     @cached_property
     def combinations(self) -> tuple[CombinationResult, ...]:

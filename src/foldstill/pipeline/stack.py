@@ -16,9 +16,10 @@ from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.findings import AuditReport
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import require_effect
+from foldstill.oof.locked_scores import read_test_scores
 from foldstill.oof.new_scores import import_new_scores
 from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
-from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import CombinationResult, single_scores
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder, refuse_run_file
@@ -28,14 +29,15 @@ from foldstill.stacking.weight_intervals import weight_intervals
 
 
 @one_writer
-def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
+def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = ()) -> str:
     """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
 
     `names` selects combiners as in `select_combiners`. Returns the explanation of every combiner that makes a choice.
-    Raises StackError when the table fails a hard check of the audit.
+    Raises StackError when the table fails a hard check of the audit that is not among the ids in `accept`.
     """
     combiners = select_combiners(run.combiners, names)
-    refuse_leaked_table(run.audit)
+    report = run.audit.accept(accept)
+    refuse_leaked_table(report)
     stages = {
         c.name: Stage(
             run.dir.combiner(c.name),
@@ -46,7 +48,7 @@ def stack_stage(run: Run, names: Sequence[str] = ()) -> str:
     for stage in stages.values():
         stage.check(force=run.work.force)
     run.keep()
-    run.keep_audit()
+    run.keep_audit(report)
     pending = [c for c in combiners if not stages[c.name].finished(force=run.work.force)]
     crossed = crossfit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
     fitted = fit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
@@ -104,7 +106,11 @@ def refuse_leaked_table(report: AuditReport) -> None:
     """Raise StackError when a hard check failed: cross-fitting cannot rescue a leaked table."""
     if report.failed_hard:
         failures = "; ".join(f"{f.id} {f.name}: {f.evidence} Cure: {f.cure}" for f in report.hard_failures)
-        raise StackError(f"the OOF table fails a hard check, so no combination of it can be trusted: {failures}")
+        ids = " ".join(f.id for f in report.hard_failures)
+        raise StackError(
+            f"the OOF table fails a hard check, so no combination of it can be trusted: {failures}. If you know the "
+            f"reason and it is harmless, accept it with `--accept {ids}`, which the report records"
+        )
 
 
 def apply_combination(
@@ -139,11 +145,10 @@ def audit_table(table: Path, test: Path | None = None, *, deep: bool = False) ->
 
     `deep` also refits a combiner: on row folds, on its own rows and on permuted labels (A8, A11, A12).
     """
-    test_scores, test_labels = read_labelled_scores(test) if test is not None else (None, None)
-    if test_scores is not None and not isinstance(test_scores, FoldScores):
-        raise StackError(f"--test {test} holds no fold models: give the test scores of a run")
+    own = read_table(table)
+    test_scores, test_labels = read_test_scores(test, own) if test is not None else (None, None)
     combine = _log_pool if deep else None
-    return audit(read_table(table), test=test_scores, test_labels=test_labels, deep=deep, combine=combine)
+    return audit(own, test=test_scores, test_labels=test_labels, deep=deep, combine=combine)
 
 
 def _log_pool(table: OOFTable, folds: NDArray[np.int16] | None) -> NDArray[np.float64]:
