@@ -390,9 +390,9 @@ def test_a_run_with_a_joined_member_predicts_new_rows_with_every_arm_and_tells_i
     np.savez(tmp_path / "new.npz", **{name: array[rows] for name, array in data.views.items()})
     said = predict_inputs(
         tmp_path / "run", tmp_path / "new.npz", tmp_path / "out.csv", arm="both", work=Work(device="cpu")
-    )
+    ).scores
     np.testing.assert_allclose(said.proba_NMC[:, 0], test.proba_NMC[:, test.members.index("both")], atol=1e-6)
-    said = predict_inputs(tmp_path / "run", tmp_path / "new.npz", tmp_path / "average.csv", arm="average")
+    said = predict_inputs(tmp_path / "run", tmp_path / "new.npz", tmp_path / "average.csv", arm="average").scores
     np.testing.assert_allclose(said.proba_NMC[:, 0], test.proba_NMC.mean(axis=1), atol=1e-6)
 
 

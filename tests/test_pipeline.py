@@ -115,12 +115,17 @@ def test_any_arm_predicts_new_rows_as_it_did_the_test_rows(
     run = open_run(folder)
     rows = run.plan.test_rows
     np.savez(tmp_path / "new.npz", image=run.dataset.view("image")[rows])
-    scores = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, work=Work(device="cpu"))
+    predicted = predict_inputs(folder, tmp_path / "new.npz", tmp_path / "out.csv", arm=arm, work=Work(device="cpu"))
+    scores = predicted.scores
     files = {"resnet": folder / "test.parquet", "recalibrated": folder / "stacking" / arm / "test.parquet"}
     before = read_scores(files.get(arm, folder / "student" / "test.parquet"))
     wanted = before.mean().select([arm]) if arm == "resnet" else before  # type: ignore[union-attr]
     np.testing.assert_allclose(scores.proba_NMC, wanted.proba_NMC, atol=1e-6)  # type: ignore[union-attr]
     assert (tmp_path / "out.csv").read_text().count("\n") == len(rows) + 1
+    assert predicted.recipe == [
+        "Inputs, as in training: view 'image', rows (16, 16, 1) of uint8; channels gray, resampling pixels repeated, "
+        "scaling paper 0, ink 255, size 16 x 16; models scale them"
+    ]
 
 
 def test_an_unknown_arm_is_refused_with_the_names_of_those_there_are(

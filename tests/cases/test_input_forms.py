@@ -13,6 +13,7 @@ from foldstill.base_models.network_model import NetworkModel
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
+from foldstill.data.npz import NpzData
 from foldstill.data.row_form import RowForm
 from foldstill.distill.export import export_onnx
 from foldstill.distill.onnx_file import OnnxStudent
@@ -128,3 +129,18 @@ def test_values_that_are_not_finite_are_found_before_training(value):
         Dataset(labels, {"image": np.zeros((600, 2, 2, 1), np.uint8), "eeg": array})
     with pytest.raises(DataError, match=message):
         Inputs(labels.ids, {"eeg": array.astype(np.float16)})
+
+
+def test_float_images_of_another_scale_than_in_training_are_refused(tmp_path, images):
+    data = NpzData(path="unit.npz", images="x", labels="y")
+    unit, byte, one_dark = images / 255, images.astype(np.float32), images[:1] / 255 / 100
+    for name, array in {"unit": unit, "byte": byte, "dark": one_dark, "ints": images}.items():
+        np.savez(tmp_path / f"{name}.npz", x=array, y=np.arange(len(array)) % 2)
+    recipes = {name: data.inputs(tmp_path / f"{name}.npz").recipes for name in ("unit", "byte", "dark", "ints")}
+    assert recipes["dark"] == recipes["ints"] == {}
+    dataset = data.load(tmp_path)
+    form = RowForm.of(dataset.view("image"), dataset.recipes["image"])
+    form.check(unit[:3], "image", recipes["unit"]["image"])
+    form.check(one_dark, "image", recipes["dark"].get("image"))
+    with pytest.raises(DataError, match='scaling was "black 0, white 1", is "black 0, white 255": prepare them again'):
+        form.check(byte, "image", recipes["byte"]["image"])

@@ -44,7 +44,8 @@ def _files(folder: Path, rng: np.random.Generator, suffix: str = ".csv") -> tupl
 @pytest.mark.parametrize("out", ["p.csv", "p.parquet"])
 def test_new_rows_are_combined_from_a_file_per_member(tmp_path, rng, combination, suffix, out):
     paths, proba_NMC = _files(tmp_path / "test", rng, suffix)
-    combined = apply_combination(combination, paths[::-1], tmp_path / out)
+    combined, fitted = apply_combination(combination, paths[::-1], tmp_path / out)
+    assert fitted.members == ("cnn", "gbm")
     expected = proba_NMC.mean(axis=1)
     assert combined.ids.tolist() == [f"00{i}" for i in range(8)]
     assert combined.proba_NMC[:, 0] == pytest.approx(expected, abs=1e-6)

@@ -91,6 +91,11 @@ class FoldModels:
                 raise MemberError(f"member {self.member.name}: {error}") from None
         return model
 
+    def forms(self) -> Mapping[str, Form]:
+        """What the rows of each view must look like for the first fold model; empty where it keeps no forms."""
+        forms: Mapping[str, Form] = getattr(self.load(self.folds[0]), "forms", {})
+        return forms
+
     def networks(self, folds: Sequence[int], device: str) -> list[AnyNetwork]:
         """The networks of these folds on a device, in evaluation mode and without gradients.
 

@@ -39,7 +39,9 @@ def apply(
     from foldstill.pipeline import apply_combination
 
     combined = apply_combination(combination, tables, out, options.import_settings(context.params), force=force)
-    console().print(f"{len(combined)} rows x {len(combined.classes)} classes in {out}", markup=False)
+    screen, members = console(), combined.fitted.members
+    screen.print(f"Inputs: probabilities of {len(members)} members, as in the fit: {', '.join(members)}")
+    screen.print(f"{len(combined.scores)} rows x {len(combined.scores.classes)} classes in {out}")
 
 
 def predict(
@@ -82,8 +84,11 @@ def predict(
     from foldstill.commands.predict import predict_inputs
 
     work = Work(device=device.value, force=force)
-    scores = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, submission=submission, work=work)
-    console().print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
+    predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, submission=submission, work=work)
+    scores, screen = predicted.scores, console()
+    for line in predicted.recipe:
+        screen.print(line)
+    screen.print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
 
 
 def export(

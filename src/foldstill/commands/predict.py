@@ -3,14 +3,19 @@
 N rows, C classes.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.dataset import Inputs
+from foldstill.data.feature_form import Form
 from foldstill.data.features import View
+from foldstill.data.row_form import RowForm
 from foldstill.distill import OnnxStudent, Student, load_student
 from foldstill.errors import ExperimentError
 from foldstill.oof.exports import check_score_output, write_scores_as
@@ -25,6 +30,23 @@ MEAN = "-mean"
 """Ends the name of a student when the average over its seeds is meant."""
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of new rows, and what a row of each view must look like for the models that were asked."""
+
+    scores: ScoreTable
+    forms: Mapping[str, Form]
+
+    @property
+    def recipe(self) -> list[str]:
+        """One line per view of images or signals: shape and type of a row, and how it was prepared in training."""
+        return [
+            f"Inputs, as in training: view {view!r}, rows {form}; models scale them"
+            for view, form in self.forms.items()
+            if isinstance(form, RowForm)
+        ]
+
+
 def predict_inputs(
     target: Path,
     data: Path,
@@ -35,7 +57,7 @@ def predict_inputs(
     onnx: Path | None = None,
     submission: Path | None = None,
     work: Work = Work(),
-) -> ScoreTable:
+) -> Predictions:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
 
     `arm` has the name that the comparison gives it: a member, a combination (applied to the scores of each fold model,
@@ -51,15 +73,16 @@ def predict_inputs(
     run = find_run(target, work=work)
     form = run.experiment.data.submission(data, out, submission)
     rows = run.experiment.data.inputs(data)
-    scores = _by_onnx(onnx, rows, seed) if onnx is not None else _by_arm(run, rows, arm, seed)
+    predictions = _by_onnx(onnx, rows, seed) if onnx is not None else _by_arm(run, rows, arm, seed)
+    scores = predictions.scores
     if form is not None:
         form.write(scores.ids.tolist(), scores.proba_NMC[:, 0], scores.classes, out)
     else:
         write_scores_as(scores, out)
-    return scores
+    return predictions
 
 
-def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> ScoreTable:
+def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> Predictions:
     students = {one.settings.name: one for one in run.students}
     if (student := students.get(arm) or students.get(arm.removesuffix(MEAN))) is not None:
         return _by_student(run, rows, student, arm, seed)
@@ -80,13 +103,17 @@ def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> ScoreTable:
     scores = predict_members(
         run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist(), recipes=rows.recipes
     )
+    forms: dict[str, Form] = {}
+    for member in members:
+        if not set(member.views) <= forms.keys():
+            forms |= FoldModels(member, run.dir.members).forms()
     if arm in _names(run):
-        return scores.mean()
+        return Predictions(scores.mean(), forms)
     proba_NC = run.combination(arm).fitted.apply(scores).astype(np.float32)
-    return ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None])
+    return Predictions(ScoreTable(rows.ids, (arm,), classes, proba_NC[:, None]), forms)
 
 
-def _by_student(run: Run, rows: Inputs, student: StudentResult, arm: str, seed: int | None) -> ScoreTable:
+def _by_student(run: Run, rows: Inputs, student: StudentResult, arm: str, seed: int | None) -> Predictions:
     """The scores of one seed of a student, or their average; the name of the scores says which."""
     seeds, name = range(student.settings.seeds), student.settings.name
     if arm != name and seed is not None:
@@ -97,7 +124,8 @@ def _by_student(run: Run, rows: Inputs, student: StudentResult, arm: str, seed: 
     parts = [load_student(run.dir.seed(student.folder, one)) for one in chosen]
     proba_NC: NDArray[np.float32] = np.stack([_score(part, rows, run.work.device) for part in parts]).mean(axis=0)
     called = f"{arm}-seed-{chosen[0]}" if len(chosen) < len(seeds) else arm
-    return ScoreTable(rows.ids, (called,), parts[0].classes, proba_NC[:, None])
+    scores = ScoreTable(rows.ids, (called,), parts[0].classes, proba_NC[:, None])
+    return Predictions(scores, {parts[0].view: parts[0].form} if parts[0].form is not None else {})
 
 
 def _score(student: Student, rows: Inputs, device: str) -> NDArray[np.float32]:
@@ -107,14 +135,15 @@ def _score(student: Student, rows: Inputs, device: str) -> NDArray[np.float32]:
     return student.predict(inputs, device=device)
 
 
-def _by_onnx(path: Path, rows: Inputs, seed: int | None) -> ScoreTable:
+def _by_onnx(path: Path, rows: Inputs, seed: int | None) -> Predictions:
     if seed is not None:
         raise ExperimentError(f"--seed {seed} has no effect on the exported student {path}: leave it out")
     student = OnnxStudent(path)
     view = student.about["view"]
     student.form.check(_view(rows, view), view, rows.recipes.get(view))
     proba_NC = student.predict(rows.views[view])
-    return ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
+    scores = ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
+    return Predictions(scores, {view: student.form})
 
 
 def _names(run: Run) -> list[str]:

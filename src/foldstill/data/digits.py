@@ -89,10 +89,16 @@ class DigitsData(PlainSource, kind="digits"):
             groups=np.char.add("writer-", writer.astype(np.str_)),
             classes=[str(c) for c in range(10)],
         )
-        return Dataset(labels, {"image": images})
+        recipe = {
+            "size": [self.size, self.size],
+            "resampling": "pixels repeated",
+            "channels": "gray",
+            "scaling": "paper 0, ink 255",
+        }
+        return Dataset(labels, {"image": images}, recipes={"image": recipe})
 
     def inputs(self, path: Path) -> Inputs:
-        """New images (N, size, size, 1), uint8, from the key `image` of an `.npz`."""
+        """New images (N, size, size, 1), uint8, from the key `image` of an `.npz`; how they were made is not known."""
         return NpzData(path=str(path), images="image", labels="-").inputs(path)
 
 

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+MAX_BYTE = 255
+BEYOND_ONE = 2.0
+"""A value that resampling does not reach from values up to 1."""
+ENOUGH = 10
+"""Number of images of which one is surely not nearly black."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NpzData(PlainSource, kind="npz", title="NPZ file"):
     """Reads images, signals or features and their labels from one NumPy .npz file.
@@ -40,7 +47,8 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
     path: str
     """The file. A relative path starts at the folder of the experiment file."""
     images: str = ""
-    """Key of images (N, H, W, channels) or (N, H, W), the view named `image`."""
+    """Key of images (N, H, W, channels) or (N, H, W), the view named `image`. Floats from 0 to 1 and from 0 to 255 are
+    told apart: a model that learned one refuses the other."""
     signals: str = ""
     """Key of signals (N, channels, T), the view named `signal`."""
     features: str = ""
@@ -93,7 +101,9 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
         """Load the dataset; raises DataError for a missing file or key, with a list of the keys in the file."""
         arrays = read_npz(root / self.path)
         views = self._views(arrays)
-        return Dataset(self._label_columns.read(arrays), views).grouped_by(self.group, next(iter(views)))
+        recipes = {name: {"scaling": scale} for name, scale in self._scales(views).items()}
+        dataset = Dataset(self._label_columns.read(arrays), views, recipes=recipes)
+        return dataset.grouped_by(self.group, next(iter(views)))
 
     def inputs(self, path: Path) -> Inputs:
         """New rows from another `.npz` with the same keys. The row numbers are the ids when it has none."""
@@ -101,7 +111,13 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
         views = self._views(arrays)
         n = len(next(iter(views.values())))
         ids = arrays.get(self.id, "ids") if self.id and self.id in arrays else np.arange(n)
-        return Inputs(as_strings(ids, "ids"), views)
+        recipes = {name: {"scaling": scale} for name, scale in self._scales(views).items()}
+        return Inputs(as_strings(ids, "ids"), views, recipes=recipes)
+
+    def _scales(self, views: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+        """The scale of the images, where their values tell it."""
+        scale = float_scale(views["image"]) if "image" in views else ""
+        return {"image": scale} if scale else {}
 
     def _views(self, arrays: Columns) -> dict[str, NDArray[Any]]:
         views = {self.views[key]: arrays.get(key, "views") for key in self.views}
@@ -116,6 +132,23 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
     @property
     def _label_columns(self) -> LabelColumns:
         return LabelColumns.of(self, label=self.labels, group=group_column(self.group))
+
+
+def float_scale(images: NDArray[Any]) -> str:
+    """`black 0, white 1` or `black 0, white 255` for floats that are surely one of both; empty for all other images.
+
+    Integers show their scale by their type, floats only by their values.
+
+    >>> rows = np.linspace(0, 1, 64).reshape(16, 2, 2, 1)
+    >>> float_scale(rows), float_scale(255 * rows), float_scale(rows - 0.5)
+    ('black 0, white 1', 'black 0, white 255', '')
+    """
+    if images.dtype.kind != "f" or not images.size or images.min() < 0 or images.max() > MAX_BYTE:
+        return ""
+    if images.max() > BEYOND_ONE:
+        return f"black 0, white {MAX_BYTE}"
+    # A few rows, or zeros and ones alone, may be nearly black images of bytes.
+    return "black 0, white 1" if len(images) >= ENOUGH and images.max() <= 1 and (images % 1 > 0).any() else ""
 
 
 def _channels_last(images: NDArray[Any], key: str) -> NDArray[Any]:

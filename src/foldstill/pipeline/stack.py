@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,13 @@ def refuse_leaked_table(report: AuditReport) -> None:
         )
 
 
+class Combined(NamedTuple):
+    """Scores of a combination for new rows, and the combination."""
+
+    scores: ScoreTable
+    fitted: FittedCombiner
+
+
 def apply_combination(
     combination: Path,
     tables: Sequence[Path],
@@ -120,7 +128,7 @@ def apply_combination(
     settings: ImportSettings | None = None,
     *,
     force: bool = False,
-) -> ScoreTable:
+) -> Combined:
     """Combine the scores in a table, or in one file per member, and write them to `out`.
 
     `out` is .parquet, with the labels that the table holds, or .csv. `settings` are for files that foldstill did not
@@ -137,7 +145,7 @@ def apply_combination(
         scores = import_new_scores(tables, fitted.members, fitted.classes, settings)
     combined = single_scores(scores, fitted.name, fitted.apply(scores))
     write_scores_as(combined, out, labels)
-    return combined
+    return Combined(combined, fitted)
 
 
 def audit_table(table: Path, test: Path | None = None, *, deep: bool = False) -> AuditReport:

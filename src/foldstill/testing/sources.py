@@ -62,9 +62,9 @@ def check_source(source: "DataSource", root: Path, new_rows: Path | None = None)
     for view, array in rows.views.items():
         stored = data.view(view)
         require(
-            rows.recipes.get(view) == data.recipes.get(view),
-            f"{name}.inputs: view {view!r} must have the recipe that load gives, {data.recipes.get(view)}, got "
-            f"{rows.recipes.get(view)}",
+            rows.recipes.get(view) in (None, data.recipes.get(view)),
+            f"{name}.inputs: view {view!r} must have the recipe that load gives, {data.recipes.get(view)}, or none "
+            f"where it is not known, got {rows.recipes.get(view)}",
         )
         require(len(array) == len(rows.ids), f"{name}.inputs: view {view!r} must have one row per id")
         require(
