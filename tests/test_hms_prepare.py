@@ -13,6 +13,7 @@ from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
 from foldstill.hms.decoding import Wanted
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
+from foldstill.hms.journal import Journal
 from foldstill.hms.montage import EEG_CHANNELS, spectrogram_columns
 from foldstill.hms.prepare import prepare
 from foldstill.hms.record import Record
@@ -96,17 +97,42 @@ def test_a_stopped_preparation_goes_on_where_it_was(hms_files, tmp_path, monkeyp
         prepare(hms_files, tmp_path / "cache", (SMALL,), work=Work(workers=1, report=stop))
     with pytest.raises(DataError, match="no finished preparation"):
         Cache(tmp_path / "cache").rows()
-    with (tmp_path / "cache" / "progress.jsonl").open("a") as journal:
-        journal.write('{"rows": [0, 1')  # killed within a line
+    journal = tmp_path / "cache" / "progress.jsonl"
+    first, *parts = journal.read_bytes().splitlines(keepends=True)
+    # A byte changed, so that a row would count as unreadable, and the process was killed within a line.
+    damaged = parts[0].replace(b'"unreadable": []', b'"unreadable": [3]')
+    assert damaged != parts[0]
+    journal.write_bytes(b"".join([first, damaged, *parts[1:], b'{"digest": "0']))
     made_rows = []
     make = prepare_module.make_part
     monkeypatch.setattr(prepare_module, "make_part", lambda *args: made_rows.extend(args[2]) or make(*args))
     resumed = prepare(hms_files, tmp_path / "cache", (SMALL,)).cache
     n = len(label_rows(HmsFolder(hms_files)))
-    assert len(made_rows) == n - done_before[-1]
+    assert len(made_rows) == n - done_before[-1] + len(json.loads(parts[0])["value"]["rows"])
     assert 0 < len(made_rows) < n
+    assert resumed.rows()[1].all()
     np.testing.assert_array_equal(np.load(resumed.array_file("mel")), np.load(wanted.array_file("mel")))
     assert not resumed.journal_file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"null\n", b"{}\n", b"\xff\xfe", b"[[[\n", b"7\nnull\n"])
+def test_a_damaged_journal_counts_as_none(tmp_path, content):
+    (tmp_path / "progress.jsonl").write_bytes(content)
+    assert Journal(tmp_path / "progress.jsonl").read() == ([], [])
+
+
+def test_a_finished_cache_is_read_without_a_lock(hms_files, tmp_path):
+    """It can be read-only, or another process can be at work in it."""
+    first = prepare(hms_files, tmp_path, (SMALL, POWER))
+    with held_by_another_thread(tmp_path):
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.iterdir())}
+        assert prepare(hms_files, tmp_path, (SMALL,)) == first
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        with pytest.raises(FileError, match="is being written by process"):
+            prepare(hms_files, tmp_path, (SMALL,), work=Work(workers=1, force=True))
+        first.cache.manifest_file.rename(tmp_path / "manifest")
+        with pytest.raises(FileError, match="is being written by process"):
+            prepare(hms_files, tmp_path, (SMALL,))
 
 
 def test_what_is_finished_stays_and_a_new_view_is_added(hms_files, tmp_path):

@@ -63,6 +63,11 @@ class Cache:
         arrays = sorted(path.stem for path in self.root.glob("[!.]*.npy"))
         return [name for name in arrays if self.sidecar_file(name).exists()]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every preparation that was begun here was finished."""
+        return self.manifest_file.exists() and not self.journal_file.exists()
+
     def with_other_rows(self, table_digest: str) -> list[str]:
         """Names of the finished views whose rows have another digest."""
         return [n for n in self.finished() if self.sidecar(n)["made_from"]["table"] != table_digest]

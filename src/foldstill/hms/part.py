@@ -93,6 +93,8 @@ def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
             for row, panels in panels_on(task.device, each, signals[each.name]):
                 store(each, row, each.image(panels))
         reader.check(task.strict)
+    for array in arrays.values():
+        array.flush()  # before the journal says that the part is finished, so that a power cut loses none
     computed_by = {v.name: f"torch on {task.device}" if v.name in signals else "numpy" for v in task.views}
     return Part(rows, tuple(reader.problems), tuple(unreadable), reader.digests, computed_by)
 

@@ -18,6 +18,7 @@ from foldstill.errors import DataError
 from foldstill.files import digest, file_digest, sync, write_csv, write_json
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
+from foldstill.hms.journal import Journal
 from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, make_part
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
@@ -84,7 +85,7 @@ def prepare(
     DataError
         Where the folder, its table or the views do not fit, or a view in the cache was made from other inputs.
     FileError
-        While another process prepares views in the same cache.
+        Where something is left to prepare while another process writes into the same cache.
     """
     check_names(views)
     source, cache = HmsFolder(folder, split), Cache(out)
@@ -95,17 +96,28 @@ def prepare(
             "spectrogram files, or other rows"
         )
     made_from = _made_from(views, source, table, rows)
+
+    def pending() -> tuple[View, ...]:
+        return tuple(view for view in views if not cache.has(view, made_from[view.name]))
+
+    if not work.force:
+        _refuse_other_rows(cache, table)
+        # Whoever has nothing to write takes no lock, so that a cache can be read-only.
+        if cache.is_complete and not pending():
+            return _prepared(cache, _Findings.of(cache), len(table))
     with sole_writer(out):
-        _check_other_rows(cache, table, views, force=work.force)
-        todo = tuple(view for view in views if not cache.has(view, made_from[view.name]))
-        findings = _Findings.of(cache)
+        if work.force:
+            _drop(cache, table, views)
+        else:
+            _refuse_other_rows(cache, table)  # another process may have been faster
+        todo, findings = pending(), _Findings.of(cache)
         if todo:
             task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
             _make_views(task, table, made_from, findings, work)
-        unreadable = np.flatnonzero(~cache.rows()[1]).tolist()
-        if todo or cache.journal_file.exists() or not cache.manifest_file.exists():
-            _write_manifest(cache, rows, len(table), unreadable)
-    return Prepared(cache, tuple(findings.problems), len(table), tuple(unreadable))
+        result = _prepared(cache, findings, len(table))
+        if todo or not cache.is_complete:
+            _write_manifest(cache, rows, len(table), result.unreadable_rows)
+    return result
 
 
 @dataclass
@@ -132,6 +144,10 @@ class _Findings:
             self.digests |= part.digests
 
 
+def _prepared(cache: Cache, findings: _Findings, n_rows: int) -> Prepared:
+    return Prepared(cache, tuple(findings.problems), n_rows, tuple(np.flatnonzero(~cache.rows()[1]).tolist()))
+
+
 def _make_views(
     task: PartTask, table: LabelRows, made_from: dict[str, dict[str, Any]], findings: _Findings, work: Work
 ) -> None:
@@ -146,8 +162,9 @@ def _make_views(
         unreadable = sorted({row for part in parts for row in part.unreadable})
         _require_content(task, table, parts, len(unreadable))
     except DataError:
-        for path in (*map(task.cache.part_file, (view.name for view in task.views)), task.cache.journal_file):
-            path.unlink(missing_ok=True)
+        for view in task.views:
+            task.cache.part_file(view.name).unlink(missing_ok=True)
+        Journal(task.cache.journal_file).remove()
         raise
     _write_tables(task.cache, table, findings)
     for view in task.views:
@@ -184,32 +201,34 @@ def _made_from(
     return {view.name: {"format": FORMAT, "rule": rule, "view": settings_json(view), **files} for view in views}
 
 
-def _check_other_rows(cache: Cache, table: LabelRows, views: Sequence[View], *, force: bool) -> None:
-    """Refuse a cache with views of other rows; with `force`, drop them and the views that are made again."""
-    others = cache.with_other_rows(table.digest)
-    if force:
-        for name in {*others, *(view.name for view in views)}:
-            cache.sidecar_file(name).unlink(missing_ok=True)
-        cache.journal_file.unlink(missing_ok=True)
-    elif others:
+def _refuse_other_rows(cache: Cache, table: LabelRows) -> None:
+    """Raise DataError for a cache with views of other rows."""
+    if others := cache.with_other_rows(table.digest):
         raise DataError(
             f"{cache.root} holds views of other rows ({', '.join(others)}), and all views of a cache have the same "
             "rows: prepare into another folder, or force it to be made again"
         )
 
 
+def _drop(cache: Cache, table: LabelRows, views: Sequence[View]) -> None:
+    """Let views of other rows, and those that are made again, count as unfinished."""
+    for name in {*cache.with_other_rows(table.digest), *(view.name for view in views)}:
+        cache.sidecar_file(name).unlink(missing_ok=True)
+    Journal(cache.journal_file).remove()
+
+
 def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]], work: Work) -> list[Part]:
     """All parts; those of an earlier, interrupted preparation come from its journal."""
     from joblib import delayed
 
-    cache = task.cache
-    done = _journal(task, len(table), made_from)
+    cache, journal = task.cache, Journal(task.cache.journal_file)
+    done = _parts_done(task, len(table), made_from)
     if not done:
         for view in task.views:
             # Created at full size, so that a full disk shows now and not after an hour.
             shape = (len(table), *view.shape)
             np.lib.format.open_memmap(cache.part_file(view.name), "w+", stored_dtype(view.bounds), shape).flush()
-        cache.journal_file.write_text(json.dumps({"made_from": made_from}) + "\n", encoding="utf-8")
+        journal.begin(made_from)
     finished = list(done.values())
 
     def report() -> None:
@@ -220,8 +239,7 @@ def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]
     jobs = (delayed(make_part)(task, table.take(np.asarray(rows)), rows) for rows in _pieces(table) if rows not in done)
     with _one_thread_each("sequential" if work.n_workers == 1 else "loky" if task.device is None else "threading"):
         for part in pool(work.n_workers)(jobs):
-            with cache.journal_file.open("a", encoding="utf-8") as journal:
-                journal.write(json.dumps(part.as_json()) + "\n")
+            journal.add(part)
             finished.append(part)
             report()
     return finished
@@ -264,26 +282,14 @@ def _sizes_digest(source: HmsFolder, table: LabelRows) -> str:
     return digest(entries)
 
 
-def _journal(task: PartTask, n_rows: int, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
+def _parts_done(task: PartTask, n_rows: int, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
     """Finished parts of an interrupted preparation of the same views from the same files, by their rows.
 
     When all parts are finished, some of the views may be as well, and the arrays of others may have their final names.
     """
     cache = task.cache
-    try:
-        lines = cache.journal_file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # the process was killed while it wrote this line
-    if not entries:
-        return {}
-    parts = [Part.from_json(entry) for entry in entries[1:]]
-    begun, wanted = entries[0].get("made_from"), json.loads(json.dumps(made_from))
+    begun, parts = Journal(cache.journal_file).read()
+    wanted = json.loads(json.dumps(made_from))
     all_done = sum(len(part.rows) for part in parts) == n_rows
     same = all(each in begun for each in wanted) if all_done else begun == wanted
     files = [(cache.part_file(view.name), cache.array_file(view.name)) for view in task.views]
@@ -329,7 +335,7 @@ def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequ
         "sources": file_digest(cache.sources_file),
     }
     write_json(cache.manifest_file, manifest)
-    cache.journal_file.unlink(missing_ok=True)
+    Journal(cache.journal_file).remove()
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, str]]:
