@@ -14,7 +14,8 @@ import pytest
 
 from foldstill import lock
 from foldstill.errors import FileError, FoldstillWarning
-from foldstill.lock import LOCK, SILENT_S, is_locked, sole_writer
+from foldstill.lock import LOCK, SILENT_S, is_locked, remove_dead, sole_writer
+from foldstill.workers import SHARED_MEMORY
 from made_up import held_by_another_thread
 
 KILLED = """
@@ -86,6 +87,24 @@ def test_without_locks_of_the_kernel_signs_of_life_decide(tmp_path: Path, monkey
     leave_lock(tmp_path, socket.gethostname(), 1)
     with pytest.raises(FileError, match="last sign of life"), sole_writer(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="shared memory has no files here")
+@pytest.mark.parametrize(("host", "freed"), [(socket.gethostname(), True), ("elsewhere", False)])
+def test_the_folder_of_a_dead_worker_is_removed_with_what_its_parent_left_in_memory(
+    tmp_path: Path, host: str, freed: bool
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as parent:
+        pass
+    left = SHARED_MEMORY / f"sem.loky-{parent.pid}-of-the-test"
+    left.touch()
+    (tmp_path / "trial").mkdir()
+    writer = {"host": host, "pid": parent.pid, "since": 0.0, "parent": parent.pid}
+    (tmp_path / "trial" / LOCK).write_text(json.dumps(writer))
+    remove_dead(tmp_path / "trial")
+    assert not (tmp_path / "trial").exists()
+    assert left.exists() is not freed
+    left.unlink(missing_ok=True)
 
 
 def test_a_writer_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Processes that work for another one end with it, and the arrays that they share are gone with the run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,19 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.workers import arrays_shared_in
+from foldstill.errors import FoldstillWarning
+from foldstill.lock import SHARED, sole_writer
+from foldstill.workers import SHARED_MEMORY, arrays_shared_in, remove_shared_memory
 
 PARENT = """
 import os, sys, time
 from pathlib import Path
 import joblib, numpy as np
-from foldstill.workers import arrays_shared_in, pool
+from foldstill.lock import sole_writer
+from foldstill.workers import pool
 
 def work(array):
-    print(os.getpid(), Path(array.filename).parent, flush=True)
+    os.write(1, f"{os.getpid()} {Path(array.filename).parent}\\n".encode())  # at once: print writes in pieces
     time.sleep(60)
 
-with arrays_shared_in(Path(sys.argv[1])):
+with sole_writer(Path(sys.argv[1])):
     for _ in pool(2)(joblib.delayed(work)(np.zeros(200_000)) for _ in range(2)):
         pass
 """
@@ -37,20 +41,28 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def left_by(pid: int) -> list[str]:
+    """What a process keeps in shared memory."""
+    return [path.name for path in SHARED_MEMORY.iterdir() if str(pid) in re.split("[-_]", path.name)]
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells by /proc which processes are alive")
 @pytest.mark.parametrize(
     ("kill", "signal_number"),
     [(os.kill, signal.SIGKILL), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)],
     ids=["SIGKILL of the parent", "SIGTERM of the parent", "SIGKILL of all"],
 )
-def test_after_a_kill_no_process_works_on_and_no_memory_is_occupied(
+def test_after_a_kill_no_process_works_on_and_the_next_writer_frees_the_memory(
     tmp_path: Path, kill: Callable[[int, int], None], signal_number: int
 ) -> None:
-    command, shared = [sys.executable, "-c", PARENT, str(tmp_path / "shared")], tmp_path / "shared"
+    """A process that is killed together with all that belong to it frees nothing itself."""
+    command, shared = [sys.executable, "-c", PARENT, str(tmp_path)], tmp_path / SHARED
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
         assert parent.stdout is not None
         lines = [parent.stdout.readline().split() for _ in range(2)]
+        left = left_by(parent.pid)
         kill(parent.pid, signal_number)
+    assert left, "joblib keeps its semaphores there"
     workers = [int(pid) for pid, _ in lines]
     assert len(set(workers)) == 2
     assert all(Path(folder).parent == shared for _, folder in lines)
@@ -58,9 +70,16 @@ def test_after_a_kill_no_process_works_on_and_no_memory_is_occupied(
     while any(map(is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))
-    assert not list(Path("/dev/shm").glob(f"joblib_memmapping_folder_{parent.pid}_*"))
-    with arrays_shared_in(shared):  # the next run of the same folder
-        assert not shared.exists()
+    others = SHARED_MEMORY / f"sem.loky-{os.getpid()}-of-the-test"
+    others.touch()
+    try:
+        with pytest.warns(FoldstillWarning, match=f"process {parent.pid} on"), sole_writer(tmp_path):
+            assert not shared.exists()
+        assert left_by(parent.pid) == []
+        remove_shared_memory(os.getpid())
+        assert others.exists(), "its process is alive"
+    finally:
+        others.unlink()
 
 
 def test_a_folder_for_shared_arrays_that_the_user_chose_is_used(

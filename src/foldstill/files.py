@@ -10,9 +10,11 @@ import json
 import mmap
 import os
 import re
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -208,13 +210,19 @@ def _part(path: Path) -> Path:
     """The temporary path; its suffix stays last, because some writers choose their format by it."""
     if not path.name:
         raise FileError(f"the path of an output must name a file, got {str(path)!r}: give the path of a file")
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.{_host()}.{os.getpid()}.part{path.suffix}")
+
+
+@cache
+def _host() -> str:
+    """The name of this machine in file names: processes of two machines may have the same number."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
 
 
 def is_part(name: str) -> bool:
     """Whether a file has the name of a temporary file of `atomic_write`.
 
-    >>> is_part(".oof.4711.part.parquet"), is_part(".hidden.part"), is_part("oof.parquet")
+    >>> is_part(".oof.laptop.4711.part.parquet"), is_part(".hidden.part"), is_part("oof.parquet")
     (True, False, False)
     """
     return re.fullmatch(r"\..+\.\d+\.part(\.[^.]+)?", name) is not None

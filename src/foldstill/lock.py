@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from foldstill.errors import FileError, FoldstillWarning
 from foldstill.files import file_error, is_part
-from foldstill.workers import arrays_shared_in
+from foldstill.workers import arrays_shared_in, remove_shared_memory
 
 LOCK = ".lock"
 SHARED = ".shared-arrays"
@@ -35,6 +36,8 @@ class Writer:
     pid: int
     since: float
     """Seconds since 1970."""
+    parent: int = 0
+    """The process that started it, of which it may be a worker."""
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -124,9 +127,32 @@ def _take(lock: int, is_new: bool, path: Path, folder: Path) -> bool:
     if before is not None:
         message = f"{folder}: {before}, ended before it was done: going on from what it left"
         warnings.warn(message, FoldstillWarning, stacklevel=5)
+        _free_memory(before)
     os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps(asdict(Writer(socket.gethostname(), os.getpid(), time.time()))).encode(), 0)
+    writer = Writer(socket.gethostname(), os.getpid(), time.time(), os.getppid())
+    os.pwrite(lock, json.dumps(asdict(writer)).encode(), 0)
     return True
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove a folder whose writer is dead, and what the writer left in memory."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        writer = None
+    else:
+        writer = _read(lock)
+        os.close(lock)
+    if writer is not None:
+        _free_memory(writer)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_memory(dead: Writer) -> None:
+    """Remove what a dead writer and the process that started it left in the shared memory of this machine."""
+    if dead.host == socket.gethostname():
+        remove_shared_memory(dead.pid)
+        remove_shared_memory(dead.parent)
 
 
 def is_locked(folder: Path) -> bool:

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,3 +113,36 @@ def arrays_shared_in(folder: Path) -> Iterator[None]:
     finally:
         del os.environ[name]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux keeps named semaphores and joblib its arrays; files there occupy memory until they are removed."""
+
+
+def remove_shared_memory(pid: int) -> None:
+    """Remove what a process that was killed with all its workers left in shared memory.
+
+    joblib names its semaphores and folders after the process that made them. Those of a process that is alive stay,
+    because numbers of processes are used again.
+    """
+    if pid <= 0 or _is_running(pid):
+        return
+    for pattern in (f"sem.loky-{pid}-*", f"joblib_memmapping_folder_{pid}_*"):
+        for path in SHARED_MEMORY.glob(pattern):
+            with suppress(OSError):
+                if path.lstat().st_uid != os.getuid():
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # a process of somebody else
+    return True

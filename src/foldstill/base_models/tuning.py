@@ -5,7 +5,6 @@ Importing this imports neither torch nor Optuna.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from foldstill.errors import FoldstillError, MemberError
 from foldstill.files import digest
-from foldstill.lock import SILENT_S, is_locked
+from foldstill.lock import SILENT_S, is_locked, remove_dead
 from foldstill.settings import ByKind, KindSettings, Settings
 
 if TYPE_CHECKING:
@@ -245,7 +244,7 @@ def end_killed_trials(study: Study, folder: Path) -> None:
         if not (t.user_attrs[PLACE] in alive if PLACE in t.user_attrs else asking):
             study.tell(t.number, state=TrialState.FAIL, skip_if_finished=True)
     for name in places.keys() - alive:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        remove_dead(folder / name)
     # Optuna renames its lock before it removes it; young ones may belong to a process that is alive.
     for path in folder.glob("journal.log.lock*.rename"):
         with suppress(FileNotFoundError):
