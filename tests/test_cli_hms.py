@@ -185,7 +185,7 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
     sample = pd.read_csv(hms / "sample_submission.csv").iloc[::-1]
     sample.to_csv(tmp_path / "sample.csv", index=False)
     made = {}
-    for name, options in (("submission.csv", ()), ("mine.csv", ("--submission", tmp_path / "sample.csv"))):
+    for name, options in (("submission.csv", ()), ("mine.csv", ("--like", tmp_path / "sample.csv"))):
         out = tmp_path / name
         assert (
             call(monkeypatch, "predict", "--run", run, "--data", hms, "--arm", "mel-cnn", "--out", out, *options) == 0
@@ -222,7 +222,7 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
         "mel-cnn",
         "--out",
         out,
-        "--submission",
+        "--like",
         tmp_path / "none",
     )
     assert code == 2

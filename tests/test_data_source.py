@@ -57,8 +57,15 @@ def test_a_users_source_passes_and_a_broken_one_is_named(tmp_path: Path) -> None
         check_source(Ramp(forgetful=True), tmp_path)
 
 
-def test_data_without_a_submission_format_refuse_a_sample_file(tmp_path: Path) -> None:
-    data = DigitsData(rows=20)
+def test_scores_of_any_data_take_the_form_of_a_sample_file(tmp_path: Path) -> None:
+    data, sample = DigitsData(rows=20), tmp_path / "sample.csv"
     assert data.submission(tmp_path, tmp_path / "submission.csv", None) is None
-    with pytest.raises(DataError, match=r"kind 'digits' have no submission format.*\.parquet or \.csv"):
-        data.submission(tmp_path, tmp_path / "out.csv", tmp_path / "sample.csv")
+    with pytest.raises(DataError, match=r"got out\.csv in the form of .*sample\.csv: name the output so, and give"):
+        data.submission(tmp_path, tmp_path / "out.csv", sample)
+    sample.write_text("id,0,1\na,0,0\n")
+    form = data.submission(tmp_path, tmp_path / "out.csv", sample)
+    assert form is not None
+    form.write(["a"], np.array([[0.25, 0.75]]), ["0", "1"], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "id,0,1\na,0.25,0.75\n"
+    with pytest.raises(DataError, match=r"a submission is a \.csv"):
+        data.submission(tmp_path, tmp_path / "out.parquet", sample)

@@ -165,7 +165,7 @@ WRONG_VALUES: dict[str, tuple[str, ...]] = {
     "--format": ("xlsx", "", "NPZ"),
     "--arm": ("zebra", "", "..", "[/x]"),
     "--onnx": ("missing.onnx", "notes.txt", "."),
-    "--submission": ("missing.csv", "notes.txt"),
+    "--like": ("missing.csv", "notes.txt"),
     "--data": ("missing.npz", "notes.txt", ".", ""),
     "--run": ("missing", "notes.txt", "."),
     "--precision": ("fp8", ""),

@@ -11,6 +11,15 @@ from foldstill.cli.arguments import Device, On, Out, Replace, Target
 from foldstill.cli.terminal import console
 from foldstill.workers import Work
 
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        help="Path of a sample_submission.csv, whose rows and columns the output takes.",
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+
 
 class OnnxPrecision(StrEnum):
     FP16 = "fp16"
@@ -30,15 +39,17 @@ def apply(
     positive: options.Positive = "",
     space: options.ScoreSpace = options.Space.PROBA,
     smoothing: options.Smoothing = None,
+    like: Like = None,
     force: Replace = False,
 ) -> None:
     """Combine the scores of new rows with a combination that was fitted before.
 
-    Example: foldstill apply my-stack/auto test/lgb.csv test/net.csv --out combined.csv
+    Example: foldstill apply my-stack/auto test/*.csv --out submission.csv --like sample_submission.csv
     """
     from foldstill.pipeline import apply_combination
 
-    combined = apply_combination(combination, tables, out, options.import_settings(context.params), force=force)
+    settings = options.import_settings(context.params)
+    combined = apply_combination(combination, tables, out, settings, like=like, force=force)
     screen, members = console(), combined.fitted.members
     screen.print(f"Inputs: probabilities of {len(members)} members, as in the fit: {', '.join(members)}")
     screen.print(f"{len(combined.scores)} rows x {len(combined.scores.classes)} classes in {out}")
@@ -68,12 +79,7 @@ def predict(
         Path | None,
         typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.", dir_okay=False),
     ] = None,
-    submission: Annotated[
-        Path | None,
-        typer.Option(
-            help="Path of a sample_submission.csv; with --out submission.csv the one in --data.", dir_okay=False
-        ),
-    ] = None,
+    like: Like = None,
     device: On = Device.AUTO,
     force: Replace = False,
 ) -> None:
@@ -84,7 +90,7 @@ def predict(
     from foldstill.commands.predict import predict_inputs
 
     work = Work(device=device.value, force=force)
-    predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, submission=submission, work=work)
+    predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, like=like, work=work)
     scores, screen = predicted.scores, console()
     for line in predicted.recipe:
         screen.print(line)

@@ -55,7 +55,7 @@ def predict_inputs(
     arm: str = "auto",
     seed: int | None = None,
     onnx: Path | None = None,
-    submission: Path | None = None,
+    like: Path | None = None,
     work: Work = Work(),
 ) -> Predictions:
     """Score the rows in `data`, which is in the form of the run's own data, and write them to `out`.
@@ -64,14 +64,14 @@ def predict_inputs(
     then averaged) or a student. A student of several seeds is that of `seed`, the first when not given, and its name
     with `-mean` stands for the average over its seeds. `onnx` is an exported student, which needs no torch.
 
-    `out` is .parquet, or .csv with one column per class; with a sample `submission` it is .csv with the rows and
+    `out` is .parquet, or .csv with one column per class; with a sample file `like` it is .csv with the rows and
     columns of the sample. The kind of data of the run decides the form of a submission. With `work.force`, an output
     that foldstill did not write is replaced.
     """
     refuse_run_file(out)
-    check_score_output(out, inputs=[data, *([submission] if submission else [])], force=work.force)
+    check_score_output(out, inputs=[data, *([like] if like else [])], force=work.force)
     run = find_run(target, work=work)
-    form = run.experiment.data.submission(data, out, submission)
+    form = run.experiment.data.submission(data, out, like)
     rows = run.experiment.data.inputs(data)
     predictions = _by_onnx(onnx, rows, seed) if onnx is not None else _by_arm(run, rows, arm, seed)
     scores = predictions.scores

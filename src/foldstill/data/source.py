@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.simplex import Float
-from foldstill.errors import DataError
+from foldstill.data.submission import SampleSubmission, submission_like
 from foldstill.settings import Kind, KindSettings
 from foldstill.workers import Work
 
@@ -30,7 +30,7 @@ class DataSource(Kind, Protocol):
     """Settings of one kind of data, a frozen dataclass.
 
     `foldstill.testing.check_source` checks an implementation. `PlainSource` gives the defaults of data that need no
-    preparation and have no submission format.
+    preparation and have no submission format of their own.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -93,18 +93,13 @@ class DataSource(Kind, Protocol):
 
 
 class PlainSource(KindSettings, ABC):
-    """Defaults of a data source whose data need no preparation and have no submission format."""
+    """Defaults of a data source whose data need no preparation and have no submission format of their own."""
 
     needs_preparation: ClassVar[bool] = False
 
     def prepare(self, root: Path, work: Work = Work()) -> None:
         """Nothing to prepare."""
 
-    def submission(self, data: Path, out: Path, sample: Path | None) -> Submission | None:
-        """Refuses a sample file, because these data have no submission format."""
-        if sample is not None:
-            raise DataError(
-                f"data of kind {self.kind!r} have no submission format, got the sample {sample}: leave it out, and "
-                "predictions are written as .parquet or .csv"
-            )
-        return None
+    def submission(self, data: Path, out: Path, sample: Path | None) -> SampleSubmission | None:
+        """A submission in the form of a sample file, where there is one."""
+        return None if sample is None else submission_like(sample, out)

@@ -2,7 +2,6 @@
 
 from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.source import HmsData
-from foldstill.hms.submission import HmsSubmission
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.synthetic_source import SyntheticHmsData
 from foldstill.hms.views import VIEWS, HmsView
@@ -10,7 +9,6 @@ from foldstill.hms.views import VIEWS, HmsView
 __all__ = [
     "VIEWS",
     "HmsData",
-    "HmsSubmission",
     "HmsView",
     "Prepared",
     "SyntheticHmsData",

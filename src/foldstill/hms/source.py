@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from foldstill.data.dataset import Dataset, Inputs
+from foldstill.data.submission import SampleSubmission, submission_like
 from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
 from foldstill.hms.part import BLANK
 from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.rows import LabelRule
-from foldstill.hms.submission import HmsSubmission, hms_submission
 from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views import HmsView, check_names, recipe
 from foldstill.hms.views_kaggle import KaggleSpectrogram
@@ -40,9 +40,14 @@ class HmsViews(KindSettings):
     def __post_init__(self) -> None:
         check_names(self.views)
 
-    def submission(self, data: Path, out: Path, sample: Path | None) -> HmsSubmission | None:
-        """The competition's submission, for a sample file or for an output named submission.csv."""
-        return hms_submission(data, out, sample)
+    def submission(self, data: Path, out: Path, sample: Path | None) -> SampleSubmission | None:
+        """The competition's submission, for a sample file or for an output named submission.csv.
+
+        Without a sample file, that of the folder `data` is followed.
+        """
+        if sample is None and out.name != "submission.csv":
+            return None
+        return submission_like(sample or data / "sample_submission.csv", out)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels
+from foldstill.data.submission import SampleSubmission, submission_like
 from foldstill.errors import StackError
 from foldstill.files import digest, write_json
 from foldstill.manifest import Stage
@@ -19,6 +20,7 @@ from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import require_effect
 from foldstill.oof.locked_scores import read_test_scores
 from foldstill.oof.new_scores import import_new_scores
+from foldstill.oof.one_probability import known_positive
 from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import CombinationResult, single_scores
@@ -127,16 +129,19 @@ def apply_combination(
     out: Path,
     settings: ImportSettings | None = None,
     *,
+    like: Path | None = None,
     force: bool = False,
 ) -> Combined:
     """Combine the scores in a table, or in one file per member, and write them to `out`.
 
-    `out` is .parquet, with the labels that the table holds, or .csv. `settings` are for files that foldstill did not
-    write. `force` replaces an output that foldstill did not write.
+    `out` is .parquet, with the labels that the table holds, or .csv; with a sample file `like` it is .csv with the rows
+    and columns of the sample. `settings` are for files that foldstill did not write. `force` replaces an output that
+    foldstill did not write.
     """
     refuse_run_file(out)
-    check_score_output(out, inputs=tables, force=force)
+    check_score_output(out, inputs=[*tables, *([like] if like else [])], force=force)
     fitted = CombinationResult(combination_folder(combination)).fitted
+    submission = None if like is None else _submission(like, out, fitted.classes, settings)
     labels: Labels | None = None
     if len(tables) == 1 and is_score_file(tables[0]):
         require_effect(tables[0], settings or ImportSettings())
@@ -144,8 +149,19 @@ def apply_combination(
     else:
         scores = import_new_scores(tables, fitted.members, fitted.classes, settings)
     combined = single_scores(scores, fitted.name, fitted.apply(scores))
-    write_scores_as(combined, out, labels)
+    if submission is None:
+        write_scores_as(combined, out, labels)
+    else:
+        submission.write(combined.ids.tolist(), combined.proba_NMC[:, 0], combined.classes, out)
     return Combined(combined, fitted)
+
+
+def _submission(like: Path, out: Path, classes: Sequence[str], settings: ImportSettings | None) -> SampleSubmission:
+    """The form of a sample file, checked before anything is combined."""
+    positive = (settings.positive if settings else "") or known_positive(classes)
+    submission = submission_like(like, out, positive)
+    submission.columns(classes)
+    return submission
 
 
 def audit_table(table: Path, test: Path | None = None, *, deep: bool = False) -> AuditReport:
