@@ -152,18 +152,6 @@ def test_a_csv_named_parquet_says_so(
     assert "not a parquet file" in capsys.readouterr().err
 
 
-def test_init_writes_a_file_that_run_reads_and_never_overwrites_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from foldstill.pipeline.experiment_file import read_experiment
-
-    path = tmp_path / "mine.toml"
-    assert call(monkeypatch, "init", path) == 0
-    assert read_experiment(path).name == "demo"
-    assert call(monkeypatch, "init", path) == 2
-    assert "exists already" in capsys.readouterr().err
-
-
 def test_doctor_names_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "doctor") == 0
     message = capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_identical_files_under_two_names_are_one_group(root):
         ({"votes": ("a", "b"), "label": "c"}, r"got \['votes', 'label'\]"),
         ({"label": "c", "size": 0}, "size must be positive"),
         ({"label": "c", "total": 2.0}, "data: total goes with shares only"),
-        ({"label": "c", "table": ""}, "needs path .* and table"),
+        ({"label": "c", "path": ""}, "path must be the folder of images, got an empty path"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(settings, message):
@@ -110,3 +110,27 @@ def test_tables_that_are_not_what_their_name_says_are_refused(root, name, conten
         FolderData(path="img", table=name, votes=("cat", "dog")).load(root)
     with pytest.raises(DataError, match=r"no file"):
         FolderData(path="img", table="none.csv", votes=("cat", "dog")).load(root)
+
+
+def test_each_subfolder_is_a_class(tmp_path, rng):
+    for name in ("dog/b.png", "cat/2.PNG", "cat/deep/1.png", ".cache/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / name)
+    dataset = FolderData(path=".", size=8).load(tmp_path)
+    assert dataset.labels.ids.tolist() == ["cat/2.PNG", "cat/deep/1.png", "dog/b.png"]
+    assert dataset.labels.classes == ("cat", "dog")
+    assert dataset.labels.votes_NC.tolist() == [[1, 0], [1, 0], [0, 1]]
+    ordered = FolderData(path=".", size=8, classes=("dog", "cat", "owl")).load(tmp_path)
+    assert ordered.labels.votes_NC.tolist() == [[0, 1, 0], [0, 1, 0], [1, 0, 0]]
+    with pytest.raises(DataError, match="dog"):
+        FolderData(path=".", size=8, classes=("cat", "owl")).load(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")
+    with pytest.raises(DataError, match=r"one subfolder of images per class, got 1 images beside them, first loose"):
+        FolderData(path=".", size=8).load(tmp_path)
+
+
+def test_columns_without_a_table_are_refused():
+    with pytest.raises(DataError, match=r"data\.label names a column of data\.table, and there is no table"):
+        FolderData(path="img", label="label")
+    with pytest.raises(DataError, match=r"data\.group must be 'content' or empty where there is no data\.table"):
+        FolderData(path="img", group="owner")

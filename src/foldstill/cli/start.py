@@ -1,5 +1,6 @@
 """The commands before a run: demo, init, sizes, tune, doctor."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -29,16 +30,31 @@ def demo(
     show_comparison(run, comparison)
 
 
+class TemplateOf(StrEnum):
+    IMAGES = "images"
+    FOLDER = "folder"
+    TABLE = "table"
+    EEG = "eeg"
+    PREDICTIONS = "predictions"
+
+
 def init(
     path: Annotated[Path, typer.Argument(help="Path of the file to write.")] = Path("experiment.toml"),
+    kind: Annotated[
+        TemplateOf,
+        typer.Option(
+            help="What the data are: images or signals in one .npz, a folder of images, a table of features, EEG in "
+            "the files of the HMS competition, or predictions of models that exist already."
+        ),
+    ] = TemplateOf.IMAGES,
 ) -> None:
     """Write an experiment file to start from, with a comment on every common setting.
 
-    Example: foldstill init mine.toml
+    Example: foldstill init mine.toml --kind folder
     """
-    from foldstill.commands.demo import write_template
+    from foldstill.commands.template import write_template
 
-    write_template(path)
+    write_template(path, kind.value)
     console().print(f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}")
 
 

@@ -1,12 +1,12 @@
 """The demo: synthetic EEG in the files of the HMS competition, prepared, and taken through every stage of a run."""
 
-from importlib import resources
 from pathlib import Path
 
 from foldstill.commands.hms import demo_data, prepare_demo_data
+from foldstill.commands.template import template
 from foldstill.compare.comparison import Comparison
 from foldstill.errors import ExperimentError
-from foldstill.files import check_output, write_text
+from foldstill.files import check_output
 from foldstill.lock import sole_writer
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.opening import start_run
@@ -19,16 +19,8 @@ PATIENTS = 84
 
 
 def demo_text() -> str:
-    """The experiment file of the demo, with comments; `foldstill init` writes it as a template."""
-    return resources.files("foldstill.commands").joinpath("demo.toml").read_text(encoding="utf-8")
-
-
-def write_template(path: Path) -> None:
-    """Write an experiment file to start from; raises ExperimentError when the file exists."""
-    check_output(path)
-    if path.exists():
-        raise ExperimentError(f"{path} exists already: name another file, or remove it")
-    write_text(path, demo_text())
+    """The experiment file of the demo, which is the template for EEG."""
+    return template("eeg")
 
 
 def run_demo(out: Path, *, text: str = "", patients: int = PATIENTS, work: Work = Work()) -> tuple[Comparison, Run]:

@@ -1,4 +1,4 @@
-"""A dataset of image files, and a CSV or parquet file with one row per image: its file name and its votes."""
+"""A dataset of image files, with one subfolder per class, or a CSV or parquet file with one row per image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from foldstill.data.columns import read_columns
 from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
 from foldstill.data.label_columns import LabelColumns, require_one_form
+from foldstill.data.labels import Labels
 from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
 from foldstill.errors import DataError
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderData(PlainSource, kind="folder", title="Image folder"):
-    """Reads image files from a folder and their labels from a CSV or parquet file.
+    """Reads image files from a folder, with one subfolder per class, or with labels in a CSV or parquet file.
 
-    Name the columns of one of votes, shares or label. All files are read to one range, whatever their bit depth. They
-    are turned as their EXIF orientation says.
+    Without a table, `cat/1.png` is an image of class cat. With one, name the columns of one of votes, shares or label.
+    All files are read to one range, whatever their bit depth. They are turned as their EXIF orientation says.
 
     Examples
     --------
@@ -42,8 +43,9 @@ class FolderData(PlainSource, kind="folder", title="Image folder"):
 
     path: str
     """The folder of images. A relative path starts at the folder of the experiment file."""
-    table: str
-    """CSV or parquet file with one row per image. A relative path starts at the folder of the experiment file."""
+    table: str = ""
+    """CSV or parquet file with one row per image. A relative path starts at the folder of the experiment file. When
+    empty, the folder has one subfolder per class."""
     file: str = "file"
     """Column of the file names, relative to the folder."""
     suffix: str = ""
@@ -78,9 +80,12 @@ class FolderData(PlainSource, kind="folder", title="Image folder"):
     """Column of the stratum of each row. By number of votes when empty."""
 
     def __post_init__(self) -> None:
-        if not (self.path and self.table):
-            raise DataError("data needs path (the folder of images) and table (the CSV of their votes): set both")
-        require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
+        if not self.path:
+            raise DataError("data.path must be the folder of images, got an empty path: set it")
+        if self.table:
+            require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
+        else:
+            self._refuse_columns()
         _ = self._reader
         group_column(self.group)
 
@@ -96,24 +101,46 @@ class FolderData(PlainSource, kind="folder", title="Image folder"):
 
     def load(self, root: Path) -> Dataset:
         """Load the dataset into one array; raises DataError naming files that are missing or cannot be read."""
-        table = read_columns(root / self.table)
-        files = [
-            f"{name}{self.suffix}"
-            for name in as_strings(table.text(self.file, "file"), f"{self.file} in {table.path}").tolist()
-        ]
-        labels = self._label_columns.read(table)
+        files, labels = self._by_table(root / self.table) if self.table else self._by_subfolder(root / self.path)
         images = self._read(root / self.path, files)
         dataset = Dataset(labels, {"image": images}, recipes={"image": self._reader.recipe})
         return dataset.grouped_by(self.group, "image")
 
     def inputs(self, path: Path) -> Inputs:
         """Every image file in another folder and its subfolders, sorted by name. The names are the ids."""
-        if not path.is_dir():
-            raise DataError(f"no folder of images at {path}: give a folder like the one in data.path")
-        names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not names:
-            raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
+        names = _image_files(path)
         return Inputs(np.asarray(names), {"image": self._read(path, names)}, recipes={"image": self._reader.recipe})
+
+    def _by_table(self, path: Path) -> tuple[list[str], Labels]:
+        """Files and labels of the rows of the table."""
+        table = read_columns(path)
+        names = as_strings(table.text(self.file, "file"), f"{self.file} in {table.path}").tolist()
+        return [f"{name}{self.suffix}" for name in names], self._label_columns.read(table)
+
+    def _by_subfolder(self, path: Path) -> tuple[list[str], Labels]:
+        """Every image below the folder, labelled by the subfolder that holds it; the file names are the ids."""
+        files = _image_files(path)
+        if loose := [name for name in files if "/" not in name]:
+            raise DataError(
+                f"{path} must have one subfolder of images per class, got {len(loose)} images beside them, first "
+                f"{loose[0]}: move them into subfolders, or give a table of labels with data.table"
+            )
+        names = [name.split("/")[0] for name in files]
+        return files, Labels.from_hard(np.asarray(names), ids=files, classes=self.classes or sorted(set(names)))
+
+    def _refuse_columns(self) -> None:
+        """Raise DataError for columns of a table that is not there."""
+        columns = ("suffix", "votes", "shares", "label", "id", "stratum")
+        if given := [name for name in columns if getattr(self, name)]:
+            raise DataError(
+                f"data.{given[0]} names a column of data.table, and there is no table: set data.table, or leave "
+                f"data.{given[0]} out where each subfolder is a class"
+            )
+        if self.group not in ("", "content"):
+            raise DataError(
+                f"data.group must be 'content' or empty where there is no data.table, got {self.group!r}: give a table "
+                "with a column of groups"
+            )
 
     @property
     def _reader(self) -> ImageReader:
@@ -137,3 +164,14 @@ class FolderData(PlainSource, kind="folder", title="Image folder"):
             id=self.id or self.file,
             group=group_column(self.group),
         )
+
+
+def _image_files(path: Path) -> list[str]:
+    """Every image file in a folder and its subfolders, sorted by name; hidden files are left out."""
+    if not path.is_dir():
+        raise DataError(f"no folder of images at {path}: give a folder like the one in data.path")
+    names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    if not names:
+        raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
+    return names

@@ -1,0 +1,85 @@
+"""The experiment files that `foldstill init` writes run as they stand, on data of the form that their comments name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from foldstill.cli.start import TemplateOf
+from foldstill.pipeline.experiment_file import read_experiment
+from made_up import ON_CPU, call
+
+QUICK = (
+    *("recipe.epochs=1", "recipe.batch_size=16", "student.seeds=1", "folds.n_folds=2", "folds.test_share=0.25"),
+    *("stacking.combiner=[{kind='average'}, {kind='convex'}]", "student.teacher=convex"),
+)
+"""Changes that keep a test short; what the template says about data, members and the student stays."""
+
+
+def write_images(folder: Path, rng: np.random.Generator) -> None:
+    labels = np.arange(40) % 2
+    images = rng.integers(0, 128, (40, 16, 16, 3), dtype=np.uint8) + (127 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
+    np.savez(folder / "train.npz", images=images, labels=labels, patient=np.arange(40) // 2)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "images" / ("cat", "dog")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+
+
+def write_table(folder: Path, rng: np.random.Generator) -> None:
+    n = 120
+    label = np.array(["a", "b"])[np.arange(n) % 2]
+    frame = pd.DataFrame({"id": np.arange(n), "dose": (label == "b") + rng.normal(size=n), "age": rng.normal(size=n)})
+    frame["ward"] = np.array(["x", "y", "z"])[np.arange(n) % 3]
+    frame.assign(label=label).to_csv(folder / "train.csv", index=False)
+    (folder / "preds").mkdir()
+    for name, noise in (("gbm", 0.5), ("net", 1.0)):
+        p = 1 / (1 + np.exp(-((label == "b") * 2.0 - 1 + noise * rng.normal(size=n))))
+        scores = pd.DataFrame({"id": np.arange(n), "a": 1 - p, "b": p})
+        scores.to_csv(folder / "preds" / f"{name}_oof.csv", index=False)
+
+
+@pytest.mark.parametrize("kind", list(TemplateOf))
+def test_every_template_is_read_and_names_its_own_command(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", kind) == 0
+    assert read_experiment(path).member
+    text = path.read_text(encoding="utf-8")
+    assert "foldstill run mine.toml" in text
+    assert "FILE.toml" not in text
+    assert call(monkeypatch, "init", path) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["images", "folder"])
+def test_templates_of_images_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    write_images(tmp_path, rng)
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", kind) == 0
+    small = ("member.efficientnet.network=test_efficientnet", "member.resnet.network=test_resnet")
+    size = () if kind == "images" else ("data.size=16",)
+    sets = [part for change in (*QUICK, *small, *size, "student.network=test_resnet") for part in ("--set", change)]
+    assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--jobs", "1", *ON_CPU, "-q", *sets) == 0
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["table", "predictions"])
+def test_templates_of_tables_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    write_table(tmp_path, rng)
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", kind) == 0
+    few = ("member.extra_trees.options.n_estimators=5",) if kind == "table" else ()
+    changes = [change for change in QUICK if not change.startswith("recipe")]
+    sets = [part for change in (*changes, *few) for part in ("--set", change)]
+    assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--jobs", "1", "-q", *sets) == 0
+    assert (tmp_path / "run" / "report.html").exists()
