@@ -12,6 +12,7 @@ from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.submission import SampleSubmission, submission_like
 from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
+from foldstill.hms.edf_windows import eeg_inputs, eeg_views, is_eeg
 from foldstill.hms.part import BLANK
 from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.rows import LabelRule
@@ -118,10 +119,13 @@ class HmsData(HmsViews, kind="hms", title="HMS files"):
         return Dataset(rows.labels(), views, units_N, {view.name: recipe(view) for view in self.views})
 
     def inputs(self, path: Path) -> Inputs:
-        """The views of the test split of the folder at `path`, in the order of test.csv.
+        """The views of the test split of the folder at `path`, in the order of test.csv; or of EEG files of clinics.
 
-        A submission needs every row, so a recording that cannot be read is kept as a blank input, with a warning.
+        A submission needs every row, so a recording that cannot be read is kept as a blank input, with a warning. EEG
+        files give windows as `EdfData.inputs` does, and the views that need the EEG alone.
         """
+        if is_eeg(path):
+            return eeg_inputs(path, eeg_views(self.views))
         with TemporaryDirectory() as folder:
             prepared = prepare(path, Path(folder), self.views, split="test")
             rows, readable_N = prepared.cache.rows()

@@ -94,7 +94,7 @@ class SyntheticHmsData(HmsViews, PlainSource, kind="synthetic_hms", title="Synth
         raise DataError(f"no sample {name!r} among {self.patients} patients: name an id of the data set, or none")
 
     def inputs(self, path: Path) -> Inputs:
-        """The views of the test split of an HMS folder, real or synthetic."""
+        """The views of the test split of an HMS folder, real or synthetic, or of EEG files of clinics."""
         return HmsData(folder=str(path), views=self.views).inputs(path)
 
 
