@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from foldstill.pipeline.experiment import KINDS, Experiment
-from foldstill.settings import ByKind, settings_classes
+from foldstill.settings import ByKind, TextInFile, settings_classes
 
 PAGE = Path(__file__).with_name("settings.md")
 
@@ -60,7 +60,7 @@ def named(hint: Any) -> str:
         inner, *marks = get_args(hint)
         for kinds in (mark.kinds for mark in marks if isinstance(mark, ByKind) and mark.kinds):
             return f"any [{kinds}](#kinds-of-{kinds})" if isinstance(kinds, str) else named(Union[*kinds])
-        return named(inner)
+        return "text" if any(isinstance(mark, TextInFile) for mark in marks) else named(inner)
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in get_args(hint))
     if origin in (Union, UnionType):

@@ -53,7 +53,7 @@ def comparison(table, arms):
 def test_every_arm_is_scored_on_the_same_rows_and_paired_with_the_average(table, arms, comparison):
     labels, _ = table
     kl_NA = np.column_stack([row_kl(target=labels.target_NC, proba=a.proba_NC) for a in arms])
-    np.testing.assert_allclose(comparison.row_kl_NA, kl_NA, atol=1e-9)
+    np.testing.assert_allclose(comparison.row_loss_NA, kl_NA, atol=1e-9)
     expected = paired_intervals(kl_NA - kl_NA[:, [1]], labels.groups)
     for i, arm in enumerate(comparison.arms):
         assert arm.kl == pytest.approx(kl_divergence(target=labels.target_NC, proba=arms[i].proba_NC), abs=1e-9)
@@ -67,7 +67,7 @@ def test_every_arm_is_scored_on_the_same_rows_and_paired_with_the_average(table,
 
 def test_any_two_arms_can_be_paired_later_in_all_rows_and_in_a_stratum(table, comparison):
     labels, _ = table
-    difference = (comparison.row_kl_NA[:, 2] - comparison.row_kl_NA[:, 0])[:, None]
+    difference = (comparison.row_loss_NA[:, 2] - comparison.row_loss_NA[:, 0])[:, None]
     assert comparison.pair("convex", "v") == paired_intervals(difference, labels.groups)[0]
     at = labels.stratum_N == ">=10"
     assert comparison.pair("convex", "v", stratum=">=10") == paired_intervals(difference[at], labels.groups[at])[0]
@@ -76,7 +76,7 @@ def test_any_two_arms_can_be_paired_later_in_all_rows_and_in_a_stratum(table, co
 
 def test_share_of_groups_improved_and_design_effect_equal_those_of_a_loop(table, comparison):
     labels, _ = table
-    difference = comparison.row_kl_NA[:, 2] - comparison.row_kl_NA[:, 1]
+    difference = comparison.row_loss_NA[:, 2] - comparison.row_loss_NA[:, 1]
     of_group = [difference[labels.groups == g] for g in np.unique(labels.groups)]
     convex = comparison["convex"]
     assert convex.improved == pytest.approx(np.mean([d.mean() < 0 for d in of_group]))
@@ -201,7 +201,7 @@ def test_a_comparison_is_read_back_unchanged(comparison, tmp_path):
     comparison.write(tmp_path)
     again = Comparison.read(tmp_path)
     assert replace(again, losses=None) == replace(comparison, losses=None)
-    np.testing.assert_array_equal(again.row_kl_NA, comparison.row_kl_NA)
+    np.testing.assert_array_equal(again.row_loss_NA, comparison.row_loss_NA)
     assert again.pair("convex", "v") == comparison.pair("convex", "v")
     assert again["convex"].weights == pytest.approx([0.8, 0.05, 0.05, 0.05, 0.05])
 

@@ -88,7 +88,7 @@ def test_a_second_run_does_nothing_again(smoke: tuple[Run, Comparison], undrawn:
     assert made
     again = run_all(open_run(folder, work=Work(1)))
     assert {p: p.stat().st_mtime_ns for p in made} == made
-    assert np.array_equal(again.row_kl_NA, first.row_kl_NA)
+    assert np.array_equal(again.row_loss_NA, first.row_loss_NA)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,15 @@ class ByKind:
         return core_schema.tagged_union_schema({c.kind: handler.generate_schema(c) for c in classes}, "kind")
 
 
+class TextInFile:
+    """Annotation of a field that is text in a file, and can be another value in Python."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.str_schema()
+
+
 def alternatives(hint: Any, kinds: Kinds) -> tuple[Any, ...]:
     """Return the classes and plain types that a value of this type hint can have or contain.
 

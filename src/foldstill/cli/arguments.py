@@ -41,6 +41,15 @@ Jobs = Annotated[
 On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
 Force = Annotated[bool, typer.Option("--force", help="Repeat finished stages.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="Metric that decides, such as auroc, macro_f1, top_3, or file.py:function; KL when not given.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Force, Jobs, Out, Quiet, RunOptions, takes_run_options
+from foldstill.cli.arguments import Changes, Force, Jobs, MetricName, Out, Quiet, RunOptions, takes_run_options
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
@@ -104,6 +104,7 @@ def distill(options: RunOptions) -> None:
 def compare(
     target: Annotated[Path, typer.Argument(help="Path of the folder of a run, or of its experiment file.")],
     out: Out = None,
+    metric: MetricName = None,
 ) -> None:
     """Compare members, combinations and students with the plain average: a table, a verdict and report.html.
 
@@ -112,7 +113,7 @@ def compare(
     from foldstill.pipeline import compare_stage, find_run
 
     opened = find_run(target, out)
-    show_comparison(opened, compare_stage(opened))
+    show_comparison(opened, compare_stage(opened, metric))
 
 
 def _show_sizes(opened: "Run") -> None:

@@ -99,12 +99,16 @@ def _card(run: Run, settings: StudentSettings, student: Student, comparison: Com
 
 
 def _entries(comparison: Comparison, arm: ArmScore) -> list[CardEntry]:
-    difference, gain = arm.difference, comparison.teacher_gain(arm.name)
-    assert difference is not None, "the student is never the baseline"
+    gain, metric = comparison.teacher_gain(arm.name), comparison.metric
+    assert arm.difference is not None, "the student is never the baseline"
+    difference = metric.shown_interval(arm.difference)
+    shown_gain = None if gain is None else metric.shown_interval(gain)
+    untaught = f"{metric.title} minus that of the same student without a teacher"
     return [
         *_kl(arm),
-        CardEntry("KL minus that of the plain average", difference.estimate, difference),
-        *([CardEntry("KL minus that of the same student without a teacher", gain.estimate, gain)] if gain else []),
+        *([] if arm.metric_loss is None else [CardEntry(metric.title, metric.shown(arm.loss))]),
+        CardEntry(f"{metric.title} minus that of the plain average", difference.estimate, difference),
+        *([CardEntry(untaught, shown_gain.estimate, shown_gain)] if shown_gain else []),
         *(_fidelity(arm.fidelity) if arm.fidelity else []),
         CardEntry("accuracy", float(arm.scores["accuracy"] or 0.0)),
         CardEntry("calibration error of the predicted class", float(arm.scores["ece"] or 0.0)),

@@ -1,6 +1,7 @@
 """The scores of one arm, without any other. N rows, C classes, S seeds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ from numpy.typing import NDArray
 
 from foldstill.compare.arms import Arm
 from foldstill.compare.calibration import top_reliability
-from foldstill.compare.metrics import scores_of
+from foldstill.compare.left_out import row_values
+from foldstill.compare.metrics import KL, Metric, scores_of
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.results import ArmScore, Fidelity, Scores, StratumScore
 from foldstill.compare.row_losses import row_class_kl
 from foldstill.compare.rows import ComparedRows
 from foldstill.data.simplex import row_kl
+from foldstill.errors import CompareError
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +28,19 @@ def normalised(proba_NC: NDArray[Any]) -> Floats:
     return normal
 
 
-def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None) -> tuple[ArmScore, Floats]:
-    """The arm's scores on all rows and per stratum, and its KL per row; both are means over its seeds."""
+@dataclass(frozen=True)
+class ScoredArm:
+    """The scores of an arm, its KL per row, and its loss per row by the metric that decides; means over its seeds."""
+
+    score: ArmScore
+    kl_N: Floats
+    loss_N: Floats
+    loss_by_stratum: tuple[Floats | None, ...]
+    """The losses of the rows of each stratum, whose mean is the loss of the stratum; None where it is not defined."""
+
+
+def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None, metric: Metric) -> ScoredArm:
+    """Score an arm on all rows and per stratum."""
     target_NC, weight_N = rows.labels.target_NC, rows.weight_N
     by_seed = [Predictions(target_NC, normalised(proba_NC), weight_N) for proba_NC in arm.by_seed]
     n_seeds = len(by_seed)
@@ -55,7 +69,56 @@ def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None) -> tuple[ArmSco
         weights=None if arm.weight_M is None else tuple(np.asarray(arm.weight_M, dtype=np.float64).tolist()),
         fidelity=None if teacher is None else _fidelity(by_seed, teacher, weight_N),
     )
-    return score, kl_N
+    if metric.name == KL.name:
+        return ScoredArm(score, kl_N, kl_N, tuple(kl_N[rows.of_stratum(name)] for name in rows.strata))
+    return _decided_by(metric, score, kl_N, by_seed, rows)
+
+
+def _decided_by(
+    metric: Metric, score: ArmScore, kl_N: Floats, by_seed: Sequence[Predictions], rows: ComparedRows
+) -> ScoredArm:
+    """The scores with the losses of a metric other than KL."""
+    loss_SN = [_losses(metric, one, rows.group_N) for one in by_seed]
+    loss_of_seed = [one.mean(loss_N) for one, loss_N in zip(by_seed, loss_SN, strict=True)]
+    by_stratum: list[Floats | None] = []
+    strata: list[StratumScore] = []
+    for stratum in score.strata:
+        held_N = rows.of_stratum(stratum.stratum)
+        parts = [one.take(held_N) for one in by_seed]
+        strata.append(replace(stratum, scores={**stratum.scores, metric.name: _mean_score(metric, parts)}))
+        by_stratum.append(_losses_of_stratum(metric, parts, rows.group_N[held_N]))
+    scored = replace(
+        score,
+        scores={**score.scores, metric.name: _mean_score(metric, by_seed)},
+        strata=tuple(strata),
+        metric_loss=float(np.mean(loss_of_seed)),
+        metric_loss_by_seed=tuple(loss_of_seed) if len(loss_of_seed) > 1 else (),
+    )
+    return ScoredArm(scored, kl_N, np.mean(loss_SN, axis=0), tuple(by_stratum))
+
+
+def _mean_score(metric: Metric, by_seed: Sequence[Predictions]) -> float | None:
+    """The metric as a mean over seeds; None where it is not defined."""
+    values = [value for one in by_seed if (value := metric.score(one)) is not None]
+    return float(np.mean(values)) if len(values) == len(by_seed) else None
+
+
+def _losses(metric: Metric, predictions: Predictions, group_N: NDArray[np.intp]) -> Floats:
+    """What each row adds to the metric, negated where high values are better, (N,)."""
+    value_N = row_values(metric, predictions, group_N)
+    return -value_N if metric.better == "high" else value_N
+
+
+def _losses_of_stratum(metric: Metric, parts: Sequence[Predictions], group_N: NDArray[np.intp]) -> Floats | None:
+    """The same for the rows of a stratum, as a mean over seeds; None where the metric is not defined."""
+    names, renumbered_N = np.unique(group_N, return_inverse=True)
+    if len(names) < 2:
+        return None
+    try:
+        losses: Floats = np.mean([_losses(metric, part, renumbered_N) for part in parts], axis=0)
+    except CompareError:
+        return None
+    return losses
 
 
 def _mean_scores(by_seed: Sequence[Predictions]) -> Scores:

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,24 +38,27 @@ CHOICES: tuple[type[Metric], ...] = (
 """The metrics that a comparison can decide by; besides them there is `top_<k>` for every k."""
 
 
-def metric_of(value: str | Metric | MetricFunction) -> Metric:
+def metric_of(value: str | Metric | MetricFunction, root: Path = Path()) -> Metric:
     """A metric by its name, from a function, or as it is.
 
-    A name is that of one of `CHOICES`, `top_<k>`, or `path/to/file.py:function`.
+    A name is that of one of `CHOICES`, `top_<k>`, or `path/to/file.py:function`. A relative path starts at `root`.
 
     >>> metric_of("macro_f1").title, metric_of("top_3").title
     ('macro F1', 'top-3 accuracy')
     """
-    if not isinstance(value, str):
-        return function_metric(value) if not hasattr(value, "score") else cast("Metric", value)
-    chosen = {metric.name: metric for metric in CHOICES}.get(value)
+    if callable(value) and not isinstance(value, type):
+        return function_metric(value)
+    if not isinstance(value, str) and hasattr(value, "score") and not isinstance(value, type):
+        return value
+    text = value if isinstance(value, str) else ""
+    chosen = {metric.name: metric for metric in CHOICES}.get(text)
     if chosen is not None:
         return chosen()
-    if (of_k := re.fullmatch(r"top_(\d+)", value)) is not None:
+    if (of_k := re.fullmatch(r"top_(\d+)", text)) is not None:
         return top_k(int(of_k[1]))
-    path, _, name = value.rpartition(":")
+    path, _, name = text.rpartition(":")
     if path.endswith(".py"):
-        return function_metric(_function(Path(path), name))
+        return function_metric(_function(root / path, name))
     raise CompareError(
         f"metric must be one of {[metric.name for metric in CHOICES]}, top_<k>, or path/to/file.py:function, got "
         f"{value!r}: name one of these"

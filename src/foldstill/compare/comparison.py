@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.intervals import Interval, IntervalSettings, paired_intervals
 from foldstill.compare.judgement import Judgement
-from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
+from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
 from foldstill.errors import CompareError
 from foldstill.files import check_seal, digest, no_formula, read_json, write_csv, write_json, write_parquet
@@ -48,13 +48,13 @@ class Comparison:
     floor : float or None
         Expected KL of a perfect model, from vote noise alone; None where it cannot be estimated.
     margin : float
-        Smallest gain in KL that matters; see `CompareSettings`.
+        Smallest gain that matters, in units of the metric; see `CompareSettings`.
     judgement : Judgement
         What the numbers prove about combinations, and which arm to use.
     level, resamples, seed
         How intervals are computed; see `IntervalSettings`.
     losses : RowLosses
-        KL per row and arm.
+        Loss per row and arm, KL by default.
     members : tuple of str
         Names of the members that weights, sizes and correlations are about.
     size_curve : tuple of SizePoint
@@ -63,6 +63,8 @@ class Comparison:
         Correlation between members of prediction minus vote share, over all rows and classes.
     n_unscored : int
         Number of further rows that no member has a held-out prediction of.
+    metric : MetricFacts
+        The metric that decides.
 
     Examples
     --------
@@ -97,6 +99,7 @@ class Comparison:
     size_curve: tuple[SizePoint, ...] = ()
     correlation: tuple[tuple[float, ...], ...] = ()
     n_unscored: int = 0
+    metric: MetricFacts = MetricFacts()
 
     @property
     def intervals(self) -> IntervalSettings:
@@ -104,9 +107,19 @@ class Comparison:
         return IntervalSettings(level=self.level, resamples=self.resamples, seed=self.seed)
 
     @property
-    def row_kl_NA(self) -> NDArray[np.float64]:
-        """KL per row and arm, (N, A): rows as in `losses.ids`, arms as in `arms`."""
-        return self.losses.kl_NA
+    def row_loss_NA(self) -> NDArray[np.float64]:
+        """Loss per row and arm, KL by default, (N, A): rows as in `losses.ids`, arms as in `arms`."""
+        return self.losses.loss_NA
+
+    @property
+    def shown(self) -> "Comparison":
+        """The comparison as tables and figures show it: differences in the direction of the metric.
+
+        Where high values are better, differences are those of the metric and not of losses, so that positive is better.
+        """
+        if self.metric.better == "low":
+            return self
+        return replace(self, arms=tuple(_shown(arm, self.metric) for arm in self.arms))
 
     def __getitem__(self, name: str) -> ArmScore:
         return self.arms[self._index(name)]
@@ -118,14 +131,22 @@ class Comparison:
         return names.index(name)
 
     def ranked(self) -> list[ArmScore]:
-        """Arms by KL, best first; with more than 16 arms, only the three best members."""
-        ranked = sorted(self.arms, key=lambda arm: arm.kl)
+        """Arms by loss, best first; with more than 16 arms, only the three best members."""
+        ranked = sorted(self.arms, key=lambda arm: arm.loss)
         crowd = [arm.name for arm in ranked if arm.kind == "member"][3:] if len(ranked) > 16 else []
         return [arm for arm in ranked if arm.name not in crowd]
 
     def pair(self, a: str, b: str, *, stratum: str | None = None) -> Interval:
-        """KL of `a` minus KL of `b` with its interval over groups; negative when `a` is better."""
-        difference_N = self.row_kl_NA[:, self._index(a)] - self.row_kl_NA[:, self._index(b)]
+        """Loss of `a` minus loss of `b` with its interval over groups; negative when `a` is better.
+
+        The loss is the KL by default, and a metric of which high values are better counts negatively.
+        """
+        if stratum is not None and not self.metric.per_row:
+            raise CompareError(
+                f"{self.metric.title} is no mean over rows, so a stratum of all rows has no difference of two arms: "
+                "compare the rows of the stratum on their own"
+            )
+        difference_N = self.row_loss_NA[:, self._index(a)] - self.row_loss_NA[:, self._index(b)]
         rows = np.ones(self.n_rows, bool) if stratum is None else self.losses.stratum_N == stratum
         if not rows.any():
             raise CompareError(f"no row belongs to stratum {stratum!r}: name one of {[s.name for s in self.strata]}")
@@ -150,28 +171,27 @@ class Comparison:
         return next((a for a in self.arms if a.kind == "student_without_teacher"), None)
 
     def teacher_gain(self, name: str) -> Interval | None:
-        """KL of a student minus that of the same student without a teacher; None where that was not trained."""
+        """Loss of a student minus that of the same student without a teacher; None where that was not trained."""
         untaught = self.twin(name)
         return None if untaught is None else self.pair(name, untaught.name)
 
     def teacher_gains(self) -> dict[str, Interval]:
-        """KL of each student minus that of the same student without a teacher, where both were trained, best first."""
-        ranked = sorted(self.arms, key=lambda arm: arm.kl)
+        """Loss of each student minus that of the same student without a teacher, where there is one, best first."""
+        ranked = sorted(self.arms, key=lambda arm: arm.loss)
         return {arm.name: gain for arm in ranked if (gain := self.teacher_gain(arm.name)) is not None}
 
     def seeds_improved(self, name: str) -> str:
         """Number of seeds in which the teacher helped, as "2 of 3"; empty where there is no twin or one seed."""
         arm, untaught = self[name], self.twin(name)
-        if untaught is None or not arm.kl_by_seed or len(arm.kl_by_seed) != len(untaught.kl_by_seed):
+        if untaught is None or not arm.loss_by_seed or len(arm.loss_by_seed) != len(untaught.loss_by_seed):
             return ""
-        return (
-            f"{sum(a < b for a, b in zip(arm.kl_by_seed, untaught.kl_by_seed, strict=True))} of {len(arm.kl_by_seed)}"
-        )
+        lower = sum(a < b for a, b in zip(arm.loss_by_seed, untaught.loss_by_seed, strict=True))
+        return f"{lower} of {len(arm.loss_by_seed)}"
 
     def table(self) -> list[dict[str, Any]]:
         """One flat record per arm and set of rows (all rows, then each stratum): the lines of comparison.csv."""
         records = []
-        for arm in self.arms:
+        for arm in self.shown.arms:
             parts = [("all", arm.scores, arm.difference)] + [(s.stratum, s.scores, s.difference) for s in arm.strata]
             for rows, scores, difference in parts:
                 all_rows = rows == "all"
@@ -248,14 +268,14 @@ class Comparison:
         return importlib.import_module("foldstill.compare.gallery").draw(self, kind)
 
     def _summary(self) -> list[dict[str, str]]:
-        """The arms as text, best first: name, KL, difference from the baseline, interval."""
+        """The arms as text, best first: name, metric, difference from the baseline, interval."""
         lines = []
-        for arm in self.ranked():
+        for arm in self.shown.ranked():
             d = arm.difference
             lines.append(
                 {
                     "arm": arm.name,
-                    "KL": f"{arm.kl:.4f}",
+                    self.metric.title: f"{self.metric.shown(arm.loss):.4f}",
                     "difference": "" if d is None else f"{d.estimate:+.4f}",
                     f"{100 * self.level:g} % interval": "" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
                 }
@@ -276,10 +296,10 @@ class Comparison:
         losses = self.losses
         columns = {"id": losses.ids.tolist(), "group": losses.groups.tolist(), "stratum": losses.stratum_N.tolist()}
         columns |= {"weight": losses.weight_N} | {
-            f"kl:{arm.name}": losses.kl_NA[:, i] for i, arm in enumerate(self.arms)
+            f"{self.metric.name}:{arm.name}": losses.loss_NA[:, i] for i, arm in enumerate(self.arms)
         }
         facts = asdict(replace(self, losses=None))  # type: ignore[arg-type]
-        facts |= {"losses": losses.digest, "format": 2}
+        facts |= {"losses": losses.digest, "format": 3}
         # The rows are sealed, and know the digest of the facts.
         table = pa.table(columns).replace_schema_metadata({"comparison.json": digest(facts)})
         write_parquet(folder / "comparison-rows.parquet", table)
@@ -293,7 +313,7 @@ class Comparison:
 
         try:
             # Not sealed: the rows, which are, know its digest.
-            shape, cure = {"format": int, "losses": str, "arms": list}, "run compare again"
+            shape, cure = {"format": int, "losses": str, "arms": list, "metric": dict}, "run compare again"
             facts = read_json(folder / "comparison.json", shape, sealed=False, error=CompareError, cure=cure)
             check_seal(folder / "comparison-rows.parquet", error=CompareError, cure="run compare again")
             table = pq.read_table(folder / "comparison-rows.parquet", use_threads=False)
@@ -301,7 +321,7 @@ class Comparison:
             raise CompareError(
                 f"no comparison in {folder} ({Path(error.filename or '').name} is missing): run compare"
             ) from None
-        if facts["format"] != 2:
+        if facts["format"] != 3:
             raise CompareError(f"{folder / 'comparison.json'} was written by another version: run compare again")
         if digest(facts).encode() != (table.schema.metadata or {}).get(b"comparison.json"):
             raise CompareError(
@@ -315,9 +335,24 @@ class Comparison:
             groups=np.asarray(table["group"].to_pylist(), dtype=np.str_),
             stratum_N=np.asarray(table["stratum"].to_pylist(), dtype=np.str_),
             weight_N=table["weight"].to_numpy(),
-            kl_NA=np.column_stack([table[f"kl:{name}"].to_numpy() for name in names]),
+            loss_NA=np.column_stack([table[f"{facts['metric']['name']}:{name}"].to_numpy() for name in names]),
         )
         try:
             return TypeAdapter(cls).validate_python(facts | {"losses": losses})
         except ValidationError as error:
             raise CompareError(f"{folder / 'comparison.json'} does not hold a comparison: {error}") from error
+
+
+def _shown(arm: ArmScore, metric: MetricFacts) -> ArmScore:
+    """The arm with differences of the metric in place of differences of losses."""
+
+    def flipped(difference: Interval | None) -> Interval | None:
+        return None if difference is None else metric.shown_interval(difference)
+
+    return replace(
+        arm,
+        difference=flipped(arm.difference),
+        simultaneous=flipped(arm.simultaneous),
+        bootstrap=tuple(metric.shown_interval(one) for one in arm.bootstrap),
+        strata=tuple(replace(part, difference=flipped(part.difference)) for part in arm.strata),
+    )

@@ -40,7 +40,11 @@ _Priced = tuple[ArmScore, float]
 
 
 def cost_plot(comparison: Comparison) -> Figure | None:
-    """KL against the cost of a prediction; a line joins the arms that nothing cheaper beats. None without costs."""
+    """The metric against the cost of a prediction; a line joins the arms that nothing cheaper beats.
+
+    None without costs.
+    """
+    metric = comparison.metric
     priced = {
         field: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, field))]
         for field in _PANELS
@@ -50,36 +54,39 @@ def cost_plot(comparison: Comparison) -> Figure | None:
         return None
     with drawing("cost", WIDTH, 3.3, columns=len(panels), sharey=True) as page:
         for axes, field in zip(page.axes, panels, strict=True):
-            points = sorted(priced[field], key=lambda point: (point[1], point[0].kl))
-            _draw_points(axes, points, comparison.baseline)
+            points = sorted(priced[field], key=lambda point: (point[1], point[0].loss))
+            _draw_points(axes, points, comparison)
             _scale(axes, field)
-        page.axes[0].set_ylabel("KL")
+        page.axes[0].set_ylabel(metric.title)
     rows = [
-        (arm.name, arm.kl, *(getattr(arm.cost, field) for field in _COLUMNS)) for arm in comparison.arms if arm.cost
+        (arm.name, metric.shown(arm.loss), *(getattr(arm.cost, field) for field in _COLUMNS))
+        for arm in comparison.arms
+        if arm.cost
     ]
     return Figure(
         "cost",
         "Score against cost",
-        "Lower and further left is better. The line joins the arms that nothing cheaper beats; these are named, and so "
-        f"are the {comparison.baseline} and the student. {KIND_COLOURS}",
+        f"{'Lower' if metric.better == 'low' else 'Higher'} and further left is better. The line joins the arms that "
+        f"nothing cheaper beats; these are named, and so are the {comparison.baseline} and the student. {KIND_COLOURS}",
         page.svg,
-        **numbers(("arm", "KL", *_COLUMNS.values()), rows),
+        **numbers(("arm", metric.title, *_COLUMNS.values()), rows),
     )
 
 
-def _draw_points(axes: "Axes", points: Sequence[_Priced], baseline: str) -> None:
+def _draw_points(axes: "Axes", points: Sequence[_Priced], comparison: Comparison) -> None:
     """The arms from cheap to costly, the line that joins the best of them, and the names of those that matter."""
 
     def key(arm: ArmScore) -> bool:
-        return arm.kind == "student" or arm.name == baseline
+        return arm.kind == "student" or arm.name == comparison.baseline
 
+    shown = comparison.metric.shown
     front: list[_Priced] = []
     for arm, value in points:
         # Ablations cost the same as the student and must not hide it.
-        axes.plot(value, arm.kl, "o", markersize=6.5, color=colour(arm), zorder=4 if key(arm) else 2)
-        if not front or arm.kl < front[-1][0].kl:
+        axes.plot(value, shown(arm.loss), "o", markersize=6.5, color=colour(arm), zorder=4 if key(arm) else 2)
+        if not front or arm.loss < front[-1][0].loss:
             front.append((arm, value))
-    x, y = [value for _, value in front], [arm.kl for arm, _ in front]
+    x, y = [value for _, value in front], [shown(arm.loss) for arm, _ in front]
     axes.plot(x, y, color=COLOURS["muted"], linewidth=1, drawstyle="steps-post", zorder=1)
     middle = np.sqrt(points[0][1] * points[-1][1])
     front_names = [arm.name for arm, _ in front]
@@ -88,7 +95,7 @@ def _draw_points(axes: "Axes", points: Sequence[_Priced], baseline: str) -> None
         left = value > middle
         axes.annotate(
             short(arm.name, 24),
-            (value, arm.kl),
+            (value, shown(arm.loss)),
             # Neighbours on two lines, so that names that meet do not overlap.
             xytext=(-7 if left else 7, -10 - 9 * (i % 2)),
             textcoords="offset points",

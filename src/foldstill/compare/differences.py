@@ -1,4 +1,4 @@
-"""KL of every arm minus the KL of the baseline, per row. N rows, A arms, G groups."""
+"""Loss of every arm minus the loss of the baseline, per row. N rows, A arms, G groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -62,7 +62,7 @@ def judge(arms: Sequence[ArmScore], *, baseline: str, margin: float, pair: Pair)
     worse_than_prior = prior is not None and prior.difference is not None and prior.difference.estimate < 0
     if not found:
         return Judgement("cannot tell", None, baseline, worse_than_prior=worse_than_prior)
-    by_loss = sorted(found, key=lambda arm: arm.kl)
+    by_loss = sorted(found, key=lambda arm: arm.loss)
     proved = [arm for arm in by_loss if joint(arm).high < 0]
     within = all(joint(arm).low >= -margin for arm in found)
     answer: Answer = "no gain" if within else "yes" if proved else "cannot tell"

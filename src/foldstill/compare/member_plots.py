@@ -27,7 +27,7 @@ def own_weights(comparison: Comparison) -> list[dict[str, Any]]:
             "member": comparison.members[m] if comparison.members else f"member {m + 1}",
             "weight": weight,
         }
-        for arm in sorted(comparison.arms, key=lambda arm: arm.kl)
+        for arm in sorted(comparison.arms, key=lambda arm: arm.loss)
         if arm.weights and max(arm.weights) - min(arm.weights) > 1e-9
         for m, weight in enumerate(arm.weights)
     ]
@@ -70,9 +70,9 @@ def weights_plot(weights: Records, comparison: Comparison) -> Figure | None:
 
 
 def _best_first(names: Iterable[str], comparison: Comparison) -> list[str]:
-    """Each name once, by the KL of the arm of that name; names that are no arms come last, in their order."""
-    kl = {arm.name: arm.kl for arm in comparison.arms}
-    return sorted(dict.fromkeys(names), key=lambda name: kl.get(name, np.inf))
+    """Each name once, by the loss of the arm of that name; names that are no arms come last, in their order."""
+    loss = {arm.name: arm.loss for arm in comparison.arms}
+    return sorted(dict.fromkeys(names), key=lambda name: loss.get(name, np.inf))
 
 
 def correlation_plot(comparison: Comparison) -> Figure | None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from foldstill.compare.arm_scores import normalised, score_arm
+from foldstill.compare.arm_scores import ScoredArm, normalised, score_arm
 from foldstill.compare.arms import Arm
 from foldstill.compare.comparison import Comparison, EvaluationRows
 from foldstill.compare.differences import Differences
@@ -15,7 +15,8 @@ from foldstill.compare.floor import Floors
 from foldstill.compare.intervals import IntervalSettings
 from foldstill.compare.judgement import Judgement, carrying_groups, is_candidate, judge
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
-from foldstill.compare.results import ArmScore, RowLosses, SizePoint, Stratum
+from foldstill.compare.metrics import KL, Metric
+from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.compare.rows import ComparedRows
 from foldstill.compare.settings import CompareSettings
 from foldstill.compare.verdict import verdict
@@ -61,7 +62,7 @@ def compare(
     intervals : IntervalSettings, optional
         Level and method of the confidence intervals.
     settings : CompareSettings, optional
-        What counts as a gain.
+        The metric that decides, and what counts as a gain.
 
     Returns
     -------
@@ -88,19 +89,27 @@ def compare(
     _check(arms, labels, rows, baseline, members)
     compared = ComparedRows(labels, row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels)))
     by_name = {arm.name: arm for arm in arms}
-    scored = [score_arm(arm, compared, by_name.get(arm.teacher or "")) for arm in arms]
-    kl_NA = np.column_stack([kl_N for _, kl_N in scored])
+    metric = settings.deciding
+    scored = [score_arm(arm, compared, by_name.get(arm.teacher or ""), metric) for arm in arms]
+    kl_NA = np.column_stack([one.kl_N for one in scored])
+    loss_NA = np.column_stack([one.loss_N for one in scored])
     base = list(by_name).index(baseline)
     best = int(np.argmin(np.average(kl_NA, axis=0, weights=compared.weight_N)))
     floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best], seed=intervals.seed)
-    differences = Differences(kl_NA - kl_NA[:, [base]], base, compared.group_N, compared.weight_N)
-    results = _against_baseline([score for score, _ in scored], differences, compared, floors, intervals)
+    facts = _facts(metric)
+    results = _against_baseline(scored, base, compared, intervals, facts)
+    if facts.name == KL.name:
+        results = [
+            one if one.difference is None else replace(one, reducible=floors.reducible(one.kl, results[base].kl))
+            for one in results
+        ]
     curve, correlation = _of_members(members, compared, intervals.seed)
     size_G = compared.size_G
     comparison = Comparison(
         verdict="",
         judgement=Judgement("cannot tell", None, baseline),
-        margin=settings.margin_of(results[base].kl),
+        margin=settings.margin_of(results[base].loss),
+        metric=facts,
         rows=rows,
         baseline=baseline,
         classes=labels.classes,
@@ -115,7 +124,7 @@ def compare(
         level=intervals.level,
         resamples=intervals.resamples,
         seed=intervals.seed,
-        losses=RowLosses(labels.ids, labels.groups, labels.stratum_N, compared.weight_N, kl_NA),
+        losses=RowLosses(labels.ids, labels.groups, labels.stratum_N, compared.weight_N, loss_NA),
         members=() if members is None else members.members,
         size_curve=curve,
         correlation=correlation,
@@ -168,19 +177,31 @@ def _strata(compared: ComparedRows, floors: Floors) -> tuple[Stratum, ...]:
     )
 
 
+def _facts(metric: Metric) -> MetricFacts:
+    """The metric in words; raises CompareError for one that has no better direction."""
+    if metric.better not in ("low", "high"):
+        raise CompareError(f"metric {metric.name!r} is best near {metric.better}, so it cannot decide: name another")
+    per_row, ordered = hasattr(metric, "rows"), bool(getattr(metric, "ordered", False))
+    return MetricFacts(metric.name, metric.title, metric.better, metric.summary, per_row, ordered)
+
+
 def _against_baseline(
-    scores: Sequence[ArmScore],
-    differences: Differences,
-    compared: ComparedRows,
-    floors: Floors,
-    intervals: IntervalSettings,
+    scored: Sequence[ScoredArm], baseline: int, compared: ComparedRows, intervals: IntervalSettings, metric: MetricFacts
 ) -> list[ArmScore]:
     """Add what compares each arm with the baseline; the baseline itself stays as it is."""
+    differences = _differences([one.loss_N for one in scored], baseline, compared.group_N, compared.weight_N)
     overall = differences.intervals(intervals)
     drawn = [differences.intervals(replace(intervals, method=method)) for method in ("bootstrap_t", "percentile")]
-    by_stratum = [differences.take(compared.of_stratum(name)).intervals(intervals) for name in compared.strata]
+    by_stratum = []
+    for s, name in enumerate(compared.strata):
+        held_N = compared.of_stratum(name)
+        losses = [loss_N for one in scored if (loss_N := one.loss_by_stratum[s]) is not None]
+        of_stratum = len(losses) == len(scored) and _differences(
+            losses, baseline, compared.group_N[held_N], compared.weight_N[held_N]
+        )
+        by_stratum.append(of_stratum.intervals(intervals) if of_stratum else [None] * len(scored))
+    scores = [one.score for one in scored]
     simultaneous = differences.simultaneous(intervals, [_family(score) for score in scores])
-    baseline_kl = scores[differences.baseline].kl
     results = []
     for a, (score, interval) in enumerate(zip(scores, overall, strict=True)):
         if interval is None:
@@ -194,14 +215,20 @@ def _against_baseline(
                 bootstrap=tuple(drawn_interval for each in drawn if (drawn_interval := each[a]) is not None),
                 simultaneous=simultaneous[a],
                 improved=improved,
-                design_effect=design_effect,
-                reducible=floors.reducible(score.kl, baseline_kl),
+                design_effect=design_effect if metric.per_row else None,
                 strata=tuple(
                     replace(stratum, difference=each[a]) for stratum, each in zip(score.strata, by_stratum, strict=True)
                 ),
             )
         )
     return results
+
+
+def _differences(
+    losses: Sequence[NDArray[np.float64]], baseline: int, group_N: NDArray[np.intp], weight_N: NDArray[np.float64]
+) -> Differences:
+    loss_NA = np.column_stack(losses)
+    return Differences(loss_NA - loss_NA[:, [baseline]], baseline, group_N, weight_N)
 
 
 def _family(arm: ArmScore) -> str:
@@ -217,8 +244,8 @@ def _judged(comparison: Comparison) -> Comparison:
     judgement = judge(arms, baseline=base, margin=comparison.margin, pair=comparison.pair)
 
     def carrying(name: str) -> tuple[str, ...]:
-        kl = {arm.name: losses.kl_NA[:, a] for a, arm in enumerate(arms)}
-        return carrying_groups(kl[name] - kl[base], losses.groups, losses.weight_N)
+        loss = {arm.name: losses.loss_NA[:, a] for a, arm in enumerate(arms)}
+        return carrying_groups(loss[name] - loss[base], losses.groups, losses.weight_N)
 
     student = next((arm.name for arm in arms if arm.kind == "student"), None)
     text = verdict(
@@ -227,6 +254,7 @@ def _judged(comparison: Comparison) -> Comparison:
         baseline=base,
         margin=comparison.margin,
         pair=comparison.pair,
+        metric=comparison.metric,
         carrying=carrying,
         teacher_gain=None if student is None else comparison.teacher_gain(student),
     )

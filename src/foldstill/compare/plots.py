@@ -8,7 +8,7 @@ import numpy as np
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import COLOURS, Figure, drawing, drawn_of, grid_shape, numbers, short
 from foldstill.compare.intervals import Interval
-from foldstill.compare.results import ArmScore, StratumScore
+from foldstill.compare.results import ArmScore, MetricFacts, StratumScore
 
 KIND_COLOUR = {
     "member": "muted",
@@ -37,12 +37,16 @@ def _plain(baseline: str) -> str:
 
 def key_arms(comparison: Comparison, limit: int = 6) -> list[ArmScore]:
     """The baseline, the best combination, the student and the best member first, then the others by score."""
-    by_kl = sorted(comparison.arms, key=lambda arm: arm.kl)
+    by_loss = sorted(comparison.arms, key=lambda arm: arm.loss)
     wanted = [comparison[comparison.baseline]]
     for kinds in (("combination", "average"), ("student",), ("student_without_teacher",), ("member",)):
-        wanted += [arm for arm in by_kl if arm.kind in kinds and arm not in wanted][:1]
-    wanted += [arm for arm in by_kl if arm not in wanted]
+        wanted += [arm for arm in by_loss if arm.kind in kinds and arm not in wanted][:1]
+    wanted += [arm for arm in by_loss if arm not in wanted]
     return wanted[:limit]
+
+
+def _mean_of(metric: MetricFacts) -> str:
+    return f"mean {metric.title}" if metric.per_row else metric.title
 
 
 def _key_arms_drawn(drawn: int, comparison: Comparison) -> str:
@@ -100,10 +104,11 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
 
 
 def arms_plot(comparison: Comparison) -> Figure:
-    """KL of every arm minus that of the baseline, best on top."""
+    """The metric of every arm minus that of the baseline, best on top."""
+    comparison, metric = comparison.shown, comparison.metric
     lines = sorted(
         ((arm, arm.difference) for arm in comparison.arms if arm.difference is not None),
-        key=lambda line: line[1].estimate,
+        key=lambda line: metric.shown(line[1].estimate),
     )
     base = comparison[comparison.baseline]
     shown = {arm.name for arm in comparison.ranked()}
@@ -111,15 +116,16 @@ def arms_plot(comparison: Comparison) -> Figure:
     with drawing("arms", WIDTH, 0.9 + 0.31 * len(drawn)) as page:
         [axes] = page.axes
         _forest(axes, drawn, labels=True, corrected=True)
-        axes.set_xlabel(f"KL minus the {base.name}'s ({base.kl:.4f}); left is better")
+        side = "left" if metric.better == "low" else "right"
+        axes.set_xlabel(f"{metric.title} minus the {base.name}'s ({metric.shown(base.loss):.4f}); {side} is better")
         right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(drawn)), [f"{arm.kl:.4f}" for arm, _ in drawn])
+        right.set_yticks(range(len(drawn)), [f"{metric.shown(arm.loss):.4f}" for arm, _ in drawn])
         right.tick_params(length=0)
         right.spines["right"].set_visible(False)
     rows = [
         (
             arm.name,
-            arm.kl,
+            metric.shown(arm.loss),
             i.estimate,
             i.low,
             i.high,
@@ -133,16 +139,16 @@ def arms_plot(comparison: Comparison) -> Figure:
         for arm, i in lines
     ]
     header = (
-        "arm", "KL", "difference", "low", "high", "simultaneous low", "simultaneous high", "corrected p",
+        "arm", metric.title, "difference", "low", "high", "simultaneous low", "simultaneous high", "corrected p",
         "groups improved", "design effect", "share of reducible KL", "worth members", "bootstrap-t low",
         "bootstrap-t high", "percentile low", "percentile high",
     )  # fmt: skip
     return Figure(
         "arms",
         f"Each candidate compared with the {_plain(base.name)}, with {100 * comparison.level:g} % confidence intervals",
-        "Points are differences in mean KL, thick bars their confidence intervals over groups. Thin bars are intervals "
-        "that hold for all candidates of a kind at once, from which the best may be chosen; a filled point means that "
-        "they exclude zero. The number at the right is the KL. "
+        f"Points are differences in {_mean_of(metric)}, thick bars their confidence intervals over groups. Thin bars "
+        "are intervals that hold for all candidates of a kind at once, from which the best may be chosen; a filled "
+        f"point means that they exclude zero. The number at the right is the {metric.title}. "
         + KIND_COLOURS
         + (
             f" {len(lines) - len(drawn)} weaker members are listed in the numbers only."
@@ -156,12 +162,13 @@ def arms_plot(comparison: Comparison) -> Figure:
 
 def strata_plot(comparison: Comparison) -> Figure | None:
     """Differences per stratum; None with fewer than two strata, or when no stratum has a difference."""
+    comparison, metric = comparison.shown, comparison.metric
     chosen = key_arms(comparison, 10)
     arms = [arm for arm in chosen if arm.difference is not None]
     strata = [s for s in comparison.strata if any(_in(arm, s.name).difference is not None for arm in arms)]
     if len(comparison.strata) < 2 or not strata:
         return None
-    arms.sort(key=lambda arm: arm.kl)
+    arms.sort(key=lambda arm: arm.loss)
     with drawing("strata", WIDTH, 1.1 + 0.3 * len(arms), columns=len(strata)) as page:
         for i, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
             parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
@@ -169,7 +176,7 @@ def strata_plot(comparison: Comparison) -> Figure | None:
             _forest(axes, lines, labels=i == 0, corrected=False)
             axes.set_title(f"{short(stratum.name, 14)} ({stratum.n_rows:,} rows)")
             axes.locator_params(axis="x", nbins=5)
-        page.canvas.supxlabel(f"KL minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
+        page.canvas.supxlabel(f"{metric.title} minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)
     rows = []
     for stratum in comparison.strata:
         for arm in comparison.arms:
@@ -177,9 +184,17 @@ def strata_plot(comparison: Comparison) -> Figure | None:
             d = part.difference
             span = (None, None, None) if d is None else (d.estimate, d.low, d.high)
             rows.append(
-                (stratum.name, stratum.n_rows, stratum.n_groups, stratum.floor, arm.name, part.scores["kl"], *span)
+                (
+                    stratum.name,
+                    stratum.n_rows,
+                    stratum.n_groups,
+                    stratum.floor,
+                    arm.name,
+                    part.scores[metric.name],
+                    *span,
+                )
             )
-    header = ("stratum", "rows", "groups", "vote-noise floor", "arm", "KL", "difference", "low", "high")
+    header = ("stratum", "rows", "groups", "vote-noise floor", "arm", metric.title, "difference", "low", "high")
     return Figure(
         "strata",
         "Differences per stratum of the rows",

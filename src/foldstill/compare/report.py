@@ -10,8 +10,10 @@ from foldstill.compare import member_plots, plots
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.cost_plot import cost_plot
 from foldstill.compare.figure import Figure
+from foldstill.compare.intervals import Interval
 from foldstill.compare.member_plots import Records
-from foldstill.compare.metrics import METRICS, badness
+from foldstill.compare.metrics import METRICS, Metric, badness
+from foldstill.compare.results import MetricFacts
 from foldstill.compare.verdict import headline
 from foldstill.cost import with_unit
 from foldstill.files import write_text
@@ -78,18 +80,20 @@ def write_report(
     """
     require_types(write_report, locals())
     html = _environment().get_template("report.html.j2").render(
-        c=comparison,
+        c=comparison.shown,
+        metric=comparison.metric,
         base=comparison[comparison.baseline],
         headline=headline(comparison.judgement, comparison.baseline),
         rows_meaning=_ROWS[comparison.rows],
-        arms=sorted(comparison.arms, key=lambda arm: arm.kl),
+        arms=sorted(comparison.shown.arms, key=lambda arm: arm.loss),
         best=_best(comparison),
-        gains=comparison.teacher_gains(),
-        validated=validated,
+        gains=_shown_gains(comparison),
+        validated=None if validated is None else validated.shown,
+        validated_gains={} if validated is None else _shown_gains(validated),
         combinations={
             arm.name: summaries[arm.name] for arm in comparison.ranked() if summaries and arm.name in summaries
         },
-        metrics=METRICS,
+        metrics=_metrics(comparison),
         kinds=plots.KIND_COLOUR,
         arms_figure=plots.arms_plot(comparison) if len(comparison.arms) > 1 else None,
         sections=_sections(
@@ -142,10 +146,21 @@ def _sections(comparison: Comparison, weights: Records, curves: Records) -> list
     return [(key, title, [f for f in figures if f is not None]) for key, title, figures in sections if any(figures)]
 
 
+def _metrics(comparison: Comparison) -> tuple[type[Metric] | MetricFacts, ...]:
+    """The metrics of the table of arms: the one that decides, where it is not among those of every table, first."""
+    extra = () if comparison.metric.name in {metric.name for metric in METRICS} else (comparison.metric,)
+    return (*extra, *METRICS)
+
+
+def _shown_gains(comparison: Comparison) -> dict[str, Interval]:
+    """What the teacher of each student adds, in the direction of the metric."""
+    return {name: comparison.metric.shown_interval(gain) for name, gain in comparison.teacher_gains().items()}
+
+
 def _best(comparison: Comparison) -> dict[str, float]:
     """The best value per metric."""
     best = {}
-    for metric in METRICS:
+    for metric in _metrics(comparison):
         values = [float(value) for arm in comparison.arms if (value := arm.scores[metric.name]) is not None]
         if values:
             best[metric.name] = min(values, key=lambda value: badness(metric.better, value))

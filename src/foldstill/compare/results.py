@@ -1,7 +1,8 @@
 """The parts of a comparison: one arm, one stratum, one number of members. N rows, A arms, C classes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,40 @@ Scores = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
+class MetricFacts:
+    """The metric that a comparison decides by, in words.
+
+    Losses are values of the metric, negated where high values are better, so that lower is better in every loss.
+    """
+
+    name: str = "kl"
+    title: str = "KL"
+    better: Literal["low", "high"] = "low"
+    summary: str = "KL(votes || prediction) in nats per row; 0 is perfect"
+    per_row: bool = True
+    """Whether the metric is the mean of one value per row."""
+    ordered: bool = False
+    """Whether the metric depends on the order of the classes."""
+
+    def shown(self, loss: float) -> float:
+        """A loss as a value of the metric."""
+        return -loss if self.better == "high" else loss
+
+    def shown_interval(self, difference: Interval) -> Interval:
+        """A difference of losses as a difference of values of the metric."""
+        if self.better == "low":
+            return difference
+        # Not -x, which would write a difference of nothing as -0.
+        estimate, low, high = 0 - difference.estimate, 0 - difference.high, 0 - difference.low
+        return replace(difference, estimate=estimate, low=low, high=high)
+
+
+@dataclass(frozen=True)
 class StratumScore:
-    """One arm on the rows of one stratum; `difference` is None for the baseline and for a stratum of one group."""
+    """One arm on the rows of one stratum.
+
+    `difference` is None for the baseline, for a stratum of one group, and where the metric is not defined.
+    """
 
     stratum: str
     scores: Scores
@@ -49,16 +82,17 @@ class ArmScore:
     strata: tuple[StratumScore, ...]
     reliability: tuple[Bin, ...]
     difference: Interval | None = None
-    """KL minus the baseline's KL; negative is better."""
+    """Loss minus the baseline's loss, KL by default; negative is better."""
     bootstrap: tuple[Interval, ...] = ()
     """The same difference with bootstrap-t and percentile intervals."""
     simultaneous: Interval | None = None
     """The same difference with an interval that holds for all arms of its family at once: one family is the
     combinations, one the members, one the students. Its p-value is corrected for their number."""
     improved: float | None = None
-    """Share of groups whose mean KL is lower than the baseline's; a tie counts one half."""
+    """Share of groups whose mean loss is lower than the baseline's; a tie counts one half."""
     design_effect: float | None = None
-    """Variance of the difference with groups as units, divided by that with rows as units."""
+    """Variance of the difference with groups as units, divided by that with rows as units; None where the metric has no
+    values per row."""
     reducible: float | None = None
     """Share of the baseline's KL above the vote-noise floor that this arm removes."""
     worth: float | None = None
@@ -70,6 +104,10 @@ class ArmScore:
     fidelity: Fidelity | None = None
     kl_by_seed: tuple[float, ...] = ()
     """KL per seed, whose mean every score here is; empty for one seed."""
+    metric_loss: float | None = None
+    """The loss where the comparison decides by another metric than KL."""
+    metric_loss_by_seed: tuple[float, ...] = ()
+    """The same per seed; empty for one seed."""
 
     @property
     def label(self) -> str:
@@ -85,6 +123,21 @@ class ArmScore:
     def kl_deviation(self) -> float | None:
         """Standard deviation of the KL over seeds."""
         return float(np.std(self.kl_by_seed, ddof=1)) if self.kl_by_seed else None
+
+    @property
+    def loss(self) -> float:
+        """The loss that decides: the KL, or another metric."""
+        return self.kl if self.metric_loss is None else self.metric_loss
+
+    @property
+    def loss_by_seed(self) -> tuple[float, ...]:
+        """The loss that decides per seed, whose mean it is; empty for one seed."""
+        return self.kl_by_seed if self.metric_loss is None else self.metric_loss_by_seed
+
+    @property
+    def loss_deviation(self) -> float | None:
+        """Standard deviation of the loss that decides over seeds."""
+        return float(np.std(self.loss_by_seed, ddof=1)) if self.loss_by_seed else None
 
 
 @dataclass(frozen=True)
@@ -114,18 +167,21 @@ class SizePoint:
 
 @dataclass(frozen=True)
 class RowLosses:
-    """KL of every row under every arm, from which any two arms can be compared."""
+    """Loss of every row under every arm, KL by default, from which any two arms can be compared.
+
+    Of a metric without values per row, the rows of a group share what their group adds to it; see `row_values`.
+    """
 
     ids: Strings
     groups: Strings
     stratum_N: Strings
     weight_N: NDArray[np.float64]
-    kl_NA: NDArray[np.float64]
+    loss_NA: NDArray[np.float64]
 
     @property
     def digest(self) -> str:
         """Digest of all rows."""
-        return digest(self.ids, self.groups, self.stratum_N, self.weight_N, self.kl_NA)
+        return digest(self.ids, self.groups, self.stratum_N, self.weight_N, self.loss_NA)
 
 
 # Arrays go through unchecked; everything else is checked when a file is read.

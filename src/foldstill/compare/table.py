@@ -12,32 +12,38 @@ def arms_table(comparison: Comparison) -> "Table":
     """All arms, best first; `*` marks a difference whose simultaneous interval excludes zero."""
     from rich.table import Table
 
-    shown = comparison.ranked()
+    comparison = comparison.shown
+    metric, shown = comparison.metric, comparison.ranked()
     weaker = len(comparison.arms) - len(shown)
     caption = f"* excludes zero with all intervals at once; {comparison.n_groups} groups"
     if comparison.n_unscored:
         n_all = comparison.n_rows + comparison.n_unscored
         caption += f"\n{comparison.n_rows:,} of {n_all:,} rows have a held-out prediction and are compared"
+    if metric.name != "kl":
+        caption += f"\ndecided by {metric.title}, {metric.better} values are better"
+    if metric.ordered:
+        caption += f"; order of the classes: {' < '.join(comparison.classes)}"
     caption += f"\n{weaker} weaker members are in comparison.csv" if weaker else ""
     by_seed = any(arm.kl_by_seed for arm in shown)
     caption += "\n± is the standard deviation over seeds; scores are means over seeds" if by_seed else ""
     table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
     table.add_column("arm", max_width=28)
     spread = ["±"] if by_seed else []
-    for title in ("KL", *spread, "difference", f"{100 * comparison.level:g} % interval", "", "accuracy"):
+    others = [] if metric.name == "accuracy" else ["accuracy"]
+    for title in (metric.title, *spread, "difference", f"{100 * comparison.level:g} % interval", "", *others):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)
     for arm in shown:
         d = arm.difference
         proved = arm.simultaneous is not None and arm.simultaneous.significant
         table.add_row(
             arm.label,
-            f"{arm.kl:.4f}",
-            *(["" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}"] if by_seed else []),
+            f"{metric.shown(arm.loss):.4f}",
+            *(["" if arm.loss_deviation is None else f"{arm.loss_deviation:.4f}"] if by_seed else []),
             "" if d is None else f"{d.estimate:+.4f}",
             "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
             "*" if proved else "",
-            f"{arm.scores['accuracy']:.3f}",
-            style="dim" if d is None else "green" if proved and d.estimate < 0 else None,
+            *[f"{arm.scores[name]:.3f}" for name in others],
+            style="dim" if d is None else "green" if proved and metric.shown(d.estimate) < 0 else None,
         )
     return table
 
@@ -52,17 +58,19 @@ def strata_table(comparison: Comparison) -> "Table | None":
     if len(comparison.strata) < 2:
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stratum", "rows", comparison.baseline, "best\ncombination", "KL", "difference", "interval"):
+    comparison, metric = comparison.shown, comparison.metric
+    titles = ("stratum", "rows", comparison.baseline, "best\ncombination", metric.title, "difference", "interval")
+    for title in titles:
         name = title in ("stratum", "best\ncombination")
         table.add_column(title, justify="left" if name else "right", no_wrap=not name)
     combined = [arm for arm in comparison.arms if arm.kind in ("average", "combination") and arm.difference]
     for s, stratum in enumerate(comparison.strata):
-        average = comparison[comparison.baseline].strata[s].scores["kl"]
-        row = [stratum.name, str(stratum.n_rows), f"{average:.4f}"]
-        if combined:
-            best = min(combined, key=lambda arm: float(arm.strata[s].scores["kl"] or 0.0))
+        average = comparison[comparison.baseline].strata[s].scores[metric.name]
+        row = [stratum.name, str(stratum.n_rows), "–" if average is None else f"{average:.4f}"]
+        if combined and average is not None:
+            best = min(combined, key=lambda arm: metric.shown(float(arm.strata[s].scores[metric.name] or 0.0)))
             best_score = best.strata[s]
-            row += [best.name, f"{best_score.scores['kl']:.4f}"]
+            row += [best.name, f"{best_score.scores[metric.name]:.4f}"]
             d = best_score.difference
             row += ["", "one group"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
         table.add_row(*row)
@@ -78,16 +86,23 @@ def students_table(comparison: Comparison) -> "Table | None":
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("student", max_width=34)
-    for title in ("KL", "±", "minus without\nteacher", f"{100 * comparison.level:g} % interval", "seeds\nbetter"):
+    metric = comparison.metric
+    for title in (
+        metric.title,
+        "±",
+        "minus without\nteacher",
+        f"{100 * comparison.level:g} % interval",
+        "seeds\nbetter",
+    ):
         table.add_column(title, justify="right", no_wrap=True)
     for name, gain in gains.items():
-        arm = comparison[name]
+        arm, shown = comparison[name], metric.shown_interval(gain)
         table.add_row(
             name,
-            f"{arm.kl:.4f}",
-            "" if arm.kl_deviation is None else f"{arm.kl_deviation:.4f}",
-            f"{gain.estimate:+.4f} ({gain.estimate / (arm.kl - gain.estimate):+.1%})",
-            f"{gain.low:+.4f} to {gain.high:+.4f}",
+            f"{metric.shown(arm.loss):.4f}",
+            "" if arm.loss_deviation is None else f"{arm.loss_deviation:.4f}",
+            f"{shown.estimate:+.4f} ({shown.estimate / metric.shown(arm.loss - gain.estimate):+.1%})",
+            f"{shown.low:+.4f} to {shown.high:+.4f}",
             comparison.seeds_improved(name),
             style="green" if gain.high < 0 else None,
         )

@@ -1,10 +1,11 @@
 """The verdict in sentences, as a pure function of the numbers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from foldstill.compare.intervals import Interval
 from foldstill.compare.judgement import Judgement, Pair, candidates, joint, prior_arm
-from foldstill.compare.results import ArmScore
+from foldstill.compare.results import ArmScore, MetricFacts
 from foldstill.cost import percent_of
 
 Carrying = Callable[[str], Sequence[str]]
@@ -18,24 +19,31 @@ def verdict(
     baseline: str,
     margin: float,
     pair: Pair,
+    metric: MetricFacts = MetricFacts(),
     carrying: Carrying = lambda _: (),
     teacher_gain: Interval | None = None,
 ) -> str:
     """Say which combination is best, whether it beats the baseline and by how much, and how the student compares.
 
     What makes the rest doubtful comes first: members that are worse than guessing, strata that disagree.
-    `teacher_gain` is the student's KL minus that of the same student without a teacher.
+    `teacher_gain` is the student's loss minus that of the same student without a teacher. Losses are told as values of
+    the metric.
     """
     by_name = {arm.name: arm for arm in arms}
     student = next((arm for arm in arms if arm.kind == "student"), None)
-    parts = [_guessing(arms, judgement, baseline, pair), _disagreement(by_name, judgement, baseline)]
+    words = _Words(metric)
+    parts = [_guessing(arms, judgement, baseline, pair, words), _disagreement(by_name, judgement, baseline, words)]
     # A comparison of students alone says nothing about stacking.
     if judgement.leader is not None or student is None:
-        parts += [_combinations(by_name, judgement, baseline, margin), _simpler(by_name, judgement, pair)]
+        parts += [
+            _combinations(by_name, judgement, baseline, margin, words),
+            _simpler(by_name, judgement, pair, words),
+        ]
     if judgement.leader is not None:
         parts.append(_few_groups(carrying(judgement.leader)))
     if student is not None:
-        parts.append(_student(student, by_name[baseline], teacher_gain, guessing=judgement.worse_than_prior))
+        guessing = judgement.worse_than_prior
+        parts.append(_student(student, by_name[baseline], teacher_gain, words, guessing=guessing))
     return " ".join(part for part in parts if part)
 
 
@@ -56,31 +64,34 @@ def _the(baseline: str) -> str:
     return "the plain average" if baseline == "average" else baseline
 
 
-def _guessing(arms: Sequence[ArmScore], judgement: Judgement, baseline: str, pair: Pair) -> str:
+def _guessing(arms: Sequence[ArmScore], judgement: Judgement, baseline: str, pair: Pair, words: "_Words") -> str:
     """A sentence on a baseline that is worse than the class shares."""
     prior = prior_arm(arms)
     if not judgement.worse_than_prior or prior is None or prior.difference is None:
         return ""
     base = next(arm for arm in arms if arm.name == baseline)
     text = (
-        f"{_the(baseline).capitalize()} is worse than predicting the class shares for every row, {base.kl:.4f} against "
-        f"{prior.kl:.4f} ({_ends(prior.difference)} for the gain by guessing): look at the members first."
+        f"{_the(baseline).capitalize()} is worse than predicting the class shares for every row, {words.value(base)} "
+        f"against {words.value(prior)} ({words.ends(prior.difference)} for the gain by guessing): look at the members "
+        "first."
     )
     if judgement.answer == "yes" and pair(judgement.recommended, prior.name).high >= 0:
         text += f" {judgement.recommended} is not surely better than guessing either."
     return text
 
 
-def _disagreement(by_name: dict[str, ArmScore], judgement: Judgement, baseline: str) -> str:
+def _disagreement(by_name: dict[str, ArmScore], judgement: Judgement, baseline: str, words: "_Words") -> str:
     """A sentence on strata in which the leader loses although it gains elsewhere."""
     if not judgement.opposed or judgement.leader is None:
         return ""
     leader = by_name[judgement.leader]
     parts = {part.stratum: part.difference for part in leader.strata if part.difference is not None}
-    losses = [f"is worse than {_the(baseline)} by {_size(parts[name])} in stratum {name}" for name in judgement.opposed]
-    better = [f"better by {_size(d)} in {name}" for name, d in parts.items() if d.high < 0]
+    losses = [
+        f"is worse than {_the(baseline)} by {words.size(parts[name])} in stratum {name}" for name in judgement.opposed
+    ]
+    better = [f"better by {words.size(d)} in {name}" for name, d in parts.items() if d.high < 0]
     if joint(leader).high < 0:
-        better = [f"better by {_size(joint(leader))} over all rows"]
+        better = [f"better by {words.size(joint(leader))} over all rows"]
     named = " ".join(f'"{name}"' for name in judgement.opposed)
     return (
         f"Strata disagree: {leader.label} {' and '.join(losses)}, and {' and '.join(better)}. Decide for the rows that "
@@ -88,7 +99,9 @@ def _disagreement(by_name: dict[str, ArmScore], judgement: Judgement, baseline: 
     )
 
 
-def _combinations(by_name: dict[str, ArmScore], judgement: Judgement, baseline: str, margin: float) -> str:
+def _combinations(
+    by_name: dict[str, ArmScore], judgement: Judgement, baseline: str, margin: float, words: "_Words"
+) -> str:
     average = "plain averaging" if baseline == "average" else baseline
     found = candidates(list(by_name.values()))
     if judgement.leader is None:
@@ -98,25 +111,25 @@ def _combinations(by_name: dict[str, ArmScore], judgement: Judgement, baseline: 
     if judgement.answer == "yes":
         part = "" if leader.reducible is None else _of_reducible(leader.reducible)
         use = "Stack" if leader.kind != "member" else "Use one member alone"
-        text = f"{use}: {leader.label} beats {average} by {_size(gap)}{part}."
-        best = min(found, key=lambda arm: arm.kl)
+        text = f"{use}: {leader.label} beats {average} by {words.size(gap)}{part}."
+        best = min(found, key=lambda arm: arm.loss)
         return (
             text
             if best is leader
-            else f"{text} {best.label} scores lower still, but less surely: {_signed(joint(best))}."
+            else f"{text} {best.label} scores {words.lower} still, but less surely: {words.signed(joint(best))}."
         )
     if judgement.answer == "cannot tell":
         needed = judgement.groups_needed
         more = f"; about {needed:,} groups would tell" if needed is not None else ""
         return (
-            f"Cannot tell whether anything beats {average}: the best, {leader.label}, differs by {_signed(gap)} over "
-            f"{gap.n_groups} groups{more}. Stay with {average} until then."
+            f"Cannot tell whether anything beats {average}: the best, {leader.label}, differs by {words.signed(gap)} "
+            f"over {gap.n_groups} groups{more}. Stay with {average} until then."
         )
     if all(joint(arm).low > 0 for arm in found):
-        return f"No gain over {average}: all combinations do worse, the nearest, {leader.label}, by {_size(gap)}."
+        return f"No gain over {average}: all combinations do worse, the nearest, {leader.label}, by {words.size(gap)}."
     return (
-        f"No gain over {average}: no combination gains more than the margin of {margin:.4f} KL; the best, "
-        f"{leader.label}, differs by {_signed(gap)}."
+        f"No gain over {average}: no combination gains more than the margin of {margin:.4f} {words.title}; the best, "
+        f"{leader.label}, differs by {words.signed(gap)}."
     )
 
 
@@ -124,14 +137,16 @@ def _of_reducible(share: float) -> str:
     return f", {100 * share:.0f} % of what a perfect model could still remove"
 
 
-def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair) -> str:
+def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair, words: "_Words") -> str:
     """A sentence on an arm that is simpler than the leader and not worse beyond noise."""
     if judgement.answer != "yes" or judgement.leader in (None, judgement.recommended):
         return ""
     assert judgement.leader is not None, "a gain is somebody's"
     gap = pair(judgement.recommended, judgement.leader)
     use = by_name[judgement.recommended].label
-    return f"Use {use}, which is simpler and not surely worse than {judgement.leader}: it differs by {_signed(gap)}."
+    return (
+        f"Use {use}, which is simpler and not surely worse than {judgement.leader}: it differs by {words.signed(gap)}."
+    )
 
 
 def _few_groups(names: Sequence[str]) -> str:
@@ -142,15 +157,17 @@ def _few_groups(names: Sequence[str]) -> str:
     return f"The interval rests on few {groups} half of the variance: without more such groups it is a rough guide."
 
 
-def _student(student: ArmScore, base: ArmScore, teacher_gain: Interval | None, *, guessing: bool) -> str:
+def _student(
+    student: ArmScore, base: ArmScore, teacher_gain: Interval | None, words: "_Words", *, guessing: bool
+) -> str:
     difference = student.difference
     assert difference is not None, "a student is never the baseline"
     average = _the(base.name)
     if difference.significant:
-        side = "below" if difference.estimate < 0 else "above"
-        text = f"The student's KL is {side} that of {average} by {_size(difference)}"
+        side = "below" if words.metric.shown(difference.estimate) < 0 else "above"
+        text = f"The student's {words.title} is {side} that of {average} by {words.size(difference)}"
     else:
-        text = f"The student is level with {average}, {_signed(difference)}"
+        text = f"The student is level with {average}, {words.signed(difference)}"
     text += _cheaper(student, base)
     # To be worth many members that are worse than guessing is worth nothing.
     if student.worth is not None and not guessing:
@@ -158,10 +175,11 @@ def _student(student: ArmScore, base: ArmScore, teacher_gain: Interval | None, *
     if teacher_gain is None:
         return text + "."
     if teacher_gain.high < 0:
-        return f"{text}; its teacher is worth {_size(teacher_gain)}."
+        return f"{text}; its teacher is worth {words.size(teacher_gain)}."
     if teacher_gain.estimate < 0:
-        return f"{text}; that its teacher helps is not proved: with it the KL differs by {_signed(teacher_gain)}."
-    return f"{text}; distillation does not help here: with the teacher it differs by {_signed(teacher_gain)}."
+        differs = f"with it the {words.title} differs by {words.signed(teacher_gain)}"
+        return f"{text}; that its teacher helps is not proved: {differs}."
+    return f"{text}; distillation does not help here: with the teacher it differs by {words.signed(teacher_gain)}."
 
 
 def _cheaper(student: ArmScore, base: ArmScore) -> str:
@@ -175,15 +193,34 @@ def _cheaper(student: ArmScore, base: ArmScore) -> str:
     return f" at {' and '.join(shown)}" if shown else ""
 
 
-def _size(interval: Interval) -> str:
-    """A difference that is proved, without its sign, which the sentence states."""
-    ends = sorted((abs(interval.low), abs(interval.high)))
-    return f"{abs(interval.estimate):.4f} KL ({100 * interval.level:g} % interval {ends[0]:.4f} to {ends[1]:.4f})"
+@dataclass(frozen=True)
+class _Words:
+    """Losses in the words and the direction of a metric."""
 
+    metric: MetricFacts
 
-def _signed(interval: Interval) -> str:
-    return f"{interval.estimate:+.4f} KL ({_ends(interval)})".replace("-", "−")
+    @property
+    def title(self) -> str:
+        return self.metric.title
 
+    @property
+    def lower(self) -> str:
+        """What better values are."""
+        return "lower" if self.metric.better == "low" else "higher"
 
-def _ends(interval: Interval) -> str:
-    return f"{100 * interval.level:g} % interval {interval.low:+.4f} to {interval.high:+.4f}".replace("-", "−")
+    def value(self, arm: ArmScore) -> str:
+        return f"{self.metric.shown(arm.loss):.4f}"
+
+    def size(self, interval: Interval) -> str:
+        """A difference that is proved, without its sign, which the sentence states."""
+        ends = sorted((abs(interval.low), abs(interval.high)))
+        level = f"{100 * interval.level:g} % interval"
+        return f"{abs(interval.estimate):.4f} {self.title} ({level} {ends[0]:.4f} to {ends[1]:.4f})"
+
+    def signed(self, interval: Interval) -> str:
+        estimate = f"{self.metric.shown_interval(interval).estimate:+.4f}".replace("-", "−")
+        return f"{estimate} {self.title} ({self.ends(interval)})"
+
+    def ends(self, interval: Interval) -> str:
+        shown = self.metric.shown_interval(interval)
+        return f"{100 * interval.level:g} % interval {shown.low:+.4f} to {shown.high:+.4f}".replace("-", "−")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, CompareSettings, Comparison, compare
+from foldstill.compare.choices import metric_of
 from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
 from foldstill.machine import versions
@@ -21,8 +22,11 @@ OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimat
 
 
 @one_writer
-def compare_stage(run: Run) -> Comparison:
+def compare_stage(run: Run, metric: str | None = None) -> Comparison:
     """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
+
+    `metric` names what decides in place of the experiment's. A relative path to a file of a metric starts at the
+    working directory, and one in the experiment at its folder.
 
     The rows are the locked test rows when the run has some; otherwise the out-of-fold rows, with combinations
     cross-fitted. Cross-validated students are compared on the out-of-fold rows. When the first comparison is on locked
@@ -32,8 +36,9 @@ def compare_stage(run: Run) -> Comparison:
 
     run.dir.require(run.dir.oof, "oof build")
     run.dir.require(run.dir.stacking, "stack")
+    settings = _settings(run, metric)
     if run.test_file is not None:
-        comparison, validated = _on_test_rows(run), _validated(run)
+        comparison, validated = _on_test_rows(run, settings), _validated(run, settings)
     else:
         arms = [
             prior_arm(run.table),
@@ -42,7 +47,7 @@ def compare_stage(run: Run) -> Comparison:
             *_cross_validated_students(run),
         ]
         comparison = compare(
-            arms, run.table.labels, rows="oof cross-fitted", members=run.table.scores, settings=_settings(run)
+            arms, run.table.labels, rows="oof cross-fitted", members=run.table.scores, settings=settings
         )
         comparison = replace(comparison, n_unscored=run.table.n_unscored)
         validated = None
@@ -73,7 +78,7 @@ def command_of(run: Run, arm: str) -> str:
     return f"foldstill apply {folder} NEW_SCORES" if folder.exists() else ""
 
 
-def _on_test_rows(run: Run) -> Comparison:
+def _on_test_rows(run: Run, settings: CompareSettings) -> Comparison:
     assert run.test is not None, "called only for a run with locked rows"
     assert run.test_labels is not None, "called only for a run with locked rows"
     members, costs = run.test.mean(), _member_costs(run)
@@ -83,10 +88,10 @@ def _on_test_rows(run: Run) -> Comparison:
         *(_combination(run, one, one.test_proba_NC, members.members, costs) for one in _from_simple(run)),
         *(student_arm(one, one.test) for one in run.students if one.test),
     ]
-    return compare(arms, run.test_labels, rows="test", members=members, settings=_settings(run))
+    return compare(arms, run.test_labels, rows="test", members=members, settings=settings)
 
 
-def _validated(run: Run) -> Comparison | None:
+def _validated(run: Run, settings: CompareSettings) -> Comparison | None:
     """Cross-validated students against the plain average of the out-of-fold rows; None when there are none."""
     students = _cross_validated_students(run)
     if not students:
@@ -97,7 +102,7 @@ def _validated(run: Run) -> Comparison | None:
         run.table.labels,
         rows="oof cross-fitted",
         members=run.table.scores,
-        settings=_settings(run),
+        settings=settings,
     )
     if all(arm.kind != "student" for arm in students):
         comparison = replace(comparison, verdict=f"Naive cross-validation of a student is optimistic: {OPTIMISTIC}.")
@@ -114,8 +119,11 @@ def _from_simple(run: Run) -> list[CombinationResult]:
     return sorted(run.combinations, key=lambda one: simplest_first(one.fitted.combiner))
 
 
-def _settings(run: Run) -> CompareSettings:
-    return run.settings.compare if run.settings is not None else CompareSettings()
+def _settings(run: Run, metric: str | None) -> CompareSettings:
+    """The settings of the experiment with the metric that decides."""
+    settings = run.settings.compare if run.settings is not None else CompareSettings()
+    chosen = metric_of(settings.metric, run.root) if metric is None else metric_of(metric)
+    return replace(settings, metric=chosen)
 
 
 def _combination(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
 from foldstill.base_models.joined_member import AnyMember
-from foldstill.compare import Comparison, compare
+from foldstill.compare import CompareSettings, Comparison, compare
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.errors import StackError
@@ -74,7 +74,9 @@ class Stacked:
         title = f"{len(self.fitted)} combiners of {len(self.table.members)} members"
         return html_table(title, self._lines(), "KL of cross-fitted predictions. compare() gives intervals.")
 
-    def compare(self, test: FoldScores | None = None, test_labels: Labels | None = None) -> Comparison:
+    def compare(
+        self, test: FoldScores | None = None, test_labels: Labels | None = None, *, metric: Any = "kl"
+    ) -> Comparison:
         """Compare every combination and member with the plain average.
 
         Parameters
@@ -83,23 +85,28 @@ class Stacked:
             Scores of locked test rows, (K, N, M, C). Without them the table's own rows are compared, cross-fitted.
         test_labels : Labels, optional
             Labels of the locked test rows.
+        metric : str, Metric or callable, default "kl"
+            What decides: the name of a metric as in `foldstill compare --metric`, a metric, or a function of vote
+            shares (N, C), probabilities (N, C) and weights (N,), of which high values are better unless its attribute
+            `better` is "low".
 
         Returns
         -------
         Comparison
             Scores, differences with 95 % confidence intervals, and a verdict.
         """
+        settings = CompareSettings(metric=metric)
         others = [one.combiner for one in self.fitted]
         pairs = sorted(zip(self.fitted, self.crossed, strict=True), key=lambda pair: simplest_first(pair[0].combiner))
         if test is not None and test_labels is not None:
             members = test.mean()
             arms = [combination_arm(one, one.apply(test), test.members, others=others) for one, _ in pairs]
             arms = [prior_arm(self.table, len(members)), *member_arms(members), *arms]
-            return compare(arms, test_labels, rows="test", members=members)
+            return compare(arms, test_labels, rows="test", members=members, settings=settings)
         scores = self.table.scores
         arms = [combination_arm(one, cross.proba_NC, scores.members, others=others) for one, cross in pairs]
         arms = [prior_arm(self.table), *member_arms(scores), *arms]
-        comparison = compare(arms, self.table.labels, rows="oof cross-fitted", members=scores)
+        comparison = compare(arms, self.table.labels, rows="oof cross-fitted", members=scores, settings=settings)
         return replace(comparison, n_unscored=self.table.n_unscored)
 
 
