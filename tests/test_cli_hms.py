@@ -148,6 +148,7 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
         (("prepare", "nowhere"), "not an HMS folder"),
         (("show", "view", "{run}", "kaggle"), "no view 'kaggle'"),
         (("show", "view", "{hms}", "mel", "--sample", "7"), "no sample '7'"),
+        (("show", "view", "{hms}", "mel", "--at", "7"), "--at is a time in an EEG file"),
         (("synth-hms", "{hms}"), "already holds HMS files"),
     ],
 )
@@ -169,6 +170,51 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert message in error
 
 
+def recording(path: Path) -> Path:
+    from foldstill.hms.edf_writing import write_edf
+    from foldstill.hms.montage import EEG_CHANNELS
+
+    pytest.importorskip("mne", reason="pip install 'foldstill[eeg]'")
+    signal_ET = np.random.default_rng(0).normal(0, 20, (len(EEG_CHANNELS), 75 * 100))
+    write_edf(path, EEG_CHANNELS, signal_ET, 100, [(26.0 + 2 * n, 1.0, "ab"[n % 2]) for n in range(12)])
+    return path
+
+
+@pytest.mark.parametrize("view", ["mel", "eeg"])
+def test_views_of_an_edf_file_are_drawn_without_an_experiment(
+    view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = recording(tmp_path / "a.edf")
+    drawn = []
+    for at in ("20", "0"):
+        assert call(monkeypatch, "show", "view", path, view, "--at", at, "--out", tmp_path / "drawn.png") == 0
+        drawn.append((tmp_path / "drawn.png").read_bytes())
+    assert drawn[0] != drawn[1]
+    assert all(content.startswith(b"\x89PNG") for content in drawn)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("mel", "--at", "900"), "a.edf has 75 s, a window at 900 to 950 s has its middle outside"),
+        (("kaggle_spectrogram",), "reads spectrogram files of the HMS competition"),
+        (("mel", "--sample", "7"), "has no effect on the EEG file"),
+        (("mel", "--set", "seed=1"), "--set changes an experiment file"),
+    ],
+)
+def test_a_mistake_with_an_edf_file_is_one_sentence_and_writes_nothing(
+    options: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = recording(tmp_path / "a.edf"), tmp_path / "x.png"
+    assert call(monkeypatch, "show", "view", path, *options, "--out", out) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("view", ["mel", "eeg"])
 def test_views_are_drawn_of_synthetic_patients(view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = tmp_path / "run.toml", tmp_path / "drawn.png"
@@ -177,11 +223,32 @@ def test_views_are_drawn_of_synthetic_patients(view: str, tmp_path: Path, monkey
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, run = tmp_path / "run.toml", tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on synthetic HMS whose members are trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    path, run = folder / "run.toml", folder / "run"
     path.write_text(RUN)
-    assert call(monkeypatch, "train", path, "--out", run, "--jobs", "1", "-q") == 0
-    assert call(monkeypatch, "oof", "build", run) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        assert call(patch, "train", path, "--out", run, "--jobs", "1", "-q") == 0
+        assert call(patch, "oof", "build", run) == 0
+    return run
+
+
+def test_a_run_on_hms_scores_a_recording_of_a_clinic(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = recording(tmp_path / "a.edf"), tmp_path / "scores.csv"
+    assert call(monkeypatch, "predict", "--run", trained, "--data", path, "--arm", "mel-cnn", "--out", out) == 0
+    scores = pd.read_csv(out)
+    assert scores.iloc[:, 0].tolist() == ["a.edf@0", "a.edf@10", "a.edf@20"]
+    np.testing.assert_allclose(scores.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_submission_follows_the_sample(
+    hms: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained
     sample = pd.read_csv(hms / "sample_submission.csv").iloc[::-1]
     sample.to_csv(tmp_path / "sample.csv", index=False)
     made = {}
@@ -226,3 +293,25 @@ def test_a_submission_follows_the_sample(hms: Path, tmp_path: Path, monkeypatch:
         tmp_path / "none",
     )
     assert code == 2
+
+
+def test_edf_files_go_from_their_annotations_to_the_scores_of_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "eeg").mkdir()
+    for name in ("a", "b", "c", "d"):
+        path = recording(tmp_path / "eeg" / f"{name}.edf")
+    experiment, run, out = tmp_path / "e.toml", tmp_path / "run", tmp_path / "scores.csv"
+    data = '[data]\nkind = "edf"\npath = "eeg"\nstep_s = 5\n'
+    experiment.write_text('name = "x"\n' + data + SMALL + RUN[RUN.index("[folds]") :])
+    assert call(monkeypatch, "train", experiment, "--out", run, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "oof", "build", run) == 0
+    assert call(monkeypatch, "predict", "--run", run, "--data", path, "--arm", "mel-cnn", "--out", out) == 0
+    scores = pd.read_csv(out)
+    assert scores.iloc[:, 0].tolist() == [f"d.edf@{second}" for second in range(0, 26, 5)]
+    np.testing.assert_allclose(scores.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
+    assert (
+        call(monkeypatch, "show", "view", experiment, "mel", "--sample", "b.edf@3.5", "--out", tmp_path / "x.png") == 0
+    )
+    assert call(monkeypatch, "prepare", experiment, "-q") == 2
+    assert "need no preparation" in capsys.readouterr().err

@@ -91,24 +91,33 @@ def synth_hms(
 
 @show_app.command("view", cls=Command)
 def show_view(
-    target: HmsTarget,
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment file with EEG, a folder with the competition's files, or a file (.edf, .bdf, .fif)."
+        ),
+    ],
     view: Annotated[
         str,
         typer.Argument(
-            help="Name of a view in the file, kind of a view for a folder, or eeg for the EEG as an expert reads it."
+            help="Name of a view in the experiment file, kind of a view for other targets, or eeg for the EEG as an "
+            "expert reads it."
         ),
     ],
     sample: Annotated[str, typer.Option(help="Id of a sample or of its recording. [default: the first sample]")] = "",
+    at: Annotated[
+        float | None, typer.Option(help="For an EEG file: start of the 50 s that are drawn, in seconds. [default: 0]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The .png file to write. [default: VIEW.png]")] = None,
     change: Changes = None,
     force: Replace = False,
 ) -> None:
     """Draw one view of one sample into a PNG.
 
-    Example: foldstill show view mine.toml mel --out mel.png
+    Example: foldstill show view recording.edf mel --at 120 --out mel.png
     """
     from foldstill.commands.hms import draw
 
     path = out or Path(f"{view}.png")
-    draw(target, view, sample, path, change or (), force=force)
+    draw(target, view, path, change or (), sample=sample, at_s=at, force=force)
     console().print(f"Drawn to {path}")

@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError
 from foldstill.hms.chains import ChainSpectrogram
+from foldstill.hms.edf import is_eeg_file
+from foldstill.hms.edf_source import EdfData
+from foldstill.hms.edf_windows import require_eeg_views, window_at
+from foldstill.hms.files import HmsFolder
 from foldstill.hms.part import LEFT_OUT
 from foldstill.hms.prepare import Prepared
+from foldstill.hms.record import Record
 from foldstill.hms.rows import LabelRule
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -120,35 +125,49 @@ def problems_table(prepared: Prepared) -> "Table":
     return table
 
 
-def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str] = (), *, force: bool = False) -> None:
+def draw(
+    target: Path,
+    view: str,
+    out: Path,
+    changes: Sequence[str] = (),
+    *,
+    sample: str = "",
+    at_s: float | None = None,
+    force: bool = False,
+) -> None:
     """Draw one view of one sample into a PNG; the view `eeg` is the recording as an expert reads it.
 
-    `target` is an HMS folder, whose views are named by kind, or an experiment file, whose views are named by name; an
-    empty `sample` is the first. `force` replaces a PNG that foldstill did not write.
+    `target` is an experiment file, whose views are named by name, or an HMS folder or an EEG file of a clinic, whose
+    views are named by kind. An empty `sample` is the first; in an EEG file the 50 s from `at_s` on are drawn. `force`
+    replaces a PNG that foldstill did not write.
     """
-    from foldstill.hms.drawing import check_drawing, draw_eeg, draw_view, open_record
-    from foldstill.hms.files import HmsFolder
+    from foldstill.hms.drawing import check_drawing, draw_eeg, draw_view
 
     check_drawing(out, force=force)
     settings: View | None
-    votes_C: NDArray[Any] | None
+    if at_s is not None and not is_eeg_file(target):
+        raise ExperimentError(
+            f"--at is a time in an EEG file (.edf, .bdf, .fif), got {target}: name a --sample instead"
+        )
     if target.suffix == ".toml":
-        root, data = target.parent, read_experiment(target, changes).data
-        if not isinstance(data, HmsData | SyntheticHmsData):
-            raise ExperimentError(f"{target} has data of kind {data.kind!r}: only views of HMS data can be drawn")
+        data = read_experiment(target, changes).data
+        if not isinstance(data, HmsData | SyntheticHmsData | EdfData):
+            raise ExperimentError(f"{target} has data of kind {data.kind!r}: only views of EEG can be drawn")
         views = {v.name: v for v in data.views}
         if view != "eeg" and view not in views:
             raise ExperimentError(f"{target} has no view {view!r}: name one of {[*views, 'eeg']}")
         settings = views.get(view)
+        name, record, votes_C = _sample(data, target.parent, sample)
     else:
         _refuse_changes(target, changes)
-        root, data = Path(), HmsData(folder=str(target))
         settings = None if view == "eeg" else view_of_kind(view)
-    if isinstance(data, SyntheticHmsData):
-        name, record, votes_C = data.sample(sample)
-    else:
-        record, row = open_record(HmsFolder(root / data.folder), sample, rows=data.rows)
-        name, votes_C = str(row.ids_N[0]), None if row.votes_NC is None else row.votes_NC[0]
+        if is_eeg_file(target):
+            if sample:
+                raise ExperimentError(f"--sample {sample} has no effect on the EEG file {target}: give --at SECONDS")
+            require_eeg_views([settings] if settings is not None else [])
+            (name, record), votes_C = window_at(target, at_s or 0.0), None
+        else:
+            name, record, votes_C = _sample(HmsData(folder=str(target)), Path(), sample)
     title = f"{name}: {view}" + ("" if votes_C is None else f", votes {' '.join(f'{v:g}' for v in votes_C)}")
     if settings is None:
         draw_eeg(record, out, title=f"{title}, 100 microvolts between signals")
@@ -156,6 +175,20 @@ def draw(target: Path, view: str, sample: str, out: Path, changes: Sequence[str]
         draw_view(settings, record, out, title=title)
 
 
+def _sample(
+    data: HmsData | SyntheticHmsData | EdfData, root: Path, name: str
+) -> tuple[str, Record, NDArray[Any] | None]:
+    """Id, signals and votes of one sample; the first without a name."""
+    from foldstill.hms.drawing import open_record
+
+    if isinstance(data, SyntheticHmsData):
+        return data.sample(name)
+    if isinstance(data, EdfData):
+        return data.sample(root, name)
+    record, row = open_record(HmsFolder(root / data.folder), name, rows=data.rows)
+    return str(row.ids_N[0]), record, None if row.votes_NC is None else row.votes_NC[0]
+
+
 def _refuse_changes(target: Path, changes: Sequence[str]) -> None:
     if changes:
-        raise ExperimentError(f"--set changes an experiment file, got the folder {target}: name a .toml file")
+        raise ExperimentError(f"--set changes an experiment file, got {target}: name a .toml file")

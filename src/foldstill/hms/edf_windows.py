@@ -143,6 +143,13 @@ def eeg_inputs(path: Path, views: Sequence[View], step_s: float = STEP_S) -> Inp
     return Inputs(windows.ids_N, windows.views(views), {view.name: recipe(view) for view in views})
 
 
+def window_at(path: Path, offset_s: float) -> tuple[str, Record]:
+    """The id and the signals of the 50 s of a file from `offset_s` on; warns of missing electrodes."""
+    file = open_eeg(path)
+    _warn(file.problems)
+    return Windows(path.parent, np.asarray([path.name]), np.asarray([offset_s])).ids_N.item(), file.record(offset_s)
+
+
 def _warn(problems: Sequence[Problem]) -> None:
     """One warning per kind of problem, with the number of files or windows and the first of them."""
     for what in dict.fromkeys(problem.what for problem in problems):
