@@ -30,7 +30,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.mixing import Mixup
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, TrainingSet
-from foldstill.errors import DistillError, ExperimentError, MemberError
+from foldstill.errors import DistillError, ExperimentError, FoldstillWarning, MemberError
 from foldstill.workers import Work
 from made_up import eeg_table, interruptions, is_epoch, member_table, one_worker
 
@@ -222,7 +222,8 @@ def test_a_changed_part_is_refused_by_name_and_force_redoes_what_depends_on_it(b
         train_members([brief, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker())
     assert not (backbones / "picture").exists()
     before = (place / "weights.safetensors").read_bytes()
-    train_members([brief, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker(force=True))
+    with pytest.warns(FoldstillWarning, match=r"made again, as --force says: both/fold-0$"):
+        train_members([brief, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker(force=True))
     assert (place / "weights.safetensors").read_bytes() != before
     ends = train_members([brief, other, SIGNAL], data, plan, backbones, folds=(0,), work=one_worker())
     assert [end.held_out_kl is not None for end in ends] == [True] * 3

@@ -12,7 +12,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
-from foldstill.errors import ExperimentError, FoldstillError, MemberError
+from foldstill.errors import ExperimentError, FoldstillError, FoldstillWarning, MemberError
 from foldstill.oof.store import read_scores
 from foldstill.workers import Work
 from made_up import EVERYTHING, RECIPE, SMALL, bright_pictures, folds_of, one_worker, read_history, weights
@@ -105,8 +105,11 @@ def test_changed_inputs_are_named_and_force_redoes_them(pictures, three_folds, t
     with pytest.raises(ExperimentError, match="data"):
         train_members([member], changed, three_folds, tmp_path, work=one_worker())
     assert weights(tmp_path) == first
-    train_members([other], pictures, three_folds, tmp_path, work=one_worker(force=True))
+    with pytest.warns(FoldstillWarning, match="as --force says: small/fold-0, small/fold-1, small/fold-2$"):
+        train_members([other], pictures, three_folds, tmp_path, work=one_worker(force=True))
     assert weights(tmp_path) != first
+    # What is finished and of these inputs is kept also with force, and no note says otherwise.
+    train_members([other], pictures, three_folds, tmp_path, work=one_worker(force=True))
 
 
 def test_another_member_beside_it_does_not_move_a_member(trained, pictures, three_folds, tmp_path):

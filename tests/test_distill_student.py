@@ -11,7 +11,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import Lesson, StudentSettings, distill, load_student, predict_student, train_student
-from foldstill.errors import DistillError, ExperimentError
+from foldstill.errors import DistillError, ExperimentError, FoldstillWarning
 from foldstill.workers import silent
 from made_up import one_worker
 
@@ -89,7 +89,8 @@ def test_a_finished_student_is_not_trained_again_and_changed_inputs_are_named(da
         train(dataset, tmp_path, seed=1)
     with pytest.raises(ExperimentError, match="targets"):
         train(dataset, tmp_path, rows=np.arange(10, 40))
-    train(dataset, tmp_path, seed=1, force=True, report=received.append)
+    with pytest.warns(FoldstillWarning, match="made again, as --force says"):
+        train(dataset, tmp_path, seed=1, force=True, report=received.append)
     assert [p.done for p in received] == [1, 2, 3, 3]
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from foldstill.errors import ExperimentError
+from foldstill.errors import ExperimentError, FoldstillWarning
 from foldstill.files import write_text
-from foldstill.manifest import Stage, changes, check_files, has_file
+from foldstill.manifest import Stage, changes, check_files, has_file, note_made_again
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,19 @@ def test_a_finished_stage_is_skipped_refused_or_forced(tmp_path: Path) -> None:
         other.finished()
     assert stage.finished(), "a refused stage changes nothing"
     assert not other.finished(force=True)
+
+
+def test_a_note_names_the_finished_work_that_is_made_again(tmp_path: Path) -> None:
+    stages = [Stage(tmp_path / "resnet" / f"fold-{k}", {"seed": 0}) for k in range(8)]
+    note_made_again(stages)  # nothing is finished, and a warning would be an error here
+    for stage in stages[:2]:
+        stage.finish()
+    with pytest.warns(FoldstillWarning, match=r"made again, as --force says: resnet/fold-0, resnet/fold-1$"):
+        note_made_again(stages)
+    for stage in stages[2:]:
+        stage.finish()
+    with pytest.warns(FoldstillWarning, match=r"resnet/fold-5 and 2 more$"):
+        note_made_again(stages)
 
 
 def test_a_file_that_changed_is_missing_or_is_not_listed_is_refused(tmp_path: Path) -> None:

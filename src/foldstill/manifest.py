@@ -1,17 +1,20 @@
 """The mark of a finished stage: `done.json`, written last, holds what the stage was made from and what came out."""
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldstill.errors import ExperimentError
+from foldstill.errors import ExperimentError, FoldstillWarning
 from foldstill.files import file_digest, make_folder, read_json, sync, write_json
 
 DONE = "done.json"
 CURE = "restore it from a copy, or make it again with --force"
 """The end of a message on a damaged file of finished work."""
+SHOWN = 6
+"""Number of finished folders that a note names."""
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[str]:
@@ -83,6 +86,15 @@ class Stage:
         """
         digests = _on_disk(self.folder, files)
         write_json(self.folder / DONE, {"inputs": dict(self.inputs), "files": digests, **notes}, sealed=True)
+
+
+def note_made_again(stages: Iterable[Stage]) -> None:
+    """Warn which finished work of these stages is made again, because the user asked for it by force."""
+    names = [f"{one.folder.parent.name}/{one.folder.name}" for one in stages if (one.folder / DONE).exists()]
+    if names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        message = f"finished work is made again, as --force says: {', '.join(names[:SHOWN])}{more}"
+        warnings.warn(message, FoldstillWarning, stacklevel=2)
 
 
 @dataclass(frozen=True)

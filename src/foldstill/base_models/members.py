@@ -31,7 +31,7 @@ from foldstill.data.row_form import Recipe
 from foldstill.data.training import TrainingSet
 from foldstill.errors import ExperimentError, FoldstillWarning, MemberError
 from foldstill.files import digest
-from foldstill.manifest import Stage
+from foldstill.manifest import Stage, note_made_again
 from foldstill.oof.table import FoldScores
 from foldstill.workers import Progress, Work
 
@@ -64,6 +64,7 @@ def train_members(
     _warn_of_new_levels({view for job in jobs for view in job.member.views}, dataset, plan)
     bars = _Bars(work, jobs, of_pairs=pairs)
     pending = _checked(jobs, work)
+    note_made_again(job.stage for job in pending)
     clean_folders(jobs, pending, force=work.force)
     for job in jobs:
         if job not in pending:

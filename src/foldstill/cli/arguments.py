@@ -39,7 +39,6 @@ Jobs = Annotated[
     typer.Option(help="Number of processes of one thread each on a CPU; one per core when not given.", min=1),
 ]
 On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
-Force = Annotated[bool, typer.Option("--force", help="Repeat finished stages.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
 MetricName = Annotated[
     str | None,
@@ -66,6 +65,16 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+_MEMBERS = "Train again the members that were made from other inputs, are damaged or were interrupted"
+MADE_AGAIN = {
+    "run": f"{_MEMBERS}, and make everything after them again.",
+    "train": f"{_MEMBERS}; finished ones of the same inputs are kept.",
+    "stack": "Fit the combiners again, also finished ones, and replace a folder stacking that foldstill did not write.",
+    "distill": "Train and score the students again, also finished ones.",
+}
+"""What `--force` does, per command that does stages of a run."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The options of a command that does stages of a run."""
@@ -75,7 +84,7 @@ class RunOptions:
     change: Changes = None
     jobs: Jobs = None
     device: On = Device.AUTO
-    force: Force = False
+    force: bool = False
     quiet: Quiet = False
 
     @contextmanager
@@ -97,6 +106,9 @@ def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., No
 
     # typer reads arguments and options from the signature.
     signature = inspect.signature(RunOptions)
-    function.__signature__ = signature  # type: ignore[attr-defined]
-    function.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    types = {name: each.annotation for name, each in signature.parameters.items()}
+    types["force"] = Annotated[bool, typer.Option("--force", help=MADE_AGAIN[command.__name__])]
+    parameters = [each.replace(annotation=types[name]) for name, each in signature.parameters.items()]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = types
     return function

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Force, Jobs, MetricName, Out, Quiet, RunOptions, takes_run_options
+from foldstill.cli.arguments import MADE_AGAIN, Changes, Jobs, MetricName, Out, Quiet, RunOptions, takes_run_options
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
@@ -63,7 +63,7 @@ def stack(
     ] = None,
     change: Changes = None,
     jobs: Jobs = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help=MADE_AGAIN["stack"])] = False,
     quiet: Quiet = False,
 ) -> None:
     """Cross-fit every combiner, then fit each to all rows.

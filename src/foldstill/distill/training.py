@@ -29,6 +29,7 @@ from foldstill.distill.student import Student, student_of
 from foldstill.distill.view_teachers import ViewTeachers
 from foldstill.errors import DistillError
 from foldstill.files import digest
+from foldstill.manifest import note_made_again
 from foldstill.workers import Progress, Work
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def bar_per_student(work: Work) -> OnJobProgress:
 
 def run_students(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
     """Train all students, and yield each job when it is finished, in any order; finished ones come first, untouched."""
+    if work.force:
+        note_made_again(job.stage for job in jobs)
     finished = {job.folder: job.stage.finished(force=work.force) for job in jobs}
     pending = [job for job in jobs if not finished[job.folder]]
     clean_folders(jobs, pending, force=work.force)

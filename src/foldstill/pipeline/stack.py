@@ -12,7 +12,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.submission import SampleSubmission, submission_like
 from foldstill.errors import StackError
 from foldstill.files import digest, write_json
-from foldstill.manifest import Stage
+from foldstill.manifest import Stage, note_made_again
 from foldstill.oof.audit import audit
 from foldstill.oof.exports import check_score_output, write_scores_as
 from foldstill.oof.findings import AuditReport
@@ -52,6 +52,8 @@ def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = ())
         stage.check(force=run.work.force)
     run.keep()
     run.keep_audit(report)
+    if run.work.force:
+        note_made_again(stages.values())
     pending = [c for c in combiners if not stages[c.name].finished(force=run.work.force)]
     crossed = crossfit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
     fitted = fit_all(pending, run.table, jobs=run.work.n_workers, on_progress=run.work.report)
