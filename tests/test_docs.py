@@ -87,3 +87,15 @@ def test_the_python_examples_of_the_readme_run_as_they_stand(
     exec(second, {"scores_NMC": scores_NMC, "votes_NC": votes_NC, "patients": patients, "folds": folds})
     assert "averaging" in capsys.readouterr().out
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_page_on_files_names_everything_that_is_recognised() -> None:
+    from foldstill.data.columns import CSV, PARQUET
+    from foldstill.data.csv_file import MISSING, SEPARATORS
+    from foldstill.oof.roles import SCORES, SHARES, USUAL, VOTES
+
+    text = (DOCS / "files.md").read_text(encoding="utf-8")
+    known = {word.replace(r"\|", "|") for word in re.findall(r"`([^`]+)`", text)}
+    usual = {name for names in USUAL.values() for name in names}
+    wanted = {*usual, *VOTES, *SHARES, *SCORES, *MISSING, *SEPARATORS, *CSV, *PARQUET} - {"", "\t"}
+    assert wanted <= known, wanted - known
