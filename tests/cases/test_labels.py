@@ -94,6 +94,14 @@ def test_shares_and_their_total_are_obeyed_where_usual_names_are_found_too(tmp_p
         import_scores(paths, ImportSettings(shares="share_{class}"))
     with pytest.raises(OOFError, match=r"pred would have no effect on .*m0.csv"):
         import_scores(paths, ImportSettings(pred="x"))
+    with pytest.raises(
+        OOFError, match=r"m0.csv: member 'm0' has one column per class, so positive = 'a' would have no"
+    ):
+        import_scores(paths, ImportSettings(positive="a"))
+    wide = scores.rename(columns=lambda name: f"p__m__{name[0]}").assign(label=["a", "b", "c"] * (N // 3))
+    [path] = write_csvs(tmp_path, wide=wide)
+    with pytest.raises(OOFError, match=r"positive would have no effect on .*wide.csv"):
+        import_scores([path], ImportSettings(positive="a"))
 
 
 def test_ids_match_between_text_and_numbers_by_their_exact_text(tmp_path, rng):

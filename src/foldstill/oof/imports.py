@@ -213,6 +213,7 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
     members = members_by_columns(source.arrays, classes)
     if not members:
         return None
+    require_effect(source.path, settings, ("positive",))
     labels = _labels(label_source, label_columns(label_source, settings, classes))
     raw = source.matrix([f"p__{m}__{c}" for m in members for c in classes], "scores")
     raw = raw.reshape(-1, len(members), len(classes))

@@ -105,6 +105,10 @@ def member_proba(
     n_classes = len(classes)
     if "{class}" not in layout.pattern:
         return _one_column(file, layout, name, classes, settings, unscored=unscored)
+    if settings.positive:
+        raise OOFError(
+            f"{name} has one column per class, so positive = {settings.positive!r} would have no effect: leave it out"
+        )
     columns = class_columns(file, layout.pattern)
     lacking = [c for c in classes if c not in columns]
     others = list(_score_columns(file, layout.pattern, layout.id_names[file.path], settings))
