@@ -260,3 +260,28 @@ def test_settings_of_a_student_name_the_kind():
     assert StudentSettings(kind="eeg", view="signal").member().kind == "eeg"
     with pytest.raises(DistillError, match="is no eeg network"):
         StudentSettings(kind="eeg", network="resnet18")
+
+
+class Greedy(torch.nn.Module):
+    """A linear network that needs too much memory for more than `rows` rows."""
+
+    def __init__(self, n_inputs, n_classes, rows):
+        super().__init__()
+        self.linear, self.rows = torch.nn.Linear(n_inputs, n_classes), rows
+
+    def forward(self, x):
+        if len(x) > self.rows:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        return self.linear(x.flatten(1))
+
+
+def test_a_lack_of_memory_is_not_blamed_on_the_module_and_names_the_member(data, tmp_path):
+    dataset, plan = data
+
+    def greedy(shape, n_classes, rows=2):
+        return Greedy(int(np.prod(shape)), n_classes, rows)
+
+    with pytest.raises(MemberError, match=r"^member net, fold 0: not enough memory to train it: make batch_size"):
+        train_members([TorchMember("net", greedy)], dataset, plan, tmp_path, work=one_worker(), folds=[0])
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        check(data, greedy, options={"rows": 1})

@@ -1,11 +1,13 @@
 import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from foldstill.data.columns import read_columns
+from foldstill.data.columns import read_columns, read_npz
 from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
@@ -93,3 +95,13 @@ def test_nullable_columns_of_pandas_are_numbers_with_nan(tmp_path):
     file = read_columns(tmp_path / "t.parquet")
     np.testing.assert_array_equal(file.get("n", "votes"), [1, np.nan])
     assert file.get("m", "votes").dtype == np.int64
+
+
+def test_an_array_whose_header_promises_more_than_the_file_holds_is_damaged(tmp_path: Path) -> None:
+    """NumPy runs out of memory on it, which is not what is wrong."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**14, 9)})
+    with zipfile.ZipFile(tmp_path / "scores.npz", "w") as archive:
+        archive.writestr("pred.npy", stream.getvalue() + bytes(80))
+    with pytest.raises(DataError, match=r"^'pred' in .*scores\.npz is damaged \(Unable to allocate"):
+        read_npz(tmp_path / "scores.npz").get("pred", "scores")

@@ -16,7 +16,6 @@ ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type
 """Classes of errors; functions that read files take one as the argument `error`."""
 
 WITHOUT_PLACE = {
-    "not enough memory: use fewer --jobs or a machine with more memory",
     "a worker process was killed, usually because the memory was used up: run the command again, which continues from "
     "the last epoch, with fewer --jobs",
 }

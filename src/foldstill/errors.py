@@ -73,6 +73,20 @@ class ExperimentError(FoldstillError):
     """An experiment file or a run folder that is not valid."""
 
 
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "failed to map segment")
+"""What torch, CUDA and the linker say when memory is used up."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory was used up, which some libraries say in the text of another error only.
+
+    >>> lacks_memory(MemoryError()), lacks_memory(RuntimeError("CUDA out of memory.")), lacks_memory(KeyError("memory"))
+    (True, True, False)
+    """
+    in_text = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _NO_MEMORY)
+    return in_text or isinstance(error, MemoryError)
+
+
 @contextmanager
 def at(place: object) -> Iterator[None]:
     """Begin the message of an error in the block with its place, such as a file or a member, unless it names it.

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ def end_with_parent(parent: int) -> None:
     """
     if os.getpid() == parent:
         return  # a thread of the same process
+    # Ctrl-C in a terminal reaches every process; the parent alone answers, and then ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -186,6 +186,8 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "t.parquet"), 2, "t.parquet: the disk is full"),
         (OSError(errno.EACCES, os.strerror(errno.EACCES), "t.parquet"), 2, "t.parquet: permission denied"),
         (MemoryError(), 2, "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), 2, "not enough memory"),
+        (ImportError("lib.so: failed to map segment from shared object"), 2, "not enough memory"),
         (EOFError("end"), 2, "a file ends before its content is complete"),
         (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
     ],

@@ -17,7 +17,7 @@ from foldstill.base_models.member import Member
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
-from foldstill.errors import FoldstillError
+from foldstill.errors import FoldstillError, MemberError, lacks_memory
 from foldstill.files import Shape, read_json, write_json
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
@@ -156,6 +156,11 @@ def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
             model = member.fit(training_set, context)
         except FoldstillError as error:
             raise type(error)(f"{job.name}: {error}") from error
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            cure = "make batch_size of its recipe smaller, or use fewer workers (--jobs)"
+            raise MemberError(f"{job.name}: not enough memory to train it: {cure}") from error
         for prediction in job.predictions:
             proba_NC = model.predict(training_set.views, prediction.rows, device=device)
             scores = ScoreTable(

@@ -12,7 +12,7 @@ from foldstill.base_models.architecture import InputShape
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.base_models.weights_file import read_weights, require_loaded
-from foldstill.errors import MemberError
+from foldstill.errors import MemberError, lacks_memory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,6 +137,8 @@ class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
                 **options,
             )
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise MemberError(f"member {self.name!r}: {_why(self, error)}") from error
         if weights is not None:
             self._named(require_loaded, body, weights, str(self.pretrained), self.network)
@@ -200,6 +202,8 @@ def _try_size(member: TimmMember, network: Network, in_channels: int, size: tupl
         with torch.no_grad():
             network.eval()(torch.zeros(1, in_channels, *size))
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MemberError(
             f"member {member.name!r}: {member.network!r} refuses images of {' x '.join(map(str, size))} ({reason}): "

@@ -14,7 +14,7 @@ from foldstill.base_models.recipes import Recipe, check_name, require
 from foldstill.base_models.single_view import SingleViewMember
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.training import FitContext, TrainingSet
-from foldstill.errors import MemberError
+from foldstill.errors import MemberError, lacks_memory
 from foldstill.settings import KindSettings
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
         except MemberError as error:
             raise MemberError(f"member {self.name!r}: {error}") from error.__cause__
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise MemberError(
                 f"{about}({shape}, {n_classes}{''.join(f', {k}={v!r}' for k, v in self.options.items())}) fails "
                 f"({reason_of(error)}): take the shape of a row, the number of classes, and the options by name"
@@ -156,6 +158,8 @@ def _try_batch(about: str, body: nn.Module, batch: tuple[int, ...], n_classes: i
             with torch.no_grad():
                 logits: Any = tried(torch.zeros(batch))
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise MemberError(
                 f"{about} fails {mode} on a batch of shape {batch} ({reason_of(error)}): take (rows, channels, ...)"
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foldstill.errors import MemberError
+from foldstill.errors import MemberError, lacks_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +43,8 @@ def read_weights(path: Path, setting: str = "pretrained") -> dict[str, Tensor]:
             "or safetensors"
         ) from error
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MemberError(f"{path} cannot be read as weights ({reason}): save the state dict as safetensors") from error
     for key in _WRAPPED:

@@ -18,7 +18,7 @@ from foldstill.cli.stages import compare, distill, run, stack, train
 from foldstill.cli.start import demo, doctor, init, sizes, tune
 from foldstill.cli.terminal import console, print_warnings, repeat_options
 from foldstill.cli.use import apply, export, predict
-from foldstill.errors import FoldstillError
+from foldstill.errors import FoldstillError, lacks_memory
 
 INTERRUPTED = 130
 LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--accept", "--view", "--set"})
@@ -39,8 +39,6 @@ class Commands(TyperGroup):
             raise file_error(error) from error
         except EOFError as error:
             raise FoldstillError(f"a file ends before its content is complete ({error}): make it again") from error
-        except MemoryError as error:
-            raise FoldstillError("not enough memory: use fewer --jobs or a machine with more memory") from error
         except BrokenExecutor as error:
             raise FoldstillError(
                 "a worker process was killed, usually because the memory was used up: run the command again, which "
@@ -114,11 +112,11 @@ def main() -> None:
     try:
         app(args=repeat_options(sys.argv[1:], LIST_OPTIONS))
     except FoldstillError as error:
-        from rich.text import Text
-
-        log_error(str(error))
-        console(stderr=True).print(Text.assemble(("foldstill:", "red bold"), f" {error}"))
-        sys.exit(2)
+        _refuse(str(error))
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not lacks_memory(error):
+            raise
+        _refuse("not enough memory: use fewer --jobs or a machine with more memory")
     except KeyboardInterrupt:
         _say_interrupted()
         sys.exit(INTERRUPTED)
@@ -129,6 +127,15 @@ def main() -> None:
         raise
     finally:
         end_log(sys.exc_info()[1])
+
+
+def _refuse(message: str) -> None:
+    """End with the message of the user's mistake."""
+    from rich.text import Text
+
+    log_error(message)
+    console(stderr=True).print(Text.assemble(("foldstill:", "red bold"), f" {message}"))
+    sys.exit(2)
 
 
 def _say_interrupted() -> None:

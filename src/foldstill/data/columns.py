@@ -1,5 +1,6 @@
 """Named arrays of one file; its suffix says whether it is an `.npz`, a CSV or a parquet file."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -55,11 +56,28 @@ class Columns:
                     "save plain numbers or strings"
                 ) from error
             raise self._damaged(name, error) from error
-        except (OSError, EOFError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except MemoryError as error:
+            if self._holds_less(name):
+                raise self._damaged(name, error) from error
+            raise DataError(
+                f"{name!r} in {self.path} does not fit into memory: use a machine with more memory, or fewer rows"
+            ) from error
+        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise self._damaged(name, error) from error
         if not isinstance(values, np.ndarray):
             raise DataError(f"{name!r} in {self.path} is no array: write the file with numpy.savez")
         return values
+
+    def _holds_less(self, name: str) -> bool:
+        """Whether an array of an `.npz` has fewer bytes than its header says."""
+        archive = getattr(self.arrays, "zip", None)
+        if archive is None:
+            return False
+        with archive.open(f"{name}.npy") as stream:
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = read_header[np.lib.format.read_magic(stream)](stream)
+        size: int = archive.getinfo(f"{name}.npy").file_size
+        return size < math.prod(shape) * dtype.itemsize
 
     def _damaged(self, name: str, error: Exception) -> DataError:
         return DataError(f"{name!r} in {self.path} is damaged ({_first_line(error)}): write the file again")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.distill.onnx_file import METADATA_KEY, OnnxStudent
-from foldstill.errors import DistillError
+from foldstill.errors import DistillError, lacks_memory
 from foldstill.files import BLANK_SEAL, SEAL, atomic_write, set_seal
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def _traced(served: "nn.Module", rows_N: NDArray[Any]) -> tuple[Any, NDArray[np.
             with torch.inference_mode():
                 proba_NC: NDArray[np.float32] = served(torch.from_numpy(np.array(rows_N))).numpy()
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise DistillError(
             f"torch {torch.__version__} cannot export this network to ONNX ({reason}): "

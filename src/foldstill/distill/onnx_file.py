@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foldstill.data.feature_form import Form, array_in, form_from_json
 from foldstill.data.features import View
 from foldstill.data.row_form import RowForm
-from foldstill.errors import DataError, DistillError
+from foldstill.errors import DataError, DistillError, lacks_memory
 from foldstill.files import SEAL, check_seal
 
 METADATA_KEY = "foldstill"
@@ -66,6 +66,8 @@ class OnnxStudent:
         try:
             return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise DistillError(f"{self.path} is not an ONNX file that this ONNX Runtime can read: {error}") from error
 
     @cached_property
