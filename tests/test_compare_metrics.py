@@ -7,6 +7,7 @@ from foldstill.compare.calibration import calibration_slope, reliability
 from foldstill.compare.metrics import METRICS, ROW_LOSSES, scores_of
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.row_losses import row_accuracy, row_class_kl
+from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import FoldstillError
 from foldstill.testing import check_metric
 
@@ -133,8 +134,6 @@ def test_the_slope_of_a_useless_prediction_stays_finite(rng):
 
 
 def test_the_noise_floor_equals_the_score_of_the_truth(rng):
-    from foldstill.data.simplex import row_kl
-
     blurred = rng.dirichlet(2 * np.ones(4), 4000)
     gamma = rng.standard_gamma(8.0 * blurred)
     truth = gamma / gamma.sum(axis=1, keepdims=True)
@@ -145,6 +144,16 @@ def test_the_noise_floor_equals_the_score_of_the_truth(rng):
     assert floor.mean() == pytest.approx(reached, rel=0.05)
     # The prediction that knows less than the truth is above the floor.
     assert row_kl(target=votes / total[:, None], proba=blurred).mean() > 1.2 * floor.mean()
+
+
+@pytest.mark.parametrize("votes", [2, 5, 20])
+def test_the_noise_floor_is_near_the_truth_for_flat_predictions_that_know_little(rng, votes):
+    """A model of the truth around such predictions alone gives 0.6 of it."""
+    logits = 1.5 * rng.standard_normal((4000, 3))
+    truth, proba = softmax(logits), softmax(0.7 * (logits + 2 * rng.standard_normal((4000, 3))))
+    drawn = rng.multinomial(votes, truth)
+    reached = row_kl(target=drawn / votes, proba=truth).mean()
+    assert noise_floor(drawn.astype(float), proba).mean() == pytest.approx(reached, rel=0.07)
 
 
 def test_with_one_vote_per_row_there_is_no_noise_floor(rng):

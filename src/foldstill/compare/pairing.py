@@ -95,7 +95,7 @@ def compare(
     loss_NA = np.column_stack([one.loss_N for one in scored])
     base = list(by_name).index(baseline)
     best = int(np.argmin(np.average(kl_NA, axis=0, weights=compared.weight_N)))
-    floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best], seed=intervals.seed)
+    floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best])
     facts = _facts(metric)
     results = _against_baseline(scored, base, compared, intervals, facts)
     if facts.name == KL.name:
