@@ -23,6 +23,7 @@ def run(options: RunOptions) -> None:
     from foldstill.pipeline import run_all
 
     with options.open() as opened:
+        _show_few_groups(opened)
         _show_sizes(opened)
         comparison = run_all(opened)
     show_comparison(opened, comparison)
@@ -37,6 +38,7 @@ def train(options: RunOptions) -> None:
     from foldstill.pipeline import train_stage
 
     with options.open() as opened:
+        _show_few_groups(opened)
         train_stage(opened)
     console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {opened.dir.root}")
 
@@ -114,6 +116,14 @@ def compare(
 
     opened = find_run(target, out)
     show_comparison(opened, compare_stage(opened, metric))
+
+
+def _show_few_groups(opened: "Run") -> None:
+    """That the comparison will rest on few groups, before anything is trained."""
+    from foldstill.pipeline.few_groups import few_groups_note
+
+    if note := few_groups_note(opened.plan):
+        console().print(note, soft_wrap=True)
 
 
 def _show_sizes(opened: "Run") -> None:
