@@ -102,10 +102,13 @@ def introduction(kind: type) -> str:
 
 
 def rows_of(kind: type) -> list[str]:
-    """One line of the table per key; `kind` and `name` are left out where they mean what they mean everywhere."""
+    """One line of the table per key, required ones first.
+
+    `kind` and `name` are left out where they mean what they mean everywhere.
+    """
     hints, docs = get_type_hints(kind, include_extras=True), field_docs(kind)
     lines = []
-    for field in dataclasses.fields(kind):
+    for field in sorted(dataclasses.fields(kind), key=lambda field: default(field) != "required"):
         if field.name not in docs and field.name in ("kind", "name") and field.default is not dataclasses.MISSING:
             continue
         meaning = docs.get(field.name, "Name in tables, folders and reports." if field.name == "name" else "")

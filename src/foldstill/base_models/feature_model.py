@@ -5,12 +5,14 @@ N rows, C classes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.base_models.member import CURE
 from foldstill.cost import Cost
@@ -28,7 +30,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureModel:
+class FeatureModel(ABC):
     """Base of models that read one feature table, matched by name."""
 
     classes: tuple[str, ...]
@@ -44,6 +46,16 @@ class FeatureModel:
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {self.view: self.form.shape}
+
+    @abstractmethod
+    def proba(self, table: FeatureTable) -> NDArray[np.floating]:
+        """Probabilities (N, C) of rows that have the features of the training."""
+
+    def predict(
+        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
+        """Probabilities (rows, C) of rows of the view; features are matched by name."""
+        return self.proba(self.table(views, rows)).astype(np.float32)
 
     def table(self, views: Mapping[str, View], rows: Rows | None) -> FeatureTable:
         """Rows of the view with the features of the training; raises MemberError where a view or feature is missing."""

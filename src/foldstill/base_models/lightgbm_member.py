@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldstill.base_models.feature_model import FeatureModel, prediction_cost, read_about, training_table
 from foldstill.base_models.recipes import check_name, require
@@ -37,12 +36,8 @@ class LightGBMModel(FeatureModel):
     trees: Trees
     start_C: Matrix
 
-    def predict(
-        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
-    ) -> NDArray[np.float32]:
-        """Probabilities (rows, C) of rows of the view; features are matched by name."""
-        table = self.table(views, rows)
-        return softmax(self.trees(table.values_NF) + self.start_C).astype(np.float32)
+    def proba(self, table: FeatureTable) -> Matrix:
+        return softmax(self.trees(table.values_NF) + self.start_C)
 
     def save(self, folder: Path) -> None:
         """Write `model.txt`, the trees in LightGBM's own format, and `model.json`, what it takes to apply them."""

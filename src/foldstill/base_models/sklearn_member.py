@@ -32,7 +32,7 @@ from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
 from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import kl_divergence
-from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
+from foldstill.data.training import FitContext, FitProgress, TrainingSet
 from foldstill.errors import EstimatorError, MemberError
 from foldstill.files import atomic_write
 from foldstill.settings import KindSettings
@@ -51,13 +51,9 @@ class SklearnModel(FeatureModel):
     """A ColumnTransformer; None for a Pipeline, which gets a pandas frame."""
     estimator: Any
 
-    def predict(
-        self, views: Mapping[str, View], rows: Rows | None = None, *, device: str = "auto"
-    ) -> NDArray[np.float32]:
-        """Probabilities (rows, C) of rows of the view; features are matched by name."""
-        table = self.table(views, rows)
+    def proba(self, table: FeatureTable) -> NDArray[np.float64]:
         prepared = table.frame() if self.preparation is None else self.preparation.transform(table.values_NF)
-        return predict_shares(self.estimator, prepared, len(self.classes)).astype(np.float32)
+        return predict_shares(self.estimator, prepared, len(self.classes))
 
     def save(self, folder: Path) -> None:
         """Write `model.skops`, which needs no pickle, and `model.json`, what it takes to apply it."""

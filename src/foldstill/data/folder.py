@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from foldstill.data.columns import read_columns
 from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
-from foldstill.data.label_columns import LabelColumns, require_one_form
+from foldstill.data.label_columns import LabelColumns, LabelledTable
 from foldstill.data.labels import Labels
 from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderData(PlainSource, kind="folder", title="Image folder"):
+class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"):
     """Reads image files from a folder, with one subfolder per class, or with labels in a CSV or parquet file.
 
     Without a table, `cat/1.png` is an image of class cat. With one, name the columns of one of votes, shares or label.
@@ -61,29 +61,17 @@ class FolderData(PlainSource, kind="folder", title="Image folder"):
     white: float = 0.0
     """Value of white in gray files of more than 8 bits, such as 4095 for 12 bits stored in 16. By default the highest
     value that the depth of a file allows, and 1 in float files."""
-    votes: tuple[str, ...] = ()
-    """Columns of vote counts, one per class. Their names are the names of the classes."""
-    shares: tuple[str, ...] = ()
-    """Columns of vote shares, one per class. Their names are the names of the classes."""
-    total: str | float = 1.0
-    """With shares: column of the number of votes per row, or one number for all rows."""
-    label: str = ""
-    """Column of hard labels: class indices or names."""
-    classes: tuple[str, ...] = ()
-    """Class names, in order. When empty, the names of the columns, or the different values of the label."""
     id: str = ""
     """Column of the ids. The file names when empty."""
     group: str | tuple[str, ...] = ""
     """Column of what must not be split between folds. `content` puts pixel-identical images into one group. Both may be
     given."""
-    stratum: str = ""
-    """Column of the stratum of each row. By number of votes when empty."""
 
     def __post_init__(self) -> None:
         if not self.path:
             raise DataError("data.path must be the folder of images, got an empty path: set it")
         if self.table:
-            require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
+            self.require_labels()
         else:
             self._refuse_columns()
         _ = self._reader

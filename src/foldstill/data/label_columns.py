@@ -10,6 +10,7 @@ from typing import Any, Self
 from foldstill.data.columns import Columns
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, at
+from foldstill.settings import Settings
 
 LABEL_FORMS = ("votes", "shares", "annotators", "label")
 """The forms that labels come in; a file holds one of them."""
@@ -89,6 +90,28 @@ class LabelColumns:
             return None
         names = file.get(self.classes, "classes").tolist() if isinstance(self.classes, str) else self.classes
         return tuple(str(name) for name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTable(Settings):
+    """What data sources share whose labels are columns of one table."""
+
+    votes: tuple[str, ...] = ()
+    """Columns of vote counts, one per class. Their names are the names of the classes."""
+    shares: tuple[str, ...] = ()
+    """Columns of vote shares, one per class. Their names are the names of the classes."""
+    total: str | float = 1.0
+    """With shares: column of the number of votes per row, or one number for all rows."""
+    label: str = ""
+    """Column of hard labels: class indices or names."""
+    classes: tuple[str, ...] = ()
+    """Class names, in order. When empty, the names of the columns, or the different values of the label."""
+    stratum: str = ""
+    """Column of the stratum of each row. By number of votes when empty."""
+
+    def require_labels(self) -> None:
+        """Raise DataError unless the columns of one form of labels are named."""
+        require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
 
 
 def require_one_form(where: str, columns: Mapping[str, Any], total: str | float = 1.0) -> None:

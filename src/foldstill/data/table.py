@@ -12,7 +12,7 @@ import numpy as np
 from foldstill.data.columns import Columns, read_columns
 from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.features import FeatureTable
-from foldstill.data.label_columns import LabelColumns, require_one_form
+from foldstill.data.label_columns import LabelColumns, LabelledTable
 from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
 from foldstill.errors import DataError, at
@@ -25,7 +25,7 @@ VIEW = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableData(PlainSource, kind="table", title="Feature table"):
+class TableData(LabelledTable, PlainSource, kind="table", title="Feature table"):
     """Reads features and labels from one CSV or parquet file, one row per sample.
 
     Name the columns of one of votes, shares or label. Every column that plays no other role is a feature of the view
@@ -49,23 +49,11 @@ class TableData(PlainSource, kind="table", title="Feature table"):
     """Columns of the features; every column that plays no other role when empty."""
     categories: tuple[str, ...] = ()
     """Features whose numbers name categories, such as postcodes."""
-    votes: tuple[str, ...] = ()
-    """Columns of vote counts, one per class. Their names are the names of the classes."""
-    shares: tuple[str, ...] = ()
-    """Columns of vote shares, one per class. Their names are the names of the classes."""
-    total: str | float = 1.0
-    """With shares: column of the number of votes per row, or one number for all rows."""
-    label: str = ""
-    """Column of hard labels: class indices or names."""
-    classes: tuple[str, ...] = ()
-    """Class names, in order. When empty, the names of the columns, or the different values of the label."""
     id: str = ""
     """Column of the ids. The row numbers when empty."""
     group: str | tuple[str, ...] = ""
     """Column of what must not be split between folds. `content` puts rows with equal features into one group. Both may
     be given."""
-    stratum: str = ""
-    """Column of the stratum of each row. By number of votes when empty."""
     weight: str = ""
     """Column of the sample weights. All rows weigh the same when empty."""
     ignored: tuple[str, ...] = ()
@@ -74,7 +62,7 @@ class TableData(PlainSource, kind="table", title="Feature table"):
     def __post_init__(self) -> None:
         if not self.path:
             raise DataError("data.path is empty: name the CSV or parquet file")
-        require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
+        self.require_labels()
         group_column(self.group)
         if both := sorted(set(self.features) & self._roles):
             raise DataError(
