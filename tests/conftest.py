@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from foldstill.cost.measure import measure_cost, measure_latency
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -43,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 TOGETHER = (
     {"test_pipeline.py", "test_pipeline_run.py", "test_integrity.py"},  # `smoke`
     {"test_distill_export.py", "test_distill_quantise.py"},  # `exported`
+    {"test_house.py", "test_errors.py", "test_packaging.py"},  # the syntax trees of the source
     # Two workers, each of which imports torch.
     {"test_base_models_processes.py", "test_stacking_crossfit.py", "test_hms_prepare.py", "test_hms_files.py"},
 )
@@ -117,6 +119,15 @@ def hms_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hms_copy(hms_files: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return shutil.copytree(hms_files, tmp_path / "hms")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_latencies() -> Iterator[None]:
+    """Times two calls per latency instead of thirty, which take longer than the training of a small network."""
+    with pytest.MonkeyPatch.context() as patch:
+        for measured in (measure_latency, measure_cost):
+            patch.setitem(measured.__kwdefaults__, "repeats", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,13 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from foldstill import errors
 from foldstill.errors import FoldError, at
+from source_trees import PACKAGE, source_trees
 
-PACKAGE = Path(__file__).parents[1] / "src" / "foldstill"
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type)} | {"error"}
 """Classes of errors; functions that read files take one as the argument `error`."""
 
@@ -25,7 +23,7 @@ WITHOUT_PLACE = {
 def user_names() -> set[str]:
     """What users write: parameters of public functions, and fields of public classes, which are settings."""
     names: set[str] = set()
-    for node in (node for tree in TREES.values() for node in ast.walk(tree)):
+    for node in (node for tree in source_trees().values() for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             arguments = node.args
             names |= {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
@@ -74,7 +72,7 @@ def test_every_refusal_names_a_file_a_member_an_option_or_an_argument() -> None:
     names = user_names()
     lost = {
         f"{path.relative_to(PACKAGE)}:{line}: {text}"
-        for path, tree in TREES.items()
+        for path, tree in source_trees().items()
         for line, text in messages(tree)
         if not names_a_place(text, names) and text not in WITHOUT_PLACE
     }
@@ -82,11 +80,11 @@ def test_every_refusal_names_a_file_a_member_an_option_or_an_argument() -> None:
 
 
 def test_all_raised_errors_are_seen() -> None:
-    assert sum(1 for tree in TREES.values() for _ in messages(tree)) > 650
+    assert sum(1 for tree in source_trees().values() for _ in messages(tree)) > 650
 
 
 def test_what_is_said_to_have_no_place_is_still_raised() -> None:
-    assert {text for tree in TREES.values() for _, text in messages(tree)} >= WITHOUT_PLACE
+    assert {text for tree in source_trees().values() for _, text in messages(tree)} >= WITHOUT_PLACE
 
 
 @pytest.mark.parametrize(

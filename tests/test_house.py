@@ -4,13 +4,14 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from source_trees import PACKAGE, source_texts, source_trees
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-PACKAGE = SOURCE / "foldstill"
-FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 60
 ROOMS = ["cli", "commands", "pipeline", "distill", "stacking | base_models", "compare", "cost", "oof | hms", "data"]
 """The order of imports that the design fixes; the files below `data` follow."""
@@ -22,7 +23,9 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+@cache
+def modules() -> dict[str, ast.Module]:
+    return {module_of(path): tree for path, tree in source_trees().items()}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -36,7 +39,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             continue
         for name in names:
             # `from package import name` means a module of the package, or else a name that the package defines.
-            yield name if name in MODULES else name.rpartition(".")[0]
+            yield name if name in modules() else name.rpartition(".")[0]
 
 
 def circle(imports: dict[str, set[str]]) -> list[str]:
@@ -49,7 +52,8 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_file_imports_itself_through_others() -> None:
-    imports = {name: {other for other in imported(tree) if other in MODULES} - {name} for name, tree in MODULES.items()}
+    known = modules()
+    imports = {name: {other for other in imported(tree) if other in known} - {name} for name, tree in known.items()}
     assert circle(imports) == []
 
 
@@ -59,13 +63,13 @@ def test_a_circle_of_imports_would_be_seen() -> None:
     assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
 
 
-def long_functions(text: str) -> list[str]:
+def long_functions(text: str, tree: ast.Module | None = None) -> list[str]:
     """Functions of more lines of code than the limit, without a comment above them that begins with `Long:`.
 
     The docstring is not counted. The comment stands directly above `def` or above the first decorator.
     """
     lines, names = text.splitlines(), []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree or ast.parse(text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         first = node.body[0]
@@ -80,7 +84,7 @@ def long_functions(text: str) -> list[str]:
 
 
 def test_a_long_function_has_a_reason_beside_it() -> None:
-    long = {module_of(path): long_functions(path.read_text(encoding="utf-8")) for path in FILES}
+    long = {module_of(path): long_functions(text, source_trees()[path]) for path, text in source_texts().items()}
     assert {name: functions for name, functions in long.items() if functions} == {}
 
 
