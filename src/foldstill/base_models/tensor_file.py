@@ -15,13 +15,14 @@ from foldstill.files import BLANK_SEAL, SEAL, atomic_write, check_seal
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors, and `about` (JSON values) in the header; the file is complete or absent."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # One key only: safetensors writes several in any order, and the same tensors must give the same bytes.
     metadata = {"foldstill": json.dumps({**about, SEAL: BLANK_SEAL}, sort_keys=True)}
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_write(path, sealed=True) as part:
-        save_file(contiguous, part, metadata=metadata)
+        # Its `save_file` writes to a file of its own first, `.tmpXXXXXX`, which a kill would leave for ever.
+        part.write_bytes(save(contiguous, metadata=metadata))
 
 
 def read_tensors(
