@@ -173,7 +173,7 @@ def test_shares_and_weights_are_learned_and_the_objective_is_that_of_the_combine
     weighted = replace(training_set, weight_N=np.repeat([3.0, 1.0], 20))
     proba = LightGBMMember("m", rounds=5, patience=0).fit(weighted, FitContext()).predict(weighted.views)
     np.testing.assert_allclose(proba[0], [0.55, 0.35, 0.1], atol=1e-3)
-    assert soft_objective(target_NC, np.ones(40))(np.zeros((40, 3)), None)[0].shape == (40, 3)
+    assert soft_objective(target_NC, np.ones(40))(np.zeros((40, 3)))[0].shape == (40, 3)
 
 
 def test_early_stopping_looks_at_whole_groups_of_training_rows() -> None:

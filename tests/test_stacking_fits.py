@@ -246,7 +246,7 @@ def test_the_loss_of_the_report_scores_a_perfect_prediction_zero() -> None:
 def test_the_gradient_given_to_lightgbm_is_that_of_the_soft_cross_entropy() -> None:
     rng = np.random.default_rng(0)
     score, target, weight = rng.normal(0, 1, (5, 3)), rng.dirichlet(np.ones(3), 5), np.array([1.0, 2.0, 0.5, 1.0, 1.0])
-    gradient, hessian = soft_objective(target, weight)(score, None)
+    gradient, hessian = soft_objective(target, weight)(score)
 
     def loss(s: np.ndarray) -> np.ndarray:
         return weight * row_kl(target=target, proba=softmax(s))

@@ -1,4 +1,4 @@
-"""Members that are LightGBM boosters on feature tables. LightGBM is imported on use, torch never.
+"""Members that are LightGBM boosters on feature tables. LightGBM is loaded on use, torch never.
 
 N rows, C classes, F features.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from foldstill.cost import Cost
 from foldstill.data.boosting import Matrix, SoftRows, Trees, new_booster
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
+from foldstill.data.lightgbm_library import Booster
 from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import clip_rows, softmax
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
@@ -168,11 +169,11 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
         judged = None if judges is None else (table[judges].aligned(form.features), soft_rows(judges))
         booster = self._booster(table[rows].aligned(form.features), start_C, judged, context.seed)
         best = self._grow(booster, learned, None if judged is None else judged[1])
-        loss = float(booster.eval_train(learned.kl)[0][2] / learned.weight_N.sum())
+        loss = learned.kl(booster.scores(0)) / float(learned.weight_N.sum())
         if not np.isfinite(loss):
             raise MemberError(f"member {self.name!r}: the loss is {loss} after {best} rounds: lower the learning_rate")
         context.report(FitProgress(done=1, total=1, loss=loss))
-        text = str(booster.model_to_string(num_iteration=best)) if best else ""
+        text = booster.text(best) if best else ""
         trees = Trees(text, len(training_set.classes))
         facts = {"loss": loss, "rounds": best, "leaves": trees.n_leaves}
         return LightGBMModel(training_set.classes, self.view, form, trees, start_C, facts=facts)
@@ -182,7 +183,7 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
 
     def _booster(
         self, table: FeatureTable, start_C: Matrix, judged: tuple[FeatureTable, SoftRows] | None, seed: int
-    ) -> Any:
+    ) -> Booster:
         parameters = {
             "learning_rate": self.learning_rate,
             "num_leaves": self.leaves,
@@ -203,17 +204,17 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
             table.values_NF, np.tile(start_C, (len(table), 1)), parameters, categories=table.categories, valid=valid
         )
 
-    def _grow(self, booster: Any, learned: SoftRows, judged: SoftRows | None) -> int:
+    def _grow(self, booster: Booster, learned: SoftRows, judged: SoftRows | None) -> int:
         """Add rounds; the best number of them, all where nothing judges them."""
         best, lowest = 0, np.inf
         if judged is not None:
-            lowest = float(booster.eval_valid(judged.kl)[0][2])
+            lowest = judged.kl(booster.scores(1))
         for done in range(1, self.rounds + 1):
-            stopped = booster.update(fobj=learned.objective)
+            stopped = booster.update(learned.objective)
             if judged is None:
                 best = done
             else:
-                kl = float(booster.eval_valid(judged.kl)[0][2])
+                kl = judged.kl(booster.scores(1))
                 if kl < lowest:
                     best, lowest = done, kl
             if stopped or (judged is not None and done - best >= self.patience):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS, clip_rows, row_kl, softmax
+from foldstill.data.simplex import clip_rows, row_kl, row_sum, softmax
 
 Floats = NDArray[np.float64]
 
@@ -29,20 +29,20 @@ def reliability(
 ) -> tuple[Bin, ...]:
     """Bins of equal mass over the prediction; equal predictions stay in one bin, so there may be fewer bins."""
     weight_N = np.ones(len(predicted_N)) if weight is None else weight
-    order = np.argsort(predicted_N, kind="stable")
-    mass = np.cumsum(weight_N[order])
-    bin_by_row = np.empty(len(order), dtype=np.intp)
+    # The order of tied rows is that of the sort, which decides nothing below.
+    order = np.argsort(predicted_N)
+    predicted_N, observed_N, mass_N = predicted_N[order], observed_N[order], weight_N[order]
+    first = np.flatnonzero(np.r_[True, predicted_N[1:] != predicted_N[:-1]])
     # The middle of a row's mass decides its bin; tied rows take the bin of the first of them.
-    middle = (mass - weight_N[order] / 2) / mass[-1]
-    bin_by_row[order] = np.minimum((middle * bins).astype(np.intp), bins - 1)
-    _, first, tie = np.unique(predicted_N[order], return_index=True, return_inverse=True)
-    bin_N = np.empty_like(bin_by_row)
-    bin_N[order] = bin_by_row[order][first][tie]
-    total = np.bincount(bin_N, weight_N, bins)
-    predicted = np.bincount(bin_N, weight_N * predicted_N, bins)
-    observed = np.bincount(bin_N, weight_N * observed_N, bins)
+    before = np.r_[0.0, np.cumsum(mass_N)]
+    middle = (before[first] + weight_N[np.minimum.reduceat(order, first)] / 2) / before[-1]
+    bin_of_tie = np.minimum((middle * bins).astype(np.intp), bins - 1)
+    bin_N = np.repeat(bin_of_tie, np.diff(np.r_[first, len(order)]))
+    total = np.bincount(bin_N, mass_N, bins)
+    predicted = np.bincount(bin_N, mass_N * predicted_N, bins)
+    observed = np.bincount(bin_N, mass_N * observed_N, bins)
     return tuple(
-        Bin(float(p / t), float(o / t), float(t / mass[-1]))
+        Bin(float(p / t), float(o / t), float(t / before[-1]))
         for p, o, t in zip(predicted, observed, total, strict=True)
         if t > 0
     )
@@ -78,39 +78,48 @@ def calibration_slope(*, target: Floats, proba: Floats, weight: Floats | None = 
 
     The slope is one over the best temperature. Newton's method on a convex function of one number, kept in [0, 20].
     """
-    log_NC = np.log(clip_rows(proba))
+    return _best_power(target, np.log(clip_rows(proba)), weight)
+
+
+def _best_power(target: Floats, log_NC: Floats, weight: Floats | None, start: float = 1.0) -> float:
+    """The slope for normalised log-probabilities, by Newton's method from `start`."""
     weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
-    wanted = float(weight_N @ (target * log_NC).sum(axis=1))
-    slope = 1.0
+    wanted = float(weight_N @ np.einsum("nc,nc->n", target, log_NC))
+    slope = start
     for _ in range(30):
-        p_NC = softmax(slope * log_NC)
-        mean_N = (p_NC * log_NC).sum(axis=1)
+        # Normalised log-probabilities are at most 0, and the largest of a row is near it: the powers cannot overflow.
+        power_NC = np.exp(slope * log_NC)
+        total_N = row_sum(power_NC)
+        power_NC *= log_NC
+        mean_N = row_sum(power_NC) / total_N
         gradient = float(weight_N @ mean_N) - wanted
-        curvature = float(weight_N @ ((p_NC * log_NC**2).sum(axis=1) - mean_N**2))
+        curvature = float(weight_N @ (np.einsum("nc,nc->n", power_NC, log_NC) / total_N - mean_N**2))
         if curvature <= 1e-12:
             break
         # Longer steps diverge where the softmax is flat.
         step = float(np.clip(gradient / curvature, -slope - 0.5, slope / 2 + 0.1))
         slope = float(np.clip(slope - step, 0.0, 20.0))
-        if abs(step) < 1e-8:
+        # The error after a step is of the order of its square.
+        if abs(step) < 1e-6:
             break
     return slope
 
 
-def calibrated_kl(*, target: Floats, proba: Floats, weight: Floats | None = None) -> float | None:
+def calibrated_kl(*, target: Floats, proba: Floats, weight: Floats | None = None, start: float = 1.0) -> float | None:
     """KL after temperature scaling of each half of the rows by the other; None for fewer than two rows with weight.
 
     The halves are drawn by position and are the same for every prediction of the same rows (Ashukha et al., 2020,
-    *Pitfalls of in-domain uncertainty estimation*, section 5).
+    *Pitfalls of in-domain uncertainty estimation*, section 5). `start` is a guess of the slope: it saves time.
     """
     counted = np.arange(len(target)) if weight is None else np.flatnonzero(weight > 0)
     if len(counted) < 2:
         return None
-    first, second = np.array_split(np.random.default_rng(0).permutation(counted), 2)
-    loss_N = np.zeros(len(target))
-    for fitted, scored in ((first, second), (second, first)):
-        part = None if weight is None else weight[fitted]
-        slope = calibration_slope(target=target[fitted], proba=proba[fitted], weight=part)
-        calibrated = softmax(slope * np.log(np.clip(proba[scored], EPS, None)))
-        loss_N[scored] = row_kl(target=target[scored], proba=calibrated)
-    return float(np.average(loss_N, weights=weight))
+    halves = [np.sort(half) for half in np.array_split(np.random.default_rng(0).permutation(counted), 2)]
+    log_NC = np.log(clip_rows(proba))
+    total = 0.0
+    parts = [(target[half], log_NC[half], None if weight is None else weight[half]) for half in halves]
+    for half, (target_NC, log_HC, weight_N) in enumerate(parts):
+        calibrated = softmax(_best_power(*parts[1 - half], start=start) * log_HC)
+        loss_N = row_kl(target=target_NC, proba=calibrated)
+        total += float(loss_N.sum() if weight_N is None else weight_N @ loss_N)
+    return total / float(len(target) if weight is None else weight.sum())

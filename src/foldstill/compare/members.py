@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.calibration import calibrated_kl
+from foldstill.compare.calibration import calibrated_kl, calibration_slope
 from foldstill.compare.results import SizePoint
 from foldstill.data.simplex import EPS, Float
 
@@ -19,6 +19,9 @@ _WORK = 4e8
 
 _CALIBRATED_WORK = 2e7
 """Number of probabilities that may be calibrated for it, which costs far more."""
+
+_BLOCK = 4096
+"""Number of rows that are processed together."""
 
 _SAME = 1e-6
 """Members are float32: the average of all of them differs from the arm of that name by less than this."""
@@ -33,28 +36,15 @@ def size_curve(
     fewer of its subsets. The best-first curve orders members by the rows it is scored on, so it is an optimistic bound
     on what pruning can keep.
     """
-    # Only cells with votes count in KL; on hard labels that is one in C.
-    row, column = np.nonzero(target)
-    share = target[row, column]
-    cell_PM = np.ascontiguousarray(proba_NMC[row, :, column], dtype=np.float64)
     weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
-    mass = weight_N[row] * share
-    constant = float(mass @ np.log(share))
-
-    def path(order: NDArray[np.intp]) -> Floats:
-        total, kl = np.zeros(len(share)), np.empty(len(order))
-        for n, member in enumerate(order, start=1):
-            total += cell_PM[:, member]
-            kl[n - 1] = constant - float(mass @ np.log(np.maximum(total / n, EPS)))
-        return kl
-
     m = proba_NMC.shape[1]
     rng = np.random.default_rng(seed)
-    affordable = max(3, min(orders, int(_WORK / max(1, cell_PM.size))))
-    order_OM = np.stack([rng.permutation(m) for _ in range(affordable)])
-    random_OM = np.stack([path(order) for order in order_OM])
-    single = constant - mass @ np.log(np.maximum(cell_PM, EPS))
-    best = path(np.argsort(single, kind="stable"))
+    n_cells = np.count_nonzero(target)
+    order_OM = np.stack([rng.permutation(m) for _ in range(max(3, min(orders, int(_WORK / (n_cells * m)))))])
+    single = _path_losses(target, proba_NMC, weight_N, np.arange(m)[:, None])[:, 0]
+    best_first = np.argsort(single, kind="stable")
+    *random, best = _path_losses(target, proba_NMC, weight_N, np.vstack([order_OM, best_first]))
+    random_OM = np.stack(random)
     # The first and last points are exact: all single members, all members.
     random_OM[:, -1] = best[-1]
     mean = random_OM.mean(axis=0)
@@ -74,23 +64,51 @@ def size_curve(
     )
 
 
+def _path_losses(target: Floats, proba_NMC: Float, weight_N: Floats, order_OL: NDArray[np.intp]) -> Floats:
+    """KL of the plain average of the first 1..L members of each order, (O, L)."""
+    kl_OL = np.zeros(order_OL.shape)
+    # A block of rows stays in the cache while all orders use it.
+    for start in range(0, len(target), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        # Only cells with votes count in KL; on hard labels that is one in C.
+        row, column = np.nonzero(target[rows])
+        share = target[rows][row, column]
+        mass = weight_N[rows][row] * share
+        kl_OL += float(mass @ np.log(share))
+        cell_MP = np.ascontiguousarray(proba_NMC[rows][row, :, column].T, dtype=np.float64)
+        for o, order in enumerate(order_OL):
+            total = np.zeros(len(share))
+            for n, member in enumerate(order, start=1):
+                total += cell_MP[member]
+                kl_OL[o, n - 1] -= float(mass @ np.log(np.maximum(total / n, EPS)))
+    return kl_OL
+
+
 def _calibrated_means(
     target: Floats, proba_NMC: Float, weight: Floats | None, order_OM: NDArray[np.intp]
 ) -> list[float | None]:
     """Calibrated KL of plain averages of 1..M members: the mean over these orders, and over all members for one."""
     m = proba_NMC.shape[1]
+    average_NC = proba_NMC.mean(axis=1, dtype=np.float64)
+    near = calibration_slope(target=target, proba=average_NC, weight=weight)
 
-    def mean_over(subsets: Iterable[NDArray[np.intp]]) -> float | None:
-        each = [
-            calibrated_kl(target=target, proba=proba_NMC[:, members].mean(axis=1, dtype=np.float64), weight=weight)
-            for members in subsets
-        ]
-        defined = [kl for kl in each if kl is not None]
+    def calibrated(proba_NC: Floats) -> float | None:
+        return calibrated_kl(target=target, proba=proba_NC, weight=weight, start=near)
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        defined = [value for value in values if value is not None]
         return float(np.mean(defined)) if defined else None
 
-    between = [mean_over(order_OM[:, :n]) for n in range(2, m)]
-    ends = [mean_over(np.arange(m)[:, None]), mean_over(np.arange(m)[None])]
-    return [ends[0], *between, ends[1]] if m > 1 else ends[:1]
+    by_size: list[list[float | None]] = [[] for _ in range(m)]
+    by_size[0] = [calibrated(proba_NMC[:, member].astype(np.float64)) for member in range(m)]
+    for order in order_OM if m > 2 else ():
+        total_NC = proba_NMC[:, order[0]].astype(np.float64)
+        for n, member in enumerate(order[1:-1], start=2):
+            total_NC += proba_NMC[:, member]
+            by_size[n - 1].append(calibrated(total_NC / n))
+    if m > 1:
+        by_size[-1] = [calibrated(average_NC)]
+    return [mean(values) for values in by_size]
 
 
 def worth_in_members(calibrated: float | None, curve: Sequence[SizePoint]) -> float | None:
@@ -115,9 +133,12 @@ def worth_in_members(calibrated: float | None, curve: Sequence[SizePoint]) -> fl
 
 def error_correlation(*, target: Floats, proba_NMC: Float) -> tuple[tuple[float, ...], ...]:
     """Correlation between members of prediction minus vote share, over rows and classes, (M, M)."""
-    error_MP = (proba_NMC - target[:, None, :]).transpose(1, 0, 2).reshape(proba_NMC.shape[1], -1)
     # Errors of a row sum to zero, so they are centred already.
-    product = error_MP.astype(np.float64) @ error_MP.T
+    product = np.zeros((proba_NMC.shape[1],) * 2)
+    for start in range(0, len(target), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        error_MP = (proba_NMC[rows] - target[rows, None, :]).transpose(1, 0, 2).reshape(len(product), -1)
+        product += error_MP @ error_MP.T
     scale = np.sqrt(np.diag(product))
     correlation = np.clip(product / np.maximum(np.outer(scale, scale), 1e-300), -1, 1)
     return tuple(tuple(float(x) for x in row) for row in correlation)

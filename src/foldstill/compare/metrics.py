@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from foldstill.compare.auroc import auroc_without_groups, class_auroc, mean_of_defined
 from foldstill.compare.calibration import (
     calibrated_kl,
-    calibration_slope,
     class_calibration_error,
     top_calibration_error,
 )
@@ -112,7 +111,7 @@ class CalibratedKL:
     summary: ClassVar[str] = "KL after temperature scaling; the temperature is fitted on the other half of the rows"
 
     def score(self, predictions: Predictions) -> float | None:
-        return calibrated_kl(**predictions.arrays)
+        return calibrated_kl(**predictions.arrays, start=predictions.slope)
 
 
 class Brier(RowLoss):
@@ -200,7 +199,7 @@ class Slope:
     summary: ClassVar[str] = "power of the prediction that fits the votes best; below 1 the prediction is overconfident"
 
     def score(self, predictions: Predictions) -> float | None:
-        return calibration_slope(**predictions.arrays)
+        return predictions.slope
 
 
 class EntropyExcess:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foldstill.compare.calibration import calibration_slope
 from foldstill.compare.rejection import RejectionCurve, rejection_curve
 from foldstill.compare.row_losses import row_log_loss
 from foldstill.compare.weights import row_weights
@@ -86,6 +87,11 @@ class Predictions:
         if np.ptp(self.kl_N) < _EQUAL:
             return None
         return rejection_curve(self.kl_N.clip(0), self.entropy_N, weight_N=self.weight_N)
+
+    @cached_property
+    def slope(self) -> float:
+        """The power of the predictions that fits the votes best."""
+        return calibration_slope(**self.arrays)
 
     @property
     def arrays(self) -> dict[str, Floats]:

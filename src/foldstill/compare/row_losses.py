@@ -6,20 +6,21 @@ N rows, C classes. `target` and `proba` are keyword only: swapped, most of these
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS
+from foldstill.data.simplex import EPS, row_max, row_sum
 
 Floats = NDArray[np.float64]
 
 
 def row_log_loss(*, target: Floats, proba: Floats) -> Floats:
     """Cross-entropy -sum y log p per row, (N,), in nats; p is floored at EPS."""
-    loss: Floats = -(target * np.log(np.maximum(proba, EPS))).sum(axis=1)
+    loss: Floats = -np.einsum("nc,nc->n", target, np.log(np.maximum(proba, EPS)))
     return loss
 
 
 def row_brier(*, target: Floats, proba: Floats) -> Floats:
     """Squared distance per row, summed over classes, (N,), between 0 and 2."""
-    brier: Floats = ((target - proba) ** 2).sum(axis=1)
+    off_NC = target - proba
+    brier: Floats = np.einsum("nc,nc->n", off_NC, off_NC)
     return brier
 
 
@@ -29,8 +30,8 @@ def row_accuracy(*, target: Floats, proba: Floats) -> Floats:
     When k classes tie for the most votes, predicting one of them counts 1/k. When several classes tie for the highest
     probability, each gets an equal share of the row. A perfect prediction of tied votes therefore scores 1/k, not 1.
     """
-    voted, predicted = (a >= a.max(axis=1, keepdims=True) - 1e-9 for a in (target, proba))
-    right: Floats = (voted & predicted).sum(axis=1) / (voted.sum(axis=1) * predicted.sum(axis=1))
+    voted, predicted = ((a >= row_max(a)[:, None] - 1e-9).astype(np.float64) for a in (target, proba))
+    right: Floats = np.einsum("nc,nc->n", voted, predicted) / (row_sum(voted) * row_sum(predicted))
     return right
 
 

@@ -1,4 +1,4 @@
-"""LightGBM on soft labels: the objective, the booster, and the trees that it leaves. LightGBM is imported on use.
+"""LightGBM on soft labels: the objective, the booster, and the trees that it leaves. LightGBM is loaded on use.
 
 N samples (rows), C classes, F features.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.lightgbm_library import Booster, SavedTrees
 from foldstill.data.simplex import Float, row_kl, softmax
 
 Matrix = NDArray[np.float64]
@@ -26,14 +27,11 @@ class Trees:
     def __call__(self, features_NF: Float) -> Matrix:
         if not self.model:
             return np.zeros((len(features_NF), self.n_classes))
-        raw: Matrix = self._booster.predict(features_NF, raw_score=True, num_threads=1)
-        return raw
+        return self._saved.scores(features_NF, self.n_classes)
 
     @cached_property
-    def _booster(self) -> Any:
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.model)
+    def _saved(self) -> SavedTrees:
+        return SavedTrees(self.model)
 
     def state(self) -> dict[str, NDArray[Any] | str]:
         """What a combination stores."""
@@ -53,16 +51,16 @@ class SoftRows:
     weight_N: Matrix
 
     @cached_property
-    def objective(self) -> Callable[[Matrix, Any], tuple[Matrix, Matrix]]:
-        """Gradient and Hessian of cross-entropy, for `Booster.update(fobj=...)`."""
+    def objective(self) -> Callable[[Matrix], tuple[Matrix, Matrix]]:
+        """Gradient and Hessian of cross-entropy, for `Booster.update`."""
         return soft_objective(self.target_NC, self.weight_N)
 
-    def kl(self, score_NC: Matrix, _: Any) -> tuple[str, float, bool]:
-        """Weighted sum of KL, for `Booster.eval_valid`."""
-        return "kl", float(self.weight_N @ row_kl(target=self.target_NC, proba=softmax(score_NC))), False
+    def kl(self, score_NC: Matrix) -> float:
+        """Weighted sum of KL."""
+        return float(self.weight_N @ row_kl(target=self.target_NC, proba=softmax(score_NC)))
 
 
-def soft_objective(target_NC: Matrix, weight_N: Matrix) -> Callable[[Matrix, Any], tuple[Matrix, Matrix]]:
+def soft_objective(target_NC: Matrix, weight_N: Matrix) -> Callable[[Matrix], tuple[Matrix, Matrix]]:
     """Return a function for the gradient and Hessian of cross-entropy to soft targets: p - y and C / (C - 1) p (1 - p).
 
     The factor is that of LightGBM's own multi-class objective (Friedman, 2001, section 4.5).
@@ -70,7 +68,7 @@ def soft_objective(target_NC: Matrix, weight_N: Matrix) -> Callable[[Matrix, Any
     n_classes = target_NC.shape[1]
     factor_N1 = (n_classes / (n_classes - 1)) * weight_N[:, None]
 
-    def objective(score_NC: Matrix, _: Any) -> tuple[Matrix, Matrix]:
+    def objective(score_NC: Matrix) -> tuple[Matrix, Matrix]:
         proba_NC = softmax(score_NC)
         return weight_N[:, None] * (proba_NC - target_NC), factor_N1 * proba_NC * (1 - proba_NC) + 1e-9
 
@@ -84,14 +82,12 @@ def new_booster(
     *,
     categories: Sequence[int] = (),
     valid: tuple[Float, Matrix] | None = None,
-) -> Any:
-    """Return a booster without rounds whose scores start at `start_NC`; `update(fobj=...)` adds rounds.
+) -> Booster:
+    """Return a booster without rounds whose scores start at `start_NC`; `update` adds rounds.
 
     `categories` are positions of columns whose values are levels. LightGBM's predictions do not contain the start: the
     caller adds it again.
     """
-    import lightgbm
-
     settings = {
         "objective": "none",
         "num_class": start_NC.shape[1],
@@ -104,17 +100,4 @@ def new_booster(
         "verbose": -1,
         **parameters,
     }
-    # The label is not used with a custom objective, but a data set must have one.
-    train = lightgbm.Dataset(
-        features_NF,
-        np.zeros(len(features_NF)),
-        init_score=start_NC,
-        categorical_feature=list(categories),
-        params=settings,
-    )
-    booster = lightgbm.Booster(settings, train)
-    if valid is not None:
-        held_NF, held_start_NC = valid
-        dummy = np.zeros(len(held_NF))
-        booster.add_valid(train.create_valid(held_NF, dummy, init_score=held_start_NC, params=settings), "held_out")
-    return booster
+    return Booster(features_NF, start_NC, settings, categories=categories, valid=valid)

@@ -29,6 +29,6 @@ def errors_of_four(n_groups: int) -> float:
 
     A standard error that is estimated from few groups is itself uncertain, hence the t distribution.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    return float(t.isf(norm.sf(4.0), max(n_groups - 1, 1)))
+    return -float(stdtrit(max(n_groups - 1, 1), ndtr(-4.0)))

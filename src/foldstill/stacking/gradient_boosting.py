@@ -4,12 +4,13 @@ N samples, C classes, F features, R rounds.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.boosting import SoftRows, Trees, new_booster
+from foldstill.data.lightgbm_library import Booster
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
@@ -117,18 +118,18 @@ class Growing:
     """The booster of one fold during training, with the rows it learns from and the held-out rows."""
 
     anchor: Combination | None
-    booster: Any
+    booster: Booster
     rows: SoftRows
     held_rows: SoftRows
 
     def grow(self) -> None:
         """Add one round."""
-        self.booster.update(fobj=self.rows.objective)
+        self.booster.update(self.rows.objective)
 
     def held_out_loss(self) -> float:
         """Return the weighted sum of KL over the held-out rows after the rounds so far."""
-        return float(self.booster.eval_valid(self.held_rows.kl)[0][2])
+        return self.held_rows.kl(self.booster.scores(1))
 
     def text(self, rounds: int) -> str:
         """Return the model after this number of rounds; empty for zero."""
-        return str(self.booster.model_to_string(num_iteration=rounds)) if rounds else ""
+        return self.booster.text(rounds) if rounds else ""

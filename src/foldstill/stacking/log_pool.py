@@ -16,7 +16,7 @@ from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
-from foldstill.stacking.voted_entries import columns_of, member_weights
+from foldstill.stacking.voted_entries import column_means, columns_of, member_weights
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class LogPool(RowWeighted, kind="log_pool", title="Log-linear pool"):
         columns = columns_of(table.scores.families, tied=self.tied)
         n_columns, n_classes = len(columns), len(table.classes)
         log_NMC = log_proba(table.proba_NMC)
-        column_NCD = np.stack([log_NMC[:, list(column)].mean(axis=1) for column in columns], axis=-1)
-        flat_RD = column_NCD.reshape(-1, n_columns)
+        column_NDC = column_means(log_NMC, columns)
+        flat_RD = np.ascontiguousarray(column_NDC.swapaxes(1, 2)).reshape(-1, n_columns)
 
         def score(parameter: NDArray[np.float64]) -> NDArray[np.float64]:
             logit_NC = (flat_RD @ parameter[:n_columns].astype(np.float32)).reshape(-1, n_classes)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.simplex import row_max, row_sum
+
 Vector = NDArray[np.float64]
 
 
@@ -44,18 +46,21 @@ def minimise_kl(
     """
     from scipy.optimize import minimize
 
-    share_N1 = (weight_N / weight_N.sum())[:, None]
+    share_N = weight_N / weight_N.sum()
+    wanted_NC = share_N[:, None] * target_NC
 
     def objective(parameter_P: Vector) -> tuple[float, Vector]:
-        logit_NC = score(parameter_P).astype(np.float64)
-        logit_NC -= logit_NC.max(axis=1, keepdims=True)
-        proba_NC = np.exp(logit_NC)
-        total_N1 = proba_NC.sum(axis=1, keepdims=True)
-        proba_NC /= total_N1
-        off_P = parameter_P - prior.centre_P
+        value_NC = score(parameter_P).astype(np.float64)
+        value_NC -= row_max(value_NC)[:, None]
+        reached = np.vdot(wanted_NC, value_NC)
+        np.exp(value_NC, out=value_NC)
+        total_N = row_sum(value_NC)
         # Targets sum to one per row, so log-softmax needs one logarithm per row.
-        loss = float((share_N1 * np.log(total_N1)).sum() - np.vdot(share_N1 * target_NC, logit_NC))
-        gradient_P = pull_back(share_N1 * (proba_NC - target_NC)) + prior.ridge_P * off_P
+        loss = float(share_N @ np.log(total_N) - reached)
+        value_NC *= (share_N / total_N)[:, None]
+        value_NC -= wanted_NC
+        off_P = parameter_P - prior.centre_P
+        gradient_P = pull_back(value_NC) + prior.ridge_P * off_P
         return loss + float(prior.ridge_P @ off_P**2) / 2, gradient_P
 
     lower_P, upper_P = prior.bounds()

@@ -68,16 +68,22 @@ def voted_entries(table: OOFTable, columns: Sequence[Sequence[int]], row_weight:
     row_E, class_E = np.divmod(np.flatnonzero((target_NC > 0) & (weight_N > 0)[:, None]), target_NC.shape[1])
     share_E = target_NC[row_E, class_E] * (weight_N / weight_N.sum())[row_E]
     proba_ED = np.empty((len(row_E), len(columns)), np.float32)
-    single_members = all(len(column) == 1 for column in columns)
     for start in range(0, len(row_E), BLOCK):
         part = slice(start, start + BLOCK)
         block_BM = table.proba_NMC[row_E[part], :, class_E[part]]
-        if single_members:
-            proba_ED[part] = block_BM[:, [column[0] for column in columns]]
-        else:
-            for d, column in enumerate(columns):
-                proba_ED[part, d] = block_BM[:, list(column)].mean(axis=1)
+        proba_ED[part] = column_means(block_BM, columns)
     return VotedEntries(proba_ED, share_E)
+
+
+def column_means(values: NDArray[np.float32], columns: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    """Return the mean over the members of each column; members are the second axis.
+
+    >>> column_means(np.array([[1.0, 2.0, 5.0]], np.float32), [(0, 2), (1,)]).tolist()
+    [[3.0, 2.0]]
+    """
+    if all(len(column) == 1 for column in columns):
+        return values[:, [column[0] for column in columns]]
+    return np.stack([values[:, list(column)].mean(axis=1) for column in columns], axis=1)
 
 
 def columns_of(families: Sequence[str], *, tied: bool) -> tuple[tuple[int, ...], ...]:
