@@ -18,6 +18,7 @@ from foldstill.cli.stages import compare, distill, run, stack, train
 from foldstill.cli.start import demo, doctor, init, sizes, tune
 from foldstill.cli.terminal import console, print_warnings, repeat_options
 from foldstill.cli.use import apply, export, predict
+from foldstill.cli.verdict import verdict
 from foldstill.errors import FoldstillError, lacks_memory
 
 INTERRUPTED = 130
@@ -85,6 +86,7 @@ app.add_typer(oof_app, name="oof")
 app.add_typer(show_app, name="show")
 # In the order in which `foldstill --help` lists them.
 COMMANDS: list[Callable[..., None]] = [
+    verdict,
     demo,
     init,
     run,

@@ -3,7 +3,7 @@
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
 from foldstill.pipeline.experiment_file import ExperimentFile
-from foldstill.pipeline.opening import find_run, open_for_stacking, open_run, start_run
+from foldstill.pipeline.opening import find_run, open_for_stacking, open_imported, open_run, start_run
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import apply_combination, audit_table, stack_stage
 from foldstill.pipeline.stages import run_all
@@ -19,6 +19,7 @@ __all__ = [
     "find_run",
     "oof_stage",
     "open_for_stacking",
+    "open_imported",
     "open_run",
     "run_all",
     "stack_stage",

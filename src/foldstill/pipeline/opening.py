@@ -10,6 +10,8 @@ from foldstill.data.labels import Labels
 from foldstill.errors import ExperimentError, StackError
 from foldstill.manifest import DONE, Stage
 from foldstill.oof.exports import check_score_output
+from foldstill.oof.import_settings import ImportSettings
+from foldstill.oof.imports import import_scores
 from foldstill.oof.locked_scores import read_test_scores
 from foldstill.oof.store import read_table
 from foldstill.oof.table import FoldScores, OOFTable
@@ -81,7 +83,28 @@ def open_for_stacking(
         raise ExperimentError(f"--set changes an experiment, and {path} is a table: give the folder of a run")
     folder = RunDir(out or path.with_name(f"{path.stem}-stack"))
     _refuse_foreign(folder, work)
-    table = read_table(path)
+    return _of_table(read_table(path), folder, strata, work, test)
+
+
+def open_imported(
+    paths: Sequence[Path],
+    settings: ImportSettings,
+    out: Path,
+    *,
+    strata: Sequence[str] = (),
+    test: Path | None = None,
+    work: Work = Work(),
+) -> Run:
+    """The run of a table that is imported from predictions made elsewhere, in the folder `out`.
+
+    The stage writes the table there. `strata` and `test` are those of `open_for_stacking`.
+    """
+    folder = RunDir(out)
+    _refuse_foreign(folder, work)
+    return _of_table(import_scores(paths, settings), folder, strata, work, test)
+
+
+def _of_table(table: OOFTable, folder: RunDir, strata: Sequence[str], work: Work, test: Path | None) -> Run:
     locked = None if test is None else _locked_rows(test, table, strata)
     if locked is None and folder.test.exists():
         raise StackError(f"{folder.test} holds the test scores of an earlier call: give --test again, or another --out")

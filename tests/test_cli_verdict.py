@@ -1,0 +1,130 @@
+"""`foldstill verdict`: one command from prediction files to the answer, equal to the stages one by one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foldstill.compare import Comparison
+from made_up import call
+
+CHOSEN = ("--combiner", "recalibrated", "convex", "auto")
+
+
+@pytest.fixture
+def files(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Held-out scores of three members over 60 groups of 5 rows, one file per member, and labels beside them."""
+    truth = rng.dirichlet([1.0, 1.0, 1.0], 300)
+    ids, classes = [f"r{i}" for i in range(300)], ["x", "y", "z"]
+    for name, noise in {"a": 0.4, "b": 0.4, "c": 2.0}.items():
+        logits = np.log(truth) + noise * rng.normal(size=(300, 3))
+        proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        pd.DataFrame(proba, columns=classes).assign(id=ids).to_csv(tmp_path / f"{name}.csv", index=False)
+    votes = pd.DataFrame(rng.multinomial(8, truth), columns=[f"{c}_vote" for c in classes])
+    group = np.arange(300) // 5
+    votes.assign(id=ids, patient=group, fold=group % 3).to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path
+
+
+def arguments(files: Path, *more: str | Path) -> tuple[str | Path, ...]:
+    paths = [files / f"{name}.csv" for name in "abc"]
+    return ("verdict", *paths, "--labels", files / "labels.csv", "--group", "patient", "--out", files / "v", *more)
+
+
+def test_one_command_gives_the_numbers_of_the_stages_one_by_one(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "-q")) == 0
+    screen = capsys.readouterr().out
+    paths = [files / f"{name}.csv" for name in "abc"]
+    table, stacked = files / "t.parquet", files / "s"
+    labels = ("--labels", files / "labels.csv", "--group", "patient")
+    assert call(monkeypatch, "oof", "import", *paths, *labels, "--out", table) == 0
+    assert call(monkeypatch, "stack", table, *CHOSEN, "--out", stacked, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "compare", stacked) == 0
+    ours, theirs = Comparison.read(files / "v"), Comparison.read(stacked)
+    assert ours.table() == theirs.table()
+    assert ours.verdict == theirs.verdict
+    assert (files / "v" / "report.html").exists()
+    # One screen: the audit's warning, every arm, the verdict, and the command that uses the recommended arm.
+    assert "A2 warn" in screen
+    assert ours.verdict in " ".join(screen.split())
+    assert all(name in screen for name in ("recalibrated", "convex", "auto", "average", "class prior"))
+    assert f"foldstill apply {files / 'v' / 'stacking' / ours.judgement.recommended} NEW_SCORES" in screen
+    assert len(screen.splitlines()) <= 40
+
+
+def test_the_command_that_is_printed_applies_the_recommended_arm(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "--json")) == 0
+    printed = capsys.readouterr().out
+    facts = json.loads(printed)
+    program, *command, new = facts["command"].split()
+    assert (program, new) == ("foldstill", "NEW_SCORES")
+    tables = [files / f"{name}.csv" for name in "abc"]
+    assert call(monkeypatch, *command, *tables, "--out", files / "new.csv") == 0
+    assert len(pd.read_csv(files / "new.csv")) == 300
+
+
+def test_json_holds_the_answer_and_nothing_else_is_printed(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "--json")) == 0
+    printed = capsys.readouterr()
+    facts, comparison = json.loads(printed.out), Comparison.read(files / "v")
+    assert printed.err == ""
+    assert facts["verdict"] == comparison.verdict
+    assert facts["answer"] == comparison.judgement.answer
+    assert facts["recommended"] == comparison.judgement.recommended
+    assert [one["arm"] for one in facts["arms"] if one["rows"] == "all"] == [arm.name for arm in comparison.arms]
+    assert (facts["rows"], facts["groups"]) == (300, 60)
+    assert [finding["id"] for finding in facts["audit"]] == ["A2"]
+
+
+def test_the_same_command_again_keeps_its_combinations_and_another_table_is_refused(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "-q")) == 0
+    made = (files / "v" / "stacking" / "convex" / "combination.json").stat().st_mtime_ns
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "-q")) == 0
+    assert (files / "v" / "stacking" / "convex" / "combination.json").stat().st_mtime_ns == made
+    before = {path: path.stat().st_mtime_ns for path in (files / "v").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "-q", "--drop-members", "c")) == 2
+    assert "--force" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (files / "v").rglob("*") if path.is_file()} == before
+    assert call(monkeypatch, *arguments(files, *CHOSEN, "-q", "--force", "--drop-members", "c")) == 0
+    assert "c" not in [arm.name for arm in Comparison.read(files / "v").arms]
+
+
+def test_wrong_input_is_one_sentence_and_leaves_no_folder(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments(files, "--combiner", "voting")) == 2
+    assert "voting" in capsys.readouterr().err
+    assert call(monkeypatch, *arguments(files, "--pred", "nothing")) == 2
+    assert not (files / "v").exists()
+
+
+def test_without_the_mlp_neither_torch_nor_scikit_learn_is_imported(files: Path) -> None:
+    code = f"""
+import sys
+from foldstill.cli import main
+sys.argv = ["foldstill", *{list(map(str, arguments(files, "-q", "--combiner", "lightgbm", "auto")))!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {{"torch", "sklearn", "scipy.stats"}} & set(sys.modules)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
