@@ -12,9 +12,10 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -347,12 +348,16 @@ def _seal_holds(path: Path) -> bool | None:
         return sha.hexdigest().encode() == content[begin:end]
 
 
-def write_parquet(path: Path, table: Any, **options: Any) -> None:
-    """Write an Arrow table as a sealed parquet file, with the options of `pyarrow.parquet.ParquetWriter`."""
+def write_parquet(path: Path, table: Any, *, further: Iterable[Any] = (), **options: Any) -> None:
+    """Write an Arrow table as a sealed parquet file, with the options of `pyarrow.parquet.ParquetWriter`.
+
+    Rows of `further` tables with the same columns follow.
+    """
     import pyarrow.parquet as pq
 
     with atomic_write(path, sealed=True) as part, pq.ParquetWriter(part, table.schema, **options) as writer:
-        writer.write_table(table)
+        for rows in chain([table], further):
+            writer.write_table(rows)
         # In the metadata of the file and not of the schema, which parquet keeps twice.
         writer.add_key_value_metadata({SEAL: BLANK_SEAL})
 
