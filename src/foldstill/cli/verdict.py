@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import Quiet
+from foldstill.cli.arguments import MetricName, Quiet
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -27,6 +27,7 @@ def verdict(
     combiner: Annotated[
         list[str] | None, typer.Option(help="Names of the combiners to compare; the default ones when not given.")
     ] = None,
+    metric: MetricName = None,
     strata: Annotated[list[str] | None, typer.Option(help="Keep only rows of these strata.")] = None,
     test: Annotated[
         Path | None, typer.Option(help="Scores of locked rows, with their labels, to compare on.", dir_okay=False)
@@ -76,7 +77,7 @@ def verdict(
             work=Work(jobs, force=force, report=report),
         )
         stack_stage(opened, combiner or (), accept or ())
-        comparison = compare_stage(opened)
+        comparison = compare_stage(opened, metric)
     if as_json:
         print(json.dumps(_facts(opened, comparison), indent=2))
         return
@@ -95,6 +96,7 @@ def _facts(opened: "Run", comparison: "Comparison") -> dict[str, Any]:
     return {
         "verdict": comparison.verdict,
         **asdict(judgement),
+        "metric": comparison.metric.name,
         "baseline": comparison.baseline,
         "command": command_of(opened, judgement.recommended),
         "rows": comparison.n_rows,
