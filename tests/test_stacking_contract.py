@@ -47,6 +47,8 @@ VARIANTS: tuple[Combiner, ...] = (
     replace(TREES, name="lightgbm_all", features="statistics_and_members", anchor="average"),
     SklearnCombiner("Ridge", name="ridge", options={"alpha": 1.0}, features="statistics", row_weight="log1p"),
     Auto(name="auto_ladder", folds=3, ladder=(Recalibrated(), Convex(tied=True), LogPool(), TREES)),
+    Auto(name="auto_expected", folds=3, rule="expected", ladder=(Recalibrated(), Convex(tied=True), LogPool())),
+    Auto(name="auto_judged", folds=3, judged_on=">=10", ladder=(Recalibrated(), Convex(tied=True))),
     LIBRARY,
     replace(LIBRARY, name="super_average", mode="average", keep=2),
     Tempered(name="tempered_pool", of=LogPool(tied=True)),

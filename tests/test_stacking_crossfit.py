@@ -10,10 +10,11 @@ import pytest
 from foldstill.compare import paired_intervals
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError
+from foldstill.oof.table import OOFTable
 from foldstill.stacking import crossfit, crossfit_all, fit, fit_all
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average
-from foldstill.stacking.combiner import weight_of
+from foldstill.stacking.combiner import FittedCombiner, weight_of
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import best_by_crossfit, group_folds
 from foldstill.stacking.log_pool import LogPool
@@ -110,6 +111,56 @@ def test_auto_does_not_choose_on_a_handful_of_groups() -> None:
     chosen = Auto(folds=5, ladder=LADDER).fit(synthetic_table(seed=4, n_groups=6, noise=(0.2, 0.2, 3.0, 3.0)))
     assert chosen.choice == "average"
     assert "6 groups are too few" in chosen.explanation
+
+
+def test_the_expected_rule_takes_a_share_of_a_gain_that_is_not_proved() -> None:
+    unequal = synthetic_table(seed=2, noise=(0.5, 0.6, 1.0, 1.2))
+    ladder = (Convex(),)
+    assert Auto(folds=3, ladder=ladder).fit(unequal).choice == "average"
+    chosen = Auto(folds=3, rule="expected", ladder=ladder).fit(unequal)
+    assert 0 < chosen.share < 1
+    assert chosen.choice == f"{chosen.share:g} convex"
+    assert "68 % interval) against average" in chosen.explanation
+    convex, average = (combiner.fit(unequal)(unequal.proba_NMC) for combiner in (Convex(), Average()))
+    mixed = chosen.share * convex + (1 - chosen.share) * average
+    np.testing.assert_allclose(chosen(unequal.proba_NMC), mixed, atol=1e-12)
+    weight_M = weight_of(Convex().fit(unequal))
+    np.testing.assert_allclose(weight_of(chosen), chosen.share * weight_M + (1 - chosen.share) / 4)
+
+
+def test_the_expected_rule_keeps_the_average_where_nothing_is_better_by_a_standard_error() -> None:
+    equal = synthetic_table(seed=3, noise=(0.3, 0.3, 0.3, 0.3))
+    chosen = Auto(folds=3, rule="expected", ladder=(Convex(), Convex(name="tied", tied=True))).fit(equal)
+    assert chosen.choice == "average"
+    assert "by a standard error" in chosen.explanation
+
+
+def strata_that_disagree() -> OOFTable:
+    """The members that are good on rows with few votes are bad on rows with many, and the other way around."""
+    table = synthetic_table(seed=4, n_samples=1800, n_groups=90, noise=(0.2, 0.2, 3.0, 3.0))
+    many_N = table.labels.stratum_N == ">=10"
+    proba_NMC = np.where(many_N[:, None, None], table.proba_NMC[:, ::-1], table.proba_NMC)
+    return replace(table, scores=replace(table.scores, proba_NMC=proba_NMC))
+
+
+def test_auto_decides_for_the_stratum_that_it_is_judged_on() -> None:
+    table = strata_that_disagree()
+    many_N = table.labels.stratum_N == ">=10"
+    ladder = (Convex(),)
+    overall = fit(Auto(folds=3, ladder=ladder), table)
+    judged = fit(Auto(folds=3, ladder=ladder, judged_on=">=10"), table)
+    assert weight_of(overall.combination)[:2].sum() > 0.5
+    assert judged.combination.choice == "convex of >=10"
+    assert "with rows of >=10" in judged.explanation
+    assert weight_of(judged.combination)[2:].sum() > 0.9
+
+    def kl(fitted: FittedCombiner) -> float:
+        proba_NC = fitted.apply(table.scores)[many_N]
+        return float(row_kl(target=table.labels.target_NC[many_N], proba=proba_NC).mean())
+
+    assert kl(judged) < kl(overall)
+    with pytest.raises(StackError, match=r"judged_on of auto must name a stratum of the rows, got '1-2', there are"):
+        Auto(judged_on="1-2").fit(table)
 
 
 def test_auto_chooses_anew_in_every_fold() -> None:

@@ -14,7 +14,7 @@ from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.uncertainty import uncertainty_note
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner
-from foldstill.stacking.auto import Auto, AutoCombination
+from foldstill.stacking.auto import Auto, AutoCombination, named
 
 
 def member_arms(scores: ScoreTable, costs: Mapping[str, Cost] | None = None) -> list[Arm]:
@@ -66,7 +66,8 @@ def combination_arm(
     kinds: dict[str, Kind] = {"average": "average", "best_member": "member"}
     choice = getattr(fitted.combination, "choice", None)
     if isinstance(fitted.combiner, Auto) and isinstance(fitted.combination, AutoCombination):
-        choice = _name_among(others, fitted.combiner.rungs[fitted.combination.index])
+        rung = fitted.combiner.rungs[fitted.combination.index]
+        choice = named(_name_among(others, rung), fitted.combination.share)
     if fitted.combiner.kind == "best_member" and len(needed) == 1:
         choice = needed[0]
     return Arm(

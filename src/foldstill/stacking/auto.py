@@ -1,47 +1,82 @@
-"""The default combiner: the plain average, unless held-out groups prove that another combiner is better.
+"""The default combiner: the plain average, unless held-out groups show that another combiner is better.
 
-N samples, C classes, A rungs of the ladder.
+N samples, C classes, A candidates: combiners of the ladder, alone or mixed with the plain average.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.compare import Interval, IntervalSettings, paired_intervals
-from foldstill.data.simplex import Float
+from foldstill.data.simplex import Float, row_kl
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.settings import NamedKind
-from foldstill.stacking.averages import Average
+from foldstill.stacking.averages import Average, mean
 from foldstill.stacking.candidates import default_ladder
-from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba
+from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba, weight_of
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
 from foldstill.stacking.state import State, array, strip_prefix, text, with_prefix
 
+Rule = Literal["proved", "expected"]
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of a rung in its mixture with the plain average, for the rule "expected". KL is convex, so that half of a rung
+has more than half of its gain with half of the error."""
+EXPECTED_LEVEL = 0.68
+"""Level of the intervals of the rule "expected": about one standard error (benchmarks/auto_power.py)."""
+
 
 @dataclass(frozen=True)
 class AutoCombination:
-    """The combination of the chosen rung (`inner`), fitted to all rows; `choice` is its name, `index` its position."""
+    """The chosen rung (`inner`), mixed with the plain average in the share `share`, fitted to all rows.
 
-    choice: str
+    `name` is the rung's name, `index` its position.
+    """
+
+    name: str
     index: int
+    share: float
     inner: Combination
     explanation: str
 
+    @property
+    def choice(self) -> str:
+        """The name of the rung, after its share where that is not all: "0.5 log_pool"."""
+        return named(self.name, self.share)
+
+    @property
+    def weight_M(self) -> NDArray[np.float64] | None:
+        """Weight of each member, where the rung has weights."""
+        weight_M = weight_of(self.inner)
+        return None if weight_M is None else self.share * weight_M + (1 - self.share) / len(weight_M)
+
     def __call__(self, proba_NMC: Float) -> Proba:
-        return self.inner(proba_NMC)
+        inner_NC = self.inner(proba_NMC)
+        return inner_NC if self.share == 1 else self.share * inner_NC + (1 - self.share) * mean(proba_NMC)
 
     def state(self) -> State:
         return {
             "index": np.asarray(self.index),
+            "share": np.asarray(self.share),
             "explanation": self.explanation,
             **with_prefix("chosen", self.inner.state()),
         }
+
+
+def named(rung: str, share: float) -> str:
+    """The name of a rung that is mixed with the plain average.
+
+    >>> named("log_pool", 0.5), named("log_pool", 1.0)
+    ('0.5 log_pool', 'log_pool')
+    """
+    return rung if share == 1 else f"{share:g} {rung}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +86,9 @@ class Auto(NamedKind, kind="auto"):
     Two decisions are made on held-out groups of the rows of the fit. 1. The first rung, by default the recalibrated
     average, replaces the plain average when the confidence interval of its paired difference is below zero. 2. Of the
     other rungs whose interval against the combiner kept so far is below zero, the one with the lowest KL is taken.
+
+    With `rule = "expected"` every rung is compared with the plain average, also mixed with it in three shares; of those
+    that are better by one standard error, the one with the lowest upper end is taken.
 
     Examples
     --------
@@ -63,10 +101,16 @@ class Auto(NamedKind, kind="auto"):
 
     ladder: tuple[AnyCombiner, ...] = field(default_factory=default_ladder)
     """The rungs after the plain average: combiners to choose from, simplest first."""
+    rule: Rule = "proved"
+    """Whether a gain must be proved by a confidence interval, or be expected: "expected" moves from the plain average
+    towards a freer combiner as far as held-out groups support it. It takes small gains more often."""
+    judged_on: str = ""
+    """Name of the stratum whose rows decide, such as ">=10"; all rows when empty. Rungs are then fitted to all rows and
+    also to the rows of this stratum alone."""
     folds: int = 5
     """Number of inner group folds, drawn within the rows of the fit."""
     level: float = 0.95
-    """Level of the confidence interval of the paired difference, which must exclude zero."""
+    """Level of the confidence interval of the rule "proved"."""
     seed: int = 0
     """Random seed."""
 
@@ -84,30 +128,24 @@ class Auto(NamedKind, kind="auto"):
 
     @property
     def rungs(self) -> tuple[Combiner, ...]:
-        """The plain average, then the ladder."""
-        return (Average(), *self.ladder)
+        """The plain average, the ladder, and with `judged_on` the ladder fitted to the rows of that stratum."""
+        own = (_OnStratum(rung, self.judged_on) for rung in self.ladder) if self.judged_on else ()
+        return (Average(), *self.ladder, *own)
 
     def fit(self, table: OOFTable) -> AutoCombination:
         rungs = self.rungs
-        n_groups = len(np.unique(table.labels.groups))
+        judged_N = self._judged(table)
+        n_groups = len(np.unique(table.labels.groups[judged_N]))
         if n_groups < 2 * self.folds:
             why = f"average kept: {n_groups} groups are too few to tell whether anything beats it"
-            return AutoCombination(rungs[0].name, 0, rungs[0].fit(table), why)
+            return AutoCombination(rungs[0].name, 0, 1.0, rungs[0].fit(table), why)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
-        loss_NA = np.stack([crossfit(rung, table, folds=fold_N).row_kl_N for rung in rungs], axis=1)
-        base, base_gain = 0, None
-        first = self._against(loss_NA, 0, [1], table)[0]
-        if first.high < 0:
-            base, base_gain = 1, first
-        others = [a for a in range(len(rungs)) if a > 1]
-        ahead = {a: i for a, i in zip(others, self._against(loss_NA, base, others, table), strict=True) if i.high < 0}
-        best = min(ahead, key=lambda a: ahead[a].estimate, default=base)
-        return AutoCombination(
-            rungs[best].name,
-            best,
-            rungs[best].fit(table),
-            self._sentence(base, base_gain, best, ahead.get(best), n_groups),
-        )
+        crossed = [crossfit(rung, table, folds=fold_N).proba_NC[judged_N] for rung in rungs]
+        decide = self._proved if self.rule == "proved" else self._expected
+        index, share, why = decide(crossed, table.take(judged_N))
+        rows = f" with rows of {self.judged_on}" if self.judged_on else ""
+        why = f"{why}, cross-fitted over {self.folds} folds of {n_groups} groups{rows}"
+        return AutoCombination(rungs[index].name, index, share, rungs[index].fit(table), why)
 
     def restore(self, state: State) -> AutoCombination:
         index = int(array(state, "index"))
@@ -116,29 +154,84 @@ class Auto(NamedKind, kind="auto"):
                 f"the saved choice is rung {index}, but the ladder of auto has {len(self.rungs)} rungs: its settings "
                 "were changed; fit the combiner and save it again"
             )
-        rung = self.rungs[index]
-        return AutoCombination(
-            rung.name, index, rung.restore(strip_prefix("chosen", state)), text(state, "explanation")
+        rung, share = self.rungs[index], float(array(state, "share"))
+        inner = rung.restore(strip_prefix("chosen", state))
+        return AutoCombination(rung.name, index, share, inner, text(state, "explanation"))
+
+    def _judged(self, table: OOFTable) -> NDArray[np.bool_]:
+        """Which rows decide, (N,)."""
+        stratum_N = table.labels.stratum_N
+        if self.judged_on and self.judged_on not in stratum_N:
+            raise StackError(
+                f"judged_on of auto must name a stratum of the rows, got {self.judged_on!r}, there are "
+                f"{np.unique(stratum_N).tolist()}"
+            )
+        judged_N: NDArray[np.bool_] = stratum_N == self.judged_on if self.judged_on else np.ones(len(table), bool)
+        return judged_N
+
+    def _proved(self, crossed: Sequence[Proba], judged: OOFTable) -> tuple[int, float, str]:
+        """Position and share of the rung that is proved to be the best, and the reason."""
+        loss_NA = np.stack([row_kl(target=judged.labels.target_NC, proba=proba_NC) for proba_NC in crossed], axis=1)
+        rungs, base, kept = self.rungs, 0, ""
+        [first] = self._gains(loss_NA[:, [1]] - loss_NA[:, [0]], judged)
+        if first.high < 0:
+            base, kept = 1, f"{rungs[1].name} chosen: {_signed(first)} against average, and no freer combiner beats it"
+        others = list(range(2, len(rungs)))
+        gains = self._gains(loss_NA[:, others] - loss_NA[:, [base]], judged) if others else []
+        ahead = {a: gain for a, gain in zip(others, gains, strict=True) if gain.high < 0}
+        if ahead:
+            best = min(ahead, key=lambda a: ahead[a].estimate)
+            return best, 1.0, f"{rungs[best].name} chosen: {_signed(ahead[best])} against {rungs[base].name}"
+        return (
+            base,
+            1.0,
+            kept or (f"average kept: no combiner of {len(rungs) - 1} beats it by an interval that excludes zero"),
         )
 
-    def _against(self, loss_NA: Float, base: int, rungs: Sequence[int], table: OOFTable) -> list[Interval]:
-        """Return the confidence interval of the paired difference of each rung from rung `base`."""
-        if not rungs:
-            return []
-        difference_NA = loss_NA[:, list(rungs)] - loss_NA[:, [base]]
-        labels = table.labels
-        settings = IntervalSettings(level=self.level, method="jackknife_t", seed=self.seed)
+    def _expected(self, crossed: Sequence[Proba], judged: OOFTable) -> tuple[int, float, str]:
+        """Position and share of the rung that is surely best by one standard error, and the reason."""
+        target_NC, average_NC = judged.labels.target_NC, crossed[0]
+        candidates = [(rung, share) for rung in range(1, len(crossed)) for share in SHARES]
+        base_N = row_kl(target=target_NC, proba=average_NC)
+        difference_NA = np.empty((len(base_N), len(candidates)))
+        for a, (rung, share) in enumerate(candidates):
+            mixed_NC = share * crossed[rung] + (1 - share) * average_NC
+            difference_NA[:, a] = row_kl(target=target_NC, proba=mixed_NC) - base_N
+        gains = self._gains(difference_NA, judged)
+        # With caution: the end of an interval, not its middle.
+        best = min(range(len(candidates)), key=lambda a: gains[a].high)
+        if gains[best].high >= 0:
+            return 0, 1.0, f"average kept: no combiner of {len(self.rungs) - 1} beats it by a standard error"
+        rung, share = candidates[best]
+        name, level = named(self.rungs[rung].name, share), 100 * gains[best].level
+        return rung, share, f"{name} chosen: {_signed(gains[best])} ({level:g} % interval) against average"
+
+    def _gains(self, difference_NA: NDArray[np.float64], judged: OOFTable) -> list[Interval]:
+        """Confidence intervals of paired differences, at the level of the rule."""
+        level = self.level if self.rule == "proved" else EXPECTED_LEVEL
+        settings = IntervalSettings(level=level, method="jackknife_t", seed=self.seed)
+        labels = judged.labels
         return paired_intervals(difference_NA, labels.groups, weight_N=labels.sample_weight_N, settings=settings)
 
-    def _sentence(self, base: int, base_gain: Interval | None, best: int, gain: Interval | None, n_groups: int) -> str:
-        rungs = self.rungs
-        data = f"cross-fitted over {self.folds} folds of {n_groups} groups"
-        if gain is not None:
-            return f"{rungs[best].name} chosen: {_signed(gain)} against {rungs[base].name}, {data}"
-        if base_gain is not None:
-            kept = f"{rungs[base].name} chosen: {_signed(base_gain)} against average"
-            return f"{kept}, and no freer combiner beats it, {data}"
-        return f"average kept: no combiner of {len(rungs) - 1} beats it by an interval that excludes zero, {data}"
+
+@dataclass(frozen=True)
+class _OnStratum:
+    """A combiner that is fitted to the rows of one stratum alone; `auto` has no other use for it than `judged_on`."""
+
+    of: Combiner
+    stratum: str
+    kind: str = "on_stratum"
+
+    @property
+    def name(self) -> str:
+        return f"{self.of.name} of {self.stratum}"
+
+    def fit(self, table: OOFTable) -> Combination:
+        own_N = table.labels.stratum_N == self.stratum
+        return self.of.fit(table.take(own_N) if own_N.any() else table)
+
+    def restore(self, state: State) -> Combination:
+        return self.of.restore(state)
 
 
 def _signed(interval: Interval) -> str:
