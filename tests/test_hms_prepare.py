@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,28 @@ def test_a_stopped_preparation_goes_on_where_it_was(hms_files, tmp_path, monkeyp
 def test_a_damaged_journal_counts_as_none(tmp_path, content):
     (tmp_path / "progress.jsonl").write_bytes(content)
     assert Journal(tmp_path / "progress.jsonl").read() == ([], [])
+
+
+@pytest.mark.parametrize("name", ["problems.csv", "sources.csv", "manifest.json"])
+def test_a_damaged_table_of_a_cache_is_refused_by_its_name(hms_files, tmp_path, name):
+    first = prepare(hms_files, tmp_path, (SMALL,))
+    path = tmp_path / name
+    before = path.read_bytes()
+    for content in (b"", b"null", b"\xff\xfe", before[:-20], before.replace(b"f", b"g", 1)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{re.escape(name)}.*: (restore|remove) it"):
+            prepare(hms_files, tmp_path, (SMALL,))
+    path.unlink()
+    if name == "manifest.json":
+        assert prepare(hms_files, tmp_path, (SMALL,)) == first
+        assert path.read_bytes() == before
+    else:
+        with pytest.raises(DataError, match=rf"{re.escape(name)} was removed"):
+            prepare(hms_files, tmp_path, (SMALL,))
+        (tmp_path / "manifest.json").unlink()  # an unfinished preparation, whose tables have no digest yet
+        path.write_bytes(b"\xff")
+        with pytest.raises(DataError, match=rf"{re.escape(name)} must be a CSV with the columns"):
+            prepare(hms_files, tmp_path, (SMALL,))
 
 
 def test_a_finished_cache_is_read_without_a_lock(hms_files, tmp_path):

@@ -430,8 +430,19 @@ ARTEFACTS: dict[tuple[str, ...], tuple[str, ...]] = {
         "run/stacking/convex/done.json",
         "run/student/done.json",
     ),
+    ("prepare", *BASE["prepare"][1]): tuple(
+        f"cache/{name}"
+        for name in (
+            "kaggle_spectrogram.json",
+            "kaggle_spectrogram.npy",
+            "rows.parquet",
+            "problems.csv",
+            "sources.csv",
+            "manifest.json",
+        )
+    ),
 }
-"""Command -> files of a run or a stack that it reads."""
+"""Command -> files of a run, a stack or a cache that it reads."""
 
 
 def _damaged_artefacts() -> Iterator[Case]:
@@ -439,7 +450,9 @@ def _damaged_artefacts() -> Iterator[Case]:
     for arguments, files in ARTEFACTS.items():
         for name in files:
             top = name.split("/")[0]
-            needs = ("stacked", "table.parquet") if top == "stacked" else ("run", "data.npz", "new.npz")
+            needs = {"stacked": ("stacked", "table.parquet"), "cache": ("cache", "hms")}.get(
+                top, ("run", "data.npz", "new.npz")
+            )
             ways: dict[str, Callable[[Path], object]] = damages(name)
             ways["missing"] = lambda folder, name=name: (folder / name).unlink()  # type: ignore[misc]
             for at in (0.3, 0.6, 0.9):
@@ -448,7 +461,9 @@ def _damaged_artefacts() -> Iterator[Case]:
                 # A text whose digest is not kept anywhere may be edited by the user; what it then says is checked.
                 edited = damage.startswith(("changed", "cut", "missing")) and name.endswith((".toml", ".json", ".csv"))
                 # A fold plan is made again from the experiment, and every fold knows its digest.
-                remade = damage == "missing" and (arguments[0] in ("run", "compare") or name.endswith("folds.parquet"))
+                remade = damage == "missing" and (
+                    arguments[0] in ("run", "compare", "prepare") or name.endswith("folds.parquet")
+                )
                 yield Case(
                     f"{' '.join(arguments[:5])}: {name} is {damage}",
                     "damaged artefacts",

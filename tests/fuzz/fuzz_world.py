@@ -118,6 +118,7 @@ def _write_files(folder: Path) -> None:
         "compare stacked",
         "run experiment.toml --out run --jobs 1 --device cpu -q",
         "synth-hms hms --patients 3 --recordings 1 -q",
+        "prepare hms --cache cache --view kaggle_spectrogram --jobs 1 -q",
     ):
         code, text = call(line.split(), folder)
         assert code == 0, f"foldstill {line}: exit {code}\n{text}"

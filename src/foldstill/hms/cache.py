@@ -68,6 +68,19 @@ class Cache:
         """Whether every preparation that was begun here was finished."""
         return self.manifest_file.exists() and not self.journal_file.exists()
 
+    def check_tables(self) -> None:
+        """Raise DataError if a table of finished preparations does not have the bytes that were written."""
+        if not self.is_complete:
+            return  # the preparation that is resumed writes them again
+        cure = "remove it, and prepare again, which writes it again"
+        known = read_json(self.manifest_file, {"problems": str, "sources": str}, error=DataError, cure=cure)
+        for name, path in (("problems", self.problems_file), ("sources", self.sources_file)):
+            if not path.is_file() or file_digest(path) != known[name]:
+                raise DataError(
+                    f"{path} was removed, damaged or changed after it was written: restore it from a copy, or prepare "
+                    "into another folder"
+                )
+
     def with_other_rows(self, table_digest: str) -> list[str]:
         """Names of the finished views whose rows have another digest."""
         return [n for n in self.finished() if self.sidecar(n)["made_from"]["table"] != table_digest]

@@ -29,6 +29,9 @@ from foldstill.workers import Progress, Work, pool
 PART_ROWS = 64
 """Rows per part: a device computes as many at once, and a killed preparation loses at most this many per worker."""
 
+PROBLEM_COLUMNS = ("file", "what", "detail", "fatal")
+SOURCE_COLUMNS = ("file", "digest")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -132,10 +135,10 @@ class _Findings:
         """What was found when the finished views of the cache were made."""
         if not cache.finished():
             return cls()
-        problems = [
-            Problem(r["file"], r["what"], r["detail"], r["fatal"] == "True") for r in _read_csv(cache.problems_file)
-        ]
-        digests = {r["file"]: r["digest"] for r in _read_csv(cache.sources_file)}
+        cache.check_tables()
+        lines = _read_csv(cache.problems_file, PROBLEM_COLUMNS)
+        problems = [Problem(file, what, detail, fatal == "True") for file, what, detail, fatal in lines]
+        digests = {file: digest for file, digest in _read_csv(cache.sources_file, SOURCE_COLUMNS)}  # noqa: C416 - typed
         return cls(dict.fromkeys(problems), digests)
 
     def add(self, parts: Sequence[Part]) -> None:
@@ -300,12 +303,10 @@ def _parts_done(task: PartTask, n_rows: int, made_from: list[dict[str, Any]]) ->
 
 def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:
     table.write(cache.rows_file)
-    columns = ("file", "what", "detail", "fatal")
-    write_csv(
-        cache.problems_file, {name: [getattr(problem, name) for problem in findings.problems] for name in columns}
-    )
+    problems = {name: [getattr(problem, name) for problem in findings.problems] for name in PROBLEM_COLUMNS}
+    write_csv(cache.problems_file, problems)
     sources = sorted(findings.digests.items())
-    write_csv(cache.sources_file, {"file": [file for file, _ in sources], "digest": [mark for _, mark in sources]})
+    write_csv(cache.sources_file, {name: [each[i] for each in sources] for i, name in enumerate(SOURCE_COLUMNS)})
 
 
 def _finish_view(cache: Cache, view: View, n_rows: int, made: Mapping[str, Any]) -> None:
@@ -332,12 +333,19 @@ def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequ
         "rows": n_rows,
         "unreadable_rows": list(unreadable),
         "views": cache.finished(),
+        "problems": file_digest(cache.problems_file),
         "sources": file_digest(cache.sources_file),
     }
-    write_json(cache.manifest_file, manifest)
+    write_json(cache.manifest_file, manifest, sealed=True)
     Journal(cache.journal_file).remove()
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        yield from csv.DictReader(stream)
+def _read_csv(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            header, *lines = csv.reader(stream)
+    except (ValueError, csv.Error):
+        header, lines = [], []
+    if header != list(columns) or any(len(line) != len(columns) for line in lines):
+        raise DataError(f"{path} must be a CSV with the columns {list(columns)}: remove the folder, and prepare again")
+    return lines
