@@ -20,7 +20,7 @@ from foldstill.base_models.tuning import (
     run_trial,
     trials_of,
 )
-from foldstill.errors import MemberError
+from foldstill.errors import FileError, MemberError
 from foldstill.lock import sole_writer
 
 SEARCH = (
@@ -177,3 +177,24 @@ def test_a_missing_extra_is_one_sentence(monkeypatch):
     monkeypatch.setattr(tuning, "find_spec", lambda name: None if name == "optuna" else object())
     with pytest.raises(MemberError, match=r"tuning needs optuna: pip install 'foldstill\[tune\]'"):
         tuning.require_extra()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-20], r"journal\.log was cut or damaged in line \d+: restore it"),
+        (lambda content: content.replace(b'"op_code"', b'"op_kode"', 1), r"journal\.log was cut or damaged in line 1:"),
+        (lambda content: b"\xff" + content, r"journal\.log was cut or damaged in line 1:"),
+        (lambda content: b"null\n", r"journal\.log was cut or damaged in line 1:"),
+        (
+            lambda content: content.replace(b'"study_name"', b'"study_mane"', 1),
+            r"journal\.log was changed after Optuna",
+        ),
+    ],
+)
+def test_a_damaged_journal_is_refused_by_its_name(tmp_path, damage, message):
+    path = tmp_path / "journal.log"
+    run_trial(open_study(path, SETTINGS), SETTINGS, lambda values, tell: values["lr"], seed=0)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FileError, match=message):
+        open_study(path, SETTINGS)

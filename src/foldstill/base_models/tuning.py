@@ -5,6 +5,7 @@ Importing this imports neither torch nor Optuna.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from foldstill.errors import FoldstillError, MemberError
+from foldstill.errors import FileError, FoldstillError, MemberError
 from foldstill.files import digest
 from foldstill.lock import SILENT_S, is_locked, remove_dead
 from foldstill.settings import ByKind, KindSettings, Settings
@@ -176,13 +177,37 @@ def open_study(journal: Path, settings: TuneSettings) -> Study:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    # With a relative path, Optuna 5 waits without end for the lock of a killed process.
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal.absolute()))),
-        study_name="foldstill",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=settings.startup),
-    )
+    _check_journal(journal)
+    try:
+        # With a relative path, Optuna 5 waits without end for the lock of a killed process.
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal.absolute()))),
+            study_name="foldstill",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=settings.startup),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise FileError(f"{journal} was changed after Optuna wrote it ({error!r}): {_CURE}") from error
+
+
+def _check_journal(journal: Path) -> None:
+    """Raises FileError for a line that is no record of Optuna, which would read it as a bug of its own."""
+    content = journal.read_bytes() if journal.exists() else b""
+    if content and not content.endswith(b"\n"):
+        time.sleep(_WRITTEN_S)
+        content = journal.read_bytes()
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
+        try:
+            is_record = line.endswith(b"\n") and "op_code" in json.loads(line)
+        except (ValueError, TypeError, RecursionError):
+            is_record = False
+        if not is_record:
+            raise FileError(f"{journal} was cut or damaged in line {number}: {_CURE}")
+
+
+_WRITTEN_S = 0.2
+"""Seconds after which another process has surely written the line that it had begun."""
+_CURE = "restore it from a copy, or name another --folder"
 
 
 def run_trial(study: Study, settings: TuneSettings, score: Score, *, seed: int, place: str = "") -> None:
