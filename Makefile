@@ -23,8 +23,9 @@ imports: $(INSTALLED)
 
 # One thread per process, set before torch is imported, and one process per core.
 # The tests of a file stay in one process, so that only that process creates the file's fixtures.
+# Bytecode is kept, also where the environment says otherwise: every process would compile the package again.
 unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # Thousands of wrong inputs for every command and public function, and a table of what became of them.
 fuzz: $(INSTALLED)
