@@ -8,24 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
+from foldstill.base_models.feature_member import FeatureMember
 from foldstill.base_models.feature_model import FeatureModel, prediction_cost, read_about, training_table
 from foldstill.base_models.recipes import check_name, require
 from foldstill.base_models.rows import inner_split
 from foldstill.cost import Cost
-from foldstill.data.boosting import Matrix, SoftRows, Trees, new_booster
+from foldstill.data.boosting import Matrix, SoftRows, Trees, TreeSettings, new_booster
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
 from foldstill.data.lightgbm_library import Booster
-from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import clip_rows, softmax
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import MemberError
 from foldstill.files import write_text
-from foldstill.settings import KindSettings
 
 MODEL = "model.txt"
 
@@ -60,7 +59,7 @@ class LightGBMModel(FeatureModel):
 
 
 @dataclass(frozen=True)
-class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
+class LightGBMMember(FeatureMember, TreeSettings, kind="lightgbm", title="LightGBM"):
     """Boosted trees of LightGBM on a feature table, fitted to vote shares.
 
     The objective is the cross-entropy to the shares, row by row weighted. Categories are split as categories, and
@@ -76,13 +75,7 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
     0.1
     """
 
-    parts: ClassVar[tuple[()]] = ()
-    epochs: ClassVar[int] = 1
-    uses_device: ClassVar[bool] = False
-
     name: str
-    view: str = "features"
-    """Name of the feature table that it reads."""
     rounds: int = 1000
     """Maximum number of rounds; each adds one tree per class."""
     patience: int = 30
@@ -90,29 +83,14 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
     rows."""
     inner_share: float = 0.1
     """Share of the training groups that choose the number of rounds and are not trained on."""
-    learning_rate: float = 0.1
-    """Learning rate."""
-    leaves: int = 31
-    """Maximum number of leaves per tree."""
     depth: int = 0
     """Maximum depth of a tree; 0 sets no limit."""
-    rows_per_leaf: int = 20
-    """Minimum number of rows per leaf."""
     l1: float = 0.0
     """L1 regularisation of leaf values."""
-    l2: float = 0.0
-    """L2 regularisation of leaf values."""
-    feature_share: float = 1.0
-    """Share of the features that each tree uses; above 0, at most 1."""
     row_share: float = 1.0
     """Share of the rows that each round uses; above 0, at most 1."""
     bins: int = 255
     """Maximum number of bins per feature."""
-    row_weight: RowWeight = "none"
-    """Weight of a row by its number of votes v. none: 1; log1p: log(1 + v); clamp: v up to a maximum; damped: v up to
-    10, then (10 + 2 log10 v) log10 v."""
-    row_weight_maximum: float = 10.0
-    """Number of votes above which `clamp` adds no weight."""
     family: str = "lightgbm"
     """Group of similar members, within which combiners can tie weights."""
 
@@ -142,15 +120,11 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
     def example(cls) -> Self:
         return cls("boosted", rounds=8, patience=3, rows_per_leaf=2, inner_share=0.2)
 
-    @property
-    def views(self) -> tuple[str, ...]:
-        return (self.view,)
-
     def check(self, training_set: TrainingSet) -> float:
         """Rows times features times rounds, as far as a split can tell."""
         table = training_table(training_set, self.view, self.name)
         inner_split(training_set, self.inner_share if self.patience else None, 0)
-        training_set.row_weights(training_set.rows, self.row_weight, self.row_weight_maximum)
+        self.weight_N(training_set)
         return float(len(training_set.rows) * table.shape[1] * self.rounds * len(training_set.classes))
 
     def fit(self, training_set: TrainingSet, context: FitContext) -> LightGBMModel:
@@ -158,7 +132,7 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
         table = training_table(training_set, self.view, self.name)
         rows, judges = inner_split(training_set, self.inner_share if self.patience else None, context.seed)
         form = FeatureForm.of(table[rows])
-        weight_N = training_set.row_weights(training_set.rows, self.row_weight, self.row_weight_maximum)
+        weight_N = self.weight_N(training_set)
         target_NC = np.asarray(training_set.target_NC)
 
         def soft_rows(index: Rows) -> SoftRows:
@@ -185,13 +159,9 @@ class LightGBMMember(KindSettings, kind="lightgbm", title="LightGBM"):
         self, table: FeatureTable, start_C: Matrix, judged: tuple[FeatureTable, SoftRows] | None, seed: int
     ) -> Booster:
         parameters = {
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.leaves,
+            **self.parameters,
             "max_depth": self.depth or -1,
-            "min_data_in_leaf": self.rows_per_leaf,
             "lambda_l1": self.l1,
-            "lambda_l2": self.l2,
-            "feature_fraction": self.feature_share,
             "bagging_fraction": self.row_share,
             "bagging_freq": int(self.row_share < 1),
             "max_bin": self.bins,

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.feature_member import FeatureMember
 from foldstill.base_models.feature_model import FeatureModel, prediction_cost, read_about, training_table
 from foldstill.base_models.recipes import check_name
 from foldstill.cost import Cost
@@ -30,12 +31,10 @@ from foldstill.data.estimators import (
 )
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
-from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, TrainingSet
 from foldstill.errors import EstimatorError, MemberError
 from foldstill.files import atomic_write
-from foldstill.settings import KindSettings
 
 MODEL = "model.skops"
 
@@ -80,7 +79,7 @@ class SklearnModel(FeatureModel):
 
 
 @dataclass(frozen=True)
-class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
+class SklearnMember(FeatureMember, kind="sklearn", title="scikit-learn"):
     """An estimator of scikit-learn on a feature table.
 
     It is a classifier with probabilities or a multi-output regressor. A classifier learns soft labels from one entry
@@ -94,10 +93,6 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     ExtraTreesClassifier(n_estimators=50)
     """
 
-    parts: ClassVar[tuple[()]] = ()
-    epochs: ClassVar[int] = 1
-    uses_device: ClassVar[bool] = False
-
     name: str
     estimator: Any
     """Name of a classifier or regressor as in `sklearn.utils.all_estimators`. In Python also an unfitted estimator or
@@ -105,13 +100,6 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     options: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the named estimator, such as `{ n_estimators = 300 }`. `random_state` follows the seed of the run
     unless it is given."""
-    view: str = "features"
-    """Name of the feature table that it reads."""
-    row_weight: RowWeight = "none"
-    """Weight of a row by its number of votes v. none: 1; log1p: log(1 + v); clamp: v up to a maximum; damped: v up to
-    10, then (10 + 2 log10 v) log10 v."""
-    row_weight_maximum: float = 10.0
-    """Number of votes above which `clamp` adds no weight."""
     family: str = "sklearn"
     """Group of similar members, within which combiners can tie weights."""
 
@@ -124,10 +112,6 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     def example(cls) -> Self:
         return cls("trees", "ExtraTreesClassifier", options={"n_estimators": 10, "min_samples_leaf": 2})
 
-    @property
-    def views(self) -> tuple[str, ...]:
-        return (self.view,)
-
     def unfitted(self) -> Any:
         """A new estimator with the options."""
         return unfitted_estimator(self.estimator, self.options)
@@ -135,7 +119,7 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
     def check(self, training_set: TrainingSet) -> float:
         """Number of training rows times features."""
         table, rows = training_table(training_set, self.view, self.name), training_set.rows
-        weight = training_set.row_weights(rows, self.row_weight, self.row_weight_maximum)[rows]
+        weight = self.weight_N(training_set)[rows]
         estimator = self.unfitted()
         try:
             dump_estimator(estimator)  # what cannot be saved is found before anything is fitted
@@ -153,7 +137,7 @@ class SklearnMember(KindSettings, kind="sklearn", title="scikit-learn"):
         estimator = seeded(self.unfitted(), context.seed)
         preparation = None if hasattr(estimator, "steps") else _preparation(learned, estimator)
         prepared = learned.frame() if preparation is None else preparation.fit_transform(learned.values_NF)
-        weight_N = training_set.row_weights(rows, self.row_weight, self.row_weight_maximum)[rows]
+        weight_N = self.weight_N(training_set)[rows]
         target_NC = np.asarray(training_set.target_NC[rows], np.float64)
         fit_shares(estimator, prepared, target_NC, weight_N)
         few = prepared[:_LOSS_ROWS]

@@ -13,8 +13,36 @@ from numpy.typing import NDArray
 
 from foldstill.data.lightgbm_library import Booster, SavedTrees
 from foldstill.data.simplex import Float, row_kl, softmax
+from foldstill.settings import Settings
 
 Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeSettings(Settings):
+    """What members and combiners that are boosted trees share."""
+
+    learning_rate: float = 0.1
+    """Learning rate."""
+    leaves: int = 31
+    """Maximum number of leaves per tree."""
+    rows_per_leaf: int = 20
+    """Minimum number of rows per leaf."""
+    l2: float = 0.0
+    """L2 regularisation of leaf values."""
+    feature_share: float = 1.0
+    """Share of the features that each tree uses; above 0, at most 1."""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """These settings by the names of LightGBM."""
+        return {
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.rows_per_leaf,
+            "lambda_l2": self.l2,
+            "feature_fraction": self.feature_share,
+        }
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.boosting import SoftRows, Trees, new_booster
+from foldstill.data.boosting import SoftRows, Trees, TreeSettings, new_booster
 from foldstill.data.lightgbm_library import Booster
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
@@ -24,7 +24,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LightGBM(BaggedSettings, kind="lightgbm", title="LightGBM"):
+class LightGBM(BaggedSettings, TreeSettings, kind="lightgbm", title="LightGBM"):
     """Boosted trees on summary statistics of the members' scores per class, added to an average of the members.
 
     The trees are fitted to vote shares by KL; the average, called the anchor, is added in log space. One booster per
@@ -48,16 +48,9 @@ class LightGBM(BaggedSettings, kind="lightgbm", title="LightGBM"):
     """Maximum number of rounds."""
     patience: int = 10
     """Number of rounds without improvement after which training stops."""
-    learning_rate: float = 0.1
-    """Learning rate."""
     leaves: int = 8
-    """Maximum number of leaves per tree."""
     rows_per_leaf: int = 100
-    """Minimum number of rows per leaf."""
     l2: float = 10.0
-    """L2 regularisation of leaf values."""
-    feature_share: float = 1.0
-    """Share of the features that each tree uses; above 0, at most 1."""
 
     def __post_init__(self) -> None:
         require_at_least(self, folds=2, rounds=0, patience=1, leaves=2, rows_per_leaf=1)
@@ -98,14 +91,7 @@ class LightGBM(BaggedSettings, kind="lightgbm", title="LightGBM"):
         booster = new_booster(
             features_NF[~held_N],
             log_anchor(anchor, table.proba_NMC[~held_N]),
-            {
-                "learning_rate": self.learning_rate,
-                "num_leaves": self.leaves,
-                "min_data_in_leaf": self.rows_per_leaf,
-                "lambda_l2": self.l2,
-                "feature_fraction": self.feature_share,
-                "seed": self.seed,
-            },
+            {**self.parameters, "seed": self.seed},
             valid=(features_NF[held_N], log_anchor(anchor, table.proba_NMC[held_N])),
         )
         target_NC = table.labels.target_NC
