@@ -49,6 +49,7 @@ combiner = [
     { kind = "super", name = "super average", mode = "average", keep = 2, folds = 3, library = [{ kind = "recalibrated" }, { kind = "convex", tied = true }, { kind = "log_pool" }] },
     { kind = "tempered" },
     { kind = "tempered", name = "tempered pool", of = { kind = "log_pool", tied = true } },
+    { kind = "thresholded", folds = 3 },
 ]
 """
 CLOSED = ("average", "best_member", "geometric", "median", "trimmed")

@@ -63,6 +63,7 @@ def stack(
         list[str] | None,
         typer.Option(help="Checks of the audit whose failure you know to be harmless, such as A7; recorded."),
     ] = None,
+    metric: MetricName = None,
     change: Changes = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", help=MADE_AGAIN["stack"])] = False,
@@ -78,7 +79,7 @@ def stack(
     with bars(quiet=quiet) as report:
         work = Work(jobs, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
-        explanation = stack_stage(opened, combiner or (), accept or ())
+        explanation = stack_stage(opened, combiner or (), accept or (), metric)
     screen = console()
     screen.print(explanation)
     if n_unscored := opened.table.n_unscored:
@@ -86,7 +87,8 @@ def stack(
     if flagged := opened.audit.flagged:
         names = ", ".join(f"{f.id} {f.name} ({f.shown})" for f in flagged)
         screen.print(f"The audit found: {names}. See `foldstill oof audit {opened.dir.oof}`.", soft_wrap=True)
-    screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}")
+    again = f" --metric {metric}" if metric else ""
+    screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}{again}")
 
 
 @takes_run_options

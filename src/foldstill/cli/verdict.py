@@ -76,7 +76,7 @@ def verdict(
             test=test,
             work=Work(jobs, force=force, report=report),
         )
-        stack_stage(opened, combiner or (), accept or ())
+        stack_stage(opened, combiner or (), accept or (), metric)
         comparison = compare_stage(opened, metric)
     if as_json:
         print(json.dumps(_facts(opened, comparison), indent=2))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.arms import Arm
 from foldstill.compare.calibration import top_reliability
-from foldstill.compare.left_out import row_values
+from foldstill.compare.left_out import row_losses
 from foldstill.compare.metrics import KL, Metric, scores_of
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.results import ArmScore, Fidelity, Scores, StratumScore
@@ -78,7 +78,7 @@ def _decided_by(
     metric: Metric, score: ArmScore, kl_N: Floats, by_seed: Sequence[Predictions], rows: ComparedRows
 ) -> ScoredArm:
     """The scores with the losses of a metric other than KL."""
-    loss_SN = [_losses(metric, one, rows.group_N) for one in by_seed]
+    loss_SN = [row_losses(metric, one, rows.group_N) for one in by_seed]
     loss_of_seed = [one.mean(loss_N) for one, loss_N in zip(by_seed, loss_SN, strict=True)]
     by_stratum: list[Floats | None] = []
     strata: list[StratumScore] = []
@@ -103,19 +103,13 @@ def _mean_score(metric: Metric, by_seed: Sequence[Predictions]) -> float | None:
     return float(np.mean(values)) if len(values) == len(by_seed) else None
 
 
-def _losses(metric: Metric, predictions: Predictions, group_N: NDArray[np.intp]) -> Floats:
-    """What each row adds to the metric, negated where high values are better, (N,)."""
-    value_N = row_values(metric, predictions, group_N)
-    return -value_N if metric.better == "high" else value_N
-
-
 def _losses_of_stratum(metric: Metric, parts: Sequence[Predictions], group_N: NDArray[np.intp]) -> Floats | None:
     """The same for the rows of a stratum, as a mean over seeds; None where the metric is not defined."""
     names, renumbered_N = np.unique(group_N, return_inverse=True)
     if len(names) < 2:
         return None
     try:
-        losses: Floats = np.mean([_losses(metric, part, renumbered_N) for part in parts], axis=0)
+        losses: Floats = np.mean([row_losses(metric, part, renumbered_N) for part in parts], axis=0)
     except CompareError:
         return None
     return losses

@@ -38,10 +38,16 @@ CHOICES: tuple[type[Metric], ...] = (
 """The metrics that a comparison can decide by; besides them there is `top_<k>` for every k."""
 
 
-def metric_of(value: str | Metric | MetricFunction, root: Path = Path()) -> Metric:
+def located(value: Any, root: Path) -> Any:
+    """A metric as it is named in a file in `root`: the relative path of a Python file starts there."""
+    is_file = isinstance(value, str) and value.rpartition(":")[0].endswith(".py")
+    return str(root / value) if is_file else value
+
+
+def metric_of(value: str | Metric | MetricFunction) -> Metric:
     """A metric by its name, from a function, or as it is.
 
-    A name is that of one of `CHOICES`, `top_<k>`, or `path/to/file.py:function`. A relative path starts at `root`.
+    A name is that of one of `CHOICES`, `top_<k>`, or `path/to/file.py:function`.
 
     >>> metric_of("macro_f1").title, metric_of("top_3").title
     ('macro F1', 'top-3 accuracy')
@@ -58,7 +64,7 @@ def metric_of(value: str | Metric | MetricFunction, root: Path = Path()) -> Metr
         return top_k(int(of_k[1]))
     path, _, name = text.rpartition(":")
     if path.endswith(".py"):
-        return function_metric(_function(root / path, name))
+        return function_metric(_function(Path(path), name))
     raise CompareError(
         f"metric must be one of {[metric.name for metric in CHOICES]}, top_<k>, or path/to/file.py:function, got "
         f"{value!r}: name one of these"

@@ -69,6 +69,12 @@ def row_values(metric: Metric, predictions: Predictions, group_N: NDArray[np.int
     return pseudo_N
 
 
+def row_losses(metric: Metric, predictions: Predictions, group_N: NDArray[np.intp]) -> Floats:
+    """What each row adds to the score, negated where high values are better, (N,)."""
+    value_N = row_values(metric, predictions, group_N)
+    return -value_N if metric.better == "high" else value_N
+
+
 def sums_without_groups(value_ND: Floats, weight_N: Floats, group_N: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Weighted sums of columns over all rows but those of each group, (G, D), and the weight of these rows, (G,)."""
     n_groups = int(group_N.max()) + 1

@@ -15,7 +15,7 @@ from foldstill.compare.floor import Floors
 from foldstill.compare.intervals import IntervalSettings
 from foldstill.compare.judgement import Judgement, carrying_groups, is_candidate, judge
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
-from foldstill.compare.metrics import KL, Metric
+from foldstill.compare.metrics import KL
 from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.compare.rows import ComparedRows
 from foldstill.compare.settings import CompareSettings
@@ -96,7 +96,7 @@ def compare(
     base = list(by_name).index(baseline)
     best = int(np.argmin(np.average(kl_NA, axis=0, weights=compared.weight_N)))
     floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best])
-    facts = _facts(metric)
+    facts = MetricFacts.of(metric)
     results = _against_baseline(scored, base, compared, intervals, facts)
     if facts.name == KL.name:
         results = [
@@ -175,14 +175,6 @@ def _strata(compared: ComparedRows, floors: Floors) -> tuple[Stratum, ...]:
         Stratum(name, int(mask_N.sum()), compared.n_groups_of(mask_N), floor)
         for (name, mask_N), floor in zip(masks, floors.by_stratum, strict=True)
     )
-
-
-def _facts(metric: Metric) -> MetricFacts:
-    """The metric in words; raises CompareError for one that has no better direction."""
-    if metric.better not in ("low", "high"):
-        raise CompareError(f"metric {metric.name!r} is best near {metric.better}, so it cannot decide: name another")
-    per_row, ordered = hasattr(metric, "rows"), bool(getattr(metric, "ordered", False))
-    return MetricFacts(metric.name, metric.title, metric.better, metric.summary, per_row, ordered)
 
 
 def _against_baseline(

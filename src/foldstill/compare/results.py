@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,11 @@ from foldstill.compare.calibration import Bin
 from foldstill.compare.intervals import Interval
 from foldstill.cost import Cost
 from foldstill.data.labels import Strings
+from foldstill.errors import CompareError
 from foldstill.files import digest
+
+if TYPE_CHECKING:
+    from foldstill.compare.metrics import Metric
 
 Scores = Mapping[str, float | None]
 """Score per metric name."""
@@ -33,6 +37,16 @@ class MetricFacts:
     """Whether the metric is the mean of one value per row."""
     ordered: bool = False
     """Whether the metric depends on the order of the classes."""
+
+    @classmethod
+    def of(cls, metric: "Metric") -> "MetricFacts":
+        """The metric in words; raises CompareError for one that is best near a value, which cannot decide."""
+        if metric.better not in ("low", "high"):
+            raise CompareError(
+                f"metric {metric.name!r} is best near {metric.better}, so it cannot decide: name another"
+            )
+        per_row, ordered = hasattr(metric, "rows"), bool(getattr(metric, "ordered", False))
+        return cls(metric.name, metric.title, metric.better, metric.summary, per_row, ordered)
 
     def shown(self, loss: float) -> float:
         """A loss as a value of the metric."""

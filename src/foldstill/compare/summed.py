@@ -49,6 +49,8 @@ class SummedMetric(Metric, Protocol):
 class _Decided(SummedMetric, Protocol):
     """A metric of the predicted class. The class of a row is the one with the most votes; ties are shared equally."""
 
+    of_classes: ClassVar[bool] = True
+
     def statistics(self, predictions: Predictions) -> Floats:
         """Shares of the true class, of the predicted class, and of hits per class, (N, 3 C)."""
         true_NC, predicted_NC = most_likely(predictions.target_NC), most_likely(predictions.proba_NC)
@@ -91,6 +93,7 @@ class QuadraticKappa(SummedMetric):
     title: ClassVar[str] = "quadratic weighted kappa"
     better: ClassVar[Better] = "high"
     ordered: ClassVar[bool] = True
+    of_classes: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "agreement beyond chance with quadratic weights, classes in their order; the class of a row is the one with "
         "the most votes"

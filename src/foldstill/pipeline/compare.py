@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Arm, CompareSettings, Comparison, compare
-from foldstill.compare.choices import metric_of
 from foldstill.cost import Cost, total_cost
 from foldstill.errors import ExperimentError
 from foldstill.machine import versions
@@ -122,8 +121,7 @@ def _from_simple(run: Run) -> list[CombinationResult]:
 def _settings(run: Run, metric: str | None) -> CompareSettings:
     """The settings of the experiment with the metric that decides."""
     settings = run.settings.compare if run.settings is not None else CompareSettings()
-    chosen = metric_of(settings.metric, run.root) if metric is None else metric_of(metric)
-    return replace(settings, metric=chosen)
+    return replace(settings, metric=run.metric if metric is None else metric)
 
 
 def _combination(

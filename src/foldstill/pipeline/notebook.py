@@ -20,7 +20,7 @@ from foldstill.oof.audit import audit
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first
 from foldstill.pipeline.experiment import FoldSettings
-from foldstill.pipeline.stack import refuse_leaked_table, select_combiners
+from foldstill.pipeline.stack import refuse_leaked_table, select_by_metric
 from foldstill.stacking import Combiner, CrossFit, FittedCombiner, crossfit_all, default_combiners, fit_all
 from foldstill.workers import Work
 
@@ -38,6 +38,8 @@ class Stacked:
     """The combinations fitted to all rows of the table, to be used on other rows."""
     crossed: tuple[CrossFit, ...]
     """The cross-fitted scores of the rows of the table, to be judged."""
+    metric: Any = "kl"
+    """What the combiners decided by."""
 
     def __getitem__(self, name: str) -> FittedCombiner:
         return self.fitted[self._index(name)]
@@ -75,7 +77,7 @@ class Stacked:
         return html_table(title, self._lines(), "KL of cross-fitted predictions. compare() gives intervals.")
 
     def compare(
-        self, test: FoldScores | None = None, test_labels: Labels | None = None, *, metric: Any = "kl"
+        self, test: FoldScores | None = None, test_labels: Labels | None = None, *, metric: Any = None
     ) -> Comparison:
         """Compare every combination and member with the plain average.
 
@@ -85,17 +87,15 @@ class Stacked:
             Scores of locked test rows, (K, N, M, C). Without them the table's own rows are compared, cross-fitted.
         test_labels : Labels, optional
             Labels of the locked test rows.
-        metric : str, Metric or callable, default "kl"
-            What decides: the name of a metric as in `foldstill compare --metric`, a metric, or a function of vote
-            shares (N, C), probabilities (N, C) and weights (N,), of which high values are better unless its attribute
-            `better` is "low".
+        metric : str, Metric or callable, optional
+            What decides, as in `stack`; by default what the combiners decided by.
 
         Returns
         -------
         Comparison
             Scores, differences with 95 % confidence intervals, and a verdict.
         """
-        settings = CompareSettings(metric=metric)
+        settings = CompareSettings(metric=self.metric if metric is None else metric)
         others = [one.combiner for one in self.fitted]
         pairs = sorted(zip(self.fitted, self.crossed, strict=True), key=lambda pair: simplest_first(pair[0].combiner))
         if test is not None and test_labels is not None:
@@ -115,6 +115,7 @@ def stack(
     combiners: Sequence[Combiner | str] = (),
     *,
     accept: Sequence[str] = (),
+    metric: Any = "kl",
     work: Work = Work(workers=1),
 ) -> Stacked:
     """Cross-fit combiners over an OOF table, and fit each to all its rows.
@@ -128,6 +129,10 @@ def stack(
         when none is given. The plain average is always added.
     accept : sequence of str, optional
         Ids of audit checks whose failure is known to be harmless, such as "A7".
+    metric : str, Metric or callable, default "kl"
+        What `auto`, convex weights and greedy selection decide by, and the comparison. A function is called with vote
+        shares (N, C), probabilities (N, C) and weights (N,); high values are better unless its attribute `better` is
+        "low".
     work : Work, default Work(workers=1)
         Number of processes, and what receives the progress.
 
@@ -158,11 +163,11 @@ def stack(
     require_types(stack, locals())
     named = [one for one in combiners if not isinstance(one, str)]
     names = [one if isinstance(one, str) else one.name for one in combiners]
-    chosen = select_combiners(named or default_combiners(), names)
+    chosen = select_by_metric(named or default_combiners(), names, metric)
     refuse_leaked_table(audit(table).accept(accept))
     crossed = crossfit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
     fitted = fit_all(chosen, table, jobs=work.n_workers, on_progress=work.report)
-    return Stacked(table, tuple(fitted), tuple(crossed))
+    return Stacked(table, tuple(fitted), tuple(crossed), metric)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from types import NoneType
-from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from foldstill.compare import Comparison
 from foldstill.compare.arms import Kind
+from foldstill.compare.choices import located
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
@@ -104,6 +105,11 @@ class Run:
     def combiners(self) -> tuple[Combiner, ...]:
         """The combiners of the experiment, or the default ones."""
         return (self.settings.stacking if self.settings else StackingSettings()).combiner
+
+    @property
+    def metric(self) -> Any:
+        """What the experiment decides by; a relative path of a file starts at the experiment's folder."""
+        return located(self.settings.compare.metric, self.root) if self.settings else "kl"
 
     @cached_property
     def _loaded(self) -> Dataset:

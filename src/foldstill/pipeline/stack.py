@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +27,22 @@ from foldstill.pipeline.results import CombinationResult, single_scores
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder, refuse_run_file
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, save
+from foldstill.stacking.convex import Convex
+from foldstill.stacking.kinds import deciding_by
 from foldstill.stacking.log_pool import LogPool
+from foldstill.stacking.metric_search import is_kl
 from foldstill.stacking.weight_intervals import weight_intervals
 
 
 @one_writer
-def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = ()) -> str:
+def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = (), metric: str | None = None) -> str:
     """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
 
-    `names` selects combiners as in `select_combiners`. Returns the explanation of every combiner that makes a choice.
+    `names` selects combiners as in `select_combiners`; those that choose decide by `metric` in place of the
+    experiment's. Returns the explanation of every combiner that makes a choice.
     Raises StackError when the table fails a hard check of the audit that is not among the ids in `accept`.
     """
-    combiners = select_combiners(run.combiners, names)
+    combiners = select_by_metric(run.combiners, names, run.metric if metric is None else metric)
     report = run.audit.accept(accept)
     refuse_leaked_table(report)
     stages = {
@@ -61,7 +65,7 @@ def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = ())
         folder = run.dir.combiner(one.name)
         save(one, folder)
         files = [folder / "combination.json", folder / "oof.parquet"]
-        if one.combiner.kind == "convex":
+        if isinstance(one.combiner, Convex) and is_kl(one.combiner.metric):
             files.append(run.dir.weights(one.name))
             write_json(run.dir.weights(one.name), _weights(one, run.table))
         write_scores(single_scores(run.table.scores, one.name, cross.proba_NC), folder / "oof.parquet")
@@ -95,6 +99,14 @@ def select_combiners(combiners: Sequence[Combiner], names: Sequence[str]) -> tup
     # Everything is compared with the plain average.
     average = [] if any(by_name[n].kind == "average" for n in names) else [by_name["average"]]
     return (*average, *(by_name[n] for n in names))
+
+
+def select_by_metric(combiners: Sequence[Combiner], names: Sequence[str], metric: Any) -> tuple[Combiner, ...]:
+    """The combiners with these names, as `select_combiners` gives them, deciding by a metric where it is not the KL."""
+    if is_kl(metric):
+        return select_combiners(combiners, names)
+    # A kind that is selected by its name alone is not among the combiners.
+    return deciding_by(select_combiners(deciding_by(combiners, metric), names), metric, thresholds=False)
 
 
 def _weights(fitted: FittedCombiner, table: OOFTable) -> list[dict[str, float | str]]:

@@ -5,21 +5,23 @@ N samples, C classes, A candidates: combiners of the ladder, alone or mixed with
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Interval, IntervalSettings, paired_intervals
-from foldstill.data.simplex import Float, row_kl
+from foldstill.compare.choices import metric_of
+from foldstill.compare.results import MetricFacts
+from foldstill.data.simplex import Float
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.settings import NamedKind
+from foldstill.settings import NamedKind, TextInFile
 from foldstill.stacking.averages import Average, mean
 from foldstill.stacking.candidates import default_ladder
 from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba, weight_of
 from foldstill.stacking.convex import Convex
-from foldstill.stacking.crossfit import crossfit, group_folds
+from foldstill.stacking.crossfit import crossfit, group_folds, losses_by
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
 from foldstill.stacking.state import State, array, strip_prefix, text, with_prefix
@@ -111,6 +113,9 @@ class Auto(NamedKind, kind="auto"):
     """Number of inner group folds, drawn within the rows of the fit."""
     level: float = 0.95
     """Level of the confidence interval of the rule "proved"."""
+    metric: Annotated[Any, TextInFile()] = "kl"
+    """The metric that decides, named like `metric` of `[compare]`. The combiners of the ladder are fitted as they are
+    set, whatever decides."""
     seed: int = 0
     """Random seed."""
 
@@ -121,6 +126,7 @@ class Auto(NamedKind, kind="auto"):
         if not 0.5 <= self.level < 1:
             raise StackError(f"level of auto must be in [0.5, 1), got {self.level}: 0.95 is usual")
         require_different_names(self.rungs, "ladder of auto (average is its first rung)")
+        metric_of(self.metric)
 
     @classmethod
     def example(cls) -> Self:
@@ -171,17 +177,20 @@ class Auto(NamedKind, kind="auto"):
 
     def _proved(self, crossed: Sequence[Proba], judged: OOFTable) -> tuple[int, float, str]:
         """Position and share of the rung that is proved to be the best, and the reason."""
-        loss_NA = np.stack([row_kl(target=judged.labels.target_NC, proba=proba_NC) for proba_NC in crossed], axis=1)
+        loss_NA = np.stack([losses_by(self.metric, judged, proba_NC) for proba_NC in crossed], axis=1)
         rungs, base, kept = self.rungs, 0, ""
         [first] = self._gains(loss_NA[:, [1]] - loss_NA[:, [0]], judged)
         if first.high < 0:
-            base, kept = 1, f"{rungs[1].name} chosen: {_signed(first)} against average, and no freer combiner beats it"
+            base, kept = (
+                1,
+                f"{rungs[1].name} chosen: {self._signed(first)} against average, and no freer combiner beats it",
+            )
         others = list(range(2, len(rungs)))
         gains = self._gains(loss_NA[:, others] - loss_NA[:, [base]], judged) if others else []
         ahead = {a: gain for a, gain in zip(others, gains, strict=True) if gain.high < 0}
         if ahead:
             best = min(ahead, key=lambda a: ahead[a].estimate)
-            return best, 1.0, f"{rungs[best].name} chosen: {_signed(ahead[best])} against {rungs[base].name}"
+            return best, 1.0, f"{rungs[best].name} chosen: {self._signed(ahead[best])} against {rungs[base].name}"
         return (
             base,
             1.0,
@@ -190,13 +199,13 @@ class Auto(NamedKind, kind="auto"):
 
     def _expected(self, crossed: Sequence[Proba], judged: OOFTable) -> tuple[int, float, str]:
         """Position and share of the rung that is surely best by one standard error, and the reason."""
-        target_NC, average_NC = judged.labels.target_NC, crossed[0]
+        average_NC = crossed[0]
         candidates = [(rung, share) for rung in range(1, len(crossed)) for share in SHARES]
-        base_N = row_kl(target=target_NC, proba=average_NC)
+        base_N = losses_by(self.metric, judged, average_NC)
         difference_NA = np.empty((len(base_N), len(candidates)))
         for a, (rung, share) in enumerate(candidates):
             mixed_NC = share * crossed[rung] + (1 - share) * average_NC
-            difference_NA[:, a] = row_kl(target=target_NC, proba=mixed_NC) - base_N
+            difference_NA[:, a] = losses_by(self.metric, judged, mixed_NC) - base_N
         gains = self._gains(difference_NA, judged)
         # With caution: the end of an interval, not its middle.
         best = min(range(len(candidates)), key=lambda a: gains[a].high)
@@ -204,7 +213,13 @@ class Auto(NamedKind, kind="auto"):
             return 0, 1.0, f"average kept: no combiner of {len(self.rungs) - 1} beats it by a standard error"
         rung, share = candidates[best]
         name, level = named(self.rungs[rung].name, share), 100 * gains[best].level
-        return rung, share, f"{name} chosen: {_signed(gains[best])} ({level:g} % interval) against average"
+        return rung, share, f"{name} chosen: {self._signed(gains[best])} ({level:g} % interval) against average"
+
+    def _signed(self, difference: Interval) -> str:
+        """A difference of losses as one of the metric."""
+        facts = MetricFacts.of(metric_of(self.metric))
+        shown = facts.shown_interval(difference)
+        return f"{shown.estimate:+.4f} {facts.title} [{shown.low:+.4f}, {shown.high:+.4f}]"
 
     def _gains(self, difference_NA: NDArray[np.float64], judged: OOFTable) -> list[Interval]:
         """Confidence intervals of paired differences, at the level of the rule."""
@@ -232,7 +247,3 @@ class _OnStratum:
 
     def restore(self, state: State) -> Combination:
         return self.of.restore(state)
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.estimate:+.4f} KL [{interval.low:+.4f}, {interval.high:+.4f}]"

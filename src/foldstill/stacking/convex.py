@@ -4,14 +4,18 @@ N samples, M members, C classes, D columns (members, or families whose members s
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.compare.choices import metric_of
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
+from foldstill.settings import TextInFile
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, require_members
+from foldstill.stacking.metric_search import column_scores, improved_weights, is_kl, metric_loss
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import VotedEntries, columns_of, member_weights, voted_entries
@@ -68,10 +72,21 @@ class Convex(RowWeighted, kind="convex", title="Convex weights"):
 
     tied: bool = False
     """Fit one weight per family instead of one per member: networks that differ only in their seed are exchangeable."""
+    metric: Annotated[Any, TextInFile()] = "kl"
+    """The metric that the weights improve, named like `metric` of `[compare]`. For metrics other than `kl` and
+    `log_loss`, a coordinate search starts from the weights with the lowest KL."""
+
+    def __post_init__(self) -> None:
+        metric_of(self.metric)
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)
-        weight_D, gap = simplex_minimum(voted_entries(table, columns, self.row_weight))
+        entries = voted_entries(table, columns, self.row_weight)
+        weight_D, gap = simplex_minimum(entries)
+        if not is_kl(self.metric):
+            loss = metric_loss(self.metric, table, self.row_weight)
+            weight_D = improved_weights(column_scores(table, columns), weight_D, loss)
+            gap = duality_gap(weight_D, entries.cross_entropy(weight_D)[1])
         return WeightedAverage(member_weights(weight_D, columns, len(table.members)), gap)
 
     def restore(self, state: State) -> WeightedAverage:

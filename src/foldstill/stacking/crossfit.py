@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.compare.choices import metric_of
+from foldstill.compare.left_out import row_losses
+from foldstill.compare.predictions import Predictions
 from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError, at
@@ -43,6 +46,18 @@ class CrossFit:
     def kl(self) -> float:
         """Mean KL divergence, weighted by the sample weights, in nats."""
         return float(np.average(self.row_kl_N, weights=self.weight_N))
+
+
+def losses_by(metric: Any, table: OOFTable, proba_NC: Proba) -> NDArray[np.float64]:
+    """The loss per row of cross-fitted scores by any metric, (N,): differences of two combiners can be paired.
+
+    Of a metric that is no mean over rows, the rows of a group share what their group adds to it.
+    """
+    chosen, labels = metric_of(metric), table.labels
+    if chosen.name == "kl":
+        return row_kl(target=labels.target_NC, proba=proba_NC)
+    predictions = Predictions(labels.target_NC, proba_NC, labels.sample_weight_N)
+    return row_losses(chosen, predictions, np.unique(labels.groups, return_inverse=True)[1])
 
 
 def crossfit(combiner: Combiner, table: OOFTable, *, folds: Folds = None) -> CrossFit:

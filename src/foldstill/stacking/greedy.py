@@ -3,16 +3,21 @@
 M members, E entries with y > 0, D columns (members, or families whose members share a weight).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.compare.choices import metric_of
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
+from foldstill.settings import TextInFile
 from foldstill.stacking.convex import WeightedAverage, duality_gap, restore_weighted
+from foldstill.stacking.metric_search import Loss, column_scores, is_kl, metric_loss, picks_by_metric
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State
@@ -77,6 +82,9 @@ class Greedy(RowWeighted, kind="greedy", title="Greedy selection"):
     """Share of the members in each bag when there is more than one bag; above 0, at most 1."""
     tied: bool = False
     """Pick families instead of members."""
+    metric: Annotated[Any, TextInFile()] = "kl"
+    """The metric that picks improve, named like `metric` of `[compare]`. For metrics other than `kl` and `log_loss` a
+    bag ends when picks do not help any more."""
     seed: int = 0
     """Random seed of the bags."""
 
@@ -86,6 +94,7 @@ class Greedy(RowWeighted, kind="greedy", title="Greedy selection"):
             raise StackError(f"start of greedy must be at most picks ({self.picks}), got {self.start}")
         if not 0 < self.bag_share <= 1:
             raise StackError(f"bag_share of greedy must be in (0, 1], got {self.bag_share}: 0.5 is usual")
+        metric_of(self.metric)
 
     @classmethod
     def example(cls) -> Self:
@@ -95,17 +104,30 @@ class Greedy(RowWeighted, kind="greedy", title="Greedy selection"):
         columns = columns_of(table.scores.families, tied=self.tied)
         entries = voted_entries(table, columns, self.row_weight)
         count_D = np.zeros(len(columns))
+        pick: Callable[[NDArray[np.intp]], list[int]] = partial(self._by_kl, entries)
+        if not is_kl(self.metric):
+            pick = partial(
+                self._by_metric, column_scores(table, columns), metric_loss(self.metric, table, self.row_weight)
+            )
         rng = np.random.default_rng(self.seed)
         for _ in range(self.bags):
             allowed = np.arange(len(columns))
             if self.bags > 1:
                 size = max(1, round(self.bag_share * len(columns)))
                 allowed = np.sort(rng.choice(len(columns), size, replace=False))
-            np.add.at(count_D, greedy_picks(entries, self.picks, start=self.start, allowed=allowed), 1)
+            picked = pick(allowed)
+            # Bags count equally, whether they end early or not.
+            np.add.at(count_D, picked, self.picks / len(picked))
         weight_D = count_D / count_D.sum()
         _, gradient_D = entries.cross_entropy(weight_D)
         weight_M = member_weights(weight_D, columns, len(table.members))
         return WeightedAverage(weight_M, duality_gap(weight_D, gradient_D))
+
+    def _by_kl(self, entries: VotedEntries, allowed: NDArray[np.intp]) -> list[int]:
+        return greedy_picks(entries, self.picks, start=self.start, allowed=allowed)
+
+    def _by_metric(self, proba_DNC: NDArray[np.float32], loss: Loss, allowed: NDArray[np.intp]) -> list[int]:
+        return picks_by_metric(proba_DNC, self.picks, loss, start=self.start, allowed=allowed)
 
     def restore(self, state: State) -> WeightedAverage:
         return restore_weighted(state)
