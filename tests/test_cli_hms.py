@@ -293,25 +293,3 @@ def test_a_submission_follows_the_sample(
         tmp_path / "none",
     )
     assert code == 2
-
-
-def test_edf_files_go_from_their_annotations_to_the_scores_of_a_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "eeg").mkdir()
-    for name in ("a", "b", "c", "d"):
-        path = recording(tmp_path / "eeg" / f"{name}.edf")
-    experiment, run, out = tmp_path / "e.toml", tmp_path / "run", tmp_path / "scores.csv"
-    data = '[data]\nkind = "edf"\npath = "eeg"\nstep_s = 5\n'
-    experiment.write_text('name = "x"\n' + data + SMALL + RUN[RUN.index("[folds]") :])
-    assert call(monkeypatch, "train", experiment, "--out", run, "--jobs", "1", "-q") == 0
-    assert call(monkeypatch, "oof", "build", run) == 0
-    assert call(monkeypatch, "predict", "--run", run, "--data", path, "--arm", "mel-cnn", "--out", out) == 0
-    scores = pd.read_csv(out)
-    assert scores.iloc[:, 0].tolist() == [f"d.edf@{second}" for second in range(0, 26, 5)]
-    np.testing.assert_allclose(scores.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
-    assert (
-        call(monkeypatch, "show", "view", experiment, "mel", "--sample", "b.edf@3.5", "--out", tmp_path / "x.png") == 0
-    )
-    assert call(monkeypatch, "prepare", experiment, "-q") == 2
-    assert "need no preparation" in capsys.readouterr().err

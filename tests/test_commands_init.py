@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from foldstill.cli.start import TemplateOf
+from foldstill.hms.edf_writing import write_edf
+from foldstill.hms.montage import EEG_CHANNELS
 from foldstill.pipeline.experiment_file import read_experiment
 from made_up import ON_CPU, call
 
@@ -83,3 +85,19 @@ def test_templates_of_tables_run(
     sets = [part for change in (*changes, *few) for part in ("--set", change)]
     assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--jobs", "1", "-q", *sets) == 0
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_template_of_eeg_recordings_reads_the_table_that_it_describes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """Its training is that of the other templates."""
+    pytest.importorskip("mne", reason="pip install 'foldstill[eeg]'")
+    (tmp_path / "recordings").mkdir()
+    write_edf(tmp_path / "recordings" / "0.edf", EEG_CHANNELS, rng.normal(0, 20, (20, 5200)), 100)
+    (tmp_path / "windows.csv").write_text("file,offset,label,patient\n0.edf,0,a,7\n0.edf,2,b,7\n", encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", "edf") == 0
+    experiment = read_experiment(path)
+    data = experiment.data.load(tmp_path)
+    assert {view for member in experiment.member for view in member.views} == set(data.views)
+    assert data.labels.groups.tolist() == ["7", "7"]

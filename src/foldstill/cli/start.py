@@ -35,6 +35,7 @@ class TemplateOf(StrEnum):
     FOLDER = "folder"
     TABLE = "table"
     EEG = "eeg"
+    EDF = "edf"
     PREDICTIONS = "predictions"
 
 
@@ -44,7 +45,8 @@ def init(
         TemplateOf,
         typer.Option(
             help="What the data are: images or signals in one .npz, a folder of images, a table of features, EEG in "
-            "the files of the HMS competition, or predictions of models that exist already."
+            "the files of the HMS competition, EEG recordings (.edf, .bdf, .fif), or predictions of models that exist "
+            "already."
         ),
     ] = TemplateOf.IMAGES,
 ) -> None:
