@@ -148,6 +148,28 @@ def test_other_scores_of_locked_rows_are_made_again_and_what_used_them_is_refuse
         assert state(run)[name] == right[name]
 
 
+def test_members_that_are_trained_again_need_a_new_table_and_new_combinations(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "train", run, "--force", *ONE) == 0
+    assert (run / "oof.parquet").exists(), "finished members of the same inputs are kept"
+    assert call(monkeypatch, "train", run, "--set", "member.0.recipe.lr=0.01", "--force", *ONE) == 0
+    assert "made again, as --force says: a/fold-0, a/fold-1" in capsys.readouterr().err
+    images = find_run(run).dataset.view("image")
+    np.savez(run / "new.npz", image=images[:4])
+    predict = ("predict", "--run", run, "--data", run / "new.npz", "--out", run / "new.csv", "--arm", "average")
+    for command in (("stack", run, *ONE), ("compare", run), predict):
+        assert call(monkeypatch, *command) == 2
+        assert "oof.parquet is not there: run `foldstill oof build`" in capsys.readouterr().err
+    assert call(monkeypatch, "oof", "build", run) == 0
+    for command in (("compare", run), predict):
+        assert call(monkeypatch, *command) == 2
+        assert "average was fitted to another table" in capsys.readouterr().err
+    assert call(monkeypatch, "stack", run, "--force", *ONE) == 0
+    assert "made again, as --force says: stacking/average" in capsys.readouterr().err
+    assert call(monkeypatch, *predict) == 0
+
+
 def test_scores_of_an_earlier_student_are_not_those_of_the_new_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = file_digest(run / "student/test.parquet")
     scores, labels = read_labelled_scores(run / "student/test.parquet")

@@ -86,9 +86,13 @@ def check_members(
     seed: int = 0,
     work: Work = Work(),
     pairs: bool = False,
-) -> None:
-    """Raise what `train_members` would raise before it trains; nothing is written."""
-    _checked(_jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1), work)
+) -> tuple[Path, ...]:
+    """Raise what `train_members` would raise before it trains, and return the folders of the jobs that it would do.
+
+    Nothing is written.
+    """
+    pending = _checked(_jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1), work)
+    return tuple(job.folder for job in pending)
 
 
 def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:

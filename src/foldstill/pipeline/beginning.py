@@ -1,9 +1,9 @@
 """Before the first write of a stage: everything that a run can refuse is checked, then its experiment is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.features import FeatureTable
@@ -18,6 +18,8 @@ from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import combiner_digest
 from foldstill.pipeline.unlabelled import view_of
+
+T = TypeVar("T")
 
 FREE = ("name", "seeds", "without_teacher", "control_arms", "cross_validate", "uncertainty", "foreign")
 """Settings of a student that do not change how it is trained."""
@@ -79,11 +81,13 @@ def _trained_students(run: Run, experiment: Experiment) -> dict[Path, dict[str, 
     }
 
 
-def over_folds(run: Run, act: Callable[..., Any]) -> None:
+def over_folds(run: Run, act: Callable[..., Sequence[T]]) -> list[T]:
     """Call `train_members` or `check_members` for every fold, and for every two folds if a student needs that."""
     of_pairs = any(one.cross_validate == "pairs" for one in run.experiment.students())
-    for pairs in (False, True) if of_pairs else (False,):
-        act(
+    return [
+        each
+        for pairs in ((False, True) if of_pairs else (False,))
+        for each in act(
             run.experiment.member,
             run.dataset,
             run.plan,
@@ -92,6 +96,7 @@ def over_folds(run: Run, act: Callable[..., Any]) -> None:
             work=run.work,
             pairs=pairs,
         )
+    ]
 
 
 def _check_combinations(run: Run) -> None:

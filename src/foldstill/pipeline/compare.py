@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from foldstill.compare import Arm, CompareSettings, Comparison, compare
 from foldstill.cost import Cost, total_cost
-from foldstill.errors import ExperimentError
 from foldstill.machine import versions
 from foldstill.manifest import DONE, check_files, has_file
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first, student_arm
@@ -132,10 +131,7 @@ def _combination(
     costs: Mapping[str, Cost] | None = None,
 ) -> Arm:
     """The arm of a combination, which must have been fitted to the run's table."""
-    if one.table_digest != run.table_digest:
-        raise ExperimentError(
-            f"{one.folder} was fitted to another table than {run.dir.oof}: run `foldstill stack {run.dir.root} --force`"
-        )
+    run.check_fitted(one)
     others = [other.fitted.combiner for other in run.combinations]
     return combination_arm(one.fitted, proba_NC, members, costs, others)
 

@@ -205,9 +205,20 @@ class Run:
         return tuple(CombinationResult(path.parent) for path in folders)
 
     def combination(self, name: str) -> CombinationResult:
-        """One combination by its name, or by its path relative to the run's folder."""
+        """One combination of the run's table by its name, or by its path relative to the run's folder."""
         folder = combination_folder(self.dir.root / name)
-        return next((one for one in self.combinations if one.folder == folder), CombinationResult(folder))
+        one = next((one for one in self.combinations if one.folder == folder), CombinationResult(folder))
+        if (folder / DONE).exists():  # a combination that Python saved has none
+            self.check_fitted(one)
+        return one
+
+    def check_fitted(self, one: CombinationResult) -> None:
+        """Raise ExperimentError unless a combination was fitted to the run's table."""
+        if one.table_digest != self.table_digest:
+            raise ExperimentError(
+                f"{one.folder} was fitted to another table than {self.dir.oof}: run `foldstill stack {self.dir.root} "
+                "--force`"
+            )
 
     def student_folder(self, student: StudentSettings) -> Path:
         """The folder of a student of the experiment."""

@@ -9,9 +9,13 @@ from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
 @one_writer
 def train_stage(run: Run) -> None:
     """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
-    from foldstill.base_models.members import train_members
+    from foldstill.base_models.members import check_members, train_members
 
     begin(run)
+    if run.work.force and run.dir.oof.exists() and over_folds(run, check_members):
+        # It holds scores of the members before; what needs it asks for `oof build`.
+        run.dir.oof.unlink()
+        run.refresh("table")
     over_folds(run, train_members)
     _measure_costs(run)
 
