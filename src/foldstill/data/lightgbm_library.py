@@ -42,7 +42,8 @@ def _library() -> Any:
     assert spec.loader is not None, "the path is that of a Python file"
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    library = module._LIB
+    # 4.5 finds the library in this file and loads it elsewhere.
+    library = getattr(module, "_LIB", None) or ctypes.cdll.LoadLibrary(module.find_lib_path()[0])
     library.LGBM_GetLastError.restype = ctypes.c_char_p
     return library
 
