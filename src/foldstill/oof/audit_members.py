@@ -95,7 +95,7 @@ def _uninformed(names: list[str]) -> str:
 
 def duplicate_members(table: OOFTable) -> tuple[list[tuple[str, str]], list[tuple[str, str, float]]]:
     """(exact pairs, near pairs with their correlation); a member is paired with the first member that it repeats."""
-    flat_MF = np.ascontiguousarray(table.proba_NMC.swapaxes(0, 1)).reshape(len(table.members), -1)
+    flat_MF = np.array(table.proba_NMC.swapaxes(0, 1), order="C").reshape(len(table.members), -1)
     exact: list[tuple[str, str]] = []
     first: dict[bytes, str] = {}
     for member, values in zip(table.members, flat_MF, strict=True):
@@ -105,9 +105,9 @@ def duplicate_members(table: OOFTable) -> tuple[list[tuple[str, str]], list[tupl
         else:
             first[content] = member
     repeated = {member for _, member in exact}
-    centred = flat_MF - flat_MF.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1)
-    correlation = (centred @ centred.T) / np.maximum(np.outer(length, length), EPS)
+    flat_MF -= flat_MF.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat_MF, axis=1)
+    correlation = (flat_MF @ flat_MF.T) / np.maximum(np.outer(length, length), EPS)
     near: list[tuple[str, str, float]] = []
     for a, b in np.argwhere(np.triu(correlation > NEAR, k=1)).tolist():
         if table.members[a] not in repeated and table.members[b] not in repeated:

@@ -114,16 +114,19 @@ def _seen_folds(inputs: AuditInput) -> list[str]:
 
 def _largest_shift(table: OOFTable) -> tuple[float, float, int, int]:
     """The largest shift of one score in one fold: standard deviations, standard errors, fold, column of the score."""
-    log_p = np.log(np.maximum(table.proba_NMC.reshape(len(table), -1), EPS, dtype=np.float64))
-    scale_F = np.maximum(log_p.std(axis=0), EPS)
-    groups = table.labels.groups
+    # Numbers of groups sort faster than their names.
+    group_N = np.unique(table.labels.groups, return_inverse=True)[1]
+    inside_of = {fold: table.fold_N == fold for fold in table.folds}
     worst = (0.0, 0.0, 0, 0)
-    for fold in table.folds:
-        inside = table.fold_N == fold
-        mean_F, error_F = clustered_mean(log_p[inside], groups[inside])
-        rest_F, rest_error_F = clustered_mean(log_p[~inside], groups[~inside])
-        z_F = np.abs(mean_F - rest_F) / np.maximum(np.hypot(error_F, rest_error_F), EPS)
-        shift_F = np.where(z_F > SHIFT_ERRORS, (mean_F - rest_F) / scale_F, 0.0)
-        largest = int(np.abs(shift_F).argmax())
-        worst = max(worst, (abs(float(shift_F[largest])), float(z_F[largest]), fold, largest))
+    # Member by member: the logarithms of a large table would take several times its memory.
+    for m in range(len(table.members)):
+        log_NC = np.log(np.maximum(table.proba_NMC[:, m], EPS, dtype=np.float64))
+        scale_C = np.maximum(log_NC.std(axis=0), EPS)
+        for fold, inside in inside_of.items():
+            mean_C, error_C = clustered_mean(log_NC[inside], group_N[inside])
+            rest_C, rest_error_C = clustered_mean(log_NC[~inside], group_N[~inside])
+            z_C = np.abs(mean_C - rest_C) / np.maximum(np.hypot(error_C, rest_error_C), EPS)
+            shift_C = np.where(z_C > SHIFT_ERRORS, (mean_C - rest_C) / scale_C, 0.0)
+            c = int(np.abs(shift_C).argmax())
+            worst = max(worst, (abs(float(shift_C[c])), float(z_C[c]), fold, m * len(table.classes) + c))
     return worst

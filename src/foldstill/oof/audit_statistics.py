@@ -3,19 +3,21 @@
 N samples (rows), F columns, G groups.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
-def group_sums(values_NF: Array, groups: NDArray[np.str_]) -> Array:
+def group_sums(values_NF: Array, groups: NDArray[Any]) -> Array:
     """Sum of each column over the rows of each group, (G, F)."""
     _, index = np.unique(groups, return_inverse=True)
     return np.stack([np.bincount(index, weights=column) for column in values_NF.T], axis=1)
 
 
-def clustered_mean(values_NF: Array, groups: NDArray[np.str_]) -> tuple[Array, Array]:
+def clustered_mean(values_NF: Array, groups: NDArray[Any]) -> tuple[Array, Array]:
     """Mean of each column and its standard error, with the rows of a group counted as one draw."""
     mean = values_NF.mean(axis=0)
     sums_GF = group_sums(values_NF - mean, groups)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.data.simplex import ROW_SUM_TOLERANCE, rounding_tolerance, softmax
+from foldstill.data.simplex import ROW_SUM_TOLERANCE, rounding_tolerance, row_sum, softmax
 from foldstill.errors import FoldstillWarning, OOFError
 
 Space = Literal["proba", "logit"]
@@ -58,7 +58,7 @@ def as_proba(
     if smoothing is not None:
         raise OOFError(f"{name} are probabilities already ({raw.dtype}), smoothing would have no effect: leave it out")
     values = raw.astype(np.float64)
-    broken: NDArray[np.bool_] = np.logical_not(np.isfinite(values).all(axis=-1))
+    broken: NDArray[np.bool_] = np.logical_not(np.isfinite(row_sum(values)))
     if broken.any():
         raise OOFError(
             f"{name}: {_count(broken)} hold NaN or infinity, first at {_first(broken)}: "
@@ -71,7 +71,7 @@ def as_proba(
             f"{name} must be probabilities in [0, 1], got values from {values.min():.4g} to {values.max():.4g}: "
             "if these are logits, say so with space='logit'"
         )
-    return _divided_by_sum(np.maximum(values, 0.0), raw, name)
+    return _divided_by_sum(np.maximum(values, 0.0, out=values), raw, name)
 
 
 def _divided_by_sum(values: NDArray[np.float64], raw: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -93,7 +93,7 @@ def _divided_by_sum(values: NDArray[np.float64], raw: NDArray[Any], name: str) -
             "import one two-class table per finding; where each column is a member's probability of one class, "
             "give --scores with {member} in place of the member's name"
         )
-    normal: NDArray[np.float32] = (values / total[..., None]).astype(np.float32)
+    normal: NDArray[np.float32] = np.divide(values, total[..., None], out=values).astype(np.float32)
     return normal
 
 
