@@ -24,7 +24,7 @@ from foldstill.data.boosting import soft_objective
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import EstimatorError, FoldstillWarning, MemberError
-from foldstill.files import read_json
+from foldstill.json_files import read_json
 from foldstill.manifest import DONE
 from foldstill.pipeline import find_run
 from foldstill.testing import synthetic_dataset

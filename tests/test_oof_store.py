@@ -9,6 +9,7 @@ import pytest
 
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, OOFError
+from foldstill.oof.arrays import oof_table
 from foldstill.oof.column_names import members_by_columns, score_columns
 from foldstill.oof.store import (
     read_labels,
@@ -240,3 +241,27 @@ def test_values_that_another_program_changed_are_refused(table, written):
         pq.write_table(changed, written)
         with pytest.raises(OOFError, match=r"oof\.parquet was changed after foldstill wrote it"):
             read_table(written)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "members", "classes", "families", "columns", "kind", "plan", "folds_assigned", "counted"]
+)
+def test_metadata_that_another_program_changed_are_refused_by_the_name_of_the_file(tmp_path: Path, key: str) -> None:
+    """Such a program writes no seal, and keeps or changes the metadata."""
+    path = tmp_path / "t.parquet"
+    write_table(oof_table([[[0.9, 0.1]], [[0.2, 0.8]]], votes=[[3, 0], [1, 2]], folds=[0, 1]), path)
+    table = pq.read_table(path)
+    known = json.loads(table.schema.metadata[b"foldstill"])
+    pq.write_table(table, path)
+    read_table(path)
+    others = (7, [], ["x", "y", "z"], [[1]], {"a": 1}, [None])
+    changed = [known | {key: other} for other in others] if key else [None, [], 7]
+    if key:
+        changed.append({name: value for name, value in known.items() if name != key})
+    for metadata in changed:
+        pq.write_table(table.replace_schema_metadata({"foldstill": json.dumps(metadata)}), path)
+        with pytest.raises(OOFError, match=r"t\.parquet"):
+            read_table(path)
+    pq.write_table(table.replace_schema_metadata({"foldstill": "{"}), path)
+    with pytest.raises(OOFError, match=r"t\.parquet is damaged, its JSON cannot be read"):
+        read_table(path)

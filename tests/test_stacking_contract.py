@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
-from foldstill.files import SEAL, write_json
+from foldstill.files import SEAL
+from foldstill.json_files import write_json
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.settings import NamedKind
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 """A pandas frame, column name -> values, or one mapping per line."""
-Kind: TypeAlias = type | tuple[type, ...]
-Shape: TypeAlias = Kind | Mapping[str, Kind]
-"""The type of a JSON value, or the types of the keys that a JSON object has at least."""
 
 CAUSES = {
     errno.ENOSPC: "the disk is full: free some space and run the command again",
@@ -251,59 +247,6 @@ def sync(path: Path) -> None:
 def write_text(path: Path, text: str, *, sealed: bool = False) -> None:
     with atomic_write(path, sealed=sealed) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
-    """Write JSON; a `sealed` value is an object, which `read_json` gives back without the seal."""
-    content = value | {SEAL: BLANK_SEAL} if sealed else value
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", sealed=sealed)
-
-
-def read_json(
-    path: Path,
-    shape: Shape,
-    *,
-    sealed: bool = True,
-    error: type[FoldstillError] = FoldstillError,
-    cure: str = "make it again with the command that wrote it",
-) -> Any:
-    """Read JSON that foldstill wrote: every JSON file of a run is read here.
-
-    `shape` is the type of the value or, for an object, the type of each key that it must have. Raises `error`, which
-    names the file and ends with `cure`, for a file that is not JSON, has another shape, differs from its seal, or has
-    none although it is `sealed`. FileNotFoundError is left to the caller.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
-    except OSError as reason:
-        raise error(f"{path} cannot be read ({reason.strerror}): {cure}") from reason
-    except (ValueError, RecursionError) as reason:
-        raise error(f"{path} is not JSON ({reason}), so it is damaged: {cure}") from reason
-    is_object = isinstance(value, dict)
-    check_seal(path, error=error, cure=cure, required=sealed or (is_object and SEAL in value))
-    wanted = shape if isinstance(shape, Mapping) else {}
-    lacking = [key for key in wanted if not is_object or key not in value]
-    if lacking:
-        raise error(f"{path} must be a JSON object with the keys {list(wanted)}, it lacks {lacking}: {cure}")
-    for key, kind in wanted.items():
-        _require_kind(value[key], kind, f"{key!r} in {path}", error, cure)
-    if not isinstance(shape, Mapping):
-        _require_kind(value, shape, str(path), error, cure)
-    if is_object:
-        value.pop(SEAL, None)
-    return value
-
-
-def _require_kind(value: Any, kind: Kind, subject: str, error: type[FoldstillError], cure: str) -> None:
-    if not isinstance(value, kind):
-        names = " or ".join(_KINDS[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise error(f"{subject} must be {names}, got {json.dumps(value):.60}: {cure}")
-
-
-_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", NoneType: "null"}
-"""What JSON calls a type."""
 
 
 def set_seal(path: Path) -> None:

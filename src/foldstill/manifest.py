@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.errors import ExperimentError, FoldstillWarning
-from foldstill.files import file_digest, make_folder, read_json, sync, write_json
+from foldstill.files import file_digest, make_folder, sync
+from foldstill.json_files import read_json, write_json
 
 DONE = "done.json"
 CURE = "restore it from a copy, or make it again with --force"

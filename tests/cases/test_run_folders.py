@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from foldstill.compare import Comparison
-from foldstill.files import file_digest, write_json
+from foldstill.files import file_digest
+from foldstill.json_files import write_json
 from foldstill.lock import SHARED
 from foldstill.manifest import DONE, read_done
 from foldstill.oof import oof_table, read_table, write_table

@@ -21,7 +21,8 @@ from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.errors import DataError, MemberError
-from foldstill.files import file_digest, read_json, write_json
+from foldstill.files import file_digest
+from foldstill.json_files import read_json, write_json
 
 ABOUT = "model.json"
 _SHAPE = {"classes": list, "view": str, "form": dict, "model": str}

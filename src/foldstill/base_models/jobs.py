@@ -18,7 +18,7 @@ from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import FoldstillError, MemberError, lacks_memory
-from foldstill.files import Shape, read_json, write_json
+from foldstill.json_files import Shape, read_json, write_json
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable

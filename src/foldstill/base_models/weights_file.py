@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldstill.errors import MemberError, lacks_memory
+from foldstill.json_files import check_shape, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,8 +63,14 @@ def classes_in(path: Path) -> tuple[str, ...] | None:
     if path.suffix not in SAFETENSORS:
         return None
     with safe_open(path, framework="pt") as stream:
-        about = json.loads((stream.metadata() or {}).get("foldstill", "{}"))
-    return tuple(about["classes"]) if "classes" in about else None
+        text = (stream.metadata() or {}).get("foldstill")
+    if text is None:
+        return None
+    cure = "take the file as foldstill wrote it"
+    about = parse_json(text.encode(), {}, path, error=MemberError, cure=cure)
+    if "classes" in about:
+        check_shape(about, {"classes": list}, path, error=MemberError, cure=cure)
+    return tuple(map(str, about["classes"])) if "classes" in about else None
 
 
 def load_exactly(network: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foldstill.errors import CostError
-from foldstill.files import read_json, write_json
+from foldstill.json_files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.errors import DataError
-from foldstill.files import Inside, file_digest, read_json
+from foldstill.files import Inside, file_digest
 from foldstill.hms.rows import LabelRows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, settings_json
+from foldstill.json_files import read_json
 from foldstill.manifest import changes
 
 FORMAT = 2

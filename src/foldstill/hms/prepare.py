@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foldstill.errors import DataError
-from foldstill.files import digest, file_digest, sync, write_csv, write_json
+from foldstill.files import digest, file_digest, sync, write_csv
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
 from foldstill.hms.journal import Journal
@@ -23,6 +23,7 @@ from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, ma
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, check_names, settings_json
+from foldstill.json_files import write_json
 from foldstill.lock import sole_writer
 from foldstill.workers import Progress, Work, pool
 

@@ -11,6 +11,7 @@ N rows, M members, C classes, K fold models.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, as_strings
 from foldstill.errors import OOFError
 from foldstill.files import SEAL, check_output, check_seal, digest, write_parquet
+from foldstill.json_files import Kind, check_shape, parse_json
 from foldstill.oof.column_names import label_columns, score_columns, votes_column
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 
@@ -162,7 +164,7 @@ class ScoreFile:
         self.path = path
         self._file = open_parquet(path)
         raw = (self._file.schema_arrow.metadata or {}).get(b"foldstill")
-        self.metadata: dict[str, Any] = json.loads(raw) if raw else {}
+        self.metadata: dict[str, Any] = parse_json(raw or b"{}", {}, path, error=OOFError, cure=_CURE)
         if "schema_version" not in self.metadata:
             raise OOFError(
                 f"{path} is parquet, but no score table of foldstill: bring it in with `foldstill oof import {path}`"
@@ -172,6 +174,7 @@ class ScoreFile:
                 f"{path} has schema version {self.metadata['schema_version']}, this foldstill reads {SCHEMA_VERSION}: "
                 "make the file again with this version, or install the foldstill that wrote it"
             )
+        _check_metadata(self.metadata, path)
         self.members: tuple[str, ...] = tuple(self.metadata["members"])
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.families: tuple[str, ...] = tuple(self.metadata["families"])
@@ -280,6 +283,27 @@ def _require_columns(file: Any, names: Sequence[str], path: Path) -> None:
         raise OOFError(
             f"{path} lacks {len(lacking)} columns, first: {lacking[:3]}; "
             f"it has {file.schema_arrow.names[:8]}...: write it anew"
+        )
+
+
+def _check_metadata(metadata: dict[str, Any], path: Path) -> None:
+    """Raise OOFError for metadata that another program changed so that they describe no scores."""
+    shape: dict[str, Kind] = {"kind": str, "content": str}
+    shape |= dict.fromkeys(("members", "classes", "families", "columns"), list)
+    if metadata.get("kind") == "oof":
+        shape |= {"plan": (str, NoneType), "folds_assigned": bool}
+    if metadata.get("kind") == "oof" or "labels" in metadata:
+        shape |= {"labels": str, "counted": bool}
+    check_shape(metadata, shape, path, error=OOFError, cure=_CURE)
+    members, classes, families, columns = (metadata[name] for name in ("members", "classes", "families", "columns"))
+    fits = len(members) == len(families) == len(columns) and all(
+        isinstance(names, list) and len(names) == len(classes) for names in columns
+    )
+    texts = [members, classes, families, *columns] if fits else []
+    if not texts or not members or not classes or not all(isinstance(text, str) for part in texts for text in part):
+        raise OOFError(
+            f"the metadata of {path} must name members and classes, the family of each member, and the column of each "
+            f"member and class: {_CURE}"
         )
 
 

@@ -19,7 +19,8 @@ from foldstill.distill.training import Lesson, bar_per_student, student_jobs
 from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
-from foldstill.files import digest, write_json
+from foldstill.files import digest
+from foldstill.json_files import write_json
 from foldstill.manifest import Scoring
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable

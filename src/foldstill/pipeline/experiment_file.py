@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.timm_member import TimmMember
 from foldstill.errors import ExperimentError
-from foldstill.files import read_json
+from foldstill.json_files import read_json
 from foldstill.pipeline.experiment import KINDS, Experiment
 from foldstill.pipeline.mistakes import sentences
 from foldstill.pipeline.overrides import with_changes

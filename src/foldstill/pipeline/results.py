@@ -15,7 +15,7 @@ from foldstill.compare.arms import Kind
 from foldstill.cost import Cost
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import read_json
+from foldstill.json_files import read_json
 from foldstill.manifest import CURE, DONE, check_files, has_file, read_done
 from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, ScoreTable

@@ -19,7 +19,8 @@ from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
-from foldstill.files import Shape, digest, read_json, write_json, write_text
+from foldstill.files import digest, write_text
+from foldstill.json_files import Shape, read_json, write_json
 from foldstill.lock import sole_writer
 from foldstill.machine import versions
 from foldstill.manifest import DONE, Stage

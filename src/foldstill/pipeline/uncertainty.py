@@ -18,7 +18,7 @@ from foldstill.distill.uncertainty import (
     student_uncertainty,
 )
 from foldstill.errors import DistillError
-from foldstill.files import read_json, write_json
+from foldstill.json_files import read_json, write_json
 from foldstill.manifest import CURE, check_files, has_file
 from foldstill.pipeline.run import Run
 
