@@ -1,11 +1,13 @@
 import csv
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from foldstill.compare import Arm, Comparison, IntervalSettings, compare, paired_intervals
+from foldstill.compare.calibration import calibrated_kl
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import scores
 from foldstill.compare.table import students_table
@@ -152,6 +154,26 @@ def test_the_size_curve_goes_from_single_members_to_the_average(table, compariso
     pairs = members.proba_NMC[:, np.argsort(single)[:2]].mean(axis=1)
     expected = kl_divergence(target=labels.target_NC, proba=pairs)
     assert comparison.size_curve[1].best_first == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_calibrated_curve_of_few_members_is_the_mean_over_all_subsets(table):
+    labels, members = table
+    curve = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC)
+    for n in range(1, 6):
+        subsets = [members.proba_NMC[:, list(of)].mean(axis=1, dtype=float) for of in combinations(range(5), n)]
+        expected = np.mean([calibrated_kl(target=labels.target_NC, proba=proba) for proba in subsets])
+        assert curve[n - 1].calibrated == pytest.approx(expected, abs=1e-6)
+    again = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC, seed=1)
+    assert [p.calibrated for p in again] == [p.calibrated for p in curve]
+
+
+def test_the_worth_among_many_members_does_not_depend_on_the_draws(rng):
+    truth = 1.5 * rng.standard_normal((300, 3))
+    target = rng.multinomial(9, softmax(truth)) / 9
+    proba = softmax(truth[:, None] + 1.5 * rng.standard_normal((300, 9, 3))).astype(np.float32)
+    curves = [size_curve(target=target, proba_NMC=proba, seed=seed) for seed in range(4)]
+    worth = [worth_in_members(float(np.mean([c[3].calibrated for c in curves])), curve) for curve in curves]
+    assert np.ptp(worth) < 0.4  # four times the error that is aimed at
 
 
 def test_the_worth_in_members_is_interpolated_on_the_size_curve(table):

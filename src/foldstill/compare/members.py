@@ -3,7 +3,9 @@
 N rows, M members, C classes.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,12 @@ _WORK = 4e8
 _CALIBRATED_WORK = 2e7
 """Number of probabilities that may be calibrated for it, which costs far more."""
 
+_MOST_ORDERS = 100
+"""Maximum number of random orders that are calibrated."""
+
+_KNOWN = 0.1
+"""Standard error, in members, at which no more orders are drawn."""
+
 _BLOCK = 4096
 """Number of rows that are processed together."""
 
@@ -32,9 +40,10 @@ def size_curve(
 ) -> tuple[SizePoint, ...]:
     """KL of plain averages of 1..M members: over random subsets, and of the best members first.
 
-    The random curve chooses nothing, so it is unbiased on any rows; for a large table `calibrated` is the mean over
-    fewer of its subsets. The best-first curve orders members by the rows it is scored on, so it is an optimistic bound
-    on what pruning can keep.
+    The random curve chooses nothing, so it is unbiased on any rows. `calibrated` is the mean over all subsets of a size
+    where they are as few as the orders, as for up to six members; else over random ones, until the number of members
+    that it stands for is known to 0.1, or the work is used up. The best-first curve orders members by the rows it is
+    scored on, so it is an optimistic bound on what pruning can keep.
     """
     weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
     m = proba_NMC.shape[1]
@@ -49,8 +58,9 @@ def size_curve(
     random_OM[:, -1] = best[-1]
     mean = random_OM.mean(axis=0)
     mean[0] = single.mean()
-    affordable = max(2, int(_CALIBRATED_WORK / proba_NMC.size))
-    calibrated = _calibrated_means(target, proba_NMC, weight, order_OM[:affordable])
+    affordable = max(2, min(_MOST_ORDERS, int(_CALIBRATED_WORK / proba_NMC.size)))
+    more_OM = [rng.permutation(m) for _ in range(affordable - len(order_OM))]
+    calibrated = _calibrated_means(target, proba_NMC, weight, np.stack([*order_OM, *more_OM])[:affordable], orders)
     return tuple(
         SizePoint(
             n + 1,
@@ -85,30 +95,42 @@ def _path_losses(target: Floats, proba_NMC: Float, weight_N: Floats, order_OL: N
 
 
 def _calibrated_means(
-    target: Floats, proba_NMC: Float, weight: Floats | None, order_OM: NDArray[np.intp]
+    target: Floats, proba_NMC: Float, weight: Floats | None, order_OM: NDArray[np.intp], enough: int
 ) -> list[float | None]:
-    """Calibrated KL of plain averages of 1..M members: the mean over these orders, and over all members for one."""
+    """Calibrated KL of plain averages of 1..M members: the mean over subsets of each size.
+
+    A size with no more than `enough` subsets has them all. Of the orders, `enough` are used at first, and more until
+    the mean of every size is known well enough.
+    """
     m = proba_NMC.shape[1]
     average_NC = proba_NMC.mean(axis=1, dtype=np.float64)
     near = calibration_slope(target=target, proba=average_NC, weight=weight)
+    if calibrated_kl(target=target, proba=average_NC, weight=weight) is None:
+        return [None] * m
 
-    def calibrated(proba_NC: Floats) -> float | None:
-        return calibrated_kl(target=target, proba=proba_NC, weight=weight, start=near)
+    def calibrated(members: Sequence[int] | NDArray[np.intp]) -> float:
+        proba_NC = proba_NMC[:, members].mean(axis=1, dtype=np.float64)
+        return calibrated_kl(target=target, proba=proba_NC, weight=weight, start=near) or 0.0
 
-    def mean(values: Iterable[float | None]) -> float | None:
-        defined = [value for value in values if value is not None]
-        return float(np.mean(defined)) if defined else None
+    few = [n for n in range(1, m + 1) if n in (1, m) or math.comb(m, n) <= enough]
+    by_size = {n: [calibrated(members) for members in combinations(range(m), n)] for n in few}
+    drawn = [n for n in range(1, m + 1) if n not in few]
+    by_size |= {n: [] for n in drawn}
+    for o, order in enumerate(order_OM if drawn else ()):
+        if o >= enough and _known(by_size, drawn):
+            break
+        for n in drawn:
+            by_size[n].append(calibrated(order[:n]))
+    return [float(np.mean(by_size[n])) for n in range(1, m + 1)]
 
-    by_size: list[list[float | None]] = [[] for _ in range(m)]
-    by_size[0] = [calibrated(proba_NMC[:, member].astype(np.float64)) for member in range(m)]
-    for order in order_OM if m > 2 else ():
-        total_NC = proba_NMC[:, order[0]].astype(np.float64)
-        for n, member in enumerate(order[1:-1], start=2):
-            total_NC += proba_NMC[:, member]
-            by_size[n - 1].append(calibrated(total_NC / n))
-    if m > 1:
-        by_size[-1] = [calibrated(average_NC)]
-    return [mean(values) for values in by_size]
+
+def _known(by_size: Mapping[int, Sequence[float]], drawn: Sequence[int]) -> bool:
+    """Whether the error of the mean of each drawn size is a small part of the step to the next size."""
+    for n in drawn:
+        step = abs(float(np.mean(by_size[n + 1])) - float(np.mean(by_size[n])))
+        if np.std(by_size[n], ddof=1) / math.sqrt(len(by_size[n])) > _KNOWN * step:
+            return False
+    return True
 
 
 def worth_in_members(calibrated: float | None, curve: Sequence[SizePoint]) -> float | None:
