@@ -215,6 +215,9 @@ def test_classes_that_do_not_fit_are_refused() -> None:
     frame = pd.DataFrame(X, columns=["a__wake", "a__rem", "a__deep", "b__wake", "b__rem", "other"])
     with pytest.raises(StackError, match=r"these do not fit: \['b__rem', 'b__wake', 'other'\]"):
         StackedClassifier().fit(frame, stage_N)
+    for combiner in ("average", Average):
+        with pytest.raises(StackError, match="combiner of StackedClassifier must be the settings of a combiner"):
+            StackedClassifier(combiner).fit(X, stage_N)
 
 
 @pytest.mark.filterwarnings("ignore")

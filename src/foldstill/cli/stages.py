@@ -81,7 +81,8 @@ def stack(
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
         explanation = stack_stage(opened, combiner or (), accept or (), metric)
     screen = console()
-    screen.print(explanation)
+    if explanation:
+        screen.print(explanation)
     if n_unscored := opened.table.n_unscored:
         screen.print(f"{unscored_note(n_unscored, len(opened.table) + n_unscored)}.")
     if flagged := opened.audit.flagged:

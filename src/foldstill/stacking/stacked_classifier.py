@@ -87,6 +87,11 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         StackError
             When the columns do not fit the classes.
         """
+        if self.combiner is not None and (isinstance(self.combiner, type) or not hasattr(self.combiner, "fit")):
+            raise StackError(
+                f"combiner of StackedClassifier must be the settings of a combiner, got {self.combiner!r}: give for "
+                "example foldstill.stacking.convex.Convex()"
+            )
         target = np.asarray(y)
         soft = target.ndim == 2 and target.shape[1] > 1
         rows = validate_data(self, X, y if not soft else "no_validation", dtype=np.float64)
