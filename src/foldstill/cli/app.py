@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from foldstill.cli.arguments import Command
+from foldstill.cli.heads import heads
 from foldstill.cli.hms import prepare, show_app, synth_hms
 from foldstill.cli.log import end_log, log_error, start_log
 from foldstill.cli.oof import oof_app
@@ -95,6 +96,7 @@ COMMANDS: list[Callable[..., None]] = [
     sizes,
     distill,
     compare,
+    heads,
     apply,
     predict,
     export,

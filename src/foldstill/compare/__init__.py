@@ -3,6 +3,7 @@
 from foldstill.compare.arms import Arm
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.floor import noise_floor
+from foldstill.compare.heads import HeadsComparison, over_heads
 from foldstill.compare.intervals import Interval, IntervalSettings, paired_intervals
 from foldstill.compare.metrics import scores
 from foldstill.compare.pairing import compare
@@ -15,11 +16,13 @@ __all__ = [
     "Arm",
     "CompareSettings",
     "Comparison",
+    "HeadsComparison",
     "Interval",
     "IntervalSettings",
     "arms_table",
     "compare",
     "noise_floor",
+    "over_heads",
     "paired_intervals",
     "scores",
     "simultaneous_intervals",

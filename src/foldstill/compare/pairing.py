@@ -193,7 +193,7 @@ def _against_baseline(
         )
         by_stratum.append(of_stratum.intervals(intervals) if of_stratum else [None] * len(scored))
     scores = [one.score for one in scored]
-    simultaneous = differences.simultaneous(intervals, [_family(score) for score in scores])
+    simultaneous = differences.simultaneous(intervals, [family(score) for score in scores])
     results = []
     for a, (score, interval) in enumerate(zip(scores, overall, strict=True)):
         if interval is None:
@@ -223,7 +223,7 @@ def _differences(
     return Differences(loss_NA - loss_NA[:, [baseline]], baseline, group_N, weight_N)
 
 
-def _family(arm: ArmScore) -> str:
+def family(arm: ArmScore) -> str:
     """The arms among which the best is looked for: combinations, members, or students."""
     if is_candidate(arm):
         return "combinations"

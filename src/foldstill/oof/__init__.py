@@ -6,6 +6,7 @@ from foldstill.oof.audit_check import AuditCheck, AuditInput, finding
 from foldstill.oof.checks import CHECKS
 from foldstill.oof.exports import export_table
 from foldstill.oof.findings import AuditReport, Finding
+from foldstill.oof.heads import multi_label_tables
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.oof.imports import import_scores
 from foldstill.oof.probabilities import smooth_labels
@@ -26,6 +27,7 @@ __all__ = [
     "export_table",
     "finding",
     "import_scores",
+    "multi_label_tables",
     "oof_table",
     "read_labels",
     "read_scores",
