@@ -166,9 +166,39 @@ def test_annotations_are_events_with_their_times(mne, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("damage", "what", "detail"),
+    [
+        (lambda b: b[: len(b) * 2 // 3], "faults of the header", "Number of records from the header does not match"),
+        (
+            lambda b: b[:192] + b"EDF+D" + b[197:],
+            "marked as discontinuous",
+            "offsets after an interruption are too late",
+        ),
+    ],
+    ids=["cut short", "discontinuous"],
+)
+def test_what_is_wrong_with_a_file_that_can_be_read_is_reported(
+    mne, damage, what: str, detail: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a.edf")
+    path.write_bytes(damage(path.read_bytes()))
+    [problem] = open_eeg(path).problems
+    assert problem.what == what
+    assert problem.detail.startswith(detail)
+
+
+def test_annotations_in_latin_1_are_read(mne, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.edf", annotations=[(2.0, 1.0, "Anf\u00e4lle")])
+    path.write_bytes(path.read_bytes().replace("\u00e4".encode(), "\u00e4 ".encode("latin-1")))
+    assert [a.text for a in open_eeg(path).annotations()] == ["Anf\u00e4 lle"]
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda p: None, r"no file .*a\.edf"),
+        (lambda p: p.write_bytes(b""), r"a\.edf does not begin as its suffix says"),
+        (lambda p: as_bdf(written(p)).rename(p), r"a\.edf does not begin as its suffix says"),
         (lambda p: p.write_bytes(b"0       not an EDF"), r"a\.edf cannot be read \(.*\): it is damaged or not what"),
         (
             lambda p: written(p, noise()[:2], ("Fp1-F7", "SpO2")),
@@ -176,7 +206,7 @@ def test_annotations_are_events_with_their_times(mne, tmp_path: Path) -> None:
         ),
         (lambda p: written(p, noise(60, 50), sfreq_hz=50), r"has 50 samples per second, views need 100 or more"),
     ],
-    ids=["absent", "damaged", "no electrode", "slow"],
+    ids=["absent", "empty", "a BDF", "damaged", "no electrode", "slow"],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(mne, make, message: str, tmp_path: Path) -> None:
     make(tmp_path / "a.edf")

@@ -1,5 +1,6 @@
 """EEG files of clinics, EDF, BDF and FIF, as records of 50 s at 200 Hz. MNE reads them. E electrodes, T time."""
 
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
@@ -22,9 +23,12 @@ EEG_SUFFIXES = (".edf", ".bdf", ".fif", ".fif.gz")
 LOWEST_SFREQ_HZ = 100
 """Views read up to 50 Hz by their defaults, which needs twice as many samples per second."""
 
+_FIRST_BYTE = {".edf": b"0", ".bdf": b"\xff"}
 _MARGIN_S = 1.0
 """Seconds read before and after a window, so that its ends are resampled like its middle."""
 _MICROVOLTS = 1e6
+_SERIOUS = ("Number of records", "Header information", "Scaling factor", "Physical range")
+"""How those warnings of MNE begin that are about the values of a file, such as one that is cut short."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def open_eeg(path: Path) -> EegFile:
     Raises DataError where the file cannot be read, where it has no electrode of the montage, and where it has less than
     100 samples per second.
     """
-    raw = _read(path)
+    raw, faults = _read(path)
     channels, left_out = find_electrodes(raw.ch_names)
     if not channels:
         raise DataError(
@@ -129,7 +133,7 @@ def open_eeg(path: Path) -> EegFile:
         )
     if path.name.lower().endswith((".edf", ".bdf")):
         # Other channels may be sampled faster, and MNE would resample all of them to the fastest.
-        raw = _read(path, [channel.name for channel in channels.values()])
+        raw, faults = _read(path, [channel.name for channel in channels.values()])
     if raw.info["sfreq"] < LOWEST_SFREQ_HZ:
         raise DataError(
             f"{path} has {raw.info['sfreq']:g} samples per second, views need {LOWEST_SFREQ_HZ} or more: give the "
@@ -145,6 +149,7 @@ def open_eeg(path: Path) -> EegFile:
         "second channels of an electrode": [channel.name for channel in left_out],
         "different references in a difference": mixed_references(channels),
         "channels without a unit, taken as microvolts": without_unit,
+        "faults of the header": faults,
         "marked as discontinuous": ["offsets after an interruption are too late"] if _has_gaps(path) else [],
     }
     problems = tuple(Problem(path.name, what, " ".join(detail)) for what, detail in details.items() if detail)
@@ -152,27 +157,50 @@ def open_eeg(path: Path) -> EegFile:
     return EegFile(path, channels, problems, raw, scale_E)
 
 
-def _read(path: Path, names: list[str] | None = None) -> Any:
-    """What MNE makes of the header of a file; its signals are read later. `names` are channels, None for all."""
+def _read(path: Path, names: list[str] | None = None) -> tuple[Any, list[str]]:
+    """What MNE makes of the header of a file, and what it warns of; its signals are read later.
+
+    `names` are channels, None for all.
+    """
     if find_spec("mne") is None:
         raise DataError(f"reading {path} needs MNE: pip install 'foldstill[eeg]'")
     if not path.is_file():
         raise DataError(f"no file {path}: correct the path")
     if not is_eeg_file(path):
         raise DataError(f"{path} must end in {', '.join(EEG_SUFFIXES)}: the suffix says how to read it")
-    import mne
-
-    suffix = path.name.lower()[-4:]
+    first = _FIRST_BYTE.get(path.name.lower()[-4:])
+    with path.open("rb") as stream:
+        if first is not None and stream.read(1) != first:
+            # MNE does not look, and reads the 16 bits of an EDF file as 24 where its name says BDF.
+            raise DataError(f"{path} does not begin as its suffix says: rename it, or copy it again")
     try:
-        if suffix == ".edf":
-            return mne.io.read_raw_edf(path, include=names, verbose="error")
-        if suffix == ".bdf":
-            return mne.io.read_raw_bdf(path, include=names, verbose="error")
-        return mne.io.read_raw_fif(path, verbose="error")
+        try:
+            return _read_by_mne(path, names, "utf8")
+        except Exception as error:
+            # EDF+ prescribes UTF-8; recorders of many clinics write annotations in Latin-1 all the same.
+            if "encoding=" not in str(error):
+                raise
+            return _read_by_mne(path, names, "latin1")
     # MNE raises what its parser met: an assertion, a failed conversion, a short read.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be read ({reason}): it is damaged or not what its suffix says") from error
+
+
+def _read_by_mne(path: Path, names: list[str] | None, encoding: str) -> tuple[Any, list[str]]:
+    import mne
+
+    suffix = path.name.lower()[-4:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if suffix == ".edf":
+            raw = mne.io.read_raw_edf(path, include=names, encoding=encoding, verbose="warning")
+        elif suffix == ".bdf":
+            raw = mne.io.read_raw_bdf(path, include=names, encoding=encoding, verbose="warning")
+        else:
+            raw = mne.io.read_raw_fif(path, verbose="warning")
+    messages = (" ".join(str(each.message).split()) for each in caught)
+    return raw, [message for message in messages if message.startswith(_SERIOUS)]
 
 
 def _units(path: Path, raw: Any, channels: dict[str, Channel]) -> dict[str, str]:
