@@ -1,14 +1,14 @@
 """Options of the commands that read predictions made elsewhere, each defined once."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from foldstill.oof import ImportSettings
 
 
 class Space(StrEnum):
@@ -62,16 +62,59 @@ Smoothing = Annotated[
 ]
 
 
-def import_settings(options: Mapping[str, Any]) -> "ImportSettings":
-    """The settings of an import by the options of a command; other options in the mapping are ignored."""
-    from dataclasses import fields
+@dataclass(frozen=True)
+class ImportOptions:
+    """The options that say how files are read; `ImportSettings` has fields of the same names."""
 
-    from foldstill.oof import ImportSettings
+    labels: LabelsFile = None
+    folds: FoldsFile = None
+    drop_members: DropMembers = None
+    classes: Classes = None
+    id: Id = ""
+    group: Group = ""
+    fold: Fold = ""
+    stratum: Stratum = ""
+    pred: Pred = ""
+    scores: Scores = ""
+    positive: Positive = ""
+    votes: Votes = ""
+    shares: Shares = ""
+    total: Total = ""
+    label: Label = ""
+    sample_weight: SampleWeight = ""
+    space: ScoreSpace = Space.PROBA
+    smoothing: Smoothing = None
 
-    names = {field.name for field in fields(ImportSettings)}
-    return ImportSettings(
-        **{name: _plain(value) for name, value in options.items() if name in names and value is not None}
-    )
+
+def takes_import_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per field of `ImportOptions`, or per field that is named, in place of `settings`.
+
+    The function receives them as ImportSettings. An option that it also has as a parameter stays at its place.
+    """
+    fields = inspect.signature(ImportOptions).parameters
+    read = {name: fields[name] for name in names or fields}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command).parameters
+
+        @wraps(command)
+        def function(**options: Any) -> None:
+            from foldstill.oof import ImportSettings
+
+            given = {name: _plain(options[name]) for name in read if options[name] is not None}
+            others = {name: value for name, value in options.items() if name in own}
+            command(**others, settings=ImportSettings(**given))
+
+        # typer reads arguments and options from the signature.
+        parameters = []
+        for name, each in own.items():
+            added = [field for field in read.values() if field.name not in own] if name == "settings" else [each]
+            parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in added]
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        function.__annotations__ = {each.name: each.annotation for each in parameters}
+        return function
+
+    return decorate
 
 
 def _plain(value: Any) -> Any:

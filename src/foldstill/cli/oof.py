@@ -2,13 +2,17 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Changes, Command, Out, Replace, Target
 from foldstill.cli.terminal import console
+
+if TYPE_CHECKING:
+    from foldstill.oof import ImportSettings
+
 
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
 
@@ -34,28 +38,12 @@ def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
 
 
 @oof_app.command("import", cls=Command)
+@options.takes_import_options()
 def oof_import(
-    context: typer.Context,
     paths: options.Predictions,
     out: Annotated[Path, typer.Option(help="The table to write (.parquet, .csv or .npz).")] = Path("oof.parquet"),
-    labels: options.LabelsFile = None,
-    folds: options.FoldsFile = None,
-    drop_members: options.DropMembers = None,
-    classes: options.Classes = None,
-    id: options.Id = "",
-    group: options.Group = "",
-    fold: options.Fold = "",
-    stratum: options.Stratum = "",
-    pred: options.Pred = "",
-    scores: options.Scores = "",
-    positive: options.Positive = "",
-    votes: options.Votes = "",
-    shares: options.Shares = "",
-    total: options.Total = "",
-    label: options.Label = "",
-    sample_weight: options.SampleWeight = "",
-    space: options.ScoreSpace = options.Space.PROBA,
-    smoothing: options.Smoothing = None,
+    *,
+    settings: "ImportSettings",
     force: Replace = False,
 ) -> None:
     """Import predictions made elsewhere as one checked table. Usual names of columns are recognised.
@@ -67,8 +55,9 @@ def oof_import(
     from foldstill.pipeline.rundir import refuse_run_file
 
     refuse_run_file(out)
-    check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *(path for path in (labels, folds) if path)], force=force)
-    table = import_scores(paths, options.import_settings(context.params))
+    named = [Path(path) for path in (settings.labels, settings.folds) if path]
+    check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *named], force=force)
+    table = import_scores(paths, settings)
     write_table_as(table, out)
     screen = console()
     screen.print(

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Device, On, Out, Replace, Target
 from foldstill.cli.terminal import console
 from foldstill.workers import Work
+
+if TYPE_CHECKING:
+    from foldstill.oof import ImportSettings
+
 
 Like = Annotated[
     Path | None,
@@ -26,19 +30,16 @@ class OnnxPrecision(StrEnum):
     INT8 = "int8"
 
 
+@options.takes_import_options("id", "scores", "positive", "space", "smoothing")
 def apply(
-    context: typer.Context,
     combination: Annotated[Path, typer.Argument(help="A fitted combination as RUN/NAME, for example hms-stack/auto.")],
     tables: Annotated[
         list[Path],
         typer.Argument(help="Scores of the same members without labels: a table, or one .csv or .parquet per member."),
     ],
     out: Annotated[Path, typer.Option(help="Path of the scores to write (.parquet or .csv).")] = Path("scores.parquet"),
-    id: options.Id = "",
-    scores: options.Scores = "",
-    positive: options.Positive = "",
-    space: options.ScoreSpace = options.Space.PROBA,
-    smoothing: options.Smoothing = None,
+    *,
+    settings: "ImportSettings",
     like: Like = None,
     force: Replace = False,
 ) -> None:
@@ -48,7 +49,6 @@ def apply(
     """
     from foldstill.pipeline import apply_combination
 
-    settings = options.import_settings(context.params)
     combined = apply_combination(combination, tables, out, settings, like=like, force=force)
     screen, members = console(), combined.fitted.members
     screen.print(f"Inputs: probabilities of {len(members)} members, as in the fit: {', '.join(members)}")

@@ -14,11 +14,12 @@ from foldstill.workers import Work
 
 if TYPE_CHECKING:
     from foldstill.compare import Comparison
+    from foldstill.oof import ImportSettings
     from foldstill.pipeline import Run
 
 
+@options.takes_import_options()
 def verdict(
-    context: typer.Context,
     paths: options.Predictions,
     labels: options.LabelsFile = None,
     out: Annotated[
@@ -35,23 +36,8 @@ def verdict(
     accept: Annotated[
         list[str] | None, typer.Option(help="Checks of the audit whose failure you know to be harmless, such as A7.")
     ] = None,
-    folds: options.FoldsFile = None,
-    drop_members: options.DropMembers = None,
-    classes: options.Classes = None,
-    id: options.Id = "",
-    group: options.Group = "",
-    fold: options.Fold = "",
-    stratum: options.Stratum = "",
-    pred: options.Pred = "",
-    scores: options.Scores = "",
-    positive: options.Positive = "",
-    votes: options.Votes = "",
-    shares: options.Shares = "",
-    total: options.Total = "",
-    label: options.Label = "",
-    sample_weight: options.SampleWeight = "",
-    space: options.ScoreSpace = options.Space.PROBA,
-    smoothing: options.Smoothing = None,
+    *,
+    settings: "ImportSettings",
     jobs: Annotated[int, typer.Option(help="Number of processes of one thread each.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what another table left in the folder.")] = False,
@@ -70,7 +56,7 @@ def verdict(
     with bars(quiet=quiet or as_json) as report:
         opened = open_imported(
             paths,
-            options.import_settings(context.params),
+            settings,
             out,
             strata=strata or (),
             test=test,
