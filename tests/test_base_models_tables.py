@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import foldstill as fs
-from foldstill.base_models import LightGBMMember, SklearnMember, collect, predict_members, train_members
+from foldstill.base_models import LightGBMMember, SklearnMember, TorchMember, collect, predict_members, train_members
 from foldstill.data import FoldPlan
 from foldstill.data.boosting import soft_objective
 from foldstill.data.simplex import kl_divergence
@@ -192,13 +193,19 @@ def test_a_level_that_only_locked_rows_have_works_and_is_said(tmp_path: Path) ->
     n = 60
     frame = pd.DataFrame({"x": np.arange(n) % 7, "color": ["new" if i < 6 else "old"[i % 3] for i in range(n)]})
     labels = fs.Labels.from_hard(np.arange(n) % 2)
-    folds = np.where(np.arange(n) < 6, -1, np.arange(n) % 2)
+    folds = np.where(np.arange(n) < 6, -1, np.arange(n) // 2 % 2)
     plan = FoldPlan.from_folds(labels, folds)
     dataset = fs.Dataset(labels, {"features": frame})
-    member = LightGBMMember("m", rounds=3, patience=0)
+    members = (
+        LightGBMMember("m", rounds=3, patience=0),
+        SklearnMember("logistic", "LogisticRegression"),
+        TorchMember("linear", lambda shape, n_classes: torch.nn.Linear(*shape, n_classes), view="features"),
+    )
     with pytest.warns(FoldstillWarning, match=r"only locked rows have the levels \['new'\] of 'color'"):
-        train_members([member], dataset, plan, tmp_path, work=one_worker())
-    assert collect(tmp_path, [member], labels, plan)[1] is not None
+        train_members(members, dataset, plan, tmp_path, work=one_worker())
+    test = collect(tmp_path, members, labels, plan)[1]
+    assert test is not None
+    assert np.isfinite(test.proba_KNMC).all()
 
 
 def test_a_member_of_tables_refuses_images_and_settings_out_of_range() -> None:

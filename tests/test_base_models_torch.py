@@ -10,7 +10,8 @@ import torch
 
 from foldstill.base_models import Recipe, TimmMember, TorchMember, collect, train_members
 from foldstill.data.dataset import Dataset
-from foldstill.data.folds import FoldPlan
+from foldstill.data.folds import FoldPlan, make_plan
+from foldstill.data.labels import Labels
 from foldstill.data.training import TrainingSet
 from foldstill.distill import load_student
 from foldstill.errors import DistillError, ExperimentError, FoldstillError, MemberError
@@ -89,7 +90,7 @@ STUDENT = 'kind = "torch"\nmodule = "my_models.py:Net"\noptions = { width = 4 }'
 def test_a_run_of_modules_in_a_file_ends_with_a_student_and_needs_the_file_no_more(folder, tmp_path, monkeypatch):
     run = start_run(ExperimentFile(experiment(STUDENT), folder, "t"), tmp_path / "run", Work(1, "cpu"))
     comparison = run_all(run)
-    assert {"net", "waves", "average", "convex", "student", "student without teacher"} == {
+    assert {"class prior", "net", "waves", "average", "convex", "student", "student without teacher"} == {
         a.name for a in comparison.arms
     }
     assert comparison["student"].cost.macs
@@ -233,6 +234,26 @@ def test_trained_checkpoints_are_scored_and_nothing_is_trained(data, trained, tm
     assert table.made_elsewhere == ("small",)
     assert audit(table)["A2"].verdict == "warn"
     assert not (tmp_path / "small" / "fold-0" / "history.csv").exists()
+
+
+def test_the_audit_finds_checkpoints_that_saw_the_rows_which_the_plan_says_they_did_not(tmp_path):
+    """Weights that memorise labels of noise, with files in the order of their folds and in another order."""
+    rng = np.random.default_rng(0)
+    labels = Labels.from_hard(rng.integers(0, 3, 150))
+    dataset = Dataset(labels, {"image": rng.normal(size=(150, 16, 16, 1)).astype(np.float32)})
+    plan = make_plan(labels, n_folds=3, test_share=0.2)
+    recipe = Recipe(epochs=20, batch_size=16, weight_decay=0.0)
+    train_members([TorchMember("learner", linear, recipe=recipe)], dataset, plan, tmp_path, work=one_worker())
+    verdicts = []
+    for name, shift in (("right", 0), ("shifted", 1)):
+        for fold in range(3):
+            source = tmp_path / "learner" / f"fold-{(fold + shift) % 3}" / "weights.safetensors"
+            (tmp_path / f"{name}-{fold}.safetensors").write_bytes(source.read_bytes())
+        member = TorchMember(name, linear, weights=f"{tmp_path}/{name}-{{fold}}.safetensors")
+        train_members([member], dataset, plan, tmp_path / "m", work=one_worker())
+        table, test = collect(tmp_path / "m", [member], labels, plan)
+        verdicts.append(audit(table, test=test, test_labels=labels.take(plan.test_rows))["A7"].verdict)
+    assert verdicts == ["pass", "fail"]
 
 
 @pytest.mark.parametrize(

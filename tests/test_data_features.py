@@ -10,7 +10,9 @@ import pytest
 from foldstill.data import Dataset, FeatureTable, Labels, TableData
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import Feature
-from foldstill.errors import DataError
+from foldstill.errors import DataError, ExperimentError, FoldError
+from foldstill.pipeline.experiment import FoldSettings
+from foldstill.pipeline.experiment_file import parse_experiment
 
 FRAME = pd.DataFrame(
     {
@@ -120,6 +122,36 @@ def test_columns_without_another_role_are_features(tmp_path: Path) -> None:
     assert dataset.labels.sample_weight_N.tolist() == [1, 2, 1, 1]
     assert read(tmp_path, features=("size",)).view("features").shape == (4, 1)
     assert read(tmp_path, ignored=("owner", "weight")).view("features").shape == (4, 3)
+
+
+def test_a_column_of_folds_is_the_plan_and_no_feature(tmp_path: Path) -> None:
+    dataset = read(tmp_path, fold="weight", ignored=("owner",))
+    assert dataset.fold_N is not None
+    assert dataset.fold_N.tolist() == [1, 2, 1, 1]
+    assert dataset.view("features").shape == (4, 3)
+    plan = FoldSettings().plan(dataset.labels, 0, tmp_path, dataset.fold_N)
+    assert plan.fold_N.tolist() == [0, 1, 0, 0]
+    with pytest.raises(FoldError, match=r"'size' in .*d\.csv must hold a whole number per row, -1 for test rows"):
+        read(tmp_path, fold="size")
+    text = 'name = "t"\n[data]\nkind = "table"\npath = "d.csv"\nlabel = "cut"\nfold = "weight"\n[folds]\nn_folds = 3\n'
+    with pytest.raises(ExperimentError, match=r"data\.fold takes the folds from the column 'weight', and \[folds\]"):
+        parse_experiment(text + '[[member]]\nkind = "lightgbm"\nname = "m"\n', "t.toml")
+
+
+def test_annotators_are_columns_of_names_or_of_indices(tmp_path: Path) -> None:
+    named = "first,second,third,x\ngood,bad,,1\ngood,good,good,2\nbad,,,3\n"
+    indices = "first,second,third,x\n0,1,,1\n0,0,0,2\n1,-1,,3\n"
+    columns = ("first", "second", "third")
+    for text in (named, indices):
+        (tmp_path / "d.csv").write_text(text, encoding="utf-8")
+        dataset = TableData(path="d.csv", annotators=columns, classes=("good", "bad")).load(tmp_path)
+        assert dataset.labels.votes_NC.tolist() == [[1, 1], [3, 0], [0, 1]]
+        assert dataset.view("features").shape == (3, 1)
+    (tmp_path / "d.csv").write_text(named, encoding="utf-8")
+    with pytest.raises(DataError, match=r"d\.csv: annotators without class names must hold .*, got good: name the"):
+        TableData(path="d.csv", annotators=columns).load(tmp_path)
+    with pytest.raises(DataError, match=r"got \['annotators', 'label'\]: keep one"):
+        TableData(path="d.csv", annotators=columns, label="x")
 
 
 def test_rows_with_equal_features_can_be_one_group(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import foldstill as fs
 from foldstill.commands.export import export_stage
+from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.pipeline import ExperimentFile, Run, find_run, run_all, start_run
 from foldstill.pipeline.experiment_file import parse_experiment
@@ -49,6 +50,39 @@ def test_a_student_of_any_kind_is_compared_with_its_twin(run: Run) -> None:
     assert max(arms[name].kl for name in ("student", twin, "of trees")) < 0.8  # that of the class prior is 0.9
     assert run.comparison.teacher_gain("student") is not None
     assert arms["student"].cost.parameters < arms["average"].cost.parameters  # type: ignore[union-attr, operator]
+
+
+CROSS_VALIDATED = """
+[student]
+kind = "lightgbm"
+teacher = "average"
+rounds = 10
+patience = 0
+seeds = 1
+cross_validate = "KIND"
+[[ablation]]
+name = "module"
+kind = "torch"
+module = "my_models.py:linear"
+view = "features"
+recipe = { epochs = 8, batch_size = 16, lr = 0.03 }
+"""
+
+
+@pytest.mark.parametrize("kind", ["naive", "pairs"])
+def test_students_of_tables_are_cross_validated(tmp_path: Path, kind: str) -> None:
+    write_table(tmp_path, 120)
+    module = "from torch import nn\n\ndef linear(shape, n_classes):\n    return nn.Linear(*shape, n_classes)\n"
+    (tmp_path / "my_models.py").write_text(module, encoding="utf-8")
+    text = EXPERIMENT.split('[[member]]\nkind = "sklearn"')[0] + '[[stacking.combiner]]\nkind = "average"\n'
+    text += CROSS_VALIDATED.replace("KIND", kind)
+    run_all(start_run(ExperimentFile(text, tmp_path), tmp_path / "run", one_worker()))
+    run = find_run(tmp_path / "run", work=one_worker())
+    for student in run.students:
+        (scores,) = student.oof
+        assert scores.ids.tolist() == run.table.labels.ids.tolist()
+        target = run.dataset.labels.take(run.plan.oof_rows).target_NC
+        assert kl_divergence(target=target, proba=scores.proba_NMC[:, 0]) < 0.9  # that of the class prior
 
 
 def test_its_files_are_its_export_and_the_card_says_so(run: Run) -> None:

@@ -6,15 +6,16 @@ A `JoinedMember` names the members it joins; `resolve` finds them and makes a `J
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from foldstill.base_models.architecture import InputShape
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.member import MadeFromSettings, Member
 from foldstill.base_models.recipes import NetworkSettings, Recipe, check_name, require
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.base_models.torch_member import TorchMember
 from foldstill.data.augmentation import RowMixing
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
@@ -22,6 +23,9 @@ from foldstill.errors import MemberError
 if TYPE_CHECKING:
     from foldstill.base_models.joined_network import JoinedNetwork
     from foldstill.base_models.network_model import NetworkModel
+
+Part = TimmMember | EegMember | TorchMember
+"""The members that can be joined: networks of one view."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Joined(MadeFromSettings):
     """A joined member with its parts, in the order in which the settings name them: what can be trained."""
 
     settings: JoinedMember
-    parts: tuple[TimmMember | EegMember, ...]
+    parts: tuple[Part, ...]
 
     title: ClassVar[str] = JoinedMember.title
     summary: ClassVar[str] = JoinedMember.summary
@@ -137,15 +141,33 @@ class Joined(MadeFromSettings):
                 f"member {self.name!r} starts from trained members beside its folder: give the context a folder"
             )
         members, fold = context.folder.parent.parent, context.folder.name
-        network = first_weights(self, training_set, context.seed)
+        joined = self._with_code(context)
+        network = first_weights(joined, training_set, context.seed)
         assert isinstance(network, JoinedNetwork), "a joined member builds a joined network"
         network.adopt([part.load(members / part.name / fold).network.state_dict() for part in self.parts])
-        return fit_phases(self, network, training_set, context, [part.recipe.augment for part in self.parts])
+        model = fit_phases(joined, network, training_set, context, [part.recipe.augment for part in self.parts])
+        return replace(model, code=joined._kept_code())
 
     def load(self, folder: Path) -> NetworkModel:
+        """The model in a folder, built by the copies of the parts' files that were kept there."""
         from foldstill.base_models.network_model import load_network
 
-        return load_network(folder, self.build, self.recipe.precision)
+        parts = [p.with_copy(folder / _code_name(p)) if isinstance(p, TorchMember) else p for p in self.parts]
+        joined = replace(self, parts=tuple(parts))
+        model = load_network(folder, joined.build, self.recipe.precision)
+        return replace(model, code=joined._kept_code())
+
+    def _with_code(self, context: FitContext) -> Self:
+        """The member with the code of the files that its parts name."""
+        parts = [
+            part.with_code(context.made_from.get(f"file.{part.name}.module")) if isinstance(part, TorchMember) else part
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
+
+    def _kept_code(self) -> dict[str, str]:
+        own = [part.kept_code(_code_name(part)) for part in self.parts if isinstance(part, TorchMember)]
+        return {name: text for each in own for name, text in each.items()}
 
     def build(self, shapes: Sequence[InputShape], n_classes: int) -> JoinedNetwork:
         """A fresh network of these parts for rows of these shapes, initialised from torch's global generator."""
@@ -166,6 +188,11 @@ class Joined(MadeFromSettings):
             between = SideBySide(width, settings.hidden, settings.drop_rate)
         head = Head(settings.hidden or width, n_classes, settings.temperature, settings.drop_rate)
         return JoinedNetwork(networks, [features for _, features in nodes], between, head, settings.backbone_rate)
+
+
+def _code_name(part: TorchMember) -> str:
+    """The copy of the file of a part beside a joined model."""
+    return f"module-{part.name}.py"
 
 
 AnyMember = Member | JoinedMember
@@ -194,10 +221,10 @@ def _with_parts(member: JoinedMember, by_name: dict[str, AnyMember]) -> Joined:
                 f"member {member.name!r} joins {name!r}, which is a joined member itself: "
                 "name the members it is made of"
             )
-        if not isinstance(part, TimmMember | EegMember):
+        if not isinstance(part, Part):
             raise MemberError(
                 f"member {member.name!r} joins {name!r}, which is no network (kind {part.kind!r}): "
-                "name timm or eeg members"
+                "name timm, eeg or torch members"
             )
         parts.append(part)
     return Joined(member, tuple(parts))

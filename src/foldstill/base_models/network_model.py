@@ -31,7 +31,6 @@ from foldstill.errors import MemberError
 from foldstill.files import write_text
 
 WEIGHTS = "weights.safetensors"
-CODE = "module.py"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,8 @@ class NetworkModel:
     classes: tuple[str, ...]
     precision: Precision = "auto"
     facts: Mapping[str, Any] = field(default_factory=dict)
-    code: str = ""
-    """Text of the user's own file that builds the network, kept beside its weights; empty for other networks."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Name and text of each file of the user's own that builds the network, kept beside its weights."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -68,8 +67,8 @@ class NetworkModel:
             "classes": list(self.classes),
             "views": [{"name": name, **form.as_json()} for name, form in self.forms.items()],
         }
-        if self.code:
-            write_text(folder / CODE, self.code)
+        for name, text in self.code.items():
+            write_text(folder / name, text)
         write_tensors(folder / WEIGHTS, self.network.state_dict(), about)
 
     def cost(self, views: Mapping[str, View], *, batch: int = 32, threads: int = 1) -> Cost:

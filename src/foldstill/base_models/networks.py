@@ -78,8 +78,8 @@ class Network(nn.Module):
         last = body[-1] if isinstance(body, nn.Sequential) else getattr(body, "get_classifier", lambda: None)()
         if not isinstance(last, nn.Module) or not list(last.parameters()):
             raise MemberError(
-                f"{type(body).__name__} has no last layer that could be trained alone "
-                "or whose features could be read: leave that out"
+                f"{type(body).__name__} has no last layer that could be trained alone or whose features could be read: "
+                "leave that out, or give a module of your own a get_classifier() that returns its last layer"
             )
         return last
 

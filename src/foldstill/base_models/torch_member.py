@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from foldstill.base_models.architecture import InputShape, Shape, channels_and_size
 from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name, reason_of, split_module
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from foldstill.base_models.network_model import NetworkModel
     from foldstill.base_models.networks import Network
+
+CODE = "module.py"
+"""The copy of the user's file beside a model."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +101,32 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
             raise MemberError(f"member {self.name!r}: {error}") from None
 
     def fit(self, training_set: TrainingSet, context: FitContext) -> NetworkModel:
-        factory = self.factory
         recorded = context.made_from.get("file.module") or context.made_from.get("files", {}).get("module")
-        if recorded not in (None, factory_digest(factory)):
-            raise MemberError(f"{self.module} was changed while the run was going: start it again")
-        model = SingleViewMember.fit(replace(self, module=factory), training_set, context)
-        return replace(model, code=factory.text) if isinstance(factory, ModuleCode) else model
+        member = self.with_code(recorded)
+        return replace(SingleViewMember.fit(member, training_set, context), code=member.kept_code(CODE))
 
     def load(self, folder: Path) -> NetworkModel:
         """The model in a folder, built by the copy of the file that was kept there."""
-        from foldstill.base_models.network_model import CODE
+        member = self.with_copy(folder / CODE)
+        return replace(SingleViewMember.load(member, folder), code=member.kept_code(CODE))
 
-        if not (folder / CODE).is_file():
-            return SingleViewMember.load(self, folder)
+    def with_code(self, recorded: str | None) -> Self:
+        """The member with the code of its file; raises MemberError if its digest is not the one that was recorded."""
+        factory = self.factory
+        if recorded not in (None, factory_digest(factory)):
+            raise MemberError(f"{self.module} was changed while the run was going: start it again")
+        return replace(self, module=factory)
+
+    def with_copy(self, path: Path) -> Self:
+        """The member with the code in a file that was kept beside a model; as it is where there is no such file."""
+        if not path.is_file():
+            return self
         named = self.module if isinstance(self.module, str) else factory_name(self.module)
-        code = ModuleCode((folder / CODE).read_text(encoding="utf-8"), split_module(named)[1])
-        return replace(SingleViewMember.load(replace(self, module=code), folder), code=code.text)
+        return replace(self, module=ModuleCode(path.read_text(encoding="utf-8"), split_module(named)[1]))
+
+    def kept_code(self, name: str) -> dict[str, str]:
+        """The text of its code under the name of the file that keeps it; empty for a factory of Python."""
+        return {name: self.module.text} if isinstance(self.module, ModuleCode) else {}
 
     def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:
         """A fresh network for rows of this one shape, initialised from torch's global generator.

@@ -166,7 +166,7 @@ def _check_data(tuning: Tuning, base: Experiment, settings: TuneSettings) -> Non
     from foldstill.base_models.members import check_members
 
     dataset = _load(base.data, tuning.root)
-    plan = base.folds.plan(dataset.labels, base.seed, tuning.root)
+    plan = base.folds.plan(dataset.labels, base.seed, tuning.root, dataset.fold_N)
     member = base.member[_member_index(base, settings)]
     check_members([member], dataset, plan, tuning.folder, seed=base.seed, work=Work(workers=1, device=tuning.device))
 
@@ -253,7 +253,7 @@ def _score(tuning: Tuning, folder: Path, values: Mapping[str, Value], report: Ca
         raise ExperimentError(
             f"{_listed(values)} changes which rows are scored, so trials cannot be compared: leave it out"
         )
-    plan = base.folds.plan(labels, base.seed, tuning.root)
+    plan = base.folds.plan(labels, base.seed, tuning.root, dataset.fold_N)
     member = experiment.member[_member_index(base, settings)]
     kl: list[float] = []
     for fold in range(settings.folds):

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 _PANELS = {
     "macs": "multiply-accumulates per row",
     "latency_1_ms": "milliseconds for one row",
-    "parameters": "parameters",
+    "latency_batch_ms": "milliseconds for one batch",
+    "parameters": "parameters or leaves",
 }
-"""Fields of a cost that get a panel each, with its label."""
+"""Fields of a cost that can get a panel, the most telling first, with its label."""
+
+_MOST_PANELS = 3
 
 _COLUMNS = {
-    "parameters": "parameters",
+    "parameters": "parameters or leaves",
     "macs": "MACs",
     "latency_1_ms": "ms, one row",
     "latency_1_p95_ms": "95th percentile",
@@ -49,8 +52,10 @@ def cost_plot(comparison: Comparison) -> Figure | None:
         field: [(arm, value) for arm in comparison.arms if arm.cost and (value := getattr(arm.cost, field))]
         for field in _PANELS
     }
-    panels = [field for field, points in priced.items() if len(points) > 1]
-    if not panels:
+    # A panel without some of the arms, as one of multiply-accumulates is without trees, would name the wrong ones best.
+    most = max(map(len, priced.values()))
+    panels = [field for field, points in priced.items() if len(points) == most][:_MOST_PANELS]
+    if most < 2:
         return None
     with drawing("cost", WIDTH, 3.3, columns=len(panels), sharey=True) as page:
         for axes, field in zip(page.axes, panels, strict=True):
@@ -110,6 +115,6 @@ def _scale(axes: "Axes", field: str) -> None:
 
     axes.set(xscale="log", xlabel=_PANELS[field])
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if field == "latency_1_ms" else EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if field.endswith("_ms") else EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.18, y=0.15)

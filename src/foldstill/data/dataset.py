@@ -37,6 +37,8 @@ class Dataset:
     recipes : mapping of str to mapping, optional
         Name of a view to how its inputs were prepared, as JSON values such as size and scaling. It is kept with the
         models, and new rows that were prepared otherwise are refused.
+    fold_N : array of int, shape (N,), optional
+        Fold of each row, -1 for locked rows, where the data come with folds. None by default: folds are made.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Dataset:
     views: Mapping[str, View] = field(default_factory=dict)
     units_N: Strings | None = None
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    fold_N: NDArray[np.int16] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.views, Mapping):

@@ -163,18 +163,18 @@ class FoldPlan:
         return cls(
             ids=as_strings(table["id"].to_numpy(), f"id in {path}"),
             groups=as_strings(table["group"].to_numpy(), f"group in {path}"),
-            fold_N=_whole_folds(table["fold"].to_numpy(), path),
+            fold_N=whole_folds(table["fold"].to_numpy(), f"fold in {path}"),
             seed=meta.get("seed"),
             strategy=meta.get("strategy", "given"),
         )
 
 
-def _whole_folds(fold: NDArray[Any], path: Path) -> NDArray[np.int16]:
-    """The folds in a file as int16; FoldError for fractions, missing folds, text and numbers that int16 cannot hold."""
+def whole_folds(fold: NDArray[Any], name: str) -> NDArray[np.int16]:
+    """Folds as int16; FoldError, which says the name, for fractions, missing folds, text and numbers above int16."""
     fits = fold.dtype.kind in "iuf" and bool(np.isfinite(fold).all())
     if not fits or (fold != np.floor(fold)).any() or fold.min() < TEST or fold.max() > np.iinfo(np.int16).max:
         raise FoldError(
-            f"fold in {path} must hold a whole number per row, -1 for test rows, got {fold.dtype} such as "
+            f"{name} must hold a whole number per row, -1 for test rows, got {fold.dtype} such as "
             f"{fold[:3].tolist()}: correct the file"
         )
     return fold.astype(np.int16)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import numpy as np
+
 from foldstill.data.columns import Columns
 from foldstill.data.labels import Labels
 from foldstill.errors import DataError, at
@@ -36,8 +38,8 @@ class LabelColumns:
     """One key of vote shares (N, C), or one column per class."""
     total: str | float = 1.0
     """With shares: column of the number of votes per row, or one number for all rows."""
-    annotators: str = ""
-    """Key of the class index that each annotator chose, (N, annotators)."""
+    annotators: str | tuple[str, ...] = ""
+    """Key of the class that each annotator chose, (N, annotators), or one column per annotator."""
     label: str = ""
     """Column of hard labels: class index or name."""
     classes: str | tuple[str, ...] = ""
@@ -73,6 +75,9 @@ class LabelColumns:
         columns: str | tuple[str, ...] = getattr(self, form)
         if form == "label":
             values = file.text(self.label, form)
+        elif form == "annotators" and not isinstance(columns, str):
+            # Names and indices alike: what a column holds is seen when all are together.
+            values = np.stack([file.text(name, form).astype(object) for name in columns], axis=1)
         else:
             values = file.get(columns, form) if isinstance(columns, str) else file.matrix(columns, form)
         total = file.get(self.total, "total") if isinstance(self.total, str) else self.total
@@ -102,16 +107,19 @@ class LabelledTable(Settings):
     """Columns of vote shares, one per class. Their names are the names of the classes."""
     total: str | float = 1.0
     """With shares: column of the number of votes per row, or one number for all rows."""
+    annotators: tuple[str, ...] = ()
+    """Columns of the class that each annotator chose, by name or index; an empty cell or -1 for no vote."""
     label: str = ""
     """Column of hard labels: class indices or names."""
     classes: tuple[str, ...] = ()
-    """Class names, in order. When empty, the names of the columns, or the different values of the label."""
+    """Class names, in order. When empty, the names of the columns, or the different values of the label; annotators
+    that chose names need them."""
     stratum: str = ""
     """Column of the stratum of each row. By number of votes when empty."""
 
     def require_labels(self) -> None:
         """Raise DataError unless the columns of one form of labels are named."""
-        require_one_form("data", {name: getattr(self, name) for name in ("votes", "shares", "label")}, self.total)
+        require_one_form("data", {name: getattr(self, name) for name in LABEL_FORMS}, self.total)
 
 
 def require_one_form(where: str, columns: Mapping[str, Any], total: str | float = 1.0) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from foldstill.data.columns import Columns, read_columns
 from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.features import FeatureTable
+from foldstill.data.folds import whole_folds
 from foldstill.data.label_columns import LabelColumns, LabelledTable
 from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
@@ -28,8 +29,8 @@ VIEW = "features"
 class TableData(LabelledTable, PlainSource, kind="table", title="Feature table"):
     """Reads features and labels from one CSV or parquet file, one row per sample.
 
-    Name the columns of one of votes, shares or label. Every column that plays no other role is a feature of the view
-    `features`. Columns of text and pandas categories are categories; an empty cell is a missing value.
+    Name the columns of one of votes, shares, annotators or label. Every column that plays no other role is a feature of
+    the view `features`. Columns of text and pandas categories are categories; an empty cell is a missing value.
 
     Examples
     --------
@@ -56,6 +57,8 @@ class TableData(LabelledTable, PlainSource, kind="table", title="Feature table")
     be given."""
     weight: str = ""
     """Column of the sample weights. All rows weigh the same when empty."""
+    fold: str = ""
+    """Column of the fold of each row, -1 for locked rows. It takes the place of the settings of `folds`."""
     ignored: tuple[str, ...] = ()
     """Columns that play no role, where `features` is empty."""
 
@@ -85,7 +88,8 @@ class TableData(LabelledTable, PlainSource, kind="table", title="Feature table")
         if not names:
             raise DataError(f"{file.path} has no column left for a feature, it has {file.listing}: name more columns")
         table, labels = self._table(file, names), self._label_columns.read(file)
-        return Dataset(labels, {VIEW: table}).grouped_by(self.group, VIEW)
+        fold_N = whole_folds(file.get(self.fold, "fold"), f"{self.fold!r} in {file.path}") if self.fold else None
+        return Dataset(labels, {VIEW: table}, fold_N=fold_N).grouped_by(self.group, VIEW)
 
     def inputs(self, path: Path) -> Inputs:
         """New rows of another file with the same columns. The row numbers are the ids when it has none."""
@@ -106,9 +110,9 @@ class TableData(LabelledTable, PlainSource, kind="table", title="Feature table")
     @property
     def _roles(self) -> set[str]:
         """The columns that are no features."""
-        single = (self.label, self.id, self.stratum, self.weight, group_column(self.group))
+        single = (self.label, self.id, self.stratum, self.weight, self.fold, group_column(self.group))
         total = (self.total,) if isinstance(self.total, str) else ()
-        return {*single, *total, *self.votes, *self.shares, *self.ignored} - {""}
+        return {*single, *total, *self.votes, *self.shares, *self.annotators, *self.ignored} - {""}
 
     @property
     def _label_columns(self) -> LabelColumns:

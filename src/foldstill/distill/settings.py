@@ -32,7 +32,7 @@ SIZES = {
 int8 makes them faster; `quality` gains nothing from it."""
 
 
-_OF_NETWORKS: Mapping[str, Any] = {
+OF_NETWORKS: Mapping[str, Any] = {
     "network": "small",
     "module": "",
     "image_size": None,
@@ -240,7 +240,7 @@ class StudentSettings(Settings):
                 f"student {self.name!r}: a network is named with kind, network or module, got the learner "
                 f"{self.learner.name!r} of kind {self.learner.kind!r}: set these instead"
             )
-        given = [name for name, value in _OF_NETWORKS.items() if getattr(self, name) != value]
+        given = [name for name, value in OF_NETWORKS.items() if getattr(self, name) != value]
         if given:
             raise DistillError(
                 f"student {self.name!r} is a member of kind {self.learner.kind!r}, for which {given[0]} has no effect: "

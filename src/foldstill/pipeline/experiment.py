@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import AnyMember, resolve
@@ -50,8 +53,10 @@ class FoldSettings(Settings):
     path: str = ""
     """A parquet file with the columns id, group and fold to use instead, relative to the experiment file."""
 
-    def plan(self, labels: Labels, seed: int, root: Path) -> FoldPlan:
-        """The fold plan of these settings; `path` is relative to `root`."""
+    def plan(self, labels: Labels, seed: int, root: Path, fold_N: NDArray[np.integer[Any]] | None = None) -> FoldPlan:
+        """The fold plan of these settings, or of folds that come with the data; `path` is relative to `root`."""
+        if fold_N is not None:
+            return FoldPlan.from_folds(labels, fold_N)
         if not self.path:
             return make_plan(
                 labels, n_folds=self.n_folds, test_share=self.test_share, strategy=self.strategy, seed=seed
@@ -122,6 +127,11 @@ class Experiment(Settings):
         if self.thin_votes is not None and self.thin_votes < 1:
             raise ExperimentError(
                 f"thin_votes must be 1 or more, got {self.thin_votes}: leave it out to keep all votes"
+            )
+        if (column := getattr(self.data, "fold", "")) and self.folds != FoldSettings():
+            raise ExperimentError(
+                f"data.fold takes the folds from the column {column!r}, and [folds] would have no effect: leave one of "
+                "them out"
             )
         if not self.member:
             raise ExperimentError("an experiment needs at least one [[member]], got none")

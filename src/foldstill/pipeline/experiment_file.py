@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.timm_member import TimmMember
+from foldstill.distill.settings import OF_NETWORKS
 from foldstill.errors import ExperimentError
 from foldstill.json_files import read_json
 from foldstill.pipeline.experiment import KINDS, Experiment
@@ -143,14 +144,24 @@ def _fill_ablations(raw: dict[str, Any]) -> None:
         return
     for each in ablations:
         if isinstance(each, dict):
-            shared, own = student.get("recipe", {}), each.get("recipe", {})
+            inherited = _inherited(student, each)
+            shared, own = inherited.get("recipe", {}), each.get("recipe", {})
             # A recipe that is no table stays as it is, and the check of the whole file names it.
             recipe = {**shared, **own} if isinstance(shared, dict) and isinstance(own, dict) else own or shared
-            inherited = student
-            if each.get("kind", student.get("kind")) != student.get("kind"):
-                # Of a student of another kind, only what every student has.
-                inherited = {key: value for key, value in student.items() if key not in _member_keys(student)}
             each.update({**inherited, "without_teacher": False, "control_arms": False, **each, "recipe": recipe})
+
+
+def _inherited(student: dict[str, Any], ablation: dict[str, Any]) -> dict[str, Any]:
+    """The keys of [student] that an ablation takes over: of a student of another kind, what both kinds have."""
+    if ablation.get("kind", student.get("kind")) == student.get("kind"):
+        return student
+    if own := _member_keys(student):
+        left_out = own
+    elif _member_keys(ablation):
+        left_out = set(OF_NETWORKS)
+    else:
+        left_out = {"network", "module", "options", "image_size", "pretrained", "stem_stride"}
+    return {key: value for key, value in student.items() if key not in left_out}
 
 
 def _gather_learners(raw: dict[str, Any]) -> None:

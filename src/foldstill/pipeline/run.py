@@ -128,7 +128,7 @@ class Run:
     @cached_property
     def plan(self) -> FoldPlan:
         """The fold plan of the experiment, which must be the one on disk if there is one."""
-        plan = self.experiment.folds.plan(self._loaded.labels, self.experiment.seed, self.root)
+        plan = self.experiment.folds.plan(self._loaded.labels, self.experiment.seed, self.root, self._loaded.fold_N)
         before = self.kept_plan
         if before is not None and before.digest != plan.digest and not self.work.force:
             raise ExperimentError(

@@ -46,8 +46,8 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
             f"{path} holds {len(locked_ids)} rows whose {view} is that of a locked row, first ids {locked_ids[:3]}: "
             "the student is scored on those, so leave them out"
         )
-    for view in (view for member in resolve(run.experiment.member) for view in member.views):
-        view_of(inputs, view, path)
+    for read in (read for member in resolve(run.experiment.member) for read in member.views):
+        view_of(inputs, read, path)
     # Ids of their own, since these rows may be numbered as the data set's are.
     ids = [f"unlabelled-{i}" for i in inputs.ids.tolist()]
     scores = predict_members(
