@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 
 import foldstill as fs
+from foldstill.base_models import Member
 from foldstill.commands.export import export_stage
 from foldstill.data.simplex import kl_divergence
+from foldstill.data.training import FitContext, TrainingSet
+from foldstill.distill import OnnxStudent, Student
 from foldstill.errors import DistillError, ExperimentError, MemberError
 from foldstill.pipeline import ExperimentFile, Run, find_run, run_all, start_run
 from foldstill.pipeline.experiment_file import parse_experiment
@@ -85,15 +88,95 @@ def test_students_of_tables_are_cross_validated(tmp_path: Path, kind: str) -> No
         assert kl_divergence(target=target, proba=scores.proba_NMC[:, 0]) < 0.9  # that of the class prior
 
 
-def test_its_files_are_its_export_and_the_card_says_so(run: Run) -> None:
+def test_its_own_files_and_an_onnx_file_are_its_export_and_the_card_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipment = export_stage(run)
-    assert list(shipment.files) == ["model.json", "model.txt"]
+    assert list(shipment.files) == ["model.json", "model.txt", "student.onnx"]
     assert "LightGBM's text format" in shipment.files["model.txt"]
-    assert "no ONNX file is made" in shipment.files["model.txt"]
+    assert f"within 0.001 of the model on {len(run.plan.test_rows)} rows" in shipment.files["student.onnx"]
     card = run.dir.card.read_text(encoding="utf-8")
     assert "A LightGBM that reads the view `features`" in card
     assert "- feature color (category with 3 levels)" in card
-    assert [each.rows for each in shipment.latencies] == [1, 32]
+    assert [(each.name, each.rows) for each in shipment.latencies] == [
+        ("model", 1),
+        ("model", 32),
+        ("student.onnx", 1),
+        ("student.onnx", 32),
+    ]
+    folder = run.dir.root.parent
+    rows = pd.read_csv(folder / "d.csv").assign(color="violet")  # no row of the training had it
+    rows[["color", "size", "id", "patient"]].to_csv(folder / "violet.csv", index=False)
+    scores = []
+    for name, how in (("own", ("--arm", "student")), ("onnx", ("--onnx", run.dir.student / "student.onnx"))):
+        out = folder / f"violet-{name}.csv"
+        assert (
+            call(monkeypatch, "predict", "--run", run.dir.root, "--data", folder / "violet.csv", *how, "--out", out)
+            == 0
+        )
+        scores.append(pd.read_csv(out).iloc[:, -3:].to_numpy())
+    np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+def table_of_every_sort(n: int = 400) -> pd.DataFrame:
+    """Numbers with and without gaps, one with more digits than float32 has, a constant, and twelve levels with gaps."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "gaps": np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n)),
+            "whole": rng.integers(0, 50, n),
+            "second": 1.7e9 + rng.integers(0, 1_000_000, n),
+            "level": rng.choice([*"abcdefghijkl", None], n),
+            "constant": 1.0,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        fs.LightGBMMember("m", rounds=30, patience=0, rows_per_leaf=5),
+        fs.LightGBMMember("m", rounds=1, patience=0, rows_per_leaf=1000),  # trees without a split
+        fs.SklearnMember("m", "ExtraTreesClassifier", options={"n_estimators": 10}),
+        fs.SklearnMember("m", "LogisticRegression"),
+        fs.SklearnMember("m", "MultinomialNB"),  # scaled to 0..1
+        fs.SklearnMember("m", "DecisionTreeRegressor", options={"max_depth": 5}),
+    ],
+    ids=lambda member: str(getattr(member, "estimator", f"LightGBM {getattr(member, 'rounds', '')}")),
+)
+def test_an_onnx_file_gives_what_the_model_gives(member: Member, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    frame = table_of_every_sort()
+    state_N = frame["level"].isin([*"adgk"]).astype(int) + (frame["whole"] > 25)
+    target_NC = 0.8 * np.eye(4)[state_N] + 0.2 / 3 * (np.arange(4) < 3)  # nobody has the last class
+    target_NC[:, 3] = 0
+    target_NC /= target_NC.sum(axis=1, keepdims=True)
+    table = fs.FeatureTable.of(frame)
+    training_set = TrainingSet({"features": table}, tuple("wxyz"), np.arange(300), target_NC)
+    model = member.fit(training_set, FitContext(seed=1))
+    student = Student(model, "features")
+    path = student.export(tmp_path / "student.onnx", frame)  # type: ignore[arg-type]
+    unseen = frame.assign(level="unseen", gaps=np.nan)
+    for rows in (frame.iloc[:, ::-1], unseen):
+        np.testing.assert_allclose(OnnxStudent(path).predict(rows), student.predict(rows), atol=1e-5)  # type: ignore[arg-type]
+    features = OnnxStudent(path).about["features"]
+    assert features[3] == {"name": "level", "levels": list("abcdefghijkl")}
+    assert features[0] == {"name": "gaps", "levels": None}
+
+
+def test_a_student_that_cannot_be_converted_is_shipped_in_its_own_format_and_says_why(tmp_path: Path) -> None:
+    write_table(tmp_path, 120)
+    text = EXPERIMENT.split('[[member]]\nkind = "sklearn"')[0] + '[[stacking.combiner]]\nkind = "average"\n'
+    text += '[student]\nkind = "sklearn"\nestimator = "HistGradientBoostingClassifier"\noptions = { max_iter = 3 }\n'
+    text += 'teacher = "average"\nseeds = 1\n'
+    run_all(start_run(ExperimentFile(text, tmp_path), tmp_path / "run", one_worker()))
+    run = find_run(tmp_path / "run", work=one_worker())
+    shipment = export_stage(run)
+    assert "not written: " in shipment.files["student.onnx"]
+    assert "HistGradientBoostingClassifier" in shipment.files["student.onnx"]
+    assert not (run.dir.student / "student.onnx").exists()
+    assert "skops format" in shipment.files["model.skops"]
 
 
 def test_it_predicts_new_rows_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from foldstill.distill import Student, StudentSettings, load_student
 from foldstill.distill.card import Card, CardEntry
 from foldstill.distill.export import export_program
 from foldstill.distill.quantise import OnnxPrecision
-from foldstill.distill.shipment import ExportRows, Shipment, ship, ship_natively
+from foldstill.distill.shipment import ExportRows, Shipment, ship, ship_features
 from foldstill.errors import DistillError
 from foldstill.pipeline.run import Run, one_writer
 
@@ -33,8 +33,9 @@ def export_stage(
         raise DistillError("an export is reported on locked test rows, the plan has none: set folds.test_share")
     student = load_student(folder)
     comparison = run.comparison
+    about = {"experiment": run.experiment.name, "plan": run.plan.digest}
     if not student.is_network:
-        shipment = ship_natively(student, folder, run.dataset.view(student.view)[run.plan.test_rows])
+        shipment = ship_features(student, folder, run.dataset.view(student.view)[run.plan.test_rows], about=about)
         _card(run, settings, student, comparison, shipment).write(run.dir.card)
         return shipment
     view, labels = run.dataset.view(student.view), run.dataset.labels
@@ -43,7 +44,7 @@ def export_stage(
         folder,
         ExportRows(view, labels.target_NC, taught=run.plan.oof_rows, held_out=run.plan.test_rows),
         precisions=precisions,
-        about={"experiment": run.experiment.name, "plan": run.plan.digest},
+        about=about,
     )
     files = dict(shipment.files)
     if program:

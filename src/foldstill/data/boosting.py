@@ -61,6 +61,10 @@ class Trees:
     def _saved(self) -> SavedTrees:
         return SavedTrees(self.model)
 
+    def structures(self) -> list[dict[str, Any]]:
+        """The trees as nested dictionaries, those of one round after the other, one per class."""
+        return [tree["tree_structure"] for tree in self._booster.dump_model()["tree_info"]] if self.model else []
+
     def state(self) -> dict[str, NDArray[Any] | str]:
         """What a combination stores."""
         return {"model": self.model, "n_classes": np.asarray(self.n_classes)}

@@ -117,19 +117,29 @@ def ship(
     return Shipment(files, tuple(quantised), tuple(latencies))
 
 
-def ship_natively(student: "Student", folder: Path, rows: View, *, threads: int = 1) -> Shipment:
-    """Describe the files of a student that is no network, and measure its latency.
+def ship_features(
+    student: "Student", folder: Path, rows: View, *, threads: int = 1, about: Mapping[str, Any] | None = None
+) -> Shipment:
+    """Write student.onnx of a student that is no network, describe its own files, and measure the latency of both.
 
-    Its own files are what is shipped: LightGBM's text or a skops file, and a JSON file with classes and features.
+    Its own files are LightGBM's text or a skops file, and a JSON file with classes and features. They are all there is
+    where the student cannot be converted: the reason is a sentence in the result, not an error.
     """
     names = sorted(name for name in read_done(folder)["files"] if name.startswith("model."))
-    files = {name: f"{_NATIVE[Path(name).suffix]}, {_megabytes(folder / name)}; no ONNX file is made" for name in names}
+    files = {name: f"{_NATIVE[Path(name).suffix]}, {_megabytes(folder / name)}" for name in names}
     latencies = []
     for n in LATENCY_ROWS:
         repeated = rows[np.resize(np.arange(len(rows)), n)]
         call = partial(student.predict, repeated, device="cpu")
         latencies.append(measure_latency("model", call, n, threads=threads))
-    return Shipment(files, (), tuple(latencies))
+    path, checked = folder / "student.onnx", rows[: 10 * PARITY_ROWS]
+    try:
+        student.export(path, checked, about=about)
+    except DistillError as refusal:
+        path.unlink(missing_ok=True)
+        return Shipment({**files, path.name: f"not written: {refusal}"}, (), tuple(latencies))
+    files[path.name] = f"ONNX, float32, {_megabytes(path)}, within {PARITY:g} of the model on {len(checked)} rows"
+    return Shipment(files, (), (*latencies, *_latencies([path], checked, threads)))
 
 
 _NATIVE = {

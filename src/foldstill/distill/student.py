@@ -123,7 +123,14 @@ class Student:
         return html_table("Student", [{"": name, " ": value} for name, value in facts.items()])
 
     def export(self, path: Path, rows_N: View, *, about: Mapping[str, Any] | None = None) -> Path:
-        """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`."""
+        """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`.
+
+        Raises DistillError for a student that cannot be converted.
+        """
+        if not self.is_network:
+            from foldstill.distill.table_onnx import export_features
+
+            return export_features(self.model, FeatureTable.of(rows_N), Path(path), about=about)
         from foldstill.distill.export import export_onnx
 
         form = self.form
