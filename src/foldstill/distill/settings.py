@@ -13,6 +13,7 @@ from foldstill.base_models.timm_member import TimmMember
 from foldstill.base_models.torch_member import TorchMember
 from foldstill.compare.comparison import WITHOUT_TEACHER
 from foldstill.distill.mixes import FixedMix, MixSettings, TargetWeight, VotesOnly
+from foldstill.distill.synthetic_rows import SyntheticRows
 from foldstill.distill.targets import Ablation
 from foldstill.errors import DistillError
 from foldstill.files import name_problems
@@ -126,6 +127,9 @@ class StudentSettings(Settings):
     unlabelled: str = ""
     """Further inputs without votes, in the form that `foldstill predict` reads, for which the teacher alone gives the
     targets; a relative path starts at the experiment file."""
+    synthetic: SyntheticRows | None = None
+    """Synthetic rows for the teacher to label, for students of a feature table; none by default: they helped one
+    decision tree and harmed boosted trees (LOG.md)."""
     views: ViewSource = "identity"
     """Whose prediction is the target of an augmented image: that of the row as it is (identity), or that of the same
     augmented image, computed in every epoch (live) or once for each of `bank_views` recurring epochs (bank)."""
@@ -197,16 +201,24 @@ class StudentSettings(Settings):
                 "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: "
                 "leave `unlabelled` out"
             )
+        if self.synthetic is not None and (
+            isinstance(self.mix, VotesOnly) or self.ablation != "none" or self.unlabelled
+        ):
+            raise DistillError(
+                "the teacher alone, by models that never saw them, gives the targets of synthetic rows: leave "
+                "`synthetic` out beside a mix of votes, an ablation and `unlabelled`"
+            )
         if self.foreign and not self.uncertainty:
             raise DistillError(
                 "foreign inputs test the uncertainty of a student: set uncertainty = true, or leave `foreign` out"
             )
         taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
-        taught_elsewhere = taught_elsewhere or self.features is not None
+        taught_elsewhere = taught_elsewhere or self.features is not None or self.synthetic is not None
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
                 f"student {self.name!r}: cross_validate = {self.cross_validate!r} needs held-out targets of rows as "
-                'they are, without unlabelled rows and features: set cross_validate = "none" for this student'
+                'they are, without unlabelled or synthetic rows and features: set cross_validate = "none" for this '
+                "student"
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
@@ -272,6 +284,7 @@ class StudentSettings(Settings):
             foreign="",
             ablation="none",
             unlabelled="",
+            synthetic=None,
             features=None,
             control_arms=False,
         )
@@ -293,8 +306,8 @@ class StudentSettings(Settings):
         return (
             *([replace(same, name=f"{other} as teacher", teacher=other)] if other in combinations else []),
             *([replace(of_rows, name="teacher of whole rows")] if self.views != "identity" else []),
-            replace(of_rows, name="in-sample teacher", ablation="in_sample", cross_validate="none"),
-            replace(of_rows, name="permuted teacher", ablation="class_permuted"),
+            replace(of_rows, name="in-sample teacher", ablation="in_sample", cross_validate="none", synthetic=None),
+            replace(of_rows, name="permuted teacher", ablation="class_permuted", synthetic=None),
         )
 
     @property

@@ -58,6 +58,8 @@ class Lesson:
     """How the inputs of the student's view were prepared, where that is known."""
     group_N: NDArray[Any] | None = None
     """Group of each row of the inputs, which an inner split must not separate; each row on its own by default."""
+    unlabelled_group_N: NDArray[Any] | None = None
+    """Group of each unlabelled row that was made of rows of the data; each on its own by default."""
 
 
 def train_student(
@@ -190,10 +192,13 @@ def _as_json(member: Member) -> Any:
 
 
 def _groups(lesson: Lesson, n: int) -> NDArray[Any]:
-    """Group of each row, as numbers; unlabelled rows are groups of their own."""
+    """Group of each row, as numbers; unlabelled rows are groups of their own unless the lesson names theirs."""
     if lesson.group_N is None:
         return np.arange(n)
-    _, group_N = np.unique(lesson.group_N, return_inverse=True)
+    known = lesson.group_N
+    if lesson.unlabelled_group_N is not None:
+        known = np.concatenate([known, lesson.unlabelled_group_N])
+    _, group_N = np.unique(known, return_inverse=True)
     return np.concatenate([group_N, np.arange(len(group_N), n)])
 
 

@@ -17,6 +17,7 @@ from foldstill.pipeline.experiment import NO_LOCKED_ROWS, Experiment
 from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import combiner_digest
+from foldstill.pipeline.synthetic import require_synthetic
 from foldstill.pipeline.unlabelled import view_of
 
 T = TypeVar("T")
@@ -130,6 +131,8 @@ def _check_students(run: Run) -> None:
                 training_set = replace(training_set, target_NC=soft_NC)
             if isinstance(view[one.view], FeatureTable):
                 _refuse_what_tables_lack(one)
+            if one.synthetic is not None:
+                require_synthetic(run, one)
             one.member().check(training_set)
     for one in students:
         for path in (one.unlabelled, one.foreign):

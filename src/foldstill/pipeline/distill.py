@@ -5,6 +5,7 @@ N rows, C classes.
 """
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 from foldstill.base_models.fold_models import FoldModels
@@ -29,6 +30,7 @@ from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.students import StudentJob, train_all
+from foldstill.pipeline.synthetic import synthetic_rows
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
 from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
@@ -98,6 +100,10 @@ def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: U
     soft = None if isinstance(settings.mix, VotesOnly) else held_out_teacher(run, settings, table)
     if soft is not None and unlabelled is not None:
         soft = unlabelled.taught_by(fitted_teacher(run, settings, table), soft)
+    synthetic = None
+    if soft is not None and settings.synthetic is not None:
+        synthetic = synthetic_rows(run, settings, table)
+        soft = synthetic.after(soft)
     if soft is not None:
         made = explain_mix(soft, table.labels, settings.mix, ablation=settings.ablation)
         write_json(folder / "targets.json", {"made": made, "teacher": settings.teacher}, sealed=True)
@@ -105,6 +111,8 @@ def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: U
     if settings.views == "bank" and run.work.force:
         shutil.rmtree(bank, ignore_errors=True)
     lesson = _lesson(run, settings, table, soft, unlabelled)
+    if synthetic is not None:
+        lesson = replace(lesson, unlabelled=synthetic.inputs, unlabelled_group_N=synthetic.group_S)
     inputs, classes = run.dataset.view(settings.view), run.dataset.labels.classes
     folders = {run.experiment.seed + seed: run.dir.seed(folder, seed) for seed in range(settings.seeds)}
     return [StudentJob(settings, job) for job in student_jobs(settings, inputs, classes, lesson, folders)]

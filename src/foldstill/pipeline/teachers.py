@@ -41,6 +41,12 @@ def fitted_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> Fitt
     return fitted if teacher == fitted.combiner else fit(teacher, table)
 
 
+def teacher_of_fold(run: Run, settings: StudentSettings, table: OOFTable, fold: int) -> FittedCombiner:
+    """The teacher fitted to the rows of all other folds, for new rows that the models of this fold score."""
+    _, teacher = _stacked(run, settings)
+    return fit(teacher, table.take(table.fold_N != fold))
+
+
 def teacher_without(run: Run, settings: StudentSettings, table: OOFTable, fold: int) -> SoftTargets:
     """The teacher cross-fitted over a table without `fold`, kept beside the combination."""
     fitted, teacher = _stacked(run, settings)
