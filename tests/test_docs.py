@@ -99,3 +99,23 @@ def test_the_page_on_files_names_everything_that_is_recognised() -> None:
     usual = {name for names in USUAL.values() for name in names}
     wanted = {*usual, *VOTES, *SHARES, *SCORES, *MISSING, *SEPARATORS, *CSV, *PARQUET} - {"", "\t"}
     assert wanted <= known, wanted - known
+
+
+def test_the_examples_of_tables_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from foldstill.pipeline import ExperimentFile, run_all, start_run
+    from made_up import one_worker
+    from test_base_models_tables import write_table
+
+    page = DOCS / "tables.md"
+    (experiment,), (module, python) = blocks(page, "toml"), blocks(page, "python")
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path)
+    (tmp_path / "my_models.py").write_text(module, encoding="utf-8")
+    comparison = run_all(start_run(ExperimentFile(experiment, tmp_path), tmp_path / "run", one_worker()))
+    assert {"boosted", "trees", "perceptron", "convex", "student"} <= {arm.name for arm in comparison.arms}
+    exec(python, {})
+    printed = capsys.readouterr().out
+    assert "plain averaging" in printed
+    assert printed.splitlines()[-1].startswith("KL 0.")

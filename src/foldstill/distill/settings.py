@@ -196,18 +196,7 @@ class StudentSettings(Settings):
                 "control_arms train the student with other teachers, and this student has no teacher or an ablated "
                 "one: leave control_arms out"
             )
-        if self.unlabelled and isinstance(self.mix, VotesOnly):
-            raise DistillError(
-                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: "
-                "leave `unlabelled` out"
-            )
-        if self.synthetic is not None and (
-            isinstance(self.mix, VotesOnly) or self.ablation != "none" or self.unlabelled
-        ):
-            raise DistillError(
-                "the teacher alone, by models that never saw them, gives the targets of synthetic rows: leave "
-                "`synthetic` out beside a mix of votes, an ablation and `unlabelled`"
-            )
+        self._check_further_rows()
         if self.foreign and not self.uncertainty:
             raise DistillError(
                 "foreign inputs test the uncertainty of a student: set uncertainty = true, or leave `foreign` out"
@@ -222,6 +211,21 @@ class StudentSettings(Settings):
             )
         if self.loss == "mse" and self.temperature != 1.0:
             raise DistillError("the mse of logits has no temperature: leave `temperature` out")
+
+    def _check_further_rows(self) -> None:
+        """Refuse rows without votes where nobody, or the wrong teacher, gives their targets."""
+        if self.unlabelled and isinstance(self.mix, VotesOnly):
+            raise DistillError(
+                "the teacher alone gives the targets of unlabelled rows, and a mix of votes has no teacher: "
+                "leave `unlabelled` out"
+            )
+        if self.synthetic is not None and (
+            isinstance(self.mix, VotesOnly) or self.ablation != "none" or self.unlabelled
+        ):
+            raise DistillError(
+                "the teacher alone, by models that never saw them, gives the targets of synthetic rows: leave "
+                "`synthetic` out beside a mix of votes, an ablation and `unlabelled`"
+            )
 
     def _check_kind(self) -> None:
         """Refuse settings of another kind of student."""
