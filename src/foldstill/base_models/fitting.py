@@ -113,7 +113,10 @@ def trained_network(member: TrainedMember, training_set: TrainingSet) -> tuple[A
     """
     (_, forms), path = _as_arrays(member, training_set), Path(member.weights)
     network = build_seeded(member.build_untrained, _shapes(forms), len(training_set.classes), 0)
-    state, classes = read_weights(path, "weights"), classes_in(path)
+    try:
+        state, classes = read_weights(path, "weights"), classes_in(path)
+    except MemberError as error:
+        raise MemberError(f"member {member.name!r}: {error}") from None
     if classes is not None and classes != training_set.classes:
         raise MemberError(
             f"member {member.name!r}: {path} predicts the classes {list(classes)}, the data have "

@@ -63,7 +63,11 @@ class Trees:
 
     def structures(self) -> list[dict[str, Any]]:
         """The trees as nested dictionaries, those of one round after the other, one per class."""
-        return [tree["tree_structure"] for tree in self._booster.dump_model()["tree_info"]] if self.model else []
+        if not self.model:
+            return []
+        import lightgbm
+
+        return [tree["tree_structure"] for tree in lightgbm.Booster(model_str=self.model).dump_model()["tree_info"]]
 
     def state(self) -> dict[str, NDArray[Any] | str]:
         """What a combination stores."""
