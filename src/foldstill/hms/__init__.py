@@ -1,5 +1,9 @@
-"""HMS: harmful brain activity in EEG, from the competition's files or from a seed, to views that members read."""
+"""HMS: harmful brain activity in EEG, from the competition's files or from a seed, to views that members read.
 
+EEG files of clinics become the same views.
+"""
+
+from foldstill.hms.edf_source import EdfData
 from foldstill.hms.prepare import Prepared, prepare
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -8,6 +12,7 @@ from foldstill.hms.views import VIEWS, HmsView
 
 __all__ = [
     "VIEWS",
+    "EdfData",
     "HmsData",
     "HmsView",
     "Prepared",

@@ -93,10 +93,17 @@ def require_eeg_views(views: Sequence[View]) -> None:
 
 
 def eeg_views(views: Sequence[View]) -> list[View]:
-    """Those views that need the EEG alone; raises DataError where there is none."""
+    """Those views that need the EEG alone; warns of the others, and raises DataError where no view is left."""
     chosen = [view for view in views if "spectrogram" not in view.needs]
     if not chosen:
         require_eeg_views(views)
+    if others := [view.name for view in views if view not in chosen]:
+        warnings.warn(
+            f"views {others} read spectrogram files of the HMS competition and are left out: an arm that needs them "
+            "cannot score these recordings",
+            FoldstillWarning,
+            stacklevel=3,
+        )
     return chosen
 
 
