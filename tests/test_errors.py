@@ -58,12 +58,12 @@ def messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def names_a_place(text: str, names: set[str]) -> bool:
     """Whether a message names its place.
 
-    That is a value other than the one that was received (`got ...`), an option, a table, key or code anywhere, or a
+    That is a value other than the one that was received (`got ...`), an option, a table, key, code or package, or a
     name that users write in the clause that says what is wrong.
     """
     received, rest = "got " in text, re.sub(r"got [^:]*", "", text)
     wrong = re.split(r",? got ", text)[0] if received else text.rpartition(": ")[0] or text
-    if "{}" in (wrong if received else text) or re.search(r"`|--\w|\[\[?\w+\]|\w\.\w|\w = ", rest):
+    if "{}" in (wrong if received else text) or re.search(r"`|--\w|\[\[?\w+\]|\w\.\w|\w = |pip install \w", rest):
         return True
     return bool(set(re.findall(r"\w+", wrong)) & names)
 
