@@ -4,7 +4,7 @@ import pytest
 
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
-from foldstill.errors import FoldError, OOFError
+from foldstill.errors import DataError, FoldError, OOFError
 from foldstill.oof.arrays import oof_table, with_folds
 from foldstill.oof.probabilities import as_proba, smooth_labels
 
@@ -170,3 +170,17 @@ def test_rows_are_described_once(labels, pred):
 def test_classes_named_out_of_range_are_refused():
     with pytest.raises(OOFError, match=r"must name classes 0..2, got 0 to 3"):
         smooth_labels(np.array([[0], [3]] * 15), 3, 0.9)
+
+
+@pytest.mark.parametrize("scores", [[], 0.5, True, [[]]])
+def test_scores_without_rows_are_refused_by_their_name(scores):
+    with pytest.raises(OOFError, match=r"^scores must be"):
+        oof_table(scores, votes=[[3, 0], [1, 2]])
+
+
+def test_a_mistake_in_labels_is_told_of_labels_and_one_in_votes_of_votes():
+    scores = [[[0.9, 0.1]], [[0.2, 0.8]]]
+    with pytest.raises(DataError, match=r"^labels: .*negative votes"):
+        oof_table(scores, [[-1, 2], [1, 0]])
+    with pytest.raises(DataError, match=r"^(votes: )?[0-9] of 2 rows have negative votes"):
+        oof_table(scores, votes=[[-1, 2], [1, 0]])

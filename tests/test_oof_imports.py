@@ -293,7 +293,7 @@ def test_one_member_may_come_without_its_axis_and_annotators_without_some_votes(
 
 
 def test_files_that_cannot_be_imported_together_are_refused(tmp_path):
-    with pytest.raises(OOFError, match=r"no file to import"):
+    with pytest.raises(OOFError, match=r"paths of an import must name a file, got none"):
         import_scores([])
     with pytest.raises(OOFError, match=r"import one .npz at a time"):
         import_scores([tmp_path / "a.npz", tmp_path / "b.npz"])

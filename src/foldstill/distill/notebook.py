@@ -119,7 +119,8 @@ def distill(
             "seeds must be 1 or more, all different, and 1 for a module, which has its first weights already, got "
             f"{seeds}: build one module per seed and call distill on each"
         )
-    names = tuple(classes) if classes is not None else tuple(f"c{i}" for i in range(scores.shape[1]))
+    names = tuple(f"c{i}" for i in range(scores.shape[1])) if classes is None else tuple(map(str, classes))
+    _require_names(names, scores.shape[1])
     target, weight = mix_votes(votes_NC, scores, settings.mix, weight=settings.row_weight)
     lesson, work = Lesson(np.arange(len(inputs)), target, weight), work or Work()
     with _kept(folder) as place:
@@ -178,6 +179,15 @@ def _checked(teacher: ArrayLike, inputs: Any, votes: ArrayLike) -> tuple[View, F
             scores = tempered(scores, temperatures)
         scores = scores.mean(axis=1)
     return inputs, scores, votes_NC
+
+
+def _require_names(classes: tuple[str, ...], n_classes: int) -> None:
+    from foldstill.errors import DistillError
+
+    if len(classes) != n_classes or len(set(classes)) < n_classes:
+        raise DistillError(
+            f"classes must be {n_classes} different names, one per column of votes, got {list(classes)}: name them all"
+        )
 
 
 def _student(student: str | StudentSettings | Member | nn.Module) -> tuple[StudentSettings, Any]:

@@ -15,7 +15,7 @@ from foldstill.data.classes import positional_names
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels, Strings, as_strings
 from foldstill.data.text import as_array, is_whole
-from foldstill.errors import FoldError, OOFError
+from foldstill.errors import FoldError, OOFError, at
 from foldstill.oof.member_arrays import Samples, member_proba
 from foldstill.oof.one_probability import both_classes
 from foldstill.oof.probabilities import ONLY_NAMES, Space, as_proba
@@ -107,7 +107,7 @@ def oof_table(
         raw = as_array(scores, "scores")
         if raw.ndim in (1, 2) and raw.dtype.kind in "iu":
             raise OOFError(ONLY_NAMES.format(name="scores"))
-        if raw.ndim == 1 or (raw.ndim in (2, 3) and raw.shape[-1] == 1):
+        if raw.size and (raw.ndim == 1 or (raw.ndim in (2, 3) and raw.shape[-1] == 1)):
             # One probability per row and member.
             columns_NM = raw.reshape(len(raw), -1)
             raw = both_classes(columns_NM, "scores", table_labels.classes, logits=space == "logit")
@@ -155,8 +155,10 @@ def _labels(
             classes = tuple(map(str, first.columns))
         elif classes is None and n_columns > 1:
             classes = positional_names(values, n_columns)
-        return Labels.from_hard(values, groups=groups, classes=classes)
-    return Labels.from_votes(values, groups=groups, classes=classes)
+        with at("labels"):
+            return Labels.from_hard(values, groups=groups, classes=classes)
+    with at("votes" if labels is None else "labels"):
+        return Labels.from_votes(values, groups=groups, classes=classes)
 
 
 def with_folds(

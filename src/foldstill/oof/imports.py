@@ -79,7 +79,8 @@ def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None =
     files = [Path(path) for path in paths]
     if not files:
         raise OOFError(
-            "no file to import: give one .npz, one wide .parquet or .csv, or one .csv or .parquet per member"
+            "paths of an import must name a file, got none: give one .npz, one wide .parquet or .csv, or one .csv or "
+            ".parquet per member"
         )
     packed = [path for path in files if path.suffix == ".npz"]
     if packed and len(files) > 1:
