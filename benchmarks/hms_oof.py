@@ -1,10 +1,11 @@
 """Combiners on real HMS out-of-fold predictions, cross-fitted over their folds: all rows and by number of votes.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--jobs 2] [--all]
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--jobs 2] [--all | --judged]
 
 The file holds `pred` (N, M, C), `target` shares, `min_votes`, `quality` (0: 1-2 votes, 1: 3-9, 2: 10 or more), `fold`,
 `patient_id`, `members`, `classes`. Second inference runs (`*_nb`, `*_nbtta`) are left out. A family is a pair of input
-and stage. `--all` adds the slow combiners.
+and stage. `--all` adds the slow combiners. `--judged` fits `auto` to all rows and scores it on rows with ten votes or
+more: by both rules, judged on all rows and on these.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from foldstill.compare import paired_intervals
 from foldstill.data.labels import Labels
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking import Combiner, crossfit_all, default_combiners, fit_all
+from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average, Median, Trimmed
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.gated import Gated
@@ -74,14 +76,35 @@ def hms_table(path: Path) -> tuple[OOFTable, np.ndarray]:
         return OOFTable(scores, labels, file["fold"].astype(np.int16)), file["quality"]
 
 
+def print_judged(table: OOFTable, jobs: int) -> None:
+    """One line per `auto`: its KL on rows with ten votes or more, and the difference from the average there."""
+    many_N = table.labels.stratum_N == "2"
+    autos = [
+        Auto(name=f"{rule}, judged on {stratum or 'all'}", rule=rule, judged_on=stratum)
+        for rule in ("proved", "expected")
+        for stratum in ("", "2")
+    ]
+    average, *fits = crossfit_all((Average(), *autos), table, jobs=jobs)
+    print(f"rows with ten votes or more, fitted to all rows: average {average.row_kl_N[many_N].mean():.4f}")
+    for fit in fits:
+        difference_N = (fit.row_kl_N - average.row_kl_N)[many_N]
+        [gain] = paired_intervals(difference_N[:, None], table.labels.groups[many_N])
+        kl = fit.row_kl_N[many_N].mean()
+        print(f"  {fit.name:24s} {kl:.4f}  {gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--judged", action="store_true")
     options = parser.parse_args()
     table, quality_N = hms_table(options.path)
+    if options.judged:
+        print_judged(table, options.jobs)
+        return
     defaults = default_combiners()
     for title in options.rows:
         quality = ROWS[title]
