@@ -582,38 +582,6 @@ def _outputs_that_replace() -> Iterator[Case]:
             prepare=own_experiment,
             places=("r",),
         )
-    yield _case(
-        "stack",
-        "--out is a trained run",
-        kind,
-        ("table.parquet", "--out", "run", "--combiner", "average", "-q"),
-        also=("run",),
-        places=("run",),
-    )
-    yield _case(
-        "oof export",
-        "onto its input",
-        kind,
-        ("table.parquet", "table.parquet", "--format", "wide-csv"),
-        places=("table.parquet",),
-    )
-    yield _case(
-        "oof export", "wide CSV onto its input", kind, ("table.parquet", "table.parquet"), places=("table.parquet",)
-    )
-    yield _case(
-        "apply",
-        "onto its input",
-        kind,
-        ("stacked/convex", "table.parquet", "--out", "table.parquet"),
-        places=("table.parquet",),
-    )
-    yield _case(
-        "apply",
-        "onto the combination",
-        kind,
-        ("stacked/convex", "table.parquet", "--out", "stacked/stacking/convex/oof.parquet"),
-        places=("oof.parquet",),
-    )
     members, labels = ("m0.parquet", "m1.parquet"), "labels.parquet"
     for name, inputs, out in (
         ("its input", ("scores.npz",), "scores.npz"),
@@ -622,36 +590,26 @@ def _outputs_that_replace() -> Iterator[Case]:
     ):
         files = tuple(file for file in inputs if not file.startswith("--"))
         yield Case(f"oof import: onto {name}", kind, ("oof", "import", *inputs, "--out", out), files, places=(out,))
-    yield _case(
-        "predict",
-        "onto its input",
-        kind,
-        ("--run", "run", "--data", "new.npz", "--arm", "a", "--out", "new.npz"),
-        places=("new.npz",),
-    )
-    yield _case(
-        "tune", "--out is the experiment itself", kind, (*BASE["tune"][1], "--out", "tune.toml"), places=("tune.toml",)
-    )
-    changes = ("run", "--set", "recipe.epochs=3", "--jobs", "1", "--device", "cpu", "-q")
-    yield _case("run", "--set changes a finished run", kind, changes, also=("run",), places=("epochs",))
-    yield _case("train", "--set changes a finished run", kind, changes, also=("run",), places=("epochs",))
-    yield _case(
-        "run",
-        "another experiment into a finished run",
-        kind,
-        ("experiment.toml", "--set", "recipe.lr=0.1", "--out", "run", "--jobs", "1", "--device", "cpu", "-q"),
-        also=("run",),
-        places=("run", "lr"),
-    )
-    yield _case(
-        "demo",
-        "--out is another run",
-        kind,
-        ("--out", "run", "-q", "--jobs", "1"),
-        also=("run", "data.npz"),
-        places=("run",),
-    )
-    yield _case("init", "the file exists", kind, ("notes.txt",), also=("notes.txt",), places=("notes.txt",))
-    yield _case(
-        "synth-hms", "the folder holds files", kind, ("hms", "--patients", "2", "-q"), also=("hms",), places=("hms",)
-    )
+    tune, quick = " ".join(BASE["tune"][1]), "--jobs 1 --device cpu -q"
+    for command, name, line, also, places in (
+        ("stack", "--out is a trained run", "table.parquet --out run --combiner average -q", "run", "run"),
+        ("oof export", "onto its input", "table.parquet table.parquet --format wide-csv", "", "table.parquet"),
+        ("oof export", "wide CSV onto its input", "table.parquet table.parquet", "", "table.parquet"),
+        ("apply", "onto its input", "stacked/convex table.parquet --out table.parquet", "", "table.parquet"),
+        (
+            *("apply", "onto the combination"),
+            *("stacked/convex table.parquet --out stacked/stacking/convex/oof.parquet", "", "oof.parquet"),
+        ),
+        ("predict", "onto its input", "--run run --data new.npz --arm a --out new.npz", "", "new.npz"),
+        ("tune", "--out is the experiment itself", f"{tune} --out tune.toml", "", "tune.toml"),
+        ("run", "--set changes a finished run", f"run --set recipe.epochs=3 {quick}", "run", "epochs"),
+        ("train", "--set changes a finished run", f"run --set recipe.epochs=3 {quick}", "run", "epochs"),
+        (
+            *("run", "another experiment into a finished run"),
+            *(f"experiment.toml --set recipe.lr=0.1 --out run {quick}", "run", "run lr"),
+        ),
+        ("demo", "--out is another run", "--out run -q --jobs 1", "run data.npz", "run"),
+        ("init", "the file exists", "notes.txt", "notes.txt", "notes.txt"),
+        ("synth-hms", "the folder holds files", "hms --patients 2 -q", "hms", "hms"),
+    ):
+        yield _case(command, name, kind, tuple(line.split()), also=also.split(), places=tuple(places.split()))
