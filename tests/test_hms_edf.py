@@ -309,6 +309,15 @@ def test_windows_that_overlap_are_never_in_two_groups(mne, patients: Path) -> No
         data.load(patients)
 
 
+def test_a_file_in_several_groups_is_reported(mne, tmp_path: Path) -> None:
+    written(tmp_path / "a.edf", noise(110))
+    (tmp_path / "w.csv").write_text("file,offset,label,hour\na.edf,55,x,2\na.edf,0,y,1\n")
+    data = EdfData(path="a.edf", table="w.csv", label="label", group="hour", views=(RAW,))
+    with pytest.warns(FoldstillWarning, match=r"1 files have windows in several groups, first a\.edf"):
+        loaded = data.load(tmp_path)
+    assert loaded.labels.groups.tolist() == ["2", "1"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

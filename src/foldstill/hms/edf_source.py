@@ -1,5 +1,6 @@
 """EEG files of clinics as a data source: windows that a table names, or the events that are marked in the files."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +14,7 @@ from foldstill.data.label_columns import LabelColumns, require_one_form
 from foldstill.data.labels import Labels
 from foldstill.data.source import PlainSource
 from foldstill.data.text import Strings, as_numbers, as_strings
-from foldstill.errors import DataError
+from foldstill.errors import DataError, FoldstillWarning
 from foldstill.hms.edf import open_eeg
 from foldstill.hms.edf_windows import STEP_S, Windows, eeg_files, eeg_inputs, require_eeg_views
 from foldstill.hms.edf_writing import write_edf
@@ -176,13 +177,25 @@ class EdfData(PlainSource, kind="edf", title="EEG files"):
 
 
 def _require_whole_groups(windows: Windows, labels: Labels) -> None:
-    """Raises DataError where windows that share seconds are in two groups, which may be two folds."""
+    """Raises DataError where windows that share seconds are in two groups, which may be two folds.
+
+    Warns where a file has several groups: they may be hours of one patient.
+    """
     order = np.lexsort((windows.offset_N, windows.files_N))
+    divided: dict[str, None] = {}
     for one, next_one in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
-        same_file = windows.files_N[one] == windows.files_N[next_one]
-        overlap = same_file and windows.offset_N[next_one] - windows.offset_N[one] < EEG_SECONDS
-        if overlap and labels.groups[one] != labels.groups[next_one]:
+        if windows.files_N[one] != windows.files_N[next_one] or labels.groups[one] == labels.groups[next_one]:
+            continue
+        divided[str(windows.files_N[one])] = None
+        if windows.offset_N[next_one] - windows.offset_N[one] < EEG_SECONDS:
             raise DataError(
                 f"windows {labels.ids[one]} and {labels.ids[next_one]} overlap and are in the groups "
                 f"{labels.groups[[one, next_one]].tolist()}: put windows that share seconds into one group"
             )
+    if divided:
+        warnings.warn(
+            f"{len(divided)} files have windows in several groups, first {next(iter(divided))}: folds may then hold "
+            "parts of one recording; name the patient's column in data.group",
+            FoldstillWarning,
+            stacklevel=3,
+        )
