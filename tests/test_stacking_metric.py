@@ -176,3 +176,24 @@ def test_a_metric_that_is_not_defined_for_the_rows_is_refused(table):
     labels = Labels.from_votes(np.tile([1, 0], (N, 1)), groups=table.labels.groups, classes=("0", "1"))
     with pytest.raises(StackError, match="AUROC is not defined for these 600 rows"):
         Convex(metric="auroc").fit(replace(table, labels=labels))
+
+
+def test_reading_settings_never_runs_a_file_that_a_metric_names(table, tmp_path):
+    """A combination from elsewhere may name any file."""
+    from foldstill.compare.settings import CompareSettings
+    from foldstill.stacking import fit, load, save
+
+    ran, code = tmp_path / "ran", tmp_path / "mine.py"
+    code.write_text("def share(y, p, w):\n    return float(w @ (y * p).sum(axis=1) / w.sum())\n")
+    named = f"{code}:share"
+    fitted = [fit(kind(metric=named), table) for kind in (Convex, Thresholded)]
+    code.write_text(f"open({str(ran)!r}, 'w').close()\n")
+    for one in fitted:
+        save(one, tmp_path / one.name)
+        assert load(tmp_path / one.name).combiner.metric == named
+    for kind in (Auto, Greedy, CompareSettings):
+        kind(metric=named)
+    assert not ran.exists()
+    with pytest.raises(CompareError, match=r"mine\.py has no function 'share'"):
+        Convex(metric=named).fit(table)
+    assert ran.exists()

@@ -40,8 +40,17 @@ CHOICES: tuple[type[Metric], ...] = (
 
 def located(value: Any, root: Path) -> Any:
     """A metric as it is named in a file in `root`: the relative path of a Python file starts there."""
-    is_file = isinstance(value, str) and value.rpartition(":")[0].endswith(".py")
-    return str(root / value) if is_file else value
+    return str(root / value) if _is_file(value) else value
+
+
+def require_metric(value: Any) -> None:
+    """Raise CompareError for what is no metric. A Python file is not run: reading settings must not run code."""
+    if not _is_file(value):
+        metric_of(value)
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and value.rpartition(":")[0].endswith(".py")
 
 
 def metric_of(value: str | Metric | MetricFunction) -> Metric:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from foldstill.compare.choices import metric_of
+from foldstill.compare.choices import metric_of, require_metric
 from foldstill.compare.metrics import Metric
 from foldstill.errors import CompareError
 from foldstill.settings import Settings, TextInFile
@@ -31,8 +31,7 @@ class CompareSettings(Settings):
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
             raise CompareError(f"compare.margin must be a share in [0, 1), got {self.margin}: 0.01 is usual")
-        if not (isinstance(self.metric, str) and ".py:" in self.metric):
-            metric_of(self.metric)
+        require_metric(self.metric)
 
     @property
     def deciding(self) -> Metric:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import Interval, IntervalSettings, paired_intervals
-from foldstill.compare.choices import metric_of
+from foldstill.compare.choices import metric_of, require_metric
 from foldstill.compare.results import MetricFacts
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
@@ -126,7 +126,7 @@ class Auto(NamedKind, kind="auto"):
         if not 0.5 <= self.level < 1:
             raise StackError(f"level of auto must be in [0.5, 1), got {self.level}: 0.95 is usual")
         require_different_names(self.rungs, "ladder of auto (average is its first rung)")
-        metric_of(self.metric)
+        require_metric(self.metric)
 
     @classmethod
     def example(cls) -> Self:

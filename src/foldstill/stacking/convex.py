@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.choices import metric_of
+from foldstill.compare.choices import require_metric
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.settings import TextInFile
@@ -77,7 +77,7 @@ class Convex(RowWeighted, kind="convex", title="Convex weights"):
     `log_loss`, a coordinate search starts from the weights with the lowest KL."""
 
     def __post_init__(self) -> None:
-        metric_of(self.metric)
+        require_metric(self.metric)
 
     def fit(self, table: OOFTable) -> WeightedAverage:
         columns = columns_of(table.scores.families, tied=self.tied)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.choices import metric_of
+from foldstill.compare.choices import require_metric
 from foldstill.data.simplex import EPS
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
@@ -94,7 +94,7 @@ class Greedy(RowWeighted, kind="greedy", title="Greedy selection"):
             raise StackError(f"start of greedy must be at most picks ({self.picks}), got {self.start}")
         if not 0 < self.bag_share <= 1:
             raise StackError(f"bag_share of greedy must be in (0, 1], got {self.bag_share}: 0.5 is usual")
-        metric_of(self.metric)
+        require_metric(self.metric)
 
     @classmethod
     def example(cls) -> Self:

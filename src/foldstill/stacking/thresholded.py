@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.choices import metric_of
+from foldstill.compare.choices import require_metric
 from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.settings import NamedKind, TextInFile
@@ -61,7 +61,7 @@ class Thresholded(NamedKind, kind="thresholded", title="Tuned thresholds"):
 
     def __post_init__(self) -> None:
         require_at_least(self, folds=2)
-        metric_of(self.metric)
+        require_metric(self.metric)
 
     @classmethod
     def example(cls) -> Self:
