@@ -62,6 +62,9 @@ def test_the_suffix_chooses_the_format(table: Path, tmp_path: Path, monkeypatch:
         assert call(monkeypatch, "oof", "import", again, "--out", imported) == 0
         # An import divides by the sum of a row, which can change the last bit.
         np.testing.assert_allclose(read_table(imported).proba_NMC, read_table(table).proba_NMC, rtol=1e-6)
+    # An export follows the suffix where no format is named.
+    assert call(monkeypatch, "oof", "export", table, tmp_path / "wide.csv") == 0
+    assert (tmp_path / "wide.csv").read_text().count("\n") == len(read_table(table)) + 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_the_suffix_chooses_the_format(table: Path, tmp_path: Path, monkeypatch:
         (("apply", "s/convex", "t.parquet", "--out", "o.npz"), "must be one of .parquet, .csv"),
         (("predict", "--run", "s", "--data", "x.npz", "--out", "o.json"), "must be one of .parquet, .csv"),
         (("init", "x.npz/e.toml"), "not a folder"),
-        (("init", "n" * 300), "the name is too long"),
+        (("init", "n" * 300 + ".toml"), "the name is too long"),
     ],
 )
 def test_a_refused_output_changes_nothing(

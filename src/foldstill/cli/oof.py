@@ -93,7 +93,12 @@ def oof_audit(
 def oof_export(
     table: Annotated[Path, typer.Argument(help="An OOF table.")],
     out: Annotated[Path, typer.Argument(help="The file to write; for csv a folder, which gets one file per member.")],
-    form: Annotated[ExportFormat, typer.Option("--format", help="The form to write.")] = ExportFormat.NPZ,
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format", help="The form to write; when not given, wide-csv for a file that ends in .csv, else npz."
+        ),
+    ] = None,
     force: Replace = False,
 ) -> None:
     """Write a table in a form that other tools read.
@@ -105,6 +110,7 @@ def oof_export(
     from foldstill.pipeline.rundir import refuse_run_file
 
     refuse_run_file(out)
-    check_export(table, out, form.value, force=force)
-    export_table(read_table(table), out, form.value)
+    chosen = form or (ExportFormat.WIDE_CSV if out.suffix == ".csv" else ExportFormat.NPZ)
+    check_export(table, out, chosen.value, force=force)
+    export_table(read_table(table), out, chosen.value)
     console().print(f"Written to {out}")

@@ -56,7 +56,9 @@ def as_proba(
             )
         return smoothed_proba(raw.argmax(axis=-1), name, n_classes, smoothing)
     if smoothing is not None:
-        raise OOFError(f"{name} are probabilities already ({raw.dtype}), smoothing would have no effect: leave it out")
+        raise OOFError(
+            f"{name} holds probabilities already ({raw.dtype}), smoothing would have no effect: leave it out"
+        )
     values = raw.astype(np.float64)
     broken: NDArray[np.bool_] = np.logical_not(np.isfinite(row_sum(values)))
     if broken.any():
