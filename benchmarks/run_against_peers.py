@@ -81,11 +81,8 @@ def main() -> None:
     comparison = Comparison.read(options.run)
     assert run.test_labels is not None, "the run has locked rows"
     theirs = peer_losses(run, options.peers)
-    ours = {
-        arm.name: comparison.losses.kl_NA[:, a]
-        for a, arm in enumerate(comparison.arms)
-        if arm.kind in ("average", "combination")
-    }
+    target_NC = run.test_labels.target_NC
+    ours = {one.fitted.name: row_kl(target=target_NC, proba=one.test_proba_NC) for one in run.combinations}
     auto_N = ours["auto"]
     print(f"{comparison.n_rows} locked rows of {comparison.n_groups} groups; log loss, and auto minus the method")
     failed = False
