@@ -242,7 +242,7 @@ def test_a_run_of_imported_members_reaches_a_student(data, tmp_path, monkeypatch
         pd.DataFrame({"id": IDS, **columns}).to_csv(tmp_path / "preds" / f"{name}.csv", index=False)
     run = start_run(ExperimentFile(experiment(folder="preds/"), tmp_path, "e"), tmp_path / "run", Work(1, "cpu"))
     comparison = run_all(run)
-    assert {"one", "two", "average", "convex", "student", "student without teacher"} == {
+    assert {"class prior", "one", "two", "average", "convex", "student", "student without teacher"} == {
         a.name for a in comparison.arms
     }
     assert comparison["average"].cost is None

@@ -131,7 +131,7 @@ def over_heads(heads: Mapping[str, Comparison]) -> HeadsComparison:
     ...     heads[head] = compare(arms, labels)
     >>> summary = over_heads(heads)
     >>> summary.judgement.answer, round(summary["sharper"].difference.estimate, 3)
-    ('yes', -0.037)
+    ('yes', -0.035)
     """
     first = _check(heads)
     names = [arm.name for arm in first.arms if all(arm.name in [a.name for a in one.arms] for one in heads.values())]

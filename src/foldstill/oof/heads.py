@@ -58,9 +58,10 @@ def multi_label_tables(
     Examples
     --------
     >>> scores = {"net": [[0.9, 0.2], [0.1, 0.7], [0.6, 0.4]]}
-    >>> tables = multi_label_tables(scores, [[1, 0], [0, 1], [1, 0]], heads=["kidney", "liver"])
-    >>> {head: table.proba_NMC[:, 0, 1].round(1).tolist() for head, table in tables.items()}
-    {'kidney': [0.9, 0.1, 0.6], 'liver': [0.2, 0.7, 0.4]}
+    >>> labels, folds = [[1, 0], [0, 1], [1, 0]], [0, 1, 0]
+    >>> tables = multi_label_tables(scores, labels, heads=["kidney", "liver"], folds=folds)
+    >>> {head: [f"{p:.1f}" for p in table.proba_NMC[:, 0, 1]] for head, table in tables.items()}
+    {'kidney': ['0.9', '0.1', '0.6'], 'liver': ['0.2', '0.7', '0.4']}
     """
     require_types(multi_label_tables, locals())
     label_NH = as_numbers(labels, "labels")
