@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types imports unit fuzz chaos format benchmarks clean
+.PHONY: demo test lint types imports unit fuzz chaos docs format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/foldstill demo
@@ -34,6 +34,11 @@ fuzz: $(INSTALLED)
 # Kills runs, preparations and searches 200 times, and compares what they leave with calls that were not killed.
 chaos: $(INSTALLED)
 	$(BIN)/python tests/chaos/chaos_campaign.py
+
+# The documentation site in build/docs. Its journeys are notebooks, which are executed; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs build/docs
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
