@@ -4,10 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types imports unit fuzz chaos docs format benchmarks clean
+.PHONY: demo demo-predictions test lint types imports unit fuzz chaos docs format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/foldstill demo
+
+# A verdict on generated prediction files, in seconds.
+demo-predictions: $(INSTALLED)
+	$(BIN)/foldstill demo --kind predictions
 
 test: lint types imports unit
 

@@ -52,7 +52,6 @@ copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True
 
 
-
 def _write_generated(app: object) -> None:
     """Pages that are made of the code: the list of public names, and the checks of the audit."""
     from foldstill.oof.checks import CHECKS

@@ -34,6 +34,33 @@ def brightness(labels_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return dark + (127 * labels_N).astype(np.uint8)[:, None, None, None]
 
 
+def test_a_competitor_goes_from_csv_files_to_a_submission_in_two_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("preds").mkdir()
+    classes = ["low", "middle", "high"]
+    logits = {"oof": rng.normal(size=(120, 3)), "test": rng.normal(size=(20, 3))}
+    ids = {part: [f"{part}{i}" for i in range(len(values))] for part, values in logits.items()}
+    for part, values in logits.items():
+        for model, noise in (("cnn", 0.5), ("gbm", 1.0)):
+            scores = np.exp(values + noise * rng.normal(size=values.shape))
+            frame = pd.DataFrame(scores / scores.sum(axis=1, keepdims=True), columns=classes, index=ids[part])
+            frame.to_csv(f"preds/{part}_{model}.csv", index_label="id")
+    label = [classes[i] for i in logits["oof"].argmax(axis=1)]
+    pd.DataFrame({"id": ids["oof"], "patient": np.arange(120) // 2, "label": label}).to_csv("train.csv", index=False)
+    sample = pd.DataFrame({"id": ids["test"][::-1]} | {f"{c}_prob": 1 / 3 for c in classes[::-1]})
+    sample.to_csv("sample_submission.csv", index=False)
+    assert len(commands("competitor.sh")) == 2
+    follow("competitor.sh", monkeypatch, verdict=("-q", "--combiner", "recalibrated", "auto"))
+    submission = pd.read_csv("submission.csv")
+    assert list(submission.columns) == list(sample.columns)
+    assert submission["id"].tolist() == sample["id"].tolist()
+    np.testing.assert_allclose(submission.iloc[:, 1:].sum(axis=1), 1, atol=1e-9)
+    wanted = logits["test"][::-1, ::-1].argmax(axis=1)
+    assert (submission.iloc[:, 1:].to_numpy().argmax(axis=1) == wanted).mean() > 0.6
+
+
 def test_an_engineer_goes_from_a_folder_to_onnx_and_predictions_in_four_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:

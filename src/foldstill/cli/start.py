@@ -12,22 +12,55 @@ from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
 
+class DemoKind(StrEnum):
+    EEG = "eeg"
+    PREDICTIONS = "predictions"
+
+
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder of the run; half a gigabyte of synthetic EEG is written there.")
-    ] = Path("runs/demo"),
+        Path | None,
+        typer.Option(
+            help="Folder of the demo; runs/demo or runs/demo-predictions when not given. The EEG takes half a "
+            "gigabyte.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[
+        DemoKind,
+        typer.Option(
+            help="Synthetic EEG in the format of the HMS competition and every stage of a run (a few minutes on two "
+            "cores), or prediction files and a verdict (seconds)."
+        ),
+    ] = DemoKind.EEG,
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Generate synthetic EEG in the format of the HMS competition and run every stage: a few minutes on two cores.
+    """Generate data and show what foldstill says of them.
 
-    Example: foldstill demo --jobs 2
+    Example: foldstill demo --kind predictions
     """
+    if kind is DemoKind.PREDICTIONS:
+        _demo_of_predictions(out or Path("runs/demo-predictions"), jobs or 1, quiet=quiet)
+        return
     from foldstill.commands.demo import run_demo
 
     with bars(quiet=quiet) as report:
-        comparison, run = run_demo(out, work=Work(jobs, report=report))
+        comparison, run = run_demo(out or Path("runs/demo"), work=Work(jobs, report=report))
     show_comparison(run, comparison)
+
+
+def _demo_of_predictions(out: Path, jobs: int, *, quiet: bool) -> None:
+    from foldstill.commands.demo_predictions import COMBINERS, run_predictions_demo
+
+    with bars(quiet=quiet) as report:
+        comparison, run, truth_kl = run_predictions_demo(out, work=Work(jobs, report=report))
+    show_comparison(run, comparison)
+    files = out / "files"
+    console().print(
+        f"The votes were drawn from known probabilities, whose own KL is {truth_kl:.4f}. By hand: foldstill verdict "
+        f"{files}/preds/*.csv --labels {files}/train.csv --group patient --combiner {' '.join(COMBINERS)}"
+    )
 
 
 class TemplateOf(StrEnum):
