@@ -39,7 +39,7 @@ def test_the_demo_goes_from_no_data_to_every_arm(demo: tuple[Path, Comparison]) 
     out, comparison = demo
     assert {arm.name for arm in comparison.arms} == {
         *("spectrogram", "eeg-spectrogram", "eeg"),
-        *("average", "recalibrated", "student", "student without teacher"),
+        *("class prior", "average", "recalibrated", "student", "student without teacher"),
     }
     assert comparison.rows == "test"
     assert (out / "hms" / "train.csv").exists()
