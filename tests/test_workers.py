@@ -13,7 +13,7 @@ import pytest
 
 from foldstill.errors import FoldstillWarning
 from foldstill.lock import SHARED, sole_writer
-from foldstill.workers import SHARED_MEMORY, arrays_shared_in, remove_shared_memory
+from foldstill.workers import SHARED_MEMORY, arrays_shared_in, pool, remove_shared_memory
 
 PARENT = """
 import os, sys, time
@@ -89,3 +89,15 @@ def test_a_folder_for_shared_arrays_that_the_user_chose_is_used(
     with arrays_shared_in(tmp_path / "other"):
         assert os.environ["JOBLIB_TEMP_FOLDER"] == str(tmp_path)
     assert os.environ["JOBLIB_TEMP_FOLDER"] == str(tmp_path)
+
+
+def test_processes_that_are_used_again_follow_to_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook that changed its folder had its models written into the folder where the processes were started."""
+    from joblib import delayed
+
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert set(pool(2, prefer="processes")(delayed(os.getcwd)() for _ in range(2))) == {str(tmp_path / name)}

@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,20 +62,38 @@ class Work:
 PARENT_POLL_S = 0.25
 
 
-def pool(n_workers: int, **options: Any) -> Any:
-    """A `joblib.Parallel` that gives each result when it is ready, and whose processes end when this one does.
+def pool(n_workers: int, **options: Any) -> Callable[[Iterable[Any]], Iterator[Any]]:
+    """A function that does joblib's delayed calls and gives each result when it is ready.
 
-    `options` are further arguments of `joblib.Parallel`.
+    Its processes work in the folder of this one, and end when this one does. `options` are further arguments of
+    `joblib.Parallel`.
     """
-    from joblib import Parallel
+    from joblib import Parallel, delayed
 
-    return Parallel(
+    parallel = Parallel(
         n_jobs=n_workers,
         return_as="generator_unordered",
         initializer=end_with_parent,
         initargs=(os.getpid(),),
         **options,
     )
+    folder = os.getcwd()
+
+    def do(calls: Iterable[Any]) -> Iterator[Any]:
+        results: Iterator[Any] = parallel(delayed(_call_in)(folder, *call) for call in calls)
+        return results
+
+    return do
+
+
+def _call_in(folder: str, function: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call a function in a folder, in which relative paths start.
+
+    joblib uses processes again, which stay in the folder in which they were started when a notebook goes to another.
+    """
+    if os.getcwd() != folder:
+        os.chdir(folder)
+    return function(*arguments, **options)
 
 
 def end_with_parent(parent: int) -> None:
