@@ -63,12 +63,10 @@ def student_lines(comparison: Comparison) -> list[str]:
         if arm.kind != "student" or gain is None:
             continue
         lines.append(f"{arm.name}: KL {arm.kl:.5f}, minus without teacher {shown(gain)}")
-        for batch in (1, 32):
-            own, all_members = (getattr(cost, f"latency_{batch}_ms", None) for cost in (arm.cost, ensemble))
+        for field, batch in (("latency_1_ms", "one row"), ("latency_batch_ms", "a batch")):
+            own, all_members = (getattr(cost, field, None) for cost in (arm.cost, ensemble))
             if own and all_members:
-                lines.append(
-                    f"  batch {batch}: {own:.3f} ms, the ensemble {all_members:.3f} ms, 1/{all_members / own:.0f}"
-                )
+                lines.append(f"  {batch}: {own:.2f} ms, the ensemble {all_members:.1f} ms, 1/{all_members / own:.0f}")
     return lines
 
 
