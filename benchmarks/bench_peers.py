@@ -17,12 +17,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare import paired_intervals
 from foldstill.data.simplex import row_kl
+from foldstill.oof import OOFTable
 from synthetic_tables import synthetic
 
 HERE = Path(__file__).parent / "peers"
@@ -61,6 +63,18 @@ def python_of(peer: str) -> Path:
     return environment / "bin" / "python"
 
 
+def write_problem(path: Path, table: OOFTable, new_NMC: NDArray[Any]) -> None:
+    """Write the rows to fit on and the new rows in the form that peers read."""
+    np.savez(
+        path,
+        proba_MNC=table.proba_NMC.transpose(1, 0, 2),
+        votes_NC=table.labels.votes_NC,
+        group_N=table.labels.groups,
+        new_MNC=new_NMC.transpose(1, 0, 2),
+        weight_N=table.labels.sample_weight_N,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
@@ -71,16 +85,10 @@ def main() -> None:
     methods: list[Method] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem.npz"
-        np.savez(
-            problem,
-            proba_MNC=made.table.proba_NMC.transpose(1, 0, 2),
-            votes_NC=made.table.labels.votes_NC,
-            group_N=made.table.labels.groups,
-            new_MNC=made.holdout_once.proba_NMC.transpose(1, 0, 2),
-        )
+        write_problem(problem, made.table, made.holdout_once.proba_NMC)
         for peer in ("foldstill", *options.peers):
             out, repeats = Path(folder) / f"{peer}.npz", "3" if peer == "foldstill" else "1"
-            subprocess.run([python_of(peer), HERE / f"fit_{peer}.py", problem, out, repeats], check=True)
+            subprocess.run([python_of(peer), HERE / f"fit_{peer}.py", repeats, problem, out], check=True)
             with np.load(out, allow_pickle=False) as results:
                 for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in results.files):
                     loss_N = row_kl(target=target_NC, proba=results[f"{name}/proba"])

@@ -68,7 +68,8 @@ def made_up(folder: Path, rows: int, members: int, classes: int, seed: int = 0) 
     columns = ids | {"group": labels.groups, "fold": group_N % 5}
     votes = {f"{name}_votes": column for name, column in zip(names, votes_NC.T, strict=True)}
     write_csv(files.labels, columns | votes)
-    np.savez(files.problem, proba_MNC=proba_MNC, votes_NC=votes_NC, group_N=group_N, new_MNC=proba_MNC[:, :1000])
+    new_MNC, weight_N = proba_MNC[:, :1000], np.ones(rows)
+    np.savez(files.problem, proba_MNC=proba_MNC, votes_NC=votes_NC, group_N=group_N, new_MNC=new_MNC, weight_N=weight_N)
     return files
 
 
@@ -93,7 +94,7 @@ def commands(files: Files, peers: Sequence[str], *, mlp: bool) -> dict[str, list
     if mlp:
         lines["foldstill verdict, nine arms"] = [*verdict, *FREE, "mlp"]
     out = files.folder / "out.npz"
-    return lines | {f"{peer}": [python_of(peer), HERE / f"fit_{peer}.py", files.problem, out, "1"] for peer in peers}
+    return lines | {f"{peer}": [python_of(peer), HERE / f"fit_{peer}.py", "1", files.problem, out] for peer in peers}
 
 
 def main() -> None:

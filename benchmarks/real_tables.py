@@ -54,22 +54,27 @@ def on_others(title: str, table: OOFTable, others: OOFTable) -> Result:
     return title, loss_NA.mean(axis=0).tolist(), gains, fitted[-1].explanation.split(" ")[0]
 
 
-def cifar10h(folder: Path, jobs: int) -> Iterator[Result]:
-    """Seven members without leaks, 50 votes per row: all rows, and 500 rows with the rest as new rows."""
+def cifar10h_table(folder: Path) -> OOFTable:
+    """Seven members without leaks, 50 votes per row; folds are drawn, because the members have none."""
     with (
         np.load(folder / "cifar10h/model_probs.npz", allow_pickle=False) as probs,
         np.load(folder / "cifar10h/cifar10h.npz", allow_pickle=False) as truth,
     ):
         members = [str(m) for m in probs["members"]]
-        table = oof_table(probs["pred"], votes=truth["counts"], classes=truth["classes"].tolist(), members=members)
+        return oof_table(probs["pred"], votes=truth["counts"], classes=truth["classes"].tolist(), members=members)
+
+
+def cifar10h(folder: Path, jobs: int) -> Iterator[Result]:
+    """All rows, and 500 rows with the rest as new rows."""
+    table = cifar10h_table(folder)
     yield cross_fitted("cifar10h", table, jobs=jobs)
     for draw in range(5):
         order = np.random.default_rng(draw).permutation(len(table))
         yield on_others(f"cifar10h, 500 rows, draw {draw}", table.take(order[:500]), table.take(order[500:]))
 
 
-def sleep(folder: Path, jobs: int) -> Iterator[Result]:
-    """Members that predict only a class, smoothed to 0.9; nights are the groups; three members are copies."""
+def sleep_table(folder: Path) -> tuple[OOFTable, NDArray[np.int64]]:
+    """Members that predict only a class, smoothed to 0.9, and their classes (N, M); nights are the groups."""
     with np.load(folder / "sleep_dodh/dodh.npz", allow_pickle=False) as file:
         names = [str(m) for m in file["model_names"]]
         labels = Labels.from_annotators(
@@ -77,14 +82,19 @@ def sleep(folder: Path, jobs: int) -> Iterator[Result]:
         )
         models_NM = file["models"].astype(np.int64)
     scored = (models_NM >= 0).all(axis=1)
+    models_NM = models_NM[scored]
+    smooth_NMC = smooth_labels(models_NM, len(labels.classes), 0.9)
+    return oof_table(smooth_NMC, labels=labels.take(scored), members=names), models_NM
+
+
+def sleep(folder: Path, jobs: int) -> Iterator[Result]:
+    """Three draws of folds, and three members that are copies."""
+    table, models_NM = sleep_table(folder)
     for seed in range(3):
-        taken = labels.take(scored)
-        table = oof_table(smooth_labels(models_NM[scored], len(labels.classes), 0.9), labels=taken, members=names)
-        table = with_folds(table.scores, taken, None, seed=seed)
+        table = with_folds(table.scores, table.labels, None, seed=seed)
         yield cross_fitted(f"sleep, fold seed {seed}", table, jobs=jobs)
-    same = [
-        f"{a} = {b}" for i, a in enumerate(names) for j, b in enumerate(names[:i]) if _equal(models_NM[scored], i, j)
-    ]
+    names = table.members
+    same = [f"{a} = {b}" for i, a in enumerate(names) for j, b in enumerate(names[:i]) if _equal(models_NM, i, j)]
     finding = audit(table)["A4"]
     print(f"copies: {'; '.join(same)}\nA4 {finding.verdict}: {finding.evidence}")
     if missed := [pair for pair in same if not all(name in finding.evidence for name in pair.split(" = "))]:
@@ -97,10 +107,13 @@ def _equal(models_NM: NDArray[np.int64], i: int, j: int) -> bool:
 
 def rsna(folder: Path, jobs: int) -> Iterator[Result]:
     """One table per label, patients as groups, the folds in which the members were trained, sample weights."""
-    files = sorted((folder / "rsna2023_oof").glob("*3d*.parquet"))
     for head in RSNA_HEADS:
-        settings = rsna_settings(head, folder / "rsna2023_oof/folds.parquet")
-        yield cross_fitted(f"rsna {head}", import_scores(files, settings), jobs=jobs)
+        yield cross_fitted(f"rsna {head}", rsna_table(folder, head), jobs=jobs)
+
+
+def rsna_table(folder: Path, head: str) -> OOFTable:
+    files = sorted((folder / "rsna2023_oof").glob("*3d*.parquet"))
+    return import_scores(files, rsna_settings(head, folder / "rsna2023_oof/folds.parquet"))
 
 
 def rsna_settings(head: str, folds: Path) -> ImportSettings:

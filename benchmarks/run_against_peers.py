@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench_peers import HERE, PEERS, python_of
+from bench_peers import HERE, PEERS, python_of, write_problem
 from foldstill.compare import Comparison, Interval, paired_intervals
 from foldstill.data.simplex import row_kl
 from foldstill.pipeline import Run, find_run
@@ -33,15 +33,9 @@ def peer_losses(run: Run, peers: list[str]) -> dict[str, NDArray[np.float64]]:
     losses = {}
     with tempfile.TemporaryDirectory() as folder:
         problem, out = Path(folder) / "problem.npz", Path(folder) / "out.npz"
-        np.savez(
-            problem,
-            proba_MNC=run.table.proba_NMC.transpose(1, 0, 2),
-            votes_NC=run.table.labels.votes_NC,
-            group_N=run.table.labels.groups,
-            new_MNC=run.test.mean().select(run.table.members).proba_NMC.transpose(1, 0, 2),
-        )
+        write_problem(problem, run.table, run.test.mean().select(run.table.members).proba_NMC)
         for peer in peers:
-            subprocess.run([python_of(peer), HERE / f"fit_{peer}.py", problem, out, "1"], check=True)
+            subprocess.run([python_of(peer), HERE / f"fit_{peer}.py", "1", problem, out], check=True)
             with np.load(out, allow_pickle=False) as results:
                 for key in results.files:
                     name, what = key.rsplit("/", 1)

@@ -15,16 +15,19 @@ import numpy as np
 
 Predict = Callable[[], np.ndarray]
 Fit = Callable[[], Predict]
+PROBLEM = ("proba_MNC", "votes_NC", "group_N", "new_MNC", "weight_N")
+"""The arrays of a problem, in the order of its fields."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to fit on, with votes and groups, and new rows of other groups."""
+    """Rows to fit on, with votes, groups and sample weights, and new rows of other groups."""
 
     proba_MNC: np.ndarray
     votes_NC: np.ndarray
     group_N: np.ndarray
     new_MNC: np.ndarray
+    weight_N: np.ndarray
 
     @cached_property
     def target_NC(self) -> np.ndarray:
@@ -42,13 +45,19 @@ class Problem:
 
 
 def run(methods: Mapping[str, Callable[[Problem], Fit]], *, soft: bool) -> None:
-    """Fit each method to the problem in argv[1] and write predictions and CPU seconds to argv[2]; argv[3]: repeats.
+    """Fit each method to each problem and write predictions and CPU seconds: REPEATS PROBLEM OUT [PROBLEM OUT ...].
 
     A method converts the problem to its own input format, which is not timed, and returns its fit, which is timed.
     """
-    source, out, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    repeats, *paths = sys.argv[1:]
+    for source, out in zip(paths[::2], paths[1::2], strict=True):
+        np.savez(out, **solve(source, methods, int(repeats), soft=soft))
+
+
+def solve(source: str, methods: Mapping[str, Callable[[Problem], Fit]], repeats: int, *, soft: bool) -> dict[str, Any]:
+    """Predictions and CPU seconds of each method on one problem."""
     with np.load(source, allow_pickle=False) as file:
-        problem = Problem(*(file[key] for key in ("proba_MNC", "votes_NC", "group_N", "new_MNC")))
+        problem = Problem(*(file[key] for key in PROBLEM))
     results: dict[str, Any] = {}
     for name, method in methods.items():
         fit, seconds = method(problem), []
@@ -59,7 +68,7 @@ def run(methods: Mapping[str, Callable[[Problem], Fit]], *, soft: bool) -> None:
         results[f"{name}/proba"] = np.asarray(predict())
         results[f"{name}/seconds"] = np.min(seconds)
         results[f"{name}/soft"] = np.asarray(soft)
-    np.savez(out, **results)
+    return results
 
 
 def side_by_side(proba_MNC: np.ndarray) -> np.ndarray:
@@ -72,7 +81,7 @@ def stacked(problem: Problem, classifier: Any) -> Fit:
     x_NF, hard_N = side_by_side(problem.proba_MNC), problem.hard_N
 
     def fit() -> Predict:
-        classifier.fit(x_NF, hard_N)
+        classifier.fit(x_NF, hard_N, sample_weight=problem.weight_N)
         return lambda: classifier.predict_proba(side_by_side(problem.new_MNC))
 
     return fit

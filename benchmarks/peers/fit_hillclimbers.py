@@ -9,8 +9,8 @@ from exchange import Fit, Predict, Problem, run
 from hillclimbers import climb_hill, partial
 
 
-def cross_entropy(target: pd.Series, proba: pd.Series, classes: int) -> float:
-    return -float((target * np.log(np.maximum(proba, 1e-7))).sum()) * classes / len(target)
+def cross_entropy(target: pd.Series, proba: pd.Series, weight: np.ndarray) -> float:
+    return -float((weight * target * np.log(np.maximum(proba, 1e-7))).sum())
 
 
 def climb(problem: Problem) -> Fit:
@@ -20,7 +20,8 @@ def climb(problem: Problem) -> Fit:
         for proba in (problem.proba_MNC, problem.new_MNC)
     )
     truth = pd.DataFrame({"y": problem.target_NC.ravel()})
-    metric = partial(cross_entropy, classes=problem.target_NC.shape[1])
+    share_N = problem.weight_N / problem.weight_N.sum()
+    metric = partial(cross_entropy, weight=np.repeat(share_N, problem.target_NC.shape[1]))
 
     def fit() -> Predict:
         with contextlib.redirect_stdout(io.StringIO()):

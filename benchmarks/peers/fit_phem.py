@@ -13,7 +13,8 @@ def select(problem: Problem) -> Fit:
     members, target_NC, hard_N = [np.ascontiguousarray(p) for p in problem.proba_MNC], problem.target_NC, problem.hard_N
 
     def cross_entropy(_: np.ndarray, proba_NC: np.ndarray) -> float:
-        return -(target_NC * np.log(np.maximum(proba_NC, 1e-7))).sum(axis=1).mean()
+        loss_N = -(target_NC * np.log(np.maximum(proba_NC, 1e-7))).sum(axis=1)
+        return float(np.average(loss_N, weights=problem.weight_N))
 
     def fit() -> Predict:
         metric = make_metric(cross_entropy, "cross_entropy", False, True, False, 0, requires_confidences=True)
