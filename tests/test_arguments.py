@@ -1,6 +1,9 @@
 """Types of arguments are checked where a public function or a settings class receives them."""
 
-from collections.abc import Callable
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,3 +47,31 @@ def test_numbers_of_numpy_and_lists_for_tuples_are_accepted() -> None:
 def test_the_type_is_checked_before_the_range() -> None:
     with pytest.raises(fs.FoldstillError, match="must be a whole number"):
         fs.Recipe(epochs=None)  # type: ignore[arg-type]
+
+
+def public_paths(module: str) -> Iterator[tuple[str, str]]:
+    """Every argument of a public function, class or method whose annotation names Path, with that annotation."""
+    package = importlib.import_module(module)
+    for name in package.__all__:
+        value = getattr(package, name)
+        functions = {name: value} if callable(value) else {}
+        if inspect.isclass(value):
+            own = {key: part for key, part in vars(value).items() if not key.startswith("_")}
+            functions |= {f"{name}.{key}": getattr(part, "__func__", part) for key, part in own.items()}
+        for place, function in functions.items():
+            if not (inspect.isclass(function) or inspect.isfunction(function)):
+                continue
+            for argument, hint in inspect.get_annotations(function).items():
+                text = hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint))
+                if argument != "return" and re.search(r"\bPath\b", text):
+                    yield f"{module}.{place}({argument})", text
+
+
+# These get paths from foldstill, and never text from a user.
+FROM_US = re.compile(r"\.(load|example|save|fit|with_copy|plan)\(|Lesson\(")
+
+
+@pytest.mark.parametrize("module", ["foldstill", "foldstill.oof", "foldstill.compare", "foldstill.distill"])
+def test_every_path_of_a_public_function_may_be_text(module: str) -> None:
+    narrow = [f"{place}: {hint}" for place, hint in public_paths(module) if "str" not in hint]
+    assert [place for place in narrow if not FROM_US.search(place)] == []

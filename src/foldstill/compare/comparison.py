@@ -288,10 +288,11 @@ class Comparison:
         note = f"{self.n_rows} {where} in {self.n_groups} groups; compared with {self.baseline}."
         return html_table(self.verdict, self._summary(), note)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path | str) -> None:
         """Write comparison.csv, comparison-rows.parquet and, last, comparison.json; a file is complete or absent."""
         import pyarrow as pa
 
+        folder = Path(folder)
         records = [{name: no_formula(value) for name, value in record.items()} for record in self.table()]
         write_csv(folder / "comparison.csv", records)
         losses = self.losses
@@ -307,11 +308,12 @@ class Comparison:
         write_json(folder / "comparison.json", facts)
 
     @classmethod
-    def read(cls, folder: Path) -> "Comparison":
+    def read(cls, folder: Path | str) -> "Comparison":
         """Read what `write` left in a folder; raises CompareError when files are missing or come from two runs."""
         import pyarrow.parquet as pq
         from pydantic import TypeAdapter, ValidationError
 
+        folder = Path(folder)
         try:
             # Not sealed: the rows, which are, know its digest.
             shape, cure = {"format": int, "losses": str, "arms": list, "metric": dict}, "run compare again"

@@ -28,7 +28,7 @@ class OnnxStudent:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         File written by `foldstill export` or `Student.export`.
     threads : int, default 1
         Number of CPU threads.
@@ -46,8 +46,12 @@ class OnnxStudent:
     ('quiet', 'seizure') (8, 2)
     """
 
-    path: Path
+    path: Path | str
     threads: int = 1
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.path)
 
     @cached_property
     def session(self) -> Any:
@@ -56,19 +60,19 @@ class OnnxStudent:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise DistillError("ONNX Runtime is not installed: install foldstill[onnx]") from error
-        if not self.path.exists():
-            raise DistillError(f"no ONNX file at {self.path}: make one with `foldstill export`")
-        check_seal(self.path, error=DistillError, cure=_CURE, required=False)
+        if not self._file.exists():
+            raise DistillError(f"no ONNX file at {self._file}: make one with `foldstill export`")
+        check_seal(self._file, error=DistillError, cure=_CURE, required=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             if lacks_memory(error):
                 raise
-            raise DistillError(f"{self.path} is not an ONNX file that this ONNX Runtime can read: {error}") from error
+            raise DistillError(f"{self._file} is not an ONNX file that this ONNX Runtime can read: {error}") from error
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -76,9 +80,9 @@ class OnnxStudent:
         metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if metadata is None:
             raise DistillError(
-                f"{self.path} was not written by foldstill, its metadata name no classes: export the student again"
+                f"{self._file} was not written by foldstill, its metadata name no classes: export the student again"
             )
-        check_seal(self.path, error=DistillError, cure=_CURE)
+        check_seal(self._file, error=DistillError, cure=_CURE)
         about: dict[str, Any] = json.loads(metadata)
         del about[SEAL]
         return about
@@ -105,7 +109,7 @@ class OnnxStudent:
         try:
             array = array_in(self.form, rows_N, about["view"])
         except DataError as error:
-            raise DistillError(f"{self.path.name}: {error}") from None
+            raise DistillError(f"{self._file.name}: {error}") from None
         return np.ascontiguousarray(array, dtype=about["dtype"])
 
     def predict(self, rows_N: View, *, batch: int = 256) -> NDArray[np.float32]:
@@ -132,12 +136,12 @@ class OnnxStudent:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
 
-def predict_onnx(path: Path, rows_N: View, *, batch: int = 256, threads: int = 1) -> NDArray[np.float32]:
+def predict_onnx(path: Path | str, rows_N: View, *, batch: int = 256, threads: int = 1) -> NDArray[np.float32]:
     """Predict with an exported student, without torch.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         File written by `foldstill export` or `Student.export`.
     rows_N : array of shape (N, H, W, channels) or (N, channels, T), or feature table
         Images or signals as they were stored in training, not scaled; or features, as a frame or a `FeatureTable`.

@@ -122,7 +122,7 @@ class Student:
         }
         return html_table("Student", [{"": name, " ": value} for name, value in facts.items()])
 
-    def export(self, path: Path, rows_N: View, *, about: Mapping[str, Any] | None = None) -> Path:
+    def export(self, path: Path | str, rows_N: View, *, about: Mapping[str, Any] | None = None) -> Path:
         """Write it as ONNX, checked on these rows; see `foldstill.distill.export.export_onnx`.
 
         Raises DistillError for a student that cannot be converted.
@@ -159,11 +159,12 @@ def row_hashes(view: View) -> list[int]:
     return [hash(row.tobytes()) for row in values]
 
 
-def load_student(folder: Path) -> Student:
+def load_student(folder: Path | str) -> Student:
     """The student that `train_student` left in a folder; raises DistillError if there is none, or it is not
     finished."""
     from foldstill.base_models.kinds import read_member
 
+    folder = Path(folder)
     if not (folder / DONE).exists():
         raise DistillError(f"no trained student in {folder}: train it with `foldstill distill`")
     check_files(folder)
@@ -188,7 +189,7 @@ def student_from(member: Member, folder: Path) -> Student:
     return Student(member.load(folder), member.views[0])
 
 
-def predict_student(folder: Path, views: Mapping[str, View], *, device: str = "auto") -> NDArray[np.float32]:
+def predict_student(folder: Path | str, views: Mapping[str, View], *, device: str = "auto") -> NDArray[np.float32]:
     """Probabilities (N, C) of a trained student for new rows, given the view it reads among `views`."""
     student = load_student(folder)
     if student.view not in views:

@@ -66,7 +66,7 @@ def train_student(
     settings: StudentSettings,
     dataset: Dataset,
     lesson: Lesson,
-    folder: Path,
+    folder: Path | str,
     *,
     seed: int = 0,
     work: Work = Work(),
@@ -77,7 +77,7 @@ def train_student(
     Raises ExperimentError, with every difference, for a folder made from other inputs, unless `work.force` is set.
     """
     view = dataset.view(settings.view)
-    [job] = student_jobs(settings, view, dataset.labels.classes, lesson, {seed: folder})
+    [job] = student_jobs(settings, view, dataset.labels.classes, lesson, {seed: Path(folder)})
     for _ in run_students([job], work, bar_per_student(work)):
         pass
     return student_of(job)
