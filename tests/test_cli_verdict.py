@@ -72,13 +72,17 @@ def test_the_command_that_is_printed_applies_the_recommended_arm(
     assert len(pd.read_csv(files / "new.csv")) == 300
 
 
-def test_json_holds_the_answer_and_nothing_else_is_printed(
+def test_json_holds_the_answer_which_compare_gives_again_and_progress_goes_to_stderr(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, *arguments(files, *CHOSEN, "--json")) == 0
     printed = capsys.readouterr()
     facts, comparison = json.loads(printed.out), Comparison.read(files / "v")
+    assert "cross-fit: done" in printed.err
+    assert call(monkeypatch, "compare", files / "v", "--json") == 0
+    printed = capsys.readouterr()
     assert printed.err == ""
+    assert json.loads(printed.out) == facts
     assert facts["verdict"] == comparison.verdict
     assert facts["answer"] == comparison.judgement.answer
     assert facts["recommended"] == comparison.judgement.recommended

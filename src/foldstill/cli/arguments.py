@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from foldstill.cli.json_answer import AsJson
 from foldstill.cli.terminal import bars
 from foldstill.errors import FileError
 from foldstill.workers import Work
@@ -85,6 +86,7 @@ class RunOptions:
     jobs: Jobs = None
     device: On = Device.AUTO
     force: bool = False
+    as_json: AsJson = False
     quiet: Quiet = False
 
     @contextmanager

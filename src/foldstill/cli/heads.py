@@ -1,11 +1,11 @@
 """The command that summarises the heads of a multi-label problem: foldstill heads."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.terminal import console
 
 
@@ -13,7 +13,7 @@ def heads(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders of compared runs, one per head; a head has the name of its folder.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Summarise the comparisons of several heads (multi-label) by the mean of their metric over heads.
 
@@ -30,7 +30,7 @@ def heads(
     summary = over_heads({name: Comparison.read(run) for name, run in zip(names, runs, strict=True)})
     if as_json:
         facts = {"verdict": summary.verdict, **asdict(summary.judgement), "metric": summary.metric.name}
-        print(json.dumps(facts | {"arms": summary.records()}, indent=2))
+        print_json(facts | {"arms": summary.records()})
         return
     screen = console()
     screen.print(summary.table())

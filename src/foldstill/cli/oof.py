@@ -2,16 +2,17 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Changes, Command, Out, Replace, Target
+from foldstill.cli.json_answer import AsJson, finding_records, print_json
 from foldstill.cli.terminal import console
 
 if TYPE_CHECKING:
-    from foldstill.oof import ImportSettings
+    from foldstill.oof import ImportSettings, OOFTable
 
 
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
@@ -24,7 +25,7 @@ class ExportFormat(StrEnum):
 
 
 @oof_app.command("build", cls=Command)
-def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
+def oof_build(target: Target, out: Out = None, change: Changes = None, as_json: AsJson = False) -> None:
     """Collect the held-out predictions of the trained members of a run in one table.
 
     Example: foldstill oof build runs/mine
@@ -33,6 +34,11 @@ def oof_build(target: Target, out: Out = None, change: Changes = None) -> None:
 
     opened = open_run(target, out, changes=change or ())
     table, test = oof_stage(opened)
+    if as_json:
+        locked = {"test": opened.dir.test, "test_rows": len(test)} if test else {"test": None, "test_rows": 0}
+        following = f"foldstill stack {opened.dir.root}"
+        print_json({**_table_facts(table), "out": opened.dir.oof, **locked, "next": following})
+        return
     message = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
     console().print(message + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
 
@@ -45,6 +51,7 @@ def oof_import(
     *,
     settings: "ImportSettings",
     force: Replace = False,
+    as_json: AsJson = False,
 ) -> None:
     """Import predictions made elsewhere as one checked table. Usual names of columns are recognised.
 
@@ -59,14 +66,29 @@ def oof_import(
     check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *named], force=force)
     table = import_scores(paths, settings)
     write_table_as(table, out)
+    report, following = audit(table), f"foldstill stack {out} --out {out.with_suffix('')}-stack"
+    if as_json:
+        print_json({**_table_facts(table), "out": out, "audit": finding_records(report), "next": following})
+        return
     screen = console()
     screen.print(
         f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes, {len(table.folds)} folds, "
         f"{len(set(table.labels.groups.tolist()))} groups in {out}",
     )
-    for finding in audit(table).flagged:
+    for finding in report.flagged:
         screen.print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}")
-    screen.print(f"Next: foldstill stack {out} --out {out.with_suffix('')}-stack")
+    screen.print(f"Next: {following}")
+
+
+def _table_facts(table: "OOFTable") -> dict[str, Any]:
+    """Size and names of a table."""
+    return {
+        "rows": len(table),
+        "members": table.members,
+        "classes": table.classes,
+        "folds": len(table.folds),
+        "groups": len(set(table.labels.groups.tolist())),
+    }
 
 
 @oof_app.command("audit", cls=Command)
@@ -76,15 +98,21 @@ def oof_audit(
         Path | None, typer.Option(help="Scores of locked test rows, with their labels.", dir_okay=False)
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also run the checks that refit combiners.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a table for leaks, misaligned members and duplicates. The exit code is 3 when a hard check fails.
 
     Example: foldstill oof audit oof.parquet --deep
     """
+    from dataclasses import asdict
+
     from foldstill.pipeline import audit_table
 
     report = audit_table(table, test, deep=deep)
-    console().print(report.table())
+    if as_json:
+        print_json({"findings": [asdict(one) for one in report.findings], "failed_hard": report.failed_hard})
+    else:
+        console().print(report.table())
     if report.failed_hard:
         raise typer.Exit(3)
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldstill.cli.arguments import MADE_AGAIN, Changes, Jobs, MetricName, Out, Quiet, RunOptions, takes_run_options
+from foldstill.cli.json_answer import AsJson, comparison_answer, finding_records, print_json
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from foldstill.compare import Comparison
     from foldstill.pipeline import Run
 
@@ -23,10 +26,14 @@ def run(options: RunOptions) -> None:
     from foldstill.pipeline import run_all
 
     with options.open() as opened:
-        _show_few_groups(opened)
-        _show_sizes(opened)
+        notes = console(stderr=options.as_json)
+        _show_few_groups(opened, notes)
+        _show_sizes(opened, notes)
         comparison = run_all(opened)
-    show_comparison(opened, comparison)
+    if options.as_json:
+        print_json(comparison_answer(opened, comparison))
+    else:
+        show_comparison(opened, comparison)
 
 
 @takes_run_options
@@ -38,9 +45,14 @@ def train(options: RunOptions) -> None:
     from foldstill.pipeline import train_stage
 
     with options.open() as opened:
-        _show_few_groups(opened)
+        _show_few_groups(opened, console(stderr=options.as_json))
         train_stage(opened)
-    console().print(f"Members are in {opened.dir.members}. Next: foldstill oof build {opened.dir.root}")
+    folder, following = opened.dir.members, f"foldstill oof build {opened.dir.root}"
+    if options.as_json:
+        names = [member.name for member in opened.experiment.member]
+        print_json({"members": names, "folder": folder, "run": opened.dir.root, "next": following})
+        return
+    console().print(f"Members are in {folder}. Next: {following}")
 
 
 def stack(
@@ -67,6 +79,7 @@ def stack(
     change: Changes = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", help=MADE_AGAIN["stack"])] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Cross-fit every combiner, then fit each to all rows.
@@ -80,6 +93,20 @@ def stack(
         work = Work(jobs, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
         explanation = stack_stage(opened, combiner or (), accept or (), metric)
+    following = f"foldstill compare {opened.dir.root}{f' --metric {metric}' if metric else ''}"
+    if as_json:
+        answer = {
+            "combinations": [one.fitted.name for one in opened.combinations],
+            "explanation": explanation,
+            "rows": len(opened.table),
+            "unscored": opened.table.n_unscored,
+            "audit": finding_records(opened.audit),
+            "folder": opened.dir.stacking,
+            "run": opened.dir.root,
+            "next": following,
+        }
+        print_json(answer)
+        return
     screen = console()
     if explanation:
         screen.print(explanation)
@@ -88,8 +115,7 @@ def stack(
     if flagged := opened.audit.flagged:
         names = ", ".join(f"{f.id} {f.name} ({f.shown})" for f in flagged)
         screen.print(f"The audit found: {names}. See `foldstill oof audit {opened.dir.oof}`.", soft_wrap=True)
-    again = f" --metric {metric}" if metric else ""
-    screen.print(f"Combinations are in {opened.dir.stacking}. Next: foldstill compare {opened.dir.root}{again}")
+    screen.print(f"Combinations are in {opened.dir.stacking}. Next: {following}")
 
 
 @takes_run_options
@@ -101,15 +127,21 @@ def distill(options: RunOptions) -> None:
     from foldstill.pipeline import distill_stage
 
     with options.open() as opened:
-        _show_sizes(opened)
+        _show_sizes(opened, console(stderr=options.as_json))
         distill_stage(opened)
-    console().print(f"The student is in {opened.dir.student}. Next: foldstill compare {opened.dir.root}")
+    folder, following = opened.dir.student, f"foldstill compare {opened.dir.root}"
+    if options.as_json:
+        names = [one.settings.name for one in opened.students if one.test or one.oof]
+        print_json({"students": names, "folder": folder, "run": opened.dir.root, "next": following})
+        return
+    console().print(f"The student is in {folder}. Next: {following}")
 
 
 def compare(
     target: Annotated[Path, typer.Argument(help="Path of the folder of a run, or of its experiment file.")],
     out: Out = None,
     metric: MetricName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare members, combinations and students with the plain average: a table, a verdict and report.html.
 
@@ -118,31 +150,34 @@ def compare(
     from foldstill.pipeline import compare_stage, find_run
 
     opened = find_run(target, out)
-    show_comparison(opened, compare_stage(opened, metric))
+    comparison = compare_stage(opened, metric)
+    if as_json:
+        print_json(comparison_answer(opened, comparison))
+    else:
+        show_comparison(opened, comparison)
 
 
-def _show_few_groups(opened: "Run") -> None:
+def _show_few_groups(opened: "Run", screen: "Console") -> None:
     """That the comparison will rest on few groups, before anything is trained."""
     from foldstill.pipeline.few_groups import few_groups_note
 
     if note := few_groups_note(opened.plan):
-        console().print(note, soft_wrap=True)
+        screen.print(note, soft_wrap=True)
 
 
-def _show_sizes(opened: "Run") -> None:
+def _show_sizes(opened: "Run", screen: "Console") -> None:
     """The cost of the students, before anything is trained."""
     from foldstill.commands.sizes import chosen_sizes
 
     if (sizes := chosen_sizes(opened)) is not None:
         for name in sizes.students:
-            console().print(sizes.line(name))
+            screen.print(sizes.line(name))
 
 
 def show_comparison(opened: "Run", comparison: "Comparison") -> None:
     """Print the tables and verdicts of a run."""
-    from foldstill.compare import Comparison
     from foldstill.compare.table import arms_table, strata_table, students_table
-    from foldstill.pipeline.compare import command_of
+    from foldstill.pipeline.compare import command_of, cross_validation_of
 
     screen = console()
     screen.print(arms_table(comparison))
@@ -151,8 +186,7 @@ def show_comparison(opened: "Run", comparison: "Comparison") -> None:
             screen.print()
             screen.print(table)
     screen.print(f"\n{comparison.verdict}\n", style="bold", soft_wrap=False)
-    if comparison.rows == "test" and opened.dir.cross_validation.exists():
-        validated = Comparison.read(opened.dir.cross_validation)
+    if (validated := cross_validation_of(opened, comparison)) is not None:
         screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
         screen.print(arms_table(validated))
         screen.print(f"\n{validated.verdict}\n")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from foldstill.cli.arguments import Changes, Device, Jobs, On, Quiet, Replace, Target
+from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -93,14 +94,18 @@ def init(
     console().print(f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}")
 
 
-def sizes(target: Target, change: Changes = None) -> None:
+def sizes(target: Target, change: Changes = None, as_json: AsJson = False) -> None:
     """List parameters and MACs of the named student sizes and of the experiment's own, before any training.
 
     Example: foldstill sizes mine.toml
     """
     from foldstill.commands.sizes import list_sizes
 
-    console().print(list_sizes(target, change or ()).table())
+    listed = list_sizes(target, change or ())
+    if as_json:
+        print_json(listed.answer())
+    else:
+        console().print(listed.table())
 
 
 def tune(
@@ -118,6 +123,7 @@ def tune(
     jobs: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
     device: On = Device.AUTO,
     force: Replace = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Search better settings of one member on a few folds. A search continues where it stopped.
@@ -129,6 +135,10 @@ def tune(
     with bars(quiet=quiet) as report:
         work = Work(jobs, device.value, force, report)
         best = search(path, folder, out, change or (), trials=trials, work=work)
+    if as_json:
+        found = {"trial": best.number, "trials": best.trials, "kl": best.kl, "values": best.values}
+        print_json({**found, "experiment": best.path, "next": f"foldstill run {best.path}"})
+        return
     screen = console()
     for field, value in best.values.items():
         screen.print(f"{field} = {value}")
@@ -139,11 +149,16 @@ def tune(
     )
 
 
-def doctor() -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Show what this machine has, what foldstill will use of it, and what is missing.
 
     Example: foldstill doctor
     """
-    from foldstill.commands.doctor import machine_table
+    from dataclasses import asdict
 
-    console().print(machine_table())
+    from foldstill.commands.doctor import machine_parts, machine_table
+
+    if as_json:
+        print_json({"parts": [asdict(part) for part in machine_parts()]})
+    else:
+        console().print(machine_table())

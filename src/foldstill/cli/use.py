@@ -8,6 +8,7 @@ import typer
 
 from foldstill.cli import import_options as options
 from foldstill.cli.arguments import Device, On, Out, Replace, Target
+from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.terminal import console
 from foldstill.workers import Work
 
@@ -42,6 +43,7 @@ def apply(
     settings: "ImportSettings",
     like: Like = None,
     force: Replace = False,
+    as_json: AsJson = False,
 ) -> None:
     """Combine the scores of new rows with a combination that was fitted before.
 
@@ -50,9 +52,14 @@ def apply(
     from foldstill.pipeline import apply_combination
 
     combined = apply_combination(combination, tables, out, settings, like=like, force=force)
-    screen, members = console(), combined.fitted.members
+    scores, members = combined.scores, combined.fitted.members
+    if as_json:
+        shape = {"rows": len(scores), "classes": scores.classes}
+        print_json({"combination": combined.fitted.name, "members": members, **shape, "out": out})
+        return
+    screen = console()
     screen.print(f"Inputs: probabilities of {len(members)} members, as in the fit: {', '.join(members)}")
-    screen.print(f"{len(combined.scores)} rows x {len(combined.scores.classes)} classes in {out}")
+    screen.print(f"{len(scores)} rows x {len(scores.classes)} classes in {out}")
 
 
 def predict(
@@ -82,6 +89,7 @@ def predict(
     like: Like = None,
     device: On = Device.AUTO,
     force: Replace = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score new inputs with a member, a combination or the student of a run.
 
@@ -91,7 +99,12 @@ def predict(
 
     work = Work(device=device.value, force=force)
     predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, like=like, work=work)
-    scores, screen = predicted.scores, console()
+    scores = predicted.scores
+    if as_json:
+        shape = {"rows": len(scores), "classes": scores.classes}
+        print_json({"arm": scores.members[0], **shape, "inputs": predicted.recipe, "out": out})
+        return
+    screen = console()
     for line in predicted.recipe:
         screen.print(line)
     screen.print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
@@ -105,16 +118,27 @@ def export(
         typer.Option(help="Smaller files to write besides float32: fp16, int8; both when not given."),
     ] = None,
     program: Annotated[bool, typer.Option("--program", help="Write a torch.export file as well.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the student of a run as ONNX files with a model card; `predict --onnx` runs the files.
 
     Example: foldstill export runs/mine --precision int8
     """
+    from dataclasses import asdict
+
     from foldstill.commands.export import export_stage
     from foldstill.pipeline import open_run
 
     opened = open_run(target, out)
     shipment = export_stage(opened, tuple(p.value for p in precision or OnnxPrecision), program=program)
+    if as_json:
+        files = [
+            {"path": path if path.exists() else None, "description": description}
+            for path, description in ((opened.dir.student / name, text) for name, text in shipment.files.items())
+        ]
+        latencies = [asdict(one) for one in shipment.latencies]
+        print_json({"files": files, "latencies": latencies, "card": opened.dir.card, "run": opened.dir.root})
+        return
     screen = console()
     for name, description in shipment.files.items():
         screen.print(f"{opened.dir.student / name}: {description}")

@@ -1,21 +1,19 @@
 """The command that answers from prediction files alone: foldstill verdict."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foldstill.cli import import_options as options
 from foldstill.cli.arguments import MetricName, Quiet
+from foldstill.cli.json_answer import AsJson, comparison_answer, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
-    from foldstill.compare import Comparison
     from foldstill.oof import ImportSettings
-    from foldstill.pipeline import Run
 
 
 @options.takes_import_options()
@@ -39,7 +37,7 @@ def verdict(
     *,
     settings: "ImportSettings",
     jobs: Annotated[int, typer.Option(help="Number of processes of one thread each.", min=1)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+    as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what another table left in the folder.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,7 +51,7 @@ def verdict(
     """
     from foldstill.pipeline import compare_stage, open_imported, stack_stage
 
-    with bars(quiet=quiet or as_json) as report:
+    with bars(quiet=quiet) as report:
         opened = open_imported(
             paths,
             settings,
@@ -65,29 +63,8 @@ def verdict(
         stack_stage(opened, combiner or (), accept or (), metric)
         comparison = compare_stage(opened, metric)
     if as_json:
-        print(json.dumps(_facts(opened, comparison), indent=2))
+        print_json(comparison_answer(opened, comparison))
         return
     for finding in opened.audit.flagged:
         console().print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}")
     show_comparison(opened, comparison)
-
-
-def _facts(opened: "Run", comparison: "Comparison") -> dict[str, Any]:
-    """The answer for other programs: the lines of comparison.csv are its `arms`."""
-    from dataclasses import asdict
-
-    from foldstill.pipeline.compare import command_of
-
-    judgement = comparison.judgement
-    return {
-        "verdict": comparison.verdict,
-        **asdict(judgement),
-        "metric": comparison.metric.name,
-        "baseline": comparison.baseline,
-        "command": command_of(opened, judgement.recommended),
-        "rows": comparison.n_rows,
-        "groups": comparison.n_groups,
-        "audit": [asdict(finding) for finding in opened.audit.flagged],
-        "arms": comparison.table(),
-        "report": str(opened.dir.report),
-    }

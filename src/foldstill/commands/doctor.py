@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foldstill.machine import OPTIONAL, REQUIRED, processor, versions
@@ -10,32 +11,51 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of the machine: a package, the processor, the GPU."""
+
+    part: str
+    found: str | None
+    """Name or version; None when it is missing."""
+    meaning: str = ""
+    """What foldstill uses it for, or how to get what is missing."""
+
+
+def machine_parts() -> list[Part]:
+    """The system, the processor, packages and GPU, with the cure beside what is missing."""
+    installed = versions()
+    cores = f"{os.cpu_count()} cores: the number of fold models that a CPU trains at a time"
+    parts = [
+        Part("system", f"{platform.system()} {platform.machine()}, Python {installed['python']}"),
+        Part("processor", processor(), cores),
+    ]
+    cures = {name: f"pip install {name}" for name in REQUIRED} | {
+        name: f"only for {purpose}: pip install 'foldstill[{extra}]'" for name, (purpose, extra) in OPTIONAL.items()
+    }
+    for name, cure in cures.items():
+        parts.append(Part(name, installed.get(name), "" if name in installed else cure))
+    return [*parts, _cuda()]
+
+
 def machine_table() -> "Table":
-    """A table of the system, the processor, packages and GPU, with the cure beside what is missing."""
+    """The parts of the machine for a terminal."""
     from rich.table import Table
 
-    installed = versions()
     table = Table("part", "found", "meaning", title="foldstill doctor")
-    table.add_row("system", f"{platform.system()} {platform.machine()}, Python {installed['python']}", "")
-    table.add_row(
-        "processor", processor(), f"{os.cpu_count()} cores: the number of fold models that a CPU trains at a time"
-    )
-    for name in REQUIRED:
-        table.add_row(name, installed.get(name, "missing"), "" if name in installed else f"pip install {name}")
-    for name, (purpose, extra) in OPTIONAL.items():
-        cure = "" if name in installed else f"only for {purpose}: pip install 'foldstill\\[{extra}]'"
-        table.add_row(name, installed.get(name, "not installed"), cure)
-    table.add_row("CUDA", *_cuda())
+    for each in machine_parts():
+        table.add_row(each.part, each.found or "none", each.meaning)
     return table
 
 
-def _cuda() -> tuple[str, str]:
+def _cuda() -> Part:
     import torch
 
     if not torch.cuda.is_available():
-        return "none", "members train on the CPU, in processes of one thread each"
+        return Part("CUDA", None, "members train on the CPU, in processes of one thread each")
     device = torch.cuda.get_device_properties(0)
-    return (
+    return Part(
+        "CUDA",
         f"{device.name}, {device.total_memory / 2**30:.0f} GiB",
         "members train on it one after the other, in bfloat16; the data are kept in its memory when they fit",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.cost import Cost, percent_of, total_cost, with_unit
@@ -57,6 +57,25 @@ class Sizes:
             numbers = (with_unit(cost.parameters), with_unit(cost.macs), self.share(cost))
             table.add_row(name, *numbers, *(f"{(n or 0) / 1e6:.2f}" for n in (cost.bytes, cost.activation_bytes)))
         return table
+
+    def answer(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "view": self.view,
+            "shape": self.shape,
+            "students": [{"name": name, **_counted(cost)} for name, cost in self.students.items()],
+            "ensemble": {"models": self.n_models, **_counted(self.ensemble)} if self.ensemble else None,
+        }
+
+
+def _counted(cost: Cost) -> dict[str, int | None]:
+    """What is known of a cost before anything is trained or measured."""
+    return {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+        "activation_bytes": cost.activation_bytes,
+    }
 
 
 def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:

@@ -76,6 +76,13 @@ def command_of(run: Run, arm: str) -> str:
     return f"foldstill apply {folder} NEW_SCORES" if folder.exists() else ""
 
 
+def cross_validation_of(run: Run, comparison: Comparison) -> Comparison | None:
+    """The comparison of cross-validated students that stands beside one on locked rows; None when there is none."""
+    if comparison.rows != "test" or not run.dir.cross_validation.exists():
+        return None
+    return Comparison.read(run.dir.cross_validation)
+
+
 def _on_test_rows(run: Run, settings: CompareSettings) -> Comparison:
     assert run.test is not None, "called only for a run with locked rows"
     assert run.test_labels is not None, "called only for a run with locked rows"
