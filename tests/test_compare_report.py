@@ -55,7 +55,7 @@ def html(comparison, tmp_path_factory):
         path,
         curves=curves,
         audit=audit,
-        context={"plan digest": "91ab", "numpy": "2"},
+        context={"plan digest": "91ab", "numpy": "2", "command": "foldstill apply <b>"},
         summaries={"average": "The plain average of the members.", "geometric": "Not in this comparison."},
     )
     return path.read_text(encoding="utf-8")
@@ -112,10 +112,28 @@ def test_the_report_is_well_formed_and_every_link_has_its_target(html):
 
 def test_the_first_screen_holds_the_answer_and_the_rows_it_rests_on(html, comparison):
     page = Reader(html)
-    text = " ".join(" ".join(page.words[: page.words.index("All candidates")]).split())
+    text = " ".join(" ".join(page.words[: page.words.index("All arms")]).split())
     assert comparison.verdict.replace("  ", " ") in text
+    assert f"Recommended {comparison[comparison.judgement.recommended].label}" in text
+    assert "To use it: foldstill apply <b>" in text
     assert "out-of-fold, cross-fitted" in text
     assert [tag for tag, _ in page.tags].index("h1") < [tag for tag, _ in page.tags].index("figure")
+
+
+def test_the_first_screen_says_what_the_recommended_arm_gains(tmp_path, rng):
+    truth = rng.dirichlet(np.ones(3), 150)
+    labels = Labels.from_votes(rng.multinomial(12, truth))
+    flat = Arm("average", "average", 0.4 * truth + 0.2)
+    comparison = compare([flat, Arm("sharper", "combination", 0.7 * truth + 0.1)], labels)
+    write_report(comparison, tmp_path / "report.html", context={"command": "foldstill apply sharper", "numpy": "2"})
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    average, use = comparison["average"], comparison["sharper"]
+    facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>(.*?)</dd>", html[: html.index("<nav")]))
+    assert facts["Recommended"] == "<strong>sharper</strong>"
+    assert facts["KL, from the plain average to it"] == f"{average.loss:.4f} → {use.loss:.4f}"
+    assert facts["Accuracy"] == f"{average.scores['accuracy']:.4f} → {use.scores['accuracy']:.4f}"
+    assert facts["Share of the reducible KL that it removes"] == f"{100 * use.reducible:.0f} %"
+    assert "command" not in dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html[html.index('id="provenance"') :]))
 
 
 def downloads(figure):
@@ -244,7 +262,8 @@ def test_names_that_look_like_formulas_or_private_labels_are_drawn_as_they_are(c
     # matplotlib reads text between dollars as a formula, and leaves labels that begin with _ out of a legend.
     odd = {"average": "$net^$", "convex <script>": "_hidden", "student": "日本"}
     arms = tuple(replace(arm, name=odd.get(arm.name, arm.name)) for arm in comparison.arms)
-    renamed = replace(comparison, arms=arms, baseline="$net^$", classes=(r"$\foo{$", "_b", "c"))
+    judgement = replace(comparison.judgement, recommended="$net^$")
+    renamed = replace(comparison, arms=arms, baseline="$net^$", classes=(r"$\foo{$", "_b", "c"), judgement=judgement)
     write_report(renamed, tmp_path / "odd.html")
     html = (tmp_path / "odd.html").read_text(encoding="utf-8")
     [classes] = re.findall(r'<figure id="classes".*?</figure>', html, flags=re.DOTALL)

@@ -175,6 +175,34 @@ def test_logits_and_rows_off_one_are_named_by_member(table, tmp_path):
         import_scores(paths, ImportSettings(labels=str(labels)))
 
 
+def test_percentages_are_refused_with_their_own_cure(table, tmp_path):
+    percent = _frame(table, 1)
+    percent[list(CLASSES)] = (100 * percent[list(CLASSES)]).round(2)
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0), net_b=percent)
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
+    with pytest.raises(OOFError, match=r"member 'net_b' must be .*: if these are percentages, divide them by 100$"):
+        import_scores(paths, ImportSettings(labels=str(labels)))
+
+
+def test_a_column_beside_those_of_the_classes_is_named_in_the_refusal(table, tmp_path):
+    frames = {name: _frame(table, i).assign(epoch=3) for i, name in enumerate(("net_a", "net_b"))}
+    paths = write_csvs(tmp_path, **frames)
+    truth = _truth(table)
+    votes = [column for column in truth if column.endswith("_vote")]
+    truth["label"] = [CLASSES[i] for i in truth[votes].to_numpy().argmax(axis=1)]
+    (labels,) = write_csvs(tmp_path, train=truth.drop(columns=votes))
+    with pytest.raises(OOFError, match=r"net_a.csv: member 'net_a': columns \['epoch'\] .*--classes lpd gpd other on"):
+        import_scores(paths, ImportSettings(labels=str(labels)))
+    assert import_scores(paths, ImportSettings(labels=str(labels), classes=CLASSES)).classes == CLASSES
+
+
+@pytest.mark.parametrize("columns", ["prob_{class}", "{class}_prob"])
+def test_columns_called_prob_are_matched_to_the_classes(table, tmp_path, columns):
+    paths = write_csvs(tmp_path, net_a=_frame(table, 0, columns), net_b=_frame(table, 1, columns))
+    (labels,) = write_csvs(tmp_path, train=_truth(table))
+    _same(import_scores(paths, ImportSettings(labels=str(labels), group="patient")), table)
+
+
 def test_a_group_across_folds_is_refused(table, tmp_path):
     truth = _truth(table)
     truth.loc[0, "fold"] = 2

@@ -59,7 +59,8 @@ def write_report(
     audit : sequence of mappings, optional
         Findings of the audit, as records of check, verdict, evidence, cure.
     context : mapping, optional
-        Names and values of the provenance table, such as versions and digests.
+        Names and values of the provenance table, such as versions and digests. `command`, which uses the recommended
+        arm, stands under the verdict instead.
     validated : Comparison, optional
         Comparison of cross-validated students.
     summaries : mapping, optional
@@ -83,6 +84,8 @@ def write_report(
         c=comparison.shown,
         metric=comparison.metric,
         base=comparison[comparison.baseline],
+        use=comparison[comparison.judgement.recommended],
+        command=(context or {}).get("command"),
         headline=headline(comparison.judgement, comparison.baseline),
         rows_meaning=_ROWS[comparison.rows],
         arms=sorted(comparison.shown.arms, key=lambda arm: arm.loss),
@@ -100,7 +103,7 @@ def write_report(
             comparison, member_plots.own_weights(comparison) if weights is None else weights, curves or ()
         ),
         audit=list(audit or ()),
-        context=dict(context or {}),
+        context={name: value for name, value in (context or {}).items() if name != "command"},
     )  # fmt: skip
     write_text(Path(path), html)
 

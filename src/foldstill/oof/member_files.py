@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.columns import CSV, PARQUET, Columns
 from foldstill.data.labels import match_ids
+from foldstill.data.simplex import ROW_SUM_TOLERANCE
 from foldstill.data.text import Strings, as_strings, is_whole
 from foldstill.errors import OOFError
 from foldstill.oof.import_settings import ImportSettings
@@ -121,7 +122,24 @@ def member_proba(
     if extra and not settings.classes and layout.pattern != "{class}":
         raise OOFError(f"{name} also scores {extra}, other members do not: every member needs the same classes")
     raw = file.matrix(column_names(layout.pattern, classes), "scores")
+    if layout.pattern == "{class}" and not settings.classes and settings.space == "proba":
+        _require_scores_only(raw, name, classes)
     return as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=unscored)
+
+
+def _require_scores_only(raw_NC: NDArray[Any], name: str, classes: Sequence[str]) -> None:
+    """Refuse columns that were taken as classes by their position among probabilities, such as a column `epoch`."""
+    others = [
+        class_name
+        for class_name, column in zip(classes, raw_NC.T, strict=True)
+        if ((column < -ROW_SUM_TOLERANCE) | (column > 1 + ROW_SUM_TOLERANCE)).any()
+    ]
+    kept = [class_name for class_name in classes if class_name not in others]
+    if others and len(kept) >= 2:
+        raise OOFError(
+            f"{name}: columns {others[:12]} stand beside those of the classes, but hold no probabilities in [0, 1]: "
+            f"name the classes, with classes in Python or --classes {' '.join(kept)} on the command line"
+        )
 
 
 def _one_column(

@@ -39,6 +39,8 @@ SCORES = (
     "pred_{class}",
     "{class}_proba",
     "proba_{class}",
+    "{class}_prob",
+    "prob_{class}",
     "p_{class}",
 )
 """How the columns of votes, shares and scores are usually named, one per class. Scores may also have the plain names of

@@ -61,7 +61,7 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
         curves=_curves(run),
         weights=[record for one in run.combinations for record in one.weights] or None,
         audit=findings,
-        context=_provenance(run),
+        context=_provenance(run) | {"command": command_of(run, comparison.judgement.recommended)},
         validated=validated,
         summaries={one.fitted.name: one.fitted.combiner.summary for one in run.combinations},
     )
