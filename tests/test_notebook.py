@@ -114,6 +114,9 @@ def test_a_notebook_shows_a_small_table_of_every_public_value(
     assert "90 rows x 3 members x 3 classes" in pages["table"]
     assert f"{comparison['convex'].kl:.4f}" in pages["comparison"]
     assert comparison.verdict.split(" ")[0] in pages["comparison"]
+    assert "compared with the plain average." in pages["comparison"]
+    for page in pages.values():
+        assert "<th>KL</th>" in page
 
 
 def test_the_arms_are_a_table_for_a_paper(comparison: Comparison) -> None:

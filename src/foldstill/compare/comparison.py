@@ -285,7 +285,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         where = "locked test rows" if self.rows == "test" else "cross-fitted out-of-fold rows"
-        note = f"{self.n_rows} {where} in {self.n_groups} groups; compared with {self.baseline}."
+        baseline = "the plain average" if self.baseline == "average" else self.baseline
+        note = f"{self.n_rows} {where} in {self.n_groups} groups; compared with {baseline}."
         return html_table(self.verdict, self._summary(), note)
 
     def write(self, folder: Path | str) -> None:

@@ -74,7 +74,8 @@ class Stacked:
 
     def _repr_html_(self) -> str:
         title = f"{len(self.fitted)} combiners of {len(self.table.members)} members"
-        return html_table(title, self._lines(), "KL of cross-fitted predictions. compare() gives intervals.")
+        lines = [{"combiner": line["combiner"], "KL": line["kl"], "": line["explanation"]} for line in self._lines()]
+        return html_table(title, lines, "KL of cross-fitted predictions. compare() gives intervals.")
 
     def compare(
         self, test: FoldScores | None = None, test_labels: Labels | None = None, *, metric: Any = None
