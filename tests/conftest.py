@@ -42,7 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 TOGETHER = (
-    {"test_pipeline.py", "test_pipeline_run.py", "test_integrity.py", "test_cli_json.py"},  # `smoke`
+    {  # `smoke`
+        "test_pipeline.py",
+        "test_pipeline_run.py",
+        "test_integrity.py",
+        "test_cli_json.py",
+        "test_commands_export_ensemble.py",
+    },
     {"test_distill_export.py", "test_distill_quantise.py"},  # `exported`
     {"test_house.py", "test_errors.py", "test_packaging.py"},  # the syntax trees of the source
     # Two workers, each of which imports torch.

@@ -117,13 +117,22 @@ def export(
         list[OnnxPrecision] | None,
         typer.Option(help="Smaller files to write besides float32: fp16, int8; both when not given."),
     ] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="Name of a combination to export in place of the student.", show_default=False)
+    ] = None,
     program: Annotated[bool, typer.Option("--program", help="Write a torch.export file as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the student of a run as ONNX files with a model card; `predict --onnx` runs the files.
 
+    With --arm, write a combination with all fold models of its members as one ONNX file instead. The members must be
+    networks of one view, and the combination an average, a log-linear pool or a recalibration of these.
+
     Example: foldstill export runs/mine --precision int8
     """
+    if arm is not None:
+        _export_ensemble(target, out, arm, alone=not (precision or program), as_json=as_json)
+        return
     from dataclasses import asdict
 
     from foldstill.commands.export import export_stage
@@ -143,3 +152,21 @@ def export(
     for name, description in shipment.files.items():
         screen.print(f"{opened.dir.student / name}: {description}")
     screen.print(f"Card: {opened.dir.card}")
+
+
+def _export_ensemble(target: Path, out: Path | None, arm: str, *, alone: bool, as_json: bool) -> None:
+    from foldstill.commands.export_ensemble import export_ensemble
+    from foldstill.errors import DistillError
+    from foldstill.pipeline import open_run
+
+    if not alone:
+        raise DistillError("--precision and --program belong to the export of a student: leave them out beside --arm")
+    opened = open_run(target, out)
+    written = export_ensemble(opened, arm)
+    parity = f"within {written.difference:.1g} of `foldstill predict` on {written.n_checked} rows"
+    description = f"{arm} of {written.n_models} fold models, ONNX, float32, {parity}"
+    if as_json:
+        files = [{"path": written.path, "description": description}]
+        print_json({"files": files, "latencies": [], "card": None, "run": opened.dir.root})
+    else:
+        console().print(f"{written.path}: {description}")

@@ -48,6 +48,10 @@ class RunDir:
         """Weights of the members in a combination, with their bootstrap intervals."""
         return self.combiner(name) / "weights.json"
 
+    def ensemble_file(self, name: str) -> Path:
+        """The ONNX file of a combination with all fold models of its members."""
+        return self.combiner(name) / "ensemble.onnx"
+
     def teacher(self, name: str, *, calibrated: bool, without: int | None = None) -> Path:
         """Folder of the held-out scores of a combination as a teacher.
 
@@ -96,7 +100,7 @@ def refuse_run_file(path: Path) -> None:
 
 def remove_combination(folder: Path) -> None:
     """Remove the files that foldstill wrote for a combination, and its folder if nothing else is in it."""
-    for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", DONE):
+    for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", "ensemble.onnx", DONE):
         for path in folder.glob(pattern):
             path.unlink()
     for part in folder.glob("*"):
