@@ -1,8 +1,10 @@
 """The device on which members compute, and one thread while it is a CPU. Imports torch for networks only."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 from foldstill.errors import MemberError
 
@@ -47,10 +49,19 @@ def one_thread_for(member: Computes, device: str) -> AbstractContextManager[obje
     """One thread while a member computes on a CPU, so that results do not depend on the number of cores."""
     if member.uses_device:
         return one_thread(device)
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[object] = threadpool_limits(1)
+    limits: AbstractContextManager[object] = _thread_pools(len(sys.modules)).limit(limits=1)
     return limits
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(n_modules: int) -> Any:
+    """The thread pools of the libraries that are loaded, looked up again only after further imports.
+
+    A look-up goes through every shared library of the process, which takes milliseconds per fit.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

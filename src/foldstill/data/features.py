@@ -192,6 +192,9 @@ class FeatureTable:
         """The table as a pandas frame; categories have the dtype `category`."""
         import pandas as pd
 
+        if all(feature.levels is None for feature in self.features):
+            # One block of numbers, which scikit-learn takes without another copy.
+            return pd.DataFrame(self.values_NF, columns=[feature.name for feature in self.features], copy=True)
         columns: dict[str, Any] = {}
         for feature, value_N in zip(self.features, self.values_NF.T, strict=True):
             if feature.levels is None:
