@@ -3,13 +3,14 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
@@ -137,6 +138,28 @@ def test_types_of_other_packages_are_neither_saved_nor_loaded(tmp_path: Path) ->
         load_estimator(renamed(dumps(Ridge()), '"Ridge"', '"system"', '"sklearn.linear_model._ridge"', '"os"'))
     with pytest.raises(EstimatorError, match="cannot be read"):
         load_estimator(b"no archive")
+
+
+def test_a_saved_forest_is_what_skops_saves_and_equal_models_have_equal_files() -> None:
+    from skops.io import dumps, loads
+
+    x_NF, y_N = np.random.default_rng(0).normal(size=(80, 3)), np.arange(80) % 3
+    forest = ExtraTreesClassifier(5, random_state=0).fit(x_NF, y_N)
+    ours, theirs = dump_estimator([None, forest]), dumps([None, forest])
+    schemas = [json.loads(ZipFile(io.BytesIO(data)).read("schema.json")) for data in (ours, theirs)]
+    assert plain(schemas[0]) == plain(schemas[1])
+    np.testing.assert_array_equal(
+        loads(ours, trusted=["sklearn.tree._tree.Tree"])[1].predict_proba(x_NF), forest.predict_proba(x_NF)
+    )
+    linear = [dump_estimator(LogisticRegression().fit(x_NF, y_N)) for _ in range(2)]
+    assert linear[0] == linear[1]
+
+
+def plain(schema: Any) -> Any:
+    """A schema of skops without memory addresses and names of files."""
+    if isinstance(schema, dict):
+        return {key: plain(value) for key, value in schema.items() if key not in ("__id__", "file")}
+    return [plain(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def test_a_changed_file_of_a_saved_estimator_is_refused(tmp_path: Path) -> None:
