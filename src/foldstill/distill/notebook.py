@@ -49,8 +49,8 @@ def distill(
     votes : array of shape (N, C)
         Number of votes per row and class. A row of zeros has no votes and learns from the teacher alone.
     student : str, StudentSettings, Member or torch.nn.Module, default "small"
-        A named size, the name of a timm network, settings, a member of any kind, or a module that gives logits, which
-        is trained in place.
+        A named size, the name of a timm network, settings, a member that is no network (such as `LightGBMMember`), or
+        a module that gives logits, which is trained in place.
     classes : sequence of str, optional
         Names of the C classes; c0, c1, ... by default.
     folder : path, optional
