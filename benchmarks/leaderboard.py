@@ -163,7 +163,8 @@ def main() -> None:
         boards.append(board(name, table, options))
     if not boards:
         sys.exit(f"no table was found in {options.folder}")
-    options.page.write_text(page(boards), encoding="utf-8")
+    left_out = [title for name, (title, _) in TABLES.items() if name not in {one.key for one in boards}]
+    options.page.write_text(page(boards, left_out), encoding="utf-8")
     print(f"wrote {options.page}")
 
 

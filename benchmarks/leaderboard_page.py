@@ -17,6 +17,7 @@ from foldstill.frames import markdown_table
 from foldstill.oof import OOFTable
 from foldstill.pipeline.arms import member_arms, prior_arm
 from foldstill.stacking import default_combiners
+from foldstill.stacking.best_member import BestMember
 
 AVERAGE = "foldstill average"
 PACKAGES = {
@@ -28,8 +29,29 @@ PACKAGES = {
 }
 """The package of each peer."""
 
-EARLIER: Mapping[str, str] = {}
-"""What earlier documents said of a table, and why it has changed."""
+UNSURE = (
+    "Documents of commit b796f1c: `auto` kept the average, and nothing beats it. The predictions are the same; the "
+    'verdict is "cannot tell" because the interval of some combination still reaches gains above the margin of 1 %.'
+)
+EARLIER: Mapping[str, str] = {
+    "hms": (
+        "Documents of commit b796f1c: stack, by LightGBM with -0.0281 [-0.0377, -0.0185] or `auto`. The predictions "
+        "are the same; strata of opposite signs now come first, the interval is made for skewed differences and holds "
+        "for all combinations at once, and a simpler arm that is not surely worse is recommended."
+    ),
+    "hms_many": (
+        "Documents of commit b796f1c: stack, by `auto` with -0.0374 [-0.0442, -0.0307]. The predictions are the same; "
+        "the interval now holds for all combinations at once, and convex weights are recommended as simpler."
+    ),
+    "cifar10h": (
+        "Documents of commit b796f1c: stack, by `auto` with -0.0628 [-0.0656, -0.0599]. The predictions are the same; "
+        "the interval now holds for all combinations at once, and of equals the simpler is named, the log-linear pool."
+    ),
+    "rsna_kidney": UNSURE,
+    "rsna_liver": UNSURE,
+    "rsna_spleen": UNSURE,
+}
+"""What the documents of an earlier commit said of a table, and why it has changed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,11 @@ class Board:
         """What `stack` and `compare` say of the table with the default combiners."""
         of_name = {one.method: one for one in self.entries if one.library == "foldstill"}
         defaults = [of_name[combiner.name] for combiner in default_combiners()]
-        arms = [Arm(one.method, one.kind, one.proba_NC, chosen=one.chosen) for one in defaults]
+        best = self.table.members[int(BestMember().fit(self.table).weight_M.argmax())]
+        arms = [
+            Arm(one.method, one.kind, one.proba_NC, chosen=best if one.method == "best_member" else one.chosen)
+            for one in defaults
+        ]
         arms = [prior_arm(self.table), *member_arms(self.table.scores), *arms]
         return compare(arms, self.table.labels, rows="oof cross-fitted").verdict
 
@@ -185,8 +211,9 @@ PYTHONPATH=src python benchmarks/leaderboard.py FOLDER
 Members of HMS and RSNA were trained in these folds, and some of their epochs were chosen on the held-out fold; this
 favours all methods alike. The folds of CIFAR-10H and of the sleep stages are drawn here. The members of the sleep
 stages predict only a class, which gets a probability of 0.9. Second inference runs of HMS are left out.
-The greedy selection of foldstill averages 20 bags and the others use one. Tempered and thresholded combiners are
-made for temperature alone and for predicted classes; the second is not calibrated on purpose.
+The seconds were measured on two busy cores: compare them with each other. Sample weights (RSNA) are given to every
+method. The greedy selection of foldstill averages 20 bags and the others use one. `thresholded` is made for predicted
+classes; its probabilities are not calibrated.
 
 ## All tables
 
@@ -196,7 +223,9 @@ independent: three are heads of RSNA, and one contains part of the rows of anoth
 """
 
 
-def page(boards: Sequence[Board]) -> str:
-    """The whole page."""
+def page(boards: Sequence[Board], left_out: Sequence[str]) -> str:
+    """The whole page; `left_out` holds the titles of tables that were not measured."""
     parts = [HEAD.format(versions=versions()), overall(boards) + "\n"]
+    if left_out:
+        parts.append(f"Not measured in this run: {'; '.join(left_out)}.\n")
     return "\n".join(parts) + "\n" + "\n\n".join(board.section() for board in boards) + "\n"
