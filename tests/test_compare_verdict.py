@@ -183,9 +183,10 @@ def test_few_groups_that_carry_the_interval_are_named(rng):
     assert carrying_groups(difference[:15], groups[:15], weight[:15]) == ()
     arms = [AVERAGE, arm("convex", "combination", 0.46)]
     assert judged(arms, carrying=lambda _: ("a", "b"))[1].endswith(
-        "The interval rests on few groups, a, b carry half of the variance: without more such groups it is a rough "
-        "guide."
+        "The interval rests on few groups: groups a, b carry half of the variance. Without more such groups it is a "
+        "rough guide."
     )
+    assert "few groups: group 17 carries half" in judged(arms, carrying=lambda _: ("17",))[1]
 
 
 def test_the_student_is_compared_with_the_average_in_score_and_cost():

@@ -162,6 +162,11 @@ def test_a_missing_group_is_refused(groups):
         Labels.from_votes([[1, 0], [0, 1]], groups=groups)
 
 
+def test_a_missing_number_is_refused_with_its_row():
+    with pytest.raises(DataError, match=r"^ids holds NaN or infinity in 2 of 4 rows, the first is row 1 \(counted from 0"):
+        as_strings([1.0, np.nan, 3.0, np.inf], "ids")
+
+
 def test_whole_floats_and_integers_make_the_same_ids():
     assert as_strings([1.0, 2.0], "ids").tolist() == as_strings([1, 2], "ids").tolist() == ["1", "2"]
 

@@ -72,6 +72,12 @@ def test_the_class_is_asked_for_where_names_do_not_say_it(class_N, p_NM):
     [
         (lambda p: {"m": p[:, 0]}, lambda c: c + np.arange(N) % 2, "enough for two classes, the labels have 3"),
         (lambda p: {"m": p[:, 0] * 3}, lambda c: c, r"'m' must be probabilities in \[0, 1\]"),
+        (lambda p: {"m": p[:, 0] * 100}, lambda c: c, r"'m' must be .*from [0-9].*percentages, divide them by 100$"),
+        (
+            lambda p: {"m": p[:, 0] * 40 - 20},
+            lambda c: c,
+            r"'m' must be .* from -[0-9.]+ to [0-9.]+: if these are logits",
+        ),
         (lambda p: {"m": p[:-1, 0]}, lambda c: c, r"must be \(rows, classes\) = \(60, 2\), got \(59, 2\)"),
         (lambda p: {"m": (p[:, 0] > 0.5).astype(int)}, lambda c: c, "only name a class"),
         (lambda p: p, lambda c: c, r"one member's probability of one of two classes, scores\[:, :, None\]"),

@@ -153,8 +153,10 @@ def _few_groups(names: Sequence[str]) -> str:
     if not names:
         return ""
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    groups = f"groups, {shown} carry" if len(names) > 1 else f"groups, {shown} carries"
-    return f"The interval rests on few {groups} half of the variance: without more such groups it is a rough guide."
+    half = f"groups {shown} carry" if len(names) > 1 else f"group {shown} carries"
+    return (
+        f"The interval rests on few groups: {half} half of the variance. Without more such groups it is a rough guide."
+    )
 
 
 def _student(

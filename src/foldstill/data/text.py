@@ -36,8 +36,12 @@ def as_strings(values: ArrayLike, name: str) -> Strings:
     if array.dtype.kind == "c":
         raise DataError(f"{name} holds complex numbers: give text or whole numbers")
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise DataError(f"{name} holds NaN: every row needs a value")
+        missing = ~np.isfinite(array)
+        if missing.any():
+            raise DataError(
+                f"{name} holds NaN or infinity in {missing.sum()} of {len(array)} rows, the first is row "
+                f"{missing.argmax()} (counted from 0): every row needs a value"
+            )
         if (array == np.floor(array)).all() and (np.abs(array) < 2**53).all():
             array = array.astype(np.int64)
     if array.dtype.kind == "O":

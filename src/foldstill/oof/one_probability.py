@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.simplex import ROW_SUM_TOLERANCE
 from foldstill.errors import OOFError
+from foldstill.oof.probabilities import LOGITS, PERCENTAGES
 
 _KNOWN = (("0", "1"), ("false", "true"))
 """Names of two classes, in lower case, of which the second is the positive one."""
@@ -62,6 +64,12 @@ def both_classes(
             f"{name} must hold probabilities of {positive!r}, got {values.dtype}: write numbers between 0 and 1"
         )
     p = values.astype(np.float64)
+    outside = (p < -ROW_SUM_TOLERANCE) | (p > 1 + ROW_SUM_TOLERANCE)
+    if not logits and outside.any():
+        # Checked here, because 1 - p of the other class would stand in the message. Logits have both signs.
+        low, high = np.nanmin(p), np.nanmax(p)
+        cure = PERCENTAGES if low >= 0 and 10 < high <= 100 else LOGITS
+        raise OOFError(f"{name} must be probabilities in [0, 1], got values from {low:.4g} to {high:.4g}: {cure}")
     # A row without a prediction stays one.
     rest = 0 * p if logits else 1 - p
     return np.stack((rest, p) if positive == classes[1] else (p, rest), axis=-1)

@@ -19,6 +19,9 @@ ONLY_NAMES = (
     "smooth_labels(scores, n_classes, 0.9) in Python or --smoothing 0.9 on the command line"
 )
 
+PERCENTAGES = "if these are percentages, divide them by 100"
+LOGITS = "if these are logits, say so with space='logit' in Python or --space logit on the command line"
+
 
 def as_proba(
     raw: NDArray[Any],
@@ -71,11 +74,7 @@ def as_proba(
     if values.min() < -ROW_SUM_TOLERANCE or values.max() > 1 + ROW_SUM_TOLERANCE:
         raise OOFError(
             f"{name} must be probabilities in [0, 1], got values from {values.min():.4g} to {values.max():.4g}: "
-            + (
-                "if these are percentages, divide them by 100"
-                if np.abs(row_sum(values) - 100).max() <= 1
-                else "if these are logits, say so with space='logit' in Python or --space logit on the command line"
-            )
+            + (PERCENTAGES if np.abs(row_sum(values) - 100).max() <= 1 else LOGITS)
         )
     return _divided_by_sum(np.maximum(values, 0.0, out=values), raw, name)
 
