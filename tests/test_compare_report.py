@@ -11,6 +11,7 @@ import pytest
 from foldstill.compare import Arm, IntervalSettings, arms_table, compare, write_report
 from foldstill.compare.member_plots import correlation_plot
 from foldstill.compare.plots import arms_plot
+from foldstill.compare.settings import CompareSettings
 from foldstill.cost import Cost
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import softmax
@@ -310,6 +311,21 @@ def test_strata_of_one_group_and_an_average_alone_still_make_a_report(tmp_path):
     alone = compare([Arm("average", "average", proba)], labels, intervals=IntervalSettings(resamples=20))
     write_report(alone, tmp_path / "alone.html")
     assert "No combination was compared" in (tmp_path / "alone.html").read_text()
+
+
+def test_an_arm_far_at_the_left_is_written_at_the_edge(rng):
+    # Of a metric whose high values are better, the worst arms lie at the left.
+    truth = rng.dirichlet(np.ones(3), 900)
+    labels = Labels.from_votes(rng.multinomial(9, truth))
+    noisy = truth + 0.05 * rng.random(truth.shape)
+    arms = [
+        Arm("average", "average", noisy / noisy.sum(axis=1, keepdims=True)),
+        Arm("sharper", "combination", 0.9 * truth + 0.1 / 3),
+        Arm("reversed", "member", (1 - truth) / 2),
+    ]
+    drawn = arms_plot(compare(arms, labels, settings=CompareSettings(metric="accuracy"))).inline
+    assert re.search(r"← −0\.[0-9]{3}<", drawn)
+    assert "→" not in drawn
 
 
 def test_the_terminal_table_fits_80_columns_and_marks_significant_differences(comparison):

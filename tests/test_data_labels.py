@@ -163,8 +163,10 @@ def test_a_missing_group_is_refused(groups):
 
 
 def test_a_missing_number_is_refused_with_its_row():
-    with pytest.raises(DataError, match=r"^ids holds NaN or infinity in 2 of 4 rows, the first is row 1 \(counted from 0"):
+    with pytest.raises(DataError, match=r"^ids holds NaN or infinity in 2 of 4 rows, the first is row 1 \(counted"):
         as_strings([1.0, np.nan, 3.0, np.inf], "ids")
+    with pytest.raises(DataError, match=r"labels holds NaN or infinity in 1 of 5 rows, the first is row 3 \(counted"):
+        Labels.from_hard([1.0, 0.0, 1.0, np.nan, 0.0])
 
 
 def test_whole_floats_and_integers_make_the_same_ids():

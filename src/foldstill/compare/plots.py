@@ -66,13 +66,15 @@ def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bo
     axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     for y, (arm, interval) in enumerate(lines):
         shade = colour(arm)
-        if interval.estimate > edge:
+        if abs(interval.estimate) > edge:
+            # Of a metric whose high values are better, bad arms lie at the left.
+            right = interval.estimate > 0
             beyond = axes.annotate(
-                f"{interval.estimate:+.3f} →",
-                (1, y),
+                f"{interval.estimate:+.3f} →" if right else f"← {interval.estimate:+.3f}".replace("-", "−"),
+                (1 if right else 0, y),
                 xycoords=("axes fraction", "data"),
                 color=shade,
-                ha="right",
+                ha="right" if right else "left",
                 va="center",
             )
             beyond.set_in_layout(False)

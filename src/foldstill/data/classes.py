@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.data.text import as_strings, is_whole
+from foldstill.data.text import as_strings, is_whole, require_values
 from foldstill.errors import DataError
 
 
@@ -54,6 +54,8 @@ def match_classes(labels: ArrayLike, classes: Sequence[str], name: str) -> Match
     MatchedClasses(index_N=array([2, 1]), by='position')
     """
     array = np.asarray(labels)
+    if array.dtype.kind == "f":
+        require_values(array, name)
     # Numbers are sorted many times faster than text.
     values, inverse_N = np.unique(array if array.dtype.kind in "iuf" else as_strings(array, name), return_inverse=True)
     wanted = as_strings(values, name).tolist()

@@ -15,7 +15,7 @@ from foldstill.arguments import require_types
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows, rounding_tolerance
-from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole
+from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole, require_values
 from foldstill.errors import DataError
 from foldstill.files import digest
 
@@ -313,6 +313,8 @@ class Labels:
         labels = as_array(labels_N, "labels")
         if labels.ndim != 1:
             raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")
+        if labels.dtype.kind == "f":
+            require_values(labels, "labels")
         if labels.dtype.kind != "f":
             labels = labels if labels.dtype.kind in "iu" else as_strings(labels, "labels")
         elif fractions := [value for value in as_strings(np.unique(labels), "labels").tolist() if not is_whole(value)]:

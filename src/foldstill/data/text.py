@@ -22,6 +22,16 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
+def require_values(array: NDArray[Any], name: str) -> None:
+    """Raise DataError with the first row where an array of floats (N,) holds NaN or infinity."""
+    missing = np.logical_not(np.isfinite(array))
+    if missing.any():
+        raise DataError(
+            f"{name} holds NaN or infinity in {missing.sum()} of {len(array)} rows, the first is row "
+            f"{missing.argmax()} (counted from 0): every row needs a value"
+        )
+
+
 def as_strings(values: ArrayLike, name: str) -> Strings:
     """Ids, groups, strata or class names as an array of strings (N,); `name` says in errors which column they are.
 
@@ -36,12 +46,7 @@ def as_strings(values: ArrayLike, name: str) -> Strings:
     if array.dtype.kind == "c":
         raise DataError(f"{name} holds complex numbers: give text or whole numbers")
     if array.dtype.kind == "f":
-        missing = ~np.isfinite(array)
-        if missing.any():
-            raise DataError(
-                f"{name} holds NaN or infinity in {missing.sum()} of {len(array)} rows, the first is row "
-                f"{missing.argmax()} (counted from 0): every row needs a value"
-            )
+        require_values(array, name)
         if (array == np.floor(array)).all() and (np.abs(array) < 2**53).all():
             array = array.astype(np.int64)
     if array.dtype.kind == "O":
