@@ -97,7 +97,9 @@ def test_processes_that_are_used_again_follow_to_another_folder(
     """A notebook that changed its folder had its models written into the folder where the processes were started."""
     from joblib import delayed
 
-    for name in ("first", "second"):
+    for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
+        if name == "third":
+            (tmp_path / "second").rmdir()  # where the processes still are
         assert set(pool(2, prefer="processes")(delayed(os.getcwd)() for _ in range(2))) == {str(tmp_path / name)}

@@ -91,7 +91,11 @@ def _call_in(folder: str, function: Callable[..., Any], arguments: Sequence[Any]
 
     joblib uses processes again, which stay in the folder in which they were started when a notebook goes to another.
     """
-    if os.getcwd() != folder:
+    try:
+        moved = os.getcwd() != folder
+    except FileNotFoundError:  # the folder is gone in which the process was started
+        moved = True
+    if moved:
         os.chdir(folder)
     return function(*arguments, **options)
 

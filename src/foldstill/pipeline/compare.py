@@ -61,7 +61,7 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
         curves=_curves(run),
         weights=[record for one in run.combinations for record in one.weights] or None,
         audit=findings,
-        context=_provenance(run) | {"command": command_of(run, comparison.judgement.recommended)},
+        context=_provenance(run) | {"command": _command_in_report(run, comparison.judgement.recommended)},
         validated=validated,
         summaries={one.fitted.name: one.fitted.combiner.summary for one in run.combinations},
     )
@@ -74,6 +74,11 @@ def command_of(run: Run, arm: str) -> str:
         return f"foldstill predict --run {run.dir.root} --arm {arm} --data NEW_DATA"
     folder = run.dir.combiner(arm)
     return f"foldstill apply {folder} NEW_SCORES" if folder.exists() else ""
+
+
+def _command_in_report(run: Run, arm: str) -> str:
+    """The same command with RUN for the folder: a report has the same bytes wherever its run lies."""
+    return command_of(run, arm).replace(str(run.dir.root), "RUN")
 
 
 def cross_validation_of(run: Run, comparison: Comparison) -> Comparison | None:
