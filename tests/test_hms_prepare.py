@@ -1,6 +1,10 @@
 import importlib
 import json
 import re
+import socket
+import subprocess
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from foldstill.errors import DataError, FileError, FoldstillError
+from foldstill.errors import DataError, FileError, FoldstillError, FoldstillWarning
 from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
 from foldstill.hms.decoding import Wanted
@@ -156,6 +160,16 @@ def test_a_finished_cache_is_read_without_a_lock(hms_files, tmp_path):
         first.cache.manifest_file.rename(tmp_path / "manifest")
         with pytest.raises(FileError, match="is being written by process"):
             prepare(hms_files, tmp_path, (SMALL,))
+
+
+def test_the_lock_of_a_writer_that_was_killed_at_the_end_is_removed(hms_files, tmp_path):
+    first = prepare(hms_files, tmp_path, (SMALL,))
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    lock = {"host": socket.gethostname(), "pid": int(gone.stdout), "since": 0.0}
+    (tmp_path / ".lock").write_text(json.dumps(lock), encoding="utf-8")
+    with warnings.catch_warnings(action="ignore", category=FoldstillWarning):
+        assert prepare(hms_files, tmp_path, (SMALL,)) == first
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_what_is_finished_stays_and_a_new_view_is_added(hms_files, tmp_path):

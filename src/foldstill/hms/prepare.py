@@ -7,14 +7,14 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from foldstill.errors import DataError
+from foldstill.errors import DataError, FileError
 from foldstill.files import digest, file_digest, sync, write_csv
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
@@ -24,7 +24,7 @@ from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, check_names, settings_json
 from foldstill.json_files import write_json
-from foldstill.lock import sole_writer
+from foldstill.lock import LOCK, sole_writer
 from foldstill.workers import Progress, Work, pool
 
 PART_ROWS = 64
@@ -108,6 +108,7 @@ def prepare(
         _refuse_other_rows(cache, table)
         # Whoever has nothing to write takes no lock, so that a cache can be read-only.
         if cache.is_complete and not pending():
+            _remove_left_lock(out)
             return _prepared(cache, _Findings.of(cache), len(table))
     with sole_writer(out):
         if work.force:
@@ -146,6 +147,13 @@ class _Findings:
         for part in parts:
             self.problems |= dict.fromkeys(part.problems)
             self.digests |= part.digests
+
+
+def _remove_left_lock(folder: Path) -> None:
+    """Remove the lock of a writer that was killed when all was written, where this process may write."""
+    if (folder / LOCK).exists():
+        with suppress(FileError, OSError), sole_writer(folder):
+            pass
 
 
 def _prepared(cache: Cache, findings: _Findings, n_rows: int) -> Prepared:
