@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,24 +62,23 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
         curves=_curves(run),
         weights=[record for one in run.combinations for record in one.weights] or None,
         audit=findings,
-        context=_provenance(run) | {"command": _command_in_report(run, comparison.judgement.recommended)},
+        context=_provenance(run) | {"command": command_of(run, comparison.judgement.recommended, "RUN")},
         validated=validated,
         summaries={one.fitted.name: one.fitted.combiner.summary for one in run.combinations},
     )
     return comparison
 
 
-def command_of(run: Run, arm: str) -> str:
-    """The command that predicts new rows with an arm of the run; empty for an arm without one."""
+def command_of(run: Run, arm: str, root: str = "") -> str:
+    """The command that predicts new rows with an arm of the run; empty for an arm without one.
+
+    `root` stands for the folder of the run: a report says RUN, and so has the same bytes wherever its run lies.
+    """
+    root = root or str(run.dir.root)
     if run.settings is not None:
-        return f"foldstill predict --run {run.dir.root} --arm {arm} --data NEW_DATA"
+        return f"foldstill predict --run {root} --arm {arm} --data NEW_DATA"
     folder = run.dir.combiner(arm)
-    return f"foldstill apply {folder} NEW_SCORES" if folder.exists() else ""
-
-
-def _command_in_report(run: Run, arm: str) -> str:
-    """The same command with RUN for the folder: a report has the same bytes wherever its run lies."""
-    return command_of(run, arm).replace(str(run.dir.root), "RUN")
+    return f"foldstill apply {Path(root) / folder.relative_to(run.dir.root)} NEW_SCORES" if folder.exists() else ""
 
 
 def cross_validation_of(run: Run, comparison: Comparison) -> Comparison | None:
