@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from foldstill.cli.arguments import Command
 from foldstill.cli.heads import heads
 from foldstill.cli.hms import prepare, show_app, synth_hms
-from foldstill.cli.log import end_log, log_error, start_log
+from foldstill.cli.log import LOG, end_log, start_log
 from foldstill.cli.oof import oof_app
 from foldstill.cli.stages import compare, distill, run, stack, train
 from foldstill.cli.start import demo, doctor, init, sizes, tune
@@ -137,13 +137,13 @@ def _refuse(message: str) -> None:
     """End with the message of the user's mistake."""
     from rich.text import Text
 
-    log_error(message)
+    LOG.error("%s", message)
     console(stderr=True).print(Text.assemble(("foldstill:", "red bold"), f" {message}"))
     sys.exit(2)
 
 
 def _say_interrupted() -> None:
-    log_error("interrupted")
+    LOG.error("interrupted")
     print("interrupted; finished work is kept", file=sys.stderr)
 
 

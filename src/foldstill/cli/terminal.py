@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from foldstill.cli.log import log_event, log_note
+from foldstill.cli.log import LOG
 from foldstill.errors import FoldstillWarning
 from foldstill.workers import OnProgress, Progress, silent
 
@@ -73,7 +73,7 @@ def _logged(show: OnProgress) -> OnProgress:
         show(progress)
         if progress.done >= progress.total and progress.task not in done:
             done.add(progress.task)
-            log_event(f"{progress.task}: done{f', {progress.note}' if progress.note else ''}")
+            LOG.info("%s: done%s", progress.task, f", {progress.note}" if progress.note else "")
 
     return show_and_log
 
@@ -89,7 +89,7 @@ def print_warnings() -> None:
             if str(message) in printed:
                 return
             printed.add(str(message))
-            log_note(str(message))
+            LOG.warning("%s", message)
             console(stderr=True).print(f"note: {message}", markup=False)
         else:
             others(message, category, *rest, **more)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from foldstill.data.labels import as_strings, match_ids
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
 from foldstill.files import write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,13 @@ class SampleSubmission:
     sample: Path
     positive: str = ""
 
+    @cached_property
+    def _template(self) -> "pd.DataFrame":
+        return read_frame(self.sample)
+
     def columns(self, classes: Sequence[str]) -> dict[str, str]:
         """Class of each column after the ids; raises DataError where the columns are not those of the classes."""
-        names = list(read_frame(self.sample).columns)[1:]
+        names = list(self._template.columns)[1:]
         if len(names) == 1 and len(classes) == 2:
             by_text = {name.casefold(): name for name in classes}
             positive = self.positive or by_text.get(names[0].casefold(), "")
@@ -60,7 +69,7 @@ class SampleSubmission:
         """
         import pandas as pd
 
-        template, columns = read_frame(self.sample), self.columns(classes)
+        template, columns = self._template, self.columns(classes)
         id_name = str(template.columns[0])
         wanted = as_strings(template[id_name].to_numpy(), f"ids in {self.sample}")
         order = match_ids("the predictions", wanted, as_strings(np.asarray(ids), "ids of the predictions"))
