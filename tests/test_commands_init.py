@@ -1,5 +1,6 @@
 """The experiment files that `foldstill init` writes run as they stand, on data of the form that their comments name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,18 +60,26 @@ def test_every_template_is_read_and_names_its_own_command(
     assert "exists already" in capsys.readouterr().err
 
 
+def run_template(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: Sequence[str], options: Sequence[str] = ()
+) -> None:
+    """Write a template and run it with some changes."""
+    path = folder / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", kind) == 0
+    sets = [part for change in changes for part in ("--set", change)]
+    assert call(monkeypatch, "run", path, "--out", folder / "run", "--jobs", "1", *options, "-q", *sets) == 0
+    assert (folder / "run" / "report.html").exists()
+
+
 @pytest.mark.parametrize("kind", ["images", "folder"])
 def test_templates_of_images_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     write_images(tmp_path, rng)
-    path = tmp_path / "mine.toml"
-    assert call(monkeypatch, "init", path, "--kind", kind) == 0
     small = ("member.efficientnet.network=test_efficientnet", "member.resnet.network=test_resnet")
     size = () if kind == "images" else ("data.size=16",)
-    sets = [part for change in (*QUICK, *small, *size, "student.network=test_resnet") for part in ("--set", change)]
-    assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--jobs", "1", *ON_CPU, "-q", *sets) == 0
-    assert (tmp_path / "run" / "report.html").exists()
+    changes = (*QUICK, *small, *size, "student.network=test_resnet")
+    run_template(kind, tmp_path, monkeypatch, changes, ON_CPU)
 
 
 @pytest.mark.parametrize("kind", ["table", "predictions"])
@@ -78,13 +87,9 @@ def test_templates_of_tables_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     write_table(tmp_path, rng)
-    path = tmp_path / "mine.toml"
-    assert call(monkeypatch, "init", path, "--kind", kind) == 0
     few = ("member.extra_trees.options.n_estimators=5",) if kind == "table" else ()
     changes = [change for change in QUICK if not change.startswith("recipe")]
-    sets = [part for change in (*changes, *few) for part in ("--set", change)]
-    assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--jobs", "1", "-q", *sets) == 0
-    assert (tmp_path / "run" / "report.html").exists()
+    run_template(kind, tmp_path, monkeypatch, (*changes, *few))
 
 
 def test_the_template_of_eeg_recordings_reads_the_table_that_it_describes(

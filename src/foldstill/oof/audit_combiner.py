@@ -3,6 +3,7 @@
 N samples (rows), C classes.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ SMALLEST_GAIN = 0.001
 NEEDS_COMBINER = "It needs a combiner, which `foldstill oof audit --deep` brings."
 
 
-class CombinerCheck(Check):
+class CombinerCheck(Check, ABC):
     """Base of the checks here: each is not applicable without a combiner."""
 
     id: ClassVar[str]
@@ -35,9 +36,10 @@ class CombinerCheck(Check):
             )
         return self.judge(inputs, inputs.combine)
 
+    @abstractmethod
     def judge(self, inputs: AuditInput, combine: Combine) -> Finding:
         """The finding when there is a combiner."""
-        raise NotImplementedError
+        ...
 
 
 class RowFolds(CombinerCheck):

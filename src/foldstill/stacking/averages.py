@@ -3,6 +3,7 @@
 N samples, M members, C classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -78,13 +79,14 @@ class FixedCombination:
         return {"n_members": np.asarray(self.n_members)}
 
 
-class FixedRule(NamedKind):
+class FixedRule(NamedKind, ABC):
     """Base of the averages: nothing is fitted, so the rule is the whole result."""
 
     @property
+    @abstractmethod
     def rule(self) -> Callable[[Float], Proba]:
         """The function from probabilities (N, M, C) to (N, C)."""
-        raise NotImplementedError
+        ...
 
     def fit(self, table: OOFTable) -> FixedCombination:
         return FixedCombination(self.rule, len(table.members))
