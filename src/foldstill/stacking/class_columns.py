@@ -136,6 +136,7 @@ def require_best_order(target_NC: NDArray[np.float64], proba_NMC: NDArray[np.flo
     if len(gain_N) >= _FEWEST_ROWS and gain_N.mean() > max(_CLEAR * error, EPS):
         order = [names[i] for i in np.argsort(best)]
         raise StackError(
-            f"the columns of X have no names, and they fit the classes in the order {order} better than in the sorted "
-            f"order {names}: name the columns member__class, or give classes in the order of the columns"
+            f"no column of X is named after a class of y, and the columns fit the classes in the order {order} better "
+            f"than in the sorted order {names}: name the columns member__class, or give classes in the order of the "
+            "columns; for cross_val_predict, which numbers the classes, sort the columns by name"
         )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from foldstill.data.labels import Labels, as_strings
 from foldstill.data.simplex import check_rows
@@ -16,7 +16,7 @@ from foldstill.oof.one_probability import both_classes
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking.class_columns import class_columns, require_best_order
 from foldstill.stacking.combiner import Combiner
-from foldstill.stacking.recalibrate import Recalibrated
+from foldstill.stacking.parameters import combiner_of, nested_parameters, with_parameters
 
 
 class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -26,10 +26,15 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Without names, the classes of each member are taken to be in sorted order, as scikit-learn gives them, and labels
     that clearly fit another order are refused.
 
+    It works in `Pipeline`, `GridSearchCV`, `cross_val_score` and `clone`. The settings of the combiner are nested
+    parameters, such as `combiner__ridge`. `fit` takes `sample_weight` and `groups`, which metadata routing hands on
+    after `set_fit_request(groups=True)`; without routing they are fit parameters.
+
     Parameters
     ----------
     combiner
-        Any combiner of `foldstill.stacking`. Default: None, which is `Recalibrated()`.
+        Any combiner of `foldstill.stacking`, or the name of one with its default settings, such as "convex". Default:
+        None, which is `Recalibrated()`.
     classes
         Class labels in the order of each member's columns, also those that no row has. Default: None.
     positive
@@ -55,16 +60,42 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ['wake', 'rem']
     >>> StackedClassifier(Average()).fit([[0.1, 0.4], [0.8, 0.6]], [0, 1]).predict_proba([[0.1, 0.4]]).round(2).tolist()
     [[0.75, 0.25]]
+    >>> StackedClassifier("log_pool").set_params(combiner__ridge=0.1).get_params()["combiner__ridge"]
+    0.1
     """
 
     def __init__(
-        self, combiner: Combiner | None = None, classes: Sequence[Any] | None = None, positive: Any = None
+        self, combiner: Combiner | str | None = None, classes: Sequence[Any] | None = None, positive: Any = None
     ) -> None:
         self.combiner = combiner
         self.classes = classes
         self.positive = positive
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> "StackedClassifier":
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, also the settings of the combiner as `combiner__name`."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        try:
+            settings = nested_parameters(combiner_of(self.combiner)) if deep else {}
+        except StackError:
+            settings = {}  # what is no combiner is refused by `fit`
+        return params | {f"combiner__{name}": value for name, value in settings.items()}
+
+    def set_params(self, **params: Any) -> "StackedClassifier":
+        """Set parameters by their names in `get_params`; a setting of the combiner gives a combiner with it."""
+        inside = {name: value for name, value in params.items() if name.startswith("combiner__")}
+        super().set_params(**{name: value for name, value in params.items() if name not in inside})
+        if inside:
+            changes = {name.removeprefix("combiner__"): value for name, value in inside.items()}
+            self.combiner = with_parameters(combiner_of(self.combiner), changes)
+        return self
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> "StackedClassifier":
         """Fit the combiner.
 
         Parameters
@@ -77,6 +108,8 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             One class per row, of shape (N,), or vote shares of shape (N, C), whose columns have the order of `classes`.
         groups
             Group of each row; the combiner never splits a group when it makes choices. Default: each row is a group.
+        sample_weight
+            Weight of each row, of shape (N,). Default: all rows weigh alike.
 
         Returns
         -------
@@ -87,11 +120,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         StackError
             When the columns do not fit the classes.
         """
-        if self.combiner is not None and (isinstance(self.combiner, type) or not hasattr(self.combiner, "fit")):
-            raise StackError(
-                f"combiner of StackedClassifier must be the settings of a combiner, got {self.combiner!r}: give for "
-                "example foldstill.stacking.convex.Convex()"
-            )
+        combiner = combiner_of(self.combiner)
         target = np.asarray(y)
         soft = target.ndim == 2 and target.shape[1] > 1
         rows = validate_data(self, X, y if not soft else "no_validation", dtype=np.float64)
@@ -114,6 +143,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "ids": ids,
             "groups": ids if groups is None else as_strings(groups, "groups"),
             "classes": names,
+            "sample_weight": None if sample_weight is None else _check_sample_weight(sample_weight, rows),
         }
         if soft:
             order = [observed.tolist().index(c) for c in self.classes_.tolist()]
@@ -127,7 +157,7 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         members = tuple(f"m{m}" for m in range(len(self.columns_MC_)))
         scores = ScoreTable(ids, members, labels.classes, proba_NMC)
         fold_N = np.zeros(len(rows), np.int16)
-        self.combination_ = (self.combiner or Recalibrated()).fit(OOFTable(scores, labels, fold_N))
+        self.combination_ = combiner.fit(OOFTable(scores, labels, fold_N))
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -146,5 +176,5 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.positive_ is not None:
             names = [str(c) for c in self.classes_.tolist()]
             pairs_NM2 = both_classes(rows, "columns of X", names, named=str(self.positive_))
-            return check_rows(pairs_NM2, "X, one probability per member,").astype(np.float32)
-        return check_rows(rows[:, self.columns_MC_], "X, a member's classes side by side,").astype(np.float32)
+            return check_rows(pairs_NM2, "X (one probability per member)").astype(np.float32)
+        return check_rows(rows[:, self.columns_MC_], "X (a member's classes side by side)").astype(np.float32)
