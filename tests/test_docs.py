@@ -4,9 +4,11 @@ import re
 import runpy
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from foldstill.stacking.averages import Average
 from foldstill.stacking.recalibrate import Recalibrated
@@ -79,7 +81,7 @@ def test_the_python_examples_of_the_readme_run_as_they_stand(
     scores_NMC = np.stack([0.7 * truth_NC + 0.3 * rng.dirichlet(np.ones(3), 60) for _ in range(2)], axis=1)
     votes_NC = np.stack([rng.multinomial(5, row) for row in truth_NC])
     folds = patients % 5
-    first, second = blocks(README, "python")
+    first, second, third = blocks(README, "python")
     proba_a, proba_b = scores_NMC[:, 0], scores_NMC[:, 1]
     y = votes_NC.argmax(axis=1)
     exec(first, {"proba_a": proba_a, "proba_b": proba_b, "y": y, "patient": patients, "fold": folds})
@@ -87,6 +89,9 @@ def test_the_python_examples_of_the_readme_run_as_they_stand(
     exec(second, {"scores_NMC": scores_NMC, "votes_NC": votes_NC, "patients": patients, "folds": folds})
     assert "averaging" in capsys.readouterr().out
     assert (tmp_path / "report.html").exists()
+    values: dict[str, Any] = {"models": {"logistic": LogisticRegression()}, "X": truth_NC, "y": y, "patients": patients}
+    exec(third, values)
+    assert values["table"].proba_NMC.shape == (60, 1, 3)
 
 
 def test_the_page_on_files_names_everything_that_is_recognised() -> None:
