@@ -1,6 +1,6 @@
 """Combiners on real HMS out-of-fold predictions, cross-fitted over their folds: all rows and by number of votes.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--jobs 2] [--all | --judged]
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/hms_oof.py PATH/hms_oof.npz [--workers 2] [--all | --judged]
 
 The file holds `pred` (N, M, C), `target` shares, `min_votes`, `quality` (0: 1-2 votes, 1: 3-9, 2: 10 or more), `fold`,
 `patient_id`, `members`, `classes`. Second inference runs (`*_nb`, `*_nbtta`) are left out. A family is a pair of input
@@ -76,7 +76,7 @@ def hms_table(path: Path) -> tuple[OOFTable, np.ndarray]:
         return OOFTable(scores, labels, file["fold"].astype(np.int16)), file["quality"]
 
 
-def print_judged(table: OOFTable, jobs: int) -> None:
+def print_judged(table: OOFTable, workers: int) -> None:
     """One line per `auto`: its KL on rows with ten votes or more, and the difference from the average there."""
     many_N = table.labels.stratum_N == "2"
     autos = [
@@ -84,7 +84,7 @@ def print_judged(table: OOFTable, jobs: int) -> None:
         for rule in ("proved", "expected")
         for stratum in ("", "2")
     ]
-    average, *fits = crossfit_all((Average(), *autos), table, jobs=jobs)
+    average, *fits = crossfit_all((Average(), *autos), table, workers=workers)
     print(f"rows with ten votes or more, fitted to all rows: average {average.row_kl_N[many_N].mean():.4f}")
     for fit in fits:
         difference_N = (fit.row_kl_N - average.row_kl_N)[many_N]
@@ -96,24 +96,24 @@ def print_judged(table: OOFTable, jobs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--judged", action="store_true")
     options = parser.parse_args()
     table, quality_N = hms_table(options.path)
     if options.judged:
-        print_judged(table, options.jobs)
+        print_judged(table, options.workers)
         return
     defaults = default_combiners()
     for title in options.rows:
         quality = ROWS[title]
         rows = table if quality is None else table.take(quality_N == quality)
         start = time.perf_counter()
-        fits = crossfit_all(defaults, rows, jobs=options.jobs)
-        fit_all(defaults, rows, jobs=options.jobs)
+        fits = crossfit_all(defaults, rows, workers=options.workers)
+        fit_all(defaults, rows, workers=options.workers)
         seconds = time.perf_counter() - start
-        fits += crossfit_all(FAST + (SLOW if options.all else ()), rows, jobs=options.jobs)
+        fits += crossfit_all(FAST + (SLOW if options.all else ()), rows, workers=options.workers)
         difference_NA = np.stack([fit.row_kl_N - fits[0].row_kl_N for fit in fits], axis=1)
         gains = paired_intervals(difference_NA, rows.labels.groups)
         print(f"\n{title}: {len(rows)} rows, {len(np.unique(rows.labels.groups))} patients, defaults {seconds:.0f} s")

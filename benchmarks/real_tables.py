@@ -36,9 +36,9 @@ Result = tuple[str, list[float], list[Interval], str]
 """Title of the rows, KL per arm, its difference from the first arm, the choice of auto."""
 
 
-def cross_fitted(title: str, table: OOFTable, *, jobs: int) -> Result:
+def cross_fitted(title: str, table: OOFTable, *, workers: int) -> Result:
     """Cross-fit every arm over the table's own folds."""
-    fits = crossfit_all(ARMS, table, jobs=jobs)
+    fits = crossfit_all(ARMS, table, workers=workers)
     difference_NA = np.stack([one.row_kl_N - fits[0].row_kl_N for one in fits], axis=1)
     gains = paired_intervals(difference_NA, table.labels.groups, weight_N=table.labels.sample_weight_N)
     chosen = ", ".join(dict.fromkeys(note.split(" ")[0] for note in fits[-1].notes))
@@ -64,10 +64,10 @@ def cifar10h_table(folder: Path) -> OOFTable:
         return oof_table(probs["pred"], votes=truth["counts"], classes=truth["classes"].tolist(), members=members)
 
 
-def cifar10h(folder: Path, jobs: int) -> Iterator[Result]:
+def cifar10h(folder: Path, workers: int) -> Iterator[Result]:
     """All rows, and 500 rows with the rest as new rows."""
     table = cifar10h_table(folder)
-    yield cross_fitted("cifar10h", table, jobs=jobs)
+    yield cross_fitted("cifar10h", table, workers=workers)
     for draw in range(5):
         order = np.random.default_rng(draw).permutation(len(table))
         yield on_others(f"cifar10h, 500 rows, draw {draw}", table.take(order[:500]), table.take(order[500:]))
@@ -87,12 +87,12 @@ def sleep_table(folder: Path) -> tuple[OOFTable, NDArray[np.int64]]:
     return oof_table(smooth_NMC, labels=labels.take(scored), members=names), models_NM
 
 
-def sleep(folder: Path, jobs: int) -> Iterator[Result]:
+def sleep(folder: Path, workers: int) -> Iterator[Result]:
     """Three draws of folds, and three members that are copies."""
     table, models_NM = sleep_table(folder)
     for seed in range(3):
         table = with_folds(table.scores, table.labels, None, seed=seed)
-        yield cross_fitted(f"sleep, fold seed {seed}", table, jobs=jobs)
+        yield cross_fitted(f"sleep, fold seed {seed}", table, workers=workers)
     names = table.members
     same = [f"{a} = {b}" for i, a in enumerate(names) for j, b in enumerate(names[:i]) if _equal(models_NM, i, j)]
     finding = audit(table)["A4"]
@@ -105,10 +105,10 @@ def _equal(models_NM: NDArray[np.int64], i: int, j: int) -> bool:
     return bool((models_NM[:, i] == models_NM[:, j]).all())
 
 
-def rsna(folder: Path, jobs: int) -> Iterator[Result]:
+def rsna(folder: Path, workers: int) -> Iterator[Result]:
     """One table per label, patients as groups, the folds in which the members were trained, sample weights."""
     for head in RSNA_HEADS:
-        yield cross_fitted(f"rsna {head}", rsna_table(folder, head), jobs=jobs)
+        yield cross_fitted(f"rsna {head}", rsna_table(folder, head), workers=workers)
 
 
 def rsna_table(folder: Path, head: str) -> OOFTable:
@@ -128,7 +128,7 @@ def rsna_settings(head: str, folds: Path) -> ImportSettings:
     )
 
 
-def clean(folder: Path, jobs: int) -> Iterator[Result]:
+def clean(folder: Path, workers: int) -> Iterator[Result]:
     """Clean synthetic tables, 20 per kind, scored on new groups that are each predicted by one fold model."""
     kinds: tuple[Kind, ...] = ("homog", "hetero")
     for kind in kinds:
@@ -145,12 +145,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="+", default=list(TABLES), choices=list(TABLES))
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     worse: list[str] = []
     print(f"{'':30s}" + "".join(f"{arm.name:>15s}" for arm in ARMS) + "   auto compared with the average")
     for name in options.only:
-        for title, kl_A, gains, chosen in TABLES[name](options.folder, options.jobs):
+        for title, kl_A, gains, chosen in TABLES[name](options.folder, options.workers):
             last = gains[-1]
             difference = f"{last.estimate:+.4f} [{last.low:+.4f}, {last.high:+.4f}] {chosen}"
             print(f"{title:30s}" + "".join(f"{kl:15.4f}" for kl in kl_A) + f"   {difference}", flush=True)

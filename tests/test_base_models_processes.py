@@ -80,10 +80,10 @@ def test_any_number_of_jobs_leaves_the_same_bytes(tmp_path, monkeypatch):
         path, out = tmp_path / f"{jobs}.toml", tmp_path / f"run-{jobs}"
         path.write_text(f"{RUN}seeds = {seeds}\n")
         at = (path, "--out", out)
-        assert call(monkeypatch, "train", *at, "--jobs", jobs, *ON_CPU) == 0
+        assert call(monkeypatch, "train", *at, "--workers", jobs, *ON_CPU) == 0
         assert call(monkeypatch, "oof", "build", *at) == 0
-        assert call(monkeypatch, "stack", *at, "--jobs", "1", "-q") == 0
-        assert call(monkeypatch, "distill", *at, "--jobs", jobs, *ON_CPU) == 0
+        assert call(monkeypatch, "stack", *at, "--workers", "1", "-q") == 0
+        assert call(monkeypatch, "distill", *at, "--workers", jobs, *ON_CPU) == 0
         files = [file for file in out.rglob("*") if file.suffix in (".safetensors", ".parquet", ".npz")]
         made[jobs] = {str(file.relative_to(out)): file.read_bytes() for file in files}
     assert sum(Path(name).name == "weights.safetensors" for name in made["2"]) == 6  # two members twice, two students

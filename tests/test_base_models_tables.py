@@ -84,7 +84,7 @@ kind = "convex"
 
 WITHOUT_TORCH = """
 import sys
-sys.argv = ["foldstill", "run", "e.toml", "--out", "run", "-q", "--jobs", "1"]
+sys.argv = ["foldstill", "run", "e.toml", "--out", "run", "-q", "--workers", "1"]
 from foldstill.cli import main
 try:
     main()

@@ -42,7 +42,7 @@ import sys
 from foldstill.cli import main
 lines = (
     "oof import {npz} --group patient --out t.parquet",
-    "stack t.parquet --combiner recalibrated convex auto -q --jobs 1",
+    "stack t.parquet --combiner recalibrated convex auto -q --workers 1",
     "compare t-stack",
 )
 for line in lines:
@@ -78,7 +78,7 @@ def test_apply_scores_a_new_table_of_the_same_members(
 
     table, stack, out = tmp_path / "t.parquet", tmp_path / "s", tmp_path / "scores.parquet"
     assert call(monkeypatch, "oof", "import", npz, "--group", "patient", "--out", table) == 0
-    assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "convex", "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "convex", "-q", "--workers", "1") == 0
     assert call(monkeypatch, "apply", stack / "convex", table, "--out", out) == 0
     scores = read_scores(out)
     assert scores.ids.tolist() == read_table(table).labels.ids.tolist()
@@ -91,13 +91,13 @@ def test_a_folder_stacked_from_another_table_is_refused(
     one, two, stack = tmp_path / "1.parquet", tmp_path / "2.parquet", tmp_path / "s"
     call(monkeypatch, "oof", "import", npz, "--group", "patient", "--out", one)
     call(monkeypatch, "oof", "import", npz, "--group", "patient", "--drop-members", "d_tta", "--out", two)
-    assert call(monkeypatch, "stack", one, "--out", stack, "--combiner", "convex", "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "stack", one, "--out", stack, "--combiner", "convex", "-q", "--workers", "1") == 0
     before = (stack / "oof.parquet").read_bytes()
-    assert call(monkeypatch, "stack", two, "--out", stack, "--combiner", "convex", "-q", "--jobs", "1") == 2
+    assert call(monkeypatch, "stack", two, "--out", stack, "--combiner", "convex", "-q", "--workers", "1") == 2
     assert "made from other inputs: table" in capsys.readouterr().err
     assert (stack / "oof.parquet").read_bytes() == before
     assert (
-        call(monkeypatch, "stack", two, "--out", stack, "--combiner", "recalibrated", "-q", "--jobs", "1", "--force")
+        call(monkeypatch, "stack", two, "--out", stack, "--combiner", "recalibrated", "-q", "--workers", "1", "--force")
         == 0
     )
     assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "recalibrated"]
@@ -109,7 +109,8 @@ def test_a_combiner_is_picked_by_its_kind_though_it_is_not_among_the_usual(
     table, stack = tmp_path / "t.parquet", tmp_path / "s"
     call(monkeypatch, "oof", "import", npz, "--group", "patient", "--out", table)
     assert (
-        call(monkeypatch, "stack", table, "--out", stack, "--combiner", "median", "trimmed", "-q", "--jobs", "1") == 0
+        call(monkeypatch, "stack", table, "--out", stack, "--combiner", "median", "trimmed", "-q", "--workers", "1")
+        == 0
     )
     assert sorted(p.name for p in (stack / "stacking").iterdir() if p.is_dir()) == ["average", "median", "trimmed"]
     assert call(monkeypatch, "stack", table, "--out", stack, "--combiner", "medium", "-q") == 2

@@ -69,7 +69,7 @@ def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
     from foldstill.pipeline.experiment_file import read_experiment
 
     path = of_file(tmp_path, hms)
-    assert call(monkeypatch, "prepare", path, "--jobs", "1") == 0
+    assert call(monkeypatch, "prepare", path, "--workers", "1") == 0
     output = capsys.readouterr()
     assert "prepare: done" in output.err
     assert "cut short" in output.out
@@ -78,7 +78,7 @@ def test_prepare_makes_the_views_of_an_experiment_and_tells_what_was_wrong(
         data = read_experiment(path).data.load(tmp_path)
     assert data.view("mel").shape[1:] == (16, 32, 4)
     before = (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns
-    assert call(monkeypatch, "prepare", path, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "prepare", path, "--workers", "1", "-q") == 0
     assert (tmp_path / "cache" / "mel.npy").stat().st_mtime_ns == before
 
 
@@ -116,7 +116,7 @@ def test_prepare_uses_a_gpu_only_where_there_is_one(
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code = call(monkeypatch, "prepare", of_file(tmp_path, hms), "--jobs", "1", "--device", device, "-q")
+    code = call(monkeypatch, "prepare", of_file(tmp_path, hms), "--workers", "1", "--device", device, "-q")
     if device == "auto":
         assert code == 0
         assert json.loads((tmp_path / "cache" / "mel.json").read_text())["computed_by"] == ["numpy"]
@@ -128,13 +128,13 @@ def test_prepare_uses_a_gpu_only_where_there_is_one(
 def test_strict_stops_at_the_first_problem(
     hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "prepare", of_file(tmp_path, hms), "--jobs", "1", "--strict", "-q") == 2
+    assert call(monkeypatch, "prepare", of_file(tmp_path, hms), "--workers", "1", "--strict", "-q") == 2
     assert "prepare without strict" in capsys.readouterr().err
 
 
 def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "c"
-    assert call(monkeypatch, "prepare", hms, "--cache", cache, "--view", "mel", "raw_eeg", "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "prepare", hms, "--cache", cache, "--view", "mel", "raw_eeg", "--workers", "1", "-q") == 0
     assert sorted(p.name for p in cache.glob("*.npy")) == ["mel.npy", "raw_eeg.npy"]
 
 
@@ -230,7 +230,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, run = folder / "run.toml", folder / "run"
     path.write_text(RUN)
     with pytest.MonkeyPatch.context() as patch:
-        assert call(patch, "train", path, "--out", run, "--jobs", "1", "-q") == 0
+        assert call(patch, "train", path, "--out", run, "--workers", "1", "-q") == 0
         assert call(patch, "oof", "build", run) == 0
     return run
 

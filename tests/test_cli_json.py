@@ -88,7 +88,7 @@ def test_answers_about_predictions(answers: Any, tmp_path: Path, rng: np.random.
         table, stacked = tmp_path / f"{head}.parquet", tmp_path / head
         imported = answers("oof import", tmp_path / f"{head}.npz", "--group", "patient", "--out", table)
         assert (imported["rows"], imported["groups"], imported["folds"]) == (300, 60, 3)
-        fitted = answers("stack", table, "--combiner", "convex", "--out", stacked, "--jobs", "1", "-q")
+        fitted = answers("stack", table, "--combiner", "convex", "--out", stacked, "--workers", "1", "-q")
         assert fitted["combinations"] == ["average", "convex"]
         assert [finding["id"] for finding in fitted["audit"]] == ["A2"]
         assert answers("compare", stacked)["command"].startswith("foldstill apply")
@@ -99,7 +99,7 @@ def test_answers_about_predictions(answers: Any, tmp_path: Path, rng: np.random.
 
 def test_answers_about_a_run(answers: Any, smoke: "tuple[Run, Comparison]", tmp_path: Path) -> None:
     run = shutil.copytree(smoke[0].dir.root, tmp_path / "smoke")
-    on_cpu = ("--device", "cpu", "-q", "--jobs", "1")
+    on_cpu = ("--device", "cpu", "-q", "--workers", "1")
     assert answers("train", run, *on_cpu)["members"] == ["resnet", "efficientnet"]
     assert answers("oof build", run)["test_rows"] == 75
     assert answers("distill", run, *on_cpu)["students"] == ["student", "student without teacher"]

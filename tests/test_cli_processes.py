@@ -53,7 +53,7 @@ def start(arguments: list[str], folder: Path, *, code: str = "") -> subprocess.P
 
 
 def run(out: str, jobs: int) -> list[str]:
-    return ["run", "e.toml", "--out", out, "--jobs", str(jobs), "-q"]
+    return ["run", "e.toml", "--out", out, "--workers", str(jobs), "-q"]
 
 
 def alive_in(group: int) -> list[str]:

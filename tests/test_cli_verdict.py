@@ -45,7 +45,7 @@ def test_one_command_gives_the_numbers_of_the_stages_one_by_one(
     table, stacked = files / "t.parquet", files / "s"
     labels = ("--labels", files / "labels.csv", "--group", "patient")
     assert call(monkeypatch, "oof", "import", *paths, *labels, "--out", table) == 0
-    assert call(monkeypatch, "stack", table, *CHOSEN, "--out", stacked, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "stack", table, *CHOSEN, "--out", stacked, "--workers", "1", "-q") == 0
     assert call(monkeypatch, "compare", stacked) == 0
     ours, theirs = Comparison.read(files / "v"), Comparison.read(stacked)
     assert ours.table() == theirs.table()

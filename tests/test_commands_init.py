@@ -67,7 +67,7 @@ def run_template(
     path = folder / "mine.toml"
     assert call(monkeypatch, "init", path, "--kind", kind) == 0
     sets = [part for change in changes for part in ("--set", change)]
-    assert call(monkeypatch, "run", path, "--out", folder / "run", "--jobs", "1", *options, "-q", *sets) == 0
+    assert call(monkeypatch, "run", path, "--out", folder / "run", "--workers", "1", *options, "-q", *sets) == 0
     assert (folder / "run" / "report.html").exists()
 
 

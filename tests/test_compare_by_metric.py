@@ -190,7 +190,7 @@ def test_the_command_line_and_the_experiment_name_a_metric(tmp_path, monkeypatch
     fs.write_table(table, "oof.parquet")
     invoke = CliRunner().invoke
     assert (
-        invoke(app, ["stack", "oof.parquet", "--out", "run", "--combiner", "average", "-q", "--jobs", "1"]).exit_code
+        invoke(app, ["stack", "oof.parquet", "--out", "run", "--combiner", "average", "-q", "--workers", "1"]).exit_code
         == 0
     )
     done = invoke(app, ["compare", "run", "--metric", "balanced_accuracy"])

@@ -15,7 +15,7 @@ ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type
 
 WITHOUT_PLACE = {
     "a worker process was killed, usually because the memory was used up: run the command again, which continues from "
-    "the last epoch, with fewer --jobs",
+    "the last epoch, with fewer --workers",
 }
 """Refusals that are about the machine, not about an input."""
 

@@ -67,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_edf(folder / "eeg" / f"{seed}.edf", EEG_CHANNELS, signal_ET, 128, marks)
     (folder / "run.toml").write_text(RUN)
     with pytest.MonkeyPatch.context() as patch:
-        assert call(patch, "train", folder / "run.toml", "--out", folder / "run", "--jobs", "1", *ON_CPU) == 0
+        assert call(patch, "train", folder / "run.toml", "--out", folder / "run", "--workers", "1", *ON_CPU) == 0
         assert call(patch, "oof", "build", folder / "run") == 0
     return folder
 

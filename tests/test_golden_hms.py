@@ -62,7 +62,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patients = ("--patients", "7", "--recordings", "2", "--test-patients", "1", "--seed", "6")
     with pytest.MonkeyPatch.context() as patch:
         assert call(patch, "synth-hms", folder / "hms", *patients, "-q") == 0
-        assert call(patch, "prepare", folder / "views.toml", "--jobs", "1", *ON_CPU) == 0
+        assert call(patch, "prepare", folder / "views.toml", "--workers", "1", *ON_CPU) == 0
     return folder
 
 
@@ -108,9 +108,9 @@ def test_files_from_a_seed_have_the_rows_they_had(prepared: Path, golden: Golden
 
 def test_a_submission_says_what_it_said(prepared: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment, run, out = prepared / "run.toml", prepared / "run", prepared / "submission.csv"
-    assert call(monkeypatch, "train", experiment, "--out", run, "--jobs", "1", *ON_CPU) == 0
+    assert call(monkeypatch, "train", experiment, "--out", run, "--workers", "1", *ON_CPU) == 0
     assert call(monkeypatch, "oof", "build", run) == 0
-    assert call(monkeypatch, "stack", run, "--jobs", "1", "-q") == 0
+    assert call(monkeypatch, "stack", run, "--workers", "1", "-q") == 0
     line = ("predict", "--run", run, "--data", prepared / "hms", "--device", "cpu", "--out", out, "--force")
     result = {}
     for arm in ("spectrogram", "signals", "recalibrated"):

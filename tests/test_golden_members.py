@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_two_views(folder / "two-views.npz")
     (folder / "members.toml").write_text(MEMBERS)
     with pytest.MonkeyPatch.context() as patch:
-        line = ("train", folder / "members.toml", "--out", folder / "run", "--jobs", "1", *ON_CPU)
+        line = ("train", folder / "members.toml", "--out", folder / "run", "--workers", "1", *ON_CPU)
         assert call(patch, *line) == 0
         assert call(patch, "oof", "build", folder / "run") == 0
     return folder / "run"

@@ -64,7 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        assert call(patch, "run", place / "small.toml", "--out", place / "run", "--jobs", "1", *ON_CPU) == 0
+        assert call(patch, "run", place / "small.toml", "--out", place / "run", "--workers", "1", *ON_CPU) == 0
     return place / "run"
 
 

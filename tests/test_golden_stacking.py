@@ -87,7 +87,7 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(run / "oof.parquet", seed=0)
     write_table(run / "new.parquet", seed=1)
     with pytest.MonkeyPatch.context() as patch:
-        assert call(patch, "stack", run, "--jobs", "1", "-q") == 0
+        assert call(patch, "stack", run, "--workers", "1", "-q") == 0
     return run
 
 

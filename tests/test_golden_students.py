@@ -66,10 +66,10 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "students.toml").write_text(EXPERIMENT)
     with pytest.MonkeyPatch.context() as patch:
         at = (folder / "students.toml", "--out", folder / "run")
-        assert call(patch, "train", *at, "--jobs", "1", *ON_CPU) == 0
+        assert call(patch, "train", *at, "--workers", "1", *ON_CPU) == 0
         assert call(patch, "oof", "build", *at) == 0
-        assert call(patch, "stack", *at, "--jobs", "1", "-q") == 0
-        assert call(patch, "distill", *at, "--jobs", "1", *ON_CPU) == 0
+        assert call(patch, "stack", *at, "--workers", "1", "-q") == 0
+        assert call(patch, "distill", *at, "--workers", "1", *ON_CPU) == 0
     return folder / "run"
 
 

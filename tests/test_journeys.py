@@ -78,7 +78,7 @@ def test_an_engineer_goes_from_a_folder_to_onnx_and_predictions_in_four_commands
     )
     sets = tuple(part for change in quick for part in ("--set", change))
     assert len(commands("engineer.sh")) == 4
-    follow("engineer.sh", monkeypatch, run=("--jobs", "1", "-q", *ON_CPU, *sets), export=("--precision", "int8"))
+    follow("engineer.sh", monkeypatch, run=("--workers", "1", "-q", *ON_CPU, *sets), export=("--precision", "int8"))
     scores = pd.read_csv("predictions.csv", index_col="id")
     assert list(scores.columns) == ["cat", "dog"]
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)

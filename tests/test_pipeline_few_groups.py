@@ -38,6 +38,6 @@ def test_training_says_it_first(
     write_two_views(tmp_path / "two-views.npz", n=24)
     text = f'name = "few"\n{TWO_VIEWS}[folds]\nn_folds = 2\ntest_share = 0.3\n[recipe]\nepochs = 1\nbatch_size = 8\n'
     (tmp_path / "few.toml").write_text(text + '[[member]]\nname = "picture"\nnetwork = "test_resnet"\n')
-    assert call(monkeypatch, "train", tmp_path / "few.toml", "--out", tmp_path / "run", "--jobs", "1", *ON_CPU) == 0
+    assert call(monkeypatch, "train", tmp_path / "few.toml", "--out", tmp_path / "run", "--workers", "1", *ON_CPU) == 0
     printed = capsys.readouterr().out
     assert printed.index("locked groups") < printed.index("Members are in")

@@ -122,14 +122,14 @@ def test_what_a_run_was_changed_to_is_kept_with_it_and_an_unknown_field_ends_wit
     assert "recipe.epochz: no such key" in capsys.readouterr().err
     assert not out.exists()
     small = ("--set", "folds.test_share=0", "member.other.network=test_resnet", "--set", "recipe.batch_size=8")
-    assert run("train", path, "--out", out, *small, "--jobs", 1, "-q") == 0
+    assert run("train", path, "--out", out, *small, "--workers", 1, "-q") == 0
     assert f"Next: foldstill oof build {out}" in capsys.readouterr().out.replace("\n", "")
     kept = read_experiment(RunDir(out).experiment)
     assert (kept.folds.test_share, kept.member[1].recipe.batch_size, kept.member[0].recipe.epochs) == (0, 8, 2)
     assert "# What this file is for." in RunDir(out).experiment.read_text()
     # The folder alone is enough to go on, and to change what comes after the members.
     assert run("oof", "build", out) == 0
-    assert run("stack", out, "--set", 'stacking.combiner=[{ kind = "average" }]', "--jobs", 1, "-q") == 0
+    assert run("stack", out, "--set", 'stacking.combiner=[{ kind = "average" }]', "--workers", 1, "-q") == 0
     assert [c.kind for c in read_experiment(RunDir(out).experiment).stacking.combiner] == ["average"]
     # What members were made from is not changed behind their back.
     assert run("train", out, "--set", "recipe.lr=0.5", "-q") == 2

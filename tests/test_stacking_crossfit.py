@@ -77,9 +77,9 @@ def test_many_combiners_at_once_give_what_each_gives_alone_and_report_on_the_way
 @pytest.mark.slow
 def test_processes_give_the_same_bytes_as_one() -> None:
     combiners = (Average(), Convex())
-    for one, two in zip(crossfit_all(combiners, TABLE), crossfit_all(combiners, TABLE, jobs=2), strict=True):
+    for one, two in zip(crossfit_all(combiners, TABLE), crossfit_all(combiners, TABLE, workers=2), strict=True):
         np.testing.assert_array_equal(one.proba_NC, two.proba_NC)
-    assert [f.name for f in fit_all(combiners, TABLE, jobs=2)] == ["average", "convex"]
+    assert [f.name for f in fit_all(combiners, TABLE, workers=2)] == ["average", "convex"]
 
 
 def test_a_choice_of_settings_goes_to_the_lowest_held_out_loss() -> None:

@@ -157,7 +157,7 @@ def test_the_command_line_stacks_by_a_metric(table, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     fs.write_table(table, "oof.parquet")
-    options = ["--metric", "macro_f1", "--combiner", "convex", "--combiner", "thresholded", "--quiet", "--jobs", "1"]
+    options = ["--metric", "macro_f1", "--combiner", "convex", "--combiner", "thresholded", "--quiet", "--workers", "1"]
     options += ["--accept", "A3"]
     done = CliRunner().invoke(app, ["stack", "oof.parquet", "--out", "run", *options])
     assert done.exit_code == 0, done.output

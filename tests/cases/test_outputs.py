@@ -47,7 +47,9 @@ def state(folder: Path) -> dict[str, str]:
 
 
 def test_the_suffix_chooses_the_format(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call(monkeypatch, "stack", table, "--out", tmp_path / "s", "--combiner", "convex", "-q", "--jobs", "1") == 0
+    assert (
+        call(monkeypatch, "stack", table, "--out", tmp_path / "s", "--combiner", "convex", "-q", "--workers", "1") == 0
+    )
     for suffix in ("csv", "parquet"):
         assert call(monkeypatch, "apply", tmp_path / "s/convex", table, "--out", tmp_path / f"o.{suffix}") == 0
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as lines:
@@ -139,7 +141,7 @@ def test_the_files_of_a_run_are_no_output(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "stack", table, "--out", "s", "--combiner", "convex", "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "stack", table, "--out", "s", "--combiner", "convex", "-q", "--workers", "1") == 0
     before = state(tmp_path)
     assert call(monkeypatch, "apply", "s/convex", table, "--out", out, "--force") == 2
     assert f"{out} belongs to the run or stage" in capsys.readouterr().err
@@ -170,7 +172,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "[bold]s"
-    assert call(monkeypatch, "stack", table, "--out", out, "--combiner", "convex", "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "stack", table, "--out", out, "--combiner", "convex", "-q", "--workers", "1") == 0
     assert call(monkeypatch, "compare", out) == 0
     shown = capsys.readouterr().out
     for name in ("resnet[tta]", "=cmd", "[/x]<b>", "[bold]s"):

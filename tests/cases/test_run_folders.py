@@ -19,7 +19,7 @@ from foldstill.oof.table import FoldScores, ScoreTable
 from foldstill.pipeline import find_run
 from made_up import DIGITS, call, held_by_another_thread, timm_table
 
-ONE = ("-q", "--jobs", "1")
+ONE = ("-q", "--workers", "1")
 """One process, because a second costs more than all that it is given to do here."""
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -120,7 +120,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(run: Path, monkeypatch: p
     for path in left:
         path.touch()
     (run / SHARED / "joblib_memmapping_folder_1").mkdir(parents=True)
-    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run, "-q", "--workers", "1") == 0
     assert state(run).keys() == before.keys()
 
 
@@ -181,7 +181,7 @@ def test_scores_of_an_earlier_student_are_not_those_of_the_new_one(run: Path, mo
     write_scores(replace(scores, proba_NMC=scores.proba_NMC[::-1]), run / "student/test.parquet", labels)
     assert call(monkeypatch, "compare", run) == 0
     assert "student" not in [arm.kind for arm in Comparison.read(run).arms]
-    assert call(monkeypatch, "run", run, "-q", "--jobs", "1") == 0
+    assert call(monkeypatch, "run", run, "-q", "--workers", "1") == 0
     assert file_digest(run / "student/test.parquet") == right
     assert "student" in [arm.kind for arm in Comparison.read(run).arms]
 

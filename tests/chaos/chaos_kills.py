@@ -114,8 +114,8 @@ class Tally:
 
 def scenarios(world: Path) -> list[Scenario]:
     """All scenarios, in a folder that `make_world` has filled."""
-    run = ("run", str(world / "tiny.toml"), "-q", "--out", "{}", "--jobs")
-    prepare = ("prepare", str(world / "hms"), "-q", "--cache", "{}", "--view", "mel", "raw_eeg", "--jobs", "1")
+    run = ("run", str(world / "tiny.toml"), "-q", "--out", "{}", "--workers")
+    prepare = ("prepare", str(world / "hms"), "-q", "--cache", "{}", "--view", "mel", "raw_eeg", "--workers", "1")
     tune = ("tune", str(world / "tiny.toml"), "-q", "--folder", "{}", "--out", "{}/tuned.toml")
     return [
         Scenario("run", (*run, "1"), 0.4),

@@ -26,17 +26,20 @@ BASE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tune": (("tune.toml", "data.npz"), ("tune.toml", "--folder", "trials", "--device", "cpu", "-q")),
     "train": (
         ("experiment.toml", "data.npz"),
-        ("experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q"),
+        ("experiment.toml", "--out", "r", "--workers", "1", "--device", "cpu", "-q"),
     ),
-    "run": (("experiment.toml", "data.npz"), ("experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q")),
-    "distill": (("run", "data.npz"), ("run", "--jobs", "1", "--device", "cpu", "-q")),
+    "run": (
+        ("experiment.toml", "data.npz"),
+        ("experiment.toml", "--out", "r", "--workers", "1", "--device", "cpu", "-q"),
+    ),
+    "distill": (("run", "data.npz"), ("run", "--workers", "1", "--device", "cpu", "-q")),
     "export": (("run", "data.npz"), ("run",)),
-    "prepare": (("hms",), ("hms", "--cache", "cache", "--view", "kaggle_spectrogram", "--jobs", "1", "-q")),
+    "prepare": (("hms",), ("hms", "--cache", "cache", "--view", "kaggle_spectrogram", "--workers", "1", "-q")),
     "synth-hms": ((), ("new", "--patients", "2", "--recordings", "1", "-q")),
     "show view": (("hms",), ("hms", "kaggle_spectrogram", "--out", "v.png")),
     "init": ((), ("new.toml",)),
     "doctor": ((), ()),
-    "demo": ((), ("--out", "d", "-q", "--jobs", "1")),
+    "demo": ((), ("--out", "d", "-q", "--workers", "1")),
 }
 """Files that a valid call of each command needs, and its arguments."""
 
@@ -97,7 +100,7 @@ def _with(arguments: tuple[str, ...], option: str, value: str) -> tuple[str, ...
 
 
 WRONG_VALUES: dict[str, tuple[str, ...]] = {
-    "--jobs": ("0", "-1", "many", "1.5", "nan", ""),
+    "--workers": ("0", "-1", "many", "1.5", "nan", ""),
     "--device": ("gpu", "", "cuda:99", "CPU!"),
     "--combiner": ("zebra", "", "..", "average,convex", "[/x]", LONG_NAME),
     "--strata": ("zebra", "", "[/x]"),
@@ -352,7 +355,7 @@ def _damaged_inputs() -> Iterator[Case]:
             yield Case(
                 f"train: {name} is {damage}",
                 "damaged files",
-                ("train", "folder.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q"),
+                ("train", "folder.toml", "--out", "r", "--workers", "1", "--device", "cpu", "-q"),
                 ("folder.toml", "images", "images.csv"),
                 prepare,
                 (name.split("/")[-1],),
@@ -423,7 +426,7 @@ ARTEFACTS: dict[tuple[str, ...], tuple[str, ...]] = {
         "run/members/a/fold-0/test.parquet",
         "run/folds.parquet",
     ),
-    ("run", "run", "--jobs", "1", "--device", "cpu", "-q"): (
+    ("run", "run", "--workers", "1", "--device", "cpu", "-q"): (
         "run/folds.parquet",
         "run/provenance.json",
         "run/members/a/fold-0/done.json",
@@ -590,7 +593,7 @@ def _outputs_that_replace() -> Iterator[Case]:
     ):
         files = tuple(file for file in inputs if not file.startswith("--"))
         yield Case(f"oof import: onto {name}", kind, ("oof", "import", *inputs, "--out", out), files, places=(out,))
-    tune, quick = " ".join(BASE["tune"][1]), "--jobs 1 --device cpu -q"
+    tune, quick = " ".join(BASE["tune"][1]), "--workers 1 --device cpu -q"
     for command, name, line, also, places in (
         ("stack", "--out is a trained run", "table.parquet --out run --combiner average -q", "run", "run"),
         ("oof export", "onto its input", "table.parquet table.parquet --format wide-csv", "", "table.parquet"),
@@ -608,7 +611,7 @@ def _outputs_that_replace() -> Iterator[Case]:
             *("run", "another experiment into a finished run"),
             *(f"experiment.toml --set recipe.lr=0.1 --out run {quick}", "run", "run lr"),
         ),
-        ("demo", "--out is another run", "--out run -q --jobs 1", "run data.npz", "run"),
+        ("demo", "--out is another run", "--out run -q --workers 1", "run data.npz", "run"),
         ("init", "the file exists", "notes.txt", "notes.txt", "notes.txt"),
         ("synth-hms", "the folder holds files", "hms --patients 2 -q", "hms", "hms"),
     ):

@@ -107,7 +107,7 @@ def _fits(value: str, name: str) -> bool:
     return False
 
 
-ARGUMENTS = ("run", "experiment.toml", "--out", "r", "--jobs", "1", "--device", "cpu", "-q")
+ARGUMENTS = ("run", "experiment.toml", "--out", "r", "--workers", "1", "--device", "cpu", "-q")
 
 
 def _case(prefix: str, name: str, value: str, *, must_refuse: bool = True) -> Case:
@@ -223,7 +223,7 @@ def _texts() -> Iterator[Case]:
             yield Case(
                 f"a {place} named {odd[:20]!r}",
                 KIND,
-                ("run", "experiment.toml", "--jobs", "1", "--device", "cpu", "-q"),
+                ("run", "experiment.toml", "--workers", "1", "--device", "cpu", "-q"),
                 ("experiment.toml", "data.npz"),
                 lambda folder, text=text: (folder / "experiment.toml").write_text(text),
                 ("name",),

@@ -114,11 +114,11 @@ def _write_files(folder: Path) -> None:
     (folder / "notes.txt").write_text("notes of the user\n")
     for line in (
         "oof import scores.npz --out table.parquet",
-        "stack table.parquet --out stacked --combiner average convex lightgbm -q --jobs 1",
+        "stack table.parquet --out stacked --combiner average convex lightgbm -q --workers 1",
         "compare stacked",
-        "run experiment.toml --out run --jobs 1 --device cpu -q",
+        "run experiment.toml --out run --workers 1 --device cpu -q",
         "synth-hms hms --patients 3 --recordings 1 -q",
-        "prepare hms --cache cache --view kaggle_spectrogram --jobs 1 -q",
+        "prepare hms --cache cache --view kaggle_spectrogram --workers 1 -q",
     ):
         code, text = call(line.split(), folder)
         assert code == 0, f"foldstill {line}: exit {code}\n{text}"

@@ -159,7 +159,7 @@ def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
         except Exception as error:
             if not lacks_memory(error):
                 raise
-            cure = "make batch_size of its recipe smaller, or use fewer workers (--jobs)"
+            cure = "make batch_size of its recipe smaller, or use fewer workers (--workers)"
             raise MemberError(f"{job.name}: not enough memory to train it: {cure}") from error
         for prediction in job.predictions:
             proba_NC = model.predict(training_set.views, prediction.rows, device=device)

@@ -44,7 +44,7 @@ class Commands(TyperGroup):
         except BrokenExecutor as error:
             raise FoldstillError(
                 "a worker process was killed, usually because the memory was used up: run the command again, which "
-                "continues from the last epoch, with fewer --jobs"
+                "continues from the last epoch, with fewer --workers"
             ) from error
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     except (MemoryError, RuntimeError, ImportError) as error:
         if not lacks_memory(error):
             raise
-        _refuse("not enough memory: use fewer --jobs or a machine with more memory")
+        _refuse("not enough memory: use fewer --workers or a machine with more memory")
     except KeyboardInterrupt:
         _say_interrupted()
         sys.exit(INTERRUPTED)

@@ -35,7 +35,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the experiment, such as recipe.epochs=5."),
 ]
-Jobs = Annotated[
+Workers = Annotated[
     int | None,
     typer.Option(help="Number of processes of one thread each on a CPU; one per core when not given.", min=1),
 ]
@@ -83,7 +83,7 @@ class RunOptions:
     target: Target
     out: Out = None
     change: Changes = None
-    jobs: Jobs = None
+    workers: Workers = None
     device: On = Device.AUTO
     force: bool = False
     as_json: AsJson = False
@@ -95,7 +95,7 @@ class RunOptions:
         from foldstill.pipeline import open_run
 
         with bars(quiet=self.quiet) as report:
-            work = Work(self.jobs, self.device.value, self.force, report)
+            work = Work(self.workers, self.device.value, self.force, report)
             yield open_run(self.target, self.out, changes=self.change or (), work=work)
 
 

@@ -33,7 +33,7 @@ def prepare(
     change: Changes = None,
     view: Annotated[list[str] | None, typer.Option(help="For a folder: the kinds of views, one or more.")] = None,
     rows: Annotated[Rows | None, typer.Option(help="For a folder: what one sample is.")] = None,
-    jobs: Annotated[
+    workers: Annotated[
         int | None, typer.Option(help="Number of processes, or of threads beside a GPU. [default: one per core]", min=1)
     ] = None,
     device: Annotated[Device, typer.Option(help="Device that computes the spectrograms of the EEG.")] = Device.AUTO,
@@ -45,7 +45,7 @@ def prepare(
 ) -> None:
     """Read HMS files once and store every view as one array. An interrupted preparation is resumed.
 
-    Example: foldstill prepare mine.toml --jobs 4
+    Example: foldstill prepare mine.toml --workers 4
     """
     from foldstill.commands.hms import prepare_views, problems_table
 
@@ -57,7 +57,7 @@ def prepare(
             rows=None if rows is None else rows.value,
             views=tuple(view or ()),
             strict=strict,
-            work=Work(jobs, device.value, force, report),
+            work=Work(workers, device.value, force, report),
         )
     screen = console()
     lost, problems = len(prepared.unreadable_rows), len(prepared.problems)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foldstill.cli.arguments import MADE_AGAIN, Changes, Jobs, MetricName, Out, Quiet, RunOptions, takes_run_options
+from foldstill.cli.arguments import MADE_AGAIN, Changes, MetricName, Out, Quiet, RunOptions, Workers, takes_run_options
 from foldstill.cli.json_answer import AsJson, comparison_answer, finding_records, print_json
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(options: RunOptions) -> None:
     """Do every stage of an experiment: train, oof build, stack, distill, compare. Finished stages are kept.
 
-    Example: foldstill run mine.toml --jobs 4
+    Example: foldstill run mine.toml --workers 4
     """
     from foldstill.pipeline import run_all
 
@@ -77,7 +77,7 @@ def stack(
     ] = None,
     metric: MetricName = None,
     change: Changes = None,
-    jobs: Jobs = None,
+    workers: Workers = None,
     force: Annotated[bool, typer.Option("--force", help=MADE_AGAIN["stack"])] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -90,7 +90,7 @@ def stack(
     from foldstill.pipeline import open_for_stacking, stack_stage
 
     with bars(quiet=quiet) as report:
-        work = Work(jobs, force=force, report=report)
+        work = Work(workers, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
         explanation = stack_stage(opened, combiner or (), accept or (), metric)
     following = f"foldstill compare {opened.dir.root}{f' --metric {metric}' if metric else ''}"
@@ -122,7 +122,7 @@ def stack(
 def distill(options: RunOptions) -> None:
     """Train the student on held-out predictions of its teacher, and a twin on votes only with the same budget.
 
-    Example: foldstill distill runs/mine --jobs 3
+    Example: foldstill distill runs/mine --workers 3
     """
     from foldstill.pipeline import distill_stage
 

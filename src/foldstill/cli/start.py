@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Device, Jobs, On, Quiet, Replace, Target
+from foldstill.cli.arguments import Changes, Device, On, Quiet, Replace, Target, Workers
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -34,7 +34,7 @@ def demo(
             "cores), or prediction files and a verdict (seconds)."
         ),
     ] = DemoKind.EEG,
-    jobs: Jobs = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Generate data and show what foldstill says of them.
@@ -42,20 +42,20 @@ def demo(
     Example: foldstill demo --kind predictions
     """
     if kind is DemoKind.PREDICTIONS:
-        _demo_of_predictions(out or Path("runs/demo-predictions"), jobs or 1, quiet=quiet)
+        _demo_of_predictions(out or Path("runs/demo-predictions"), workers or 1, quiet=quiet)
         return
     from foldstill.commands.demo import run_demo
 
     with bars(quiet=quiet) as report:
-        comparison, run = run_demo(out or Path("runs/demo"), work=Work(jobs, report=report))
+        comparison, run = run_demo(out or Path("runs/demo"), work=Work(workers, report=report))
     show_comparison(run, comparison)
 
 
-def _demo_of_predictions(out: Path, jobs: int, *, quiet: bool) -> None:
+def _demo_of_predictions(out: Path, workers: int, *, quiet: bool) -> None:
     from foldstill.commands.demo_predictions import COMBINERS, run_predictions_demo
 
     with bars(quiet=quiet) as report:
-        comparison, run, truth_kl = run_predictions_demo(out, work=Work(jobs, report=report))
+        comparison, run, truth_kl = run_predictions_demo(out, work=Work(workers, report=report))
     show_comparison(run, comparison)
     files = out / "files"
     console().print(
@@ -120,7 +120,7 @@ def tune(
     trials: Annotated[
         int | None, typer.Option(help="Total number of trials; as the file says when not given.", min=1)
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
     device: On = Device.AUTO,
     force: Replace = False,
     as_json: AsJson = False,
@@ -128,12 +128,12 @@ def tune(
 ) -> None:
     """Search better settings of one member on a few folds. A search continues where it stopped.
 
-    Example: foldstill tune mine.toml --trials 30 --jobs 2
+    Example: foldstill tune mine.toml --trials 30 --workers 2
     """
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
-        work = Work(jobs, device.value, force, report)
+        work = Work(workers, device.value, force, report)
         best = search(path, folder, out, change or (), trials=trials, work=work)
     if as_json:
         found = {"trial": best.number, "trials": best.trials, "kl": best.kl, "values": best.values}

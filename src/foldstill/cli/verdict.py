@@ -36,7 +36,7 @@ def verdict(
     ] = None,
     *,
     settings: "ImportSettings",
-    jobs: Annotated[int, typer.Option(help="Number of processes of one thread each.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes of one thread each.", min=1)] = 1,
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what another table left in the folder.")] = False,
     quiet: Quiet = False,
@@ -58,7 +58,7 @@ def verdict(
             out,
             strata=strata or (),
             test=test,
-            work=Work(jobs, force=force, report=report),
+            work=Work(workers, force=force, report=report),
         )
         stack_stage(opened, combiner or (), accept or (), metric)
         comparison = compare_stage(opened, metric)

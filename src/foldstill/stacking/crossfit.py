@@ -101,12 +101,12 @@ def crossfit_all(
     table: OOFTable,
     *,
     folds: Folds = None,
-    jobs: int = 1,
+    workers: int = 1,
     on_progress: OnProgress = silent,
 ) -> list[CrossFit]:
-    """Cross-fit several combiners over the same folds; one job per combiner and fold, in `jobs` processes.
+    """Cross-fit several combiners over the same folds; one job per combiner and fold, in `workers` processes.
 
-    The result does not depend on `jobs`. Each process uses one thread.
+    The result does not depend on `workers`. Each process uses one thread.
     """
     fold_N = fold_per_row(folds, table)
     names = np.unique(fold_N)
@@ -114,7 +114,7 @@ def crossfit_all(
     order = [(c, f) for c in reversed(range(len(combiners))) for f in range(len(names))]
     work = [(_held_out, (combiners[c], table, fold_N, int(names[f]))) for c, f in order]
     parts: dict[tuple[int, int], tuple[Proba, str]] = {}
-    for done, (job, part) in enumerate(_run(work, jobs), start=1):
+    for done, (job, part) in enumerate(_run(work, workers), start=1):
         c, f = order[job]
         parts[c, f] = part
         rows = fold_N == names[f]
@@ -127,13 +127,13 @@ def crossfit_all(
 
 
 def fit_all(
-    combiners: Sequence[Combiner], table: OOFTable, *, jobs: int = 1, on_progress: OnProgress = silent
+    combiners: Sequence[Combiner], table: OOFTable, *, workers: int = 1, on_progress: OnProgress = silent
 ) -> list[FittedCombiner]:
-    """Fit several combiners to all rows of the table, in `jobs` processes."""
+    """Fit several combiners to all rows of the table, in `workers` processes."""
     order = list(reversed(range(len(combiners))))
     work = [(fit, (combiners[c], table)) for c in order]
     fitted: dict[int, FittedCombiner] = {}
-    for done, (job, one) in enumerate(_run(work, jobs), start=1):
+    for done, (job, one) in enumerate(_run(work, workers), start=1):
         fitted[order[job]] = one
         on_progress(Progress("fit", done, len(work), f"{one.name}, all rows"))
     return [fitted[c] for c in range(len(combiners))]
@@ -206,15 +206,15 @@ def _assembled(
     return CrossFit(combiner.name, proba_NC, losses, fold_N, table.labels.sample_weight_N, notes)
 
 
-def _run(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], jobs: int) -> Iterable[tuple[int, Any]]:
-    """Yield (number, result) of each job as it ends: in this process when `jobs` is 1, else in one-thread processes."""
+def _run(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], workers: int) -> Iterable[tuple[int, Any]]:
+    """Yield (number, result) of each job as it ends: in this process for one worker, else in one-thread processes."""
     numbered = [(number, function, arguments) for number, (function, arguments) in enumerate(work)]
-    if jobs == 1:
+    if workers == 1:
         return (_numbered(*job) for job in numbered)
     from joblib import delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        finished: Iterable[tuple[int, Any]] = pool(jobs)(delayed(_numbered)(*job) for job in numbered)
+        finished: Iterable[tuple[int, Any]] = pool(workers)(delayed(_numbered)(*job) for job in numbered)
     return finished
 
 
