@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from foldstill.data.journal import Journal
 from foldstill.errors import DataError, FileError, FoldstillError, FoldstillWarning
 from foldstill.hms import decoding
 from foldstill.hms.cache import Cache
 from foldstill.hms.decoding import Wanted
 from foldstill.hms.files import HmsFolder, read_eeg, read_spectrogram
-from foldstill.hms.journal import Journal
 from foldstill.hms.montage import EEG_CHANNELS, spectrogram_columns
 from foldstill.hms.prepare import prepare
 from foldstill.hms.record import Record
@@ -83,7 +83,7 @@ def test_prepared_views_are_the_views_of_each_row(hms_files, tmp_path):
 
 def test_two_processes_make_the_same_bytes_as_one(hms_files, tmp_path):
     one, two = (prepare(hms_files, tmp_path / str(jobs), (SMALL,), work=Work(workers=jobs)).cache for jobs in (1, 2))
-    checksums = {json.loads(c.sidecar_file("mel").read_text())["checksum"] for c in (one, two)}
+    checksums = {json.loads(c.arrays.sidecar_file("mel").read_text())["checksum"] for c in (one, two)}
     assert len(checksums) == 1
 
 
@@ -116,14 +116,14 @@ def test_a_stopped_preparation_goes_on_where_it_was(hms_files, tmp_path, monkeyp
     assert len(made_rows) == n - done_before[-1] + len(json.loads(parts[0])["value"]["rows"])
     assert 0 < len(made_rows) < n
     assert resumed.rows()[1].all()
-    np.testing.assert_array_equal(np.load(resumed.array_file("mel")), np.load(wanted.array_file("mel")))
-    assert not resumed.journal_file.exists()
+    np.testing.assert_array_equal(np.load(resumed.arrays.array_file("mel")), np.load(wanted.arrays.array_file("mel")))
+    assert not resumed.arrays.journal_file.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"null\n", b"{}\n", b"\xff\xfe", b"[[[\n", b"7\nnull\n"])
 def test_a_damaged_journal_counts_as_none(tmp_path, content):
     (tmp_path / "progress.jsonl").write_bytes(content)
-    assert Journal(tmp_path / "progress.jsonl").read() == ([], [])
+    assert Journal(tmp_path / "progress.jsonl").read() == (None, [])
 
 
 @pytest.mark.parametrize("name", ["problems.csv", "sources.csv", "manifest.json"])

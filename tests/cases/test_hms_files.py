@@ -22,6 +22,7 @@ from foldstill.workers import Work
 
 # The package's `prepare` is the function; this is the module it is in.
 prepare_module = importlib.import_module("foldstill.hms.prepare")
+array_cache_module = importlib.import_module("foldstill.data.array_cache")
 MEL = MelSpectrogram(n_mels=16, width=32)
 POWER = KaggleSpectrogram(height=16, width=32)
 RAW = RawEeg(bin_size=40)
@@ -140,7 +141,8 @@ def steps(monkeypatch, stop_at: int | None, *, after: bool) -> list[str]:
         return step
 
     monkeypatch.setattr(prepare_module, "write_csv", counted("csv", prepare_module.write_csv))
-    monkeypatch.setattr(prepare_module, "write_json", counted("json", prepare_module.write_json))
+    for module in (prepare_module, array_cache_module):
+        monkeypatch.setattr(module, "write_json", counted("json", module.write_json))
     monkeypatch.setattr(Path, "replace", counted("replace", Path.replace))
     return done
 

@@ -24,11 +24,11 @@ from foldstill.base_models.member import Member, is_made_elsewhere
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
-from foldstill.data.features import FeatureTable, View, digest_parts
+from foldstill.data.features import FeatureTable, View, view_digest
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, as_strings
 from foldstill.data.row_form import Recipe
-from foldstill.data.training import TrainingSet
+from foldstill.data.training import Rows, TrainingSet
 from foldstill.errors import ExperimentError, FoldstillWarning, MemberError
 from foldstill.files import digest
 from foldstill.manifest import Stage, note_made_again
@@ -118,9 +118,7 @@ def _jobs(
     _require_one_plan(members, labels, plan, left_out)
     of_fold = _made_elsewhere(members, labels, plan, left_out)
     views = {name: dataset.view(name) for name in sorted({view for m in members for view in m.views})}
-    digests = {
-        name: {"data": digest(*digest_parts(array)), "shape": list(array.shape[1:])} for name, array in views.items()
-    }
+    digests = {name: {"data": view_digest(array), "shape": list(array.shape[1:])} for name, array in views.items()}
     common = {"labels": labels.digest, "classes": list(labels.classes), "plan": plan.digest, "seed": seed}
     if dataset.units_N is not None:
         common["units"] = digest(dataset.units_N)
@@ -305,8 +303,11 @@ def predict_members(
     *,
     ids: Sequence[str] | None = None,
     recipes: Mapping[str, Recipe] = MappingProxyType({}),
+    rows: Rows | None = None,
 ) -> FoldScores:
     """Scores of new rows by all K fold models of every member; `ids` default to the row numbers.
+
+    With `rows`, of these rows of the views only, which are not copied first.
 
     `recipes` says how the rows of each view were prepared, where that is known.
     Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
@@ -327,7 +328,8 @@ def predict_members(
         for member in resolved:
             models = FoldModels(member, folder)
             proba_KNC = [
-                models.load_for(fold, views, classes, recipes).predict(views, device=device) for fold in models.folds
+                models.load_for(fold, views, classes, recipes).predict(views, rows, device=device)
+                for fold in models.folds
             ]
             proba_MKNC.append(proba_KNC)
     counts = {member.name: len(proba_KNC) for member, proba_KNC in zip(resolved, proba_MKNC, strict=True)}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
-from foldstill.data.features import FeatureTable, View, as_view, digest_parts
+from foldstill.data.features import FeatureTable, View, as_view, view_digest
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.row_form import Recipe
 from foldstill.errors import DataError
@@ -101,7 +101,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Digest of labels and inputs; everything that is trained on this data records it."""
-        parts = [part for name in sorted(self.views) for part in (name, *digest_parts(self.views[name]))]
+        parts = [part for name in sorted(self.views) for part in (name, view_digest(self.views[name]))]
         return digest(self.labels.digest, *parts, *(() if self.units_N is None else (self.units_N,)))
 
     def grouped_by(self, group: str | tuple[str, ...], view: str) -> "Dataset":
@@ -174,10 +174,11 @@ def require_finite(view: str, array: View, ids: Strings) -> None:
         )
 
 
-def content_of(view: View) -> Strings:
-    """A digest of the content of each row, (N,)."""
+def content_of(view: View, rows: NDArray[np.intp] | None = None) -> Strings:
+    """A digest of the content of each row, (N,), or of these rows only."""
     array = view.values_NF if isinstance(view, FeatureTable) else view
-    return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in array])
+    each_row = array if rows is None else (array[row] for row in rows)
+    return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in each_row])
 
 
 def content_groups(array: View, groups: Strings) -> Strings:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.array_cache import stored_digest
 from foldstill.data.classes import in_order
 from foldstill.data.columns import series_array
 from foldstill.data.text import as_strings, is_missing
 from foldstill.errors import DataError
+from foldstill.files import digest, rows_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,11 +233,18 @@ def features_as_json(features: Sequence[Feature]) -> list[dict[str, Any]]:
     return [{"name": each.name, "levels": None if each.levels is None else list(each.levels)} for each in features]
 
 
-def digest_parts(view: View) -> tuple[Any, ...]:
-    """What `digest` takes for a view."""
+def view_digest(view: View, rows: NDArray[np.intp] | None = None) -> str:
+    """Digest of the values of a view, or of some of its rows.
+
+    An array of a cache is not read: its sidecar has the digest of its values.
+    """
     if isinstance(view, FeatureTable):
-        return view.values_NF, features_as_json(view.features)
-    return (view,)
+        table = view if rows is None else view[rows]
+        return digest(table.values_NF, features_as_json(table.features))
+    stored = stored_digest(view)
+    if rows is None:
+        return stored or digest(view)
+    return rows_digest(view, rows) if stored is None else digest(stored, np.asarray(rows))
 
 
 _KIND_CURE = {

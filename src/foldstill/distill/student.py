@@ -86,13 +86,16 @@ class Student:
         network: Network = self.model.network  # type: ignore[attr-defined]
         return network
 
-    def predict(self, rows_N: View, *, device: str = "auto") -> NDArray[np.float32]:
+    def predict(
+        self, rows_N: View, rows: NDArray[np.intp] | None = None, *, device: str = "auto"
+    ) -> NDArray[np.float32]:
         """Probabilities (N, C) of images (N, H, W, channels), signals (N, channels, T) or features, unscaled.
 
+        With `rows`, of these rows only, which are not copied first.
         Raises DistillError for rows of another shape or type, or with other features, than in training.
         """
         try:
-            return self.model.predict({self.view: rows_N}, device=device)
+            return self.model.predict({self.view: rows_N}, rows, device=device)
         except (DataError, MemberError) as error:
             raise DistillError(f"the student: {error}") from None
 

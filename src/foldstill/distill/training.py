@@ -20,7 +20,7 @@ from foldstill.base_models.member import Member
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
-from foldstill.data.features import FeatureTable, View, array_of, digest_parts
+from foldstill.data.features import FeatureTable, View, array_of, view_digest
 from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
 from foldstill.data.training import Rows, TrainingSet
@@ -131,7 +131,7 @@ def student_jobs(
         if member is None
         else None,
         "targets": digest(target, np.asarray(lesson.weight_N)),
-        "data": digest(*digest_parts(array[rows])),
+        "data": view_digest(array, rows),
         "shape": list(array.shape[1:]),
         "classes": list(classes),
     }

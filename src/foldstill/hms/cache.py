@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.array_cache import ArrayCache
 from foldstill.errors import DataError
 from foldstill.files import Inside, file_digest
 from foldstill.hms.rows import LabelRows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, settings_json
-from foldstill.json_files import read_json
+from foldstill.json_files import check_shape, read_json
 from foldstill.manifest import changes
 
 FORMAT = 2
@@ -30,44 +31,27 @@ class Cache:
     manifest_file = Inside("manifest.json")
     problems_file = Inside("problems.csv")
     sources_file = Inside("sources.csv")
-    journal_file = Inside("progress.jsonl")
-    """The finished parts of an unfinished preparation."""
 
-    def array_file(self, name: str) -> Path:
-        return self.root / f"{name}.npy"
-
-    def sidecar_file(self, name: str) -> Path:
-        return self.root / f"{name}.json"
+    @property
+    def arrays(self) -> ArrayCache:
+        """The arrays of the views and their sidecars."""
+        return ArrayCache(self.root)
 
     def sidecar(self, name: str) -> dict[str, Any]:
         """What a finished view was made from; raises DataError if the sidecar is damaged."""
-        shape = {"made_from": dict, "checksum": str, "unreadable_rows": list}
+        sidecar = self.arrays.sidecar(name)
         cure = "remove it, and prepare the view again"
-        found: dict[str, Any] = read_json(self.sidecar_file(name), shape, error=DataError, cure=cure)
-        return found
-
-    def check_array(self, name: str) -> None:
-        """Raise DataError if the array of a finished view does not have the bytes that were written."""
-        expected, found = self.sidecar(name)["checksum"], file_digest(self.array_file(name))
-        if found != expected:
-            raise DataError(
-                f"{self.array_file(name)} must have the checksum {expected} of its sidecar, got {found}: it was "
-                "damaged after it was written; force it to be made again"
-            )
-
-    def part_file(self, name: str) -> Path:
-        """The array of an unfinished preparation."""
-        return self.root / f".{name}.part.npy"
+        check_shape(sidecar, {"unreadable_rows": list}, self.arrays.sidecar_file(name), error=DataError, cure=cure)
+        return sidecar
 
     def finished(self) -> list[str]:
-        """Names of the finished views; the sidecar is written last, so a view that has one is finished."""
-        arrays = sorted(path.stem for path in self.root.glob("[!.]*.npy"))
-        return [name for name in arrays if self.sidecar_file(name).exists()]
+        """Names of the finished views."""
+        return self.arrays.finished()
 
     @property
     def is_complete(self) -> bool:
         """Whether every preparation that was begun here was finished."""
-        return self.manifest_file.exists() and not self.journal_file.exists()
+        return self.manifest_file.exists() and not self.arrays.journal_file.exists()
 
     def check_tables(self) -> None:
         """Raise DataError if a table of finished preparations does not have the bytes that were written."""
@@ -99,7 +83,7 @@ class Cache:
                 f"view {view.name!r} in {self.root} was made from other inputs: {'; '.join(changed)}: "
                 "prepare into another folder, give the view another name, or force it to be made again"
             )
-        self.check_array(view.name)
+        self.arrays.check(view.name)
         return True
 
     def rows(self) -> tuple[LabelRows, NDArray[np.bool_]]:
@@ -124,24 +108,17 @@ class Cache:
         return {view.name: self._array(view) for view in views}
 
     def _array(self, view: View) -> NDArray[Any]:
-        file = self.array_file(view.name)
-        if not self.sidecar_file(view.name).exists():
+        if not self.arrays.sidecar_file(view.name).exists():
             raise DataError(f"view {view.name!r} is not in {self.root}: run `foldstill prepare` with it")
         if changed := changes(self.sidecar(view.name)["made_from"]["view"], settings_json(view)):
             raise DataError(
                 f"view {view.name!r} in {self.root} has other settings: {'; '.join(changed)}: prepare it again, or "
                 "give the view another name"
             )
-        try:
-            self.check_array(view.name)
-            array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except DataError:
-            raise
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read ({error}): prepare the view again with force") from error
+        array = self.arrays.open(view.name)
         if array.shape[1:] != view.shape or array.dtype != stored_dtype(view.bounds):
             raise DataError(
-                f"{file} must hold {stored_dtype(view.bounds)} of shape {view.shape} per row, got {array.dtype} "
-                f"{array.shape[1:]}: prepare the view again with force"
+                f"{self.arrays.array_file(view.name)} must hold {stored_dtype(view.bounds)} of shape {view.shape} per "
+                f"row, got {array.dtype} {array.shape[1:]}: prepare the view again with force"
             )
         return array

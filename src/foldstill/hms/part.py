@@ -63,7 +63,9 @@ def make_part(task: PartTask, table: LabelRows, rows: tuple[int, ...]) -> Part:
     Without a device NumPy makes one row at a time, which stays in the processor's cache. On a device torch computes the
     spectrograms of the EEG of all rows at once.
     """
-    arrays = {v.name: np.load(task.cache.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in task.views}
+    arrays = {
+        v.name: np.load(task.cache.arrays.part_file(v.name), mmap_mode="r+", allow_pickle=False) for v in task.views
+    }
     on_device = () if task.device is None else tuple(v for v in task.views if isinstance(v, ChainSpectrogram))
     signals: dict[str, dict[int, Signal]] = {view.name: {} for view in on_device}
     reader = _Reader(task.source, task.views)

@@ -4,28 +4,29 @@ N rows.
 """
 
 import csv
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from foldstill.data.array_cache import ArrayForm
+from foldstill.data.array_filling import Backend, fill_arrays, forget_filling
+from foldstill.data.journal import Journal
 from foldstill.errors import DataError, FileError
-from foldstill.files import digest, file_digest, sync, write_csv
+from foldstill.files import digest, file_digest, write_csv
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
-from foldstill.hms.journal import Journal
 from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, make_part
 from foldstill.hms.rows import LabelRows, LabelRule, label_rows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, check_names, settings_json
 from foldstill.json_files import write_json
 from foldstill.lock import LOCK, sole_writer
-from foldstill.workers import Progress, Work, pool
+from foldstill.workers import Work
 
 PART_ROWS = 64
 """Rows per part: a device computes as many at once, and a killed preparation loses at most this many per worker."""
@@ -168,24 +169,26 @@ def _make_views(
     A view is finished when it has a sidecar. Each step can be repeated, so a killed preparation is resumed from any.
     Raises DataError, and leaves nothing behind, where a view would be blank for every sample.
     """
+    forms = {
+        view.name: ArrayForm((len(table), *view.shape), stored_dtype(view.bounds), made_from[view.name])
+        for view in task.views
+    }
     try:
-        parts = _make_parts(task, table, [made_from[view.name] for view in task.views], work)
+        parts = _make_parts(task, table, forms, work)
         findings.add(parts)
         unreadable = sorted({row for part in parts for row in part.unreadable})
         _require_content(task, table, parts, len(unreadable))
     except DataError:
-        for view in task.views:
-            task.cache.part_file(view.name).unlink(missing_ok=True)
-        Journal(task.cache.journal_file).remove()
+        forget_filling(task.cache.arrays, list(forms))
         raise
     _write_tables(task.cache, table, findings)
     for view in task.views:
-        made = {
-            "made_from": made_from[view.name],
+        facts = {
             "computed_by": sorted({part.computed_by[view.name] for part in parts}),
             "unreadable_rows": unreadable,
+            "bounds": view.bounds,
         }
-        _finish_view(task.cache, view, len(table), made)
+        task.cache.arrays.finish(view.name, forms[view.name], facts)
 
 
 def _require_content(task: PartTask, table: LabelRows, parts: Sequence[Part], n_unreadable: int) -> None:
@@ -225,47 +228,22 @@ def _refuse_other_rows(cache: Cache, table: LabelRows) -> None:
 def _drop(cache: Cache, table: LabelRows, views: Sequence[View]) -> None:
     """Let views of other rows, and those that are made again, count as unfinished."""
     for name in {*cache.with_other_rows(table.digest), *(view.name for view in views)}:
-        cache.sidecar_file(name).unlink(missing_ok=True)
-    Journal(cache.journal_file).remove()
+        cache.arrays.drop(name)
+    Journal(cache.arrays.journal_file).remove()
 
 
-def _make_parts(task: PartTask, table: LabelRows, made_from: list[dict[str, Any]], work: Work) -> list[Part]:
+def _make_parts(task: PartTask, table: LabelRows, forms: Mapping[str, ArrayForm], work: Work) -> list[Part]:
     """All parts; those of an earlier, interrupted preparation come from its journal."""
     from joblib import delayed
 
-    cache, journal = task.cache, Journal(task.cache.journal_file)
-    done = _parts_done(task, len(table), made_from)
-    if not done:
-        for view in task.views:
-            # Created at full size, so that a full disk shows now and not after an hour.
-            shape = (len(table), *view.shape)
-            np.lib.format.open_memmap(cache.part_file(view.name), "w+", stored_dtype(view.bounds), shape).flush()
-        journal.begin(made_from)
-    finished = list(done.values())
+    def call(rows: tuple[int, ...]) -> Callable[[], Any]:
+        # The rows of a part alone go to its process.
+        return lambda: delayed(make_part)(task, table.take(np.asarray(rows)), rows)
 
-    def report() -> None:
-        count = sum(len(part.rows) for part in finished)
-        work.report(Progress("prepare", count, len(table), f"{len(task.views)} views"))
-
-    report()
-    jobs = (delayed(make_part)(task, table.take(np.asarray(rows)), rows) for rows in _pieces(table) if rows not in done)
-    with _one_thread_each("sequential" if work.n_workers == 1 else "loky" if task.device is None else "threading"):
-        for part in pool(work.n_workers)(jobs):
-            journal.add(part)
-            finished.append(part)
-            report()
-    return finished
-
-
-@contextmanager
-def _one_thread_each(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
-    """Workers of one thread each: processes, or threads of this process, which alone uses the device."""
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
-    one_thread = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with threadpool_limits(1), parallel_config(backend=backend, **one_thread):
-        yield
+    calls = {rows: call(rows) for rows in _pieces(table)}
+    backend: Backend = "loky" if task.device is None else "threading"
+    note = f"{len(task.views)} views"
+    return fill_arrays(task.cache.arrays, forms, Part, calls, work, note=note, backend=backend)
 
 
 def _pieces(table: LabelRows) -> list[tuple[int, ...]]:
@@ -294,45 +272,12 @@ def _sizes_digest(source: HmsFolder, table: LabelRows) -> str:
     return digest(entries)
 
 
-def _parts_done(task: PartTask, n_rows: int, made_from: list[dict[str, Any]]) -> dict[tuple[int, ...], Part]:
-    """Finished parts of an interrupted preparation of the same views from the same files, by their rows.
-
-    When all parts are finished, some of the views may be as well, and the arrays of others may have their final names.
-    """
-    cache = task.cache
-    begun, parts = Journal(cache.journal_file).read()
-    wanted = json.loads(json.dumps(made_from))
-    all_done = sum(len(part.rows) for part in parts) == n_rows
-    same = all(each in begun for each in wanted) if all_done else begun == wanted
-    files = [(cache.part_file(view.name), cache.array_file(view.name)) for view in task.views]
-    if not same or not all(part.exists() or (all_done and array.exists()) for part, array in files):
-        return {}
-    return {part.rows: part for part in parts}
-
-
 def _write_tables(cache: Cache, table: LabelRows, findings: _Findings) -> None:
     table.write(cache.rows_file)
     problems = {name: [getattr(problem, name) for problem in findings.problems] for name in PROBLEM_COLUMNS}
     write_csv(cache.problems_file, problems)
     sources = sorted(findings.digests.items())
     write_csv(cache.sources_file, {name: [each[i] for each in sources] for i, name in enumerate(SOURCE_COLUMNS)})
-
-
-def _finish_view(cache: Cache, view: View, n_rows: int, made: Mapping[str, Any]) -> None:
-    """Give the array of a view its final name and write its sidecar."""
-    array = cache.array_file(view.name)
-    if cache.part_file(view.name).exists():
-        cache.part_file(view.name).replace(array)
-    sidecar = {
-        **made,
-        "shape": [n_rows, *view.shape],
-        "dtype": stored_dtype(view.bounds).name,
-        "bounds": view.bounds,
-        "checksum": file_digest(array),
-    }
-    sync(array)
-    sync(array.parent)
-    write_json(cache.sidecar_file(view.name), sidecar, sealed=True)
 
 
 def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequence[int]) -> None:
@@ -346,7 +291,7 @@ def _write_manifest(cache: Cache, rule: LabelRule, n_rows: int, unreadable: Sequ
         "sources": file_digest(cache.sources_file),
     }
     write_json(cache.manifest_file, manifest, sealed=True)
-    Journal(cache.journal_file).remove()
+    Journal(cache.arrays.journal_file).remove()
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> list[list[str]]:

@@ -45,7 +45,7 @@ def cross_validate(run: Run) -> None:
         assert each.fold is not None, "a cross-validated student has a fold"
         student, held = load_student(each.job.folder), run.plan.held_out(each.fold)
         of_seed = each.job.folder.parent
-        proba[of_seed][held] = student.predict(run.dataset.view(student.view)[held], device=run.work.device)
+        proba[of_seed][held] = student.predict(run.dataset.view(student.view), held, device=run.work.device)
         scored[of_seed].add(each.fold)
         if len(scored[of_seed]) == run.plan.n_folds:
             name = each.settings.cross_validated_name

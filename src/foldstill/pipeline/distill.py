@@ -10,7 +10,7 @@ from typing import Any
 
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
-from foldstill.data.features import digest_parts
+from foldstill.data.features import view_digest
 from foldstill.data.simplex import row_kl
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.settings import StudentSettings
@@ -20,7 +20,6 @@ from foldstill.distill.training import Lesson, bar_per_student, student_jobs
 from foldstill.distill.uncertainty import require_spread
 from foldstill.distill.view_teachers import ViewTeachers, view_teachers
 from foldstill.errors import DistillError
-from foldstill.files import digest
 from foldstill.json_files import write_json
 from foldstill.manifest import Scoring
 from foldstill.oof.store import write_scores
@@ -56,7 +55,7 @@ def _score(run: Run, each: StudentJob) -> None:
     """Measure the cost of a trained student, and score it on the locked rows; what exists already is kept."""
     folder, settings, test = each.job.folder, each.settings, run.plan.test_rows
     view = run.dataset.view(settings.view)
-    made_from: dict[str, Any] = {"labels": run.dataset.labels.digest, "data": digest(*digest_parts(view[test]))}
+    made_from: dict[str, Any] = {"labels": run.dataset.labels.digest, "data": view_digest(view, test)}
     if settings.uncertainty:
         made_from |= {"ensemble": run.test_digest, "foreign": settings.foreign}
     scoring = Scoring(folder, made_from)
@@ -67,7 +66,7 @@ def _score(run: Run, each: StudentJob) -> None:
     student.cost(view[:1]).write(folder / "cost.json")
     if len(test):
         labels = run.dataset.labels.take(test)
-        proba_NC = student.predict(view[test], device=run.work.device)
+        proba_NC = student.predict(view, test, device=run.work.device)
         if settings.uncertainty:
             kl_N = row_kl(target=labels.target_NC, proba=proba_NC)
             files += keep_uncertainty(run, settings, folder, student, kl_N)

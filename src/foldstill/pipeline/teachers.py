@@ -24,9 +24,14 @@ def held_out_teacher(run: Run, settings: StudentSettings, table: OOFTable) -> So
 
         labels = run.dataset.labels.take(run.plan.oof_rows)
         read = {view for m in resolve(run.experiment.member) for view in m.views}
-        views = {view: run.dataset.view(view)[run.plan.oof_rows] for view in sorted(read)}
         seen = predict_members(
-            run.dir.members, run.experiment.member, views, labels.classes, run.work.device, ids=labels.ids.tolist()
+            run.dir.members,
+            run.experiment.member,
+            {view: run.dataset.view(view) for view in sorted(read)},
+            labels.classes,
+            run.work.device,
+            ids=labels.ids.tolist(),
+            rows=run.plan.oof_rows,
         )
         proba_NC = fitted_teacher(run, settings, table).apply(seen)
         return SoftTargets(labels.ids, proba_NC, f"{settings.teacher}, in-sample", False, labels.classes)

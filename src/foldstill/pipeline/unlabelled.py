@@ -38,7 +38,7 @@ def read_unlabelled(run: Run, path: str, view: str) -> Unlabelled:
     from foldstill.base_models.members import predict_members
 
     inputs = run.experiment.data.inputs(run.root / path)
-    locked = set(content_of(run.dataset.view(view)[run.plan.test_rows]).tolist())
+    locked = set(content_of(run.dataset.view(view), run.plan.test_rows).tolist())
     content = content_of(_like(view_of(inputs, view, path), run.dataset.view(view)))
     locked_ids = [i for i, c in zip(inputs.ids.tolist(), content.tolist(), strict=True) if c in locked]
     if locked_ids:

@@ -33,9 +33,8 @@ def check_source(source: "DataSource", root: Path, new_rows: Path | None = None)
     >>> with TemporaryDirectory() as folder:
     ...     check_source(DigitsData(rows=20, size=8), Path(folder))
     """
-    from foldstill.data.features import digest_parts
+    from foldstill.data.features import view_digest
     from foldstill.errors import FoldstillError
-    from foldstill.files import digest
     from foldstill.workers import Work
 
     name = type(source).__name__
@@ -72,5 +71,5 @@ def check_source(source: "DataSource", root: Path, new_rows: Path | None = None)
             f"{name}.inputs: view {view!r} must have the shape and type that load gives, {stored.dtype} "
             f"{stored.shape[1:]}, got {array.dtype} {array.shape[1:]}",
         )
-        same = digest(*digest_parts(array)) == digest(*digest_parts(rows_again.views[view]))
+        same = view_digest(array) == view_digest(rows_again.views[view])
         require(same, f"{name}.inputs: view {view!r} must be the same twice")
