@@ -58,7 +58,9 @@ def features_for(run, hint, rows):
     _, dataset, _ = run
     student = student_network()
     raw = torch.from_numpy(dataset.view("image")[rows]).permute(0, 3, 1, 2).float()
-    return hint.open(student, 0, "cpu").features(Batch(torch.from_numpy(rows), student.input(raw), student.unscale))
+    return hint.open(student, 0, "cpu").features(
+        Batch(torch.from_numpy(rows), rows, student.input(raw), student.unscale)
+    )
 
 
 def test_a_row_gets_the_features_of_the_model_that_held_it_out(run):
@@ -123,7 +125,7 @@ def test_the_loss_of_a_hint_is_the_weighted_distance_to_the_features_of_the_row_
     plan, student = run[2], student_network()
     rows = np.array([plan.held_out(1)[0], plan.held_out(0)[0]])
     raw = torch.from_numpy(run[1].view("image")[rows]).permute(0, 3, 1, 2).float()
-    batch = Batch(torch.from_numpy(rows), student.input(raw), student.unscale)
+    batch = Batch(torch.from_numpy(rows), rows, student.input(raw), student.unscale)
     hint, weight = hint_of(run).open(student, 0, "cpu"), torch.tensor([0.5, 1.5])
     features = hint.features(batch)
     guess = torch.randn(2, 2, features.shape[1])

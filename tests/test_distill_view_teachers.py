@@ -56,7 +56,7 @@ def teachers_of(run, soft, mix, **rest):
 
 def batch_of(network, dataset, rows, mixes=()):
     raw = torch.from_numpy(dataset.view("image")[rows]).permute(0, 3, 1, 2)
-    return Batch(torch.from_numpy(rows), network.input(raw), network.unscale, mixes)
+    return Batch(torch.from_numpy(rows), rows, network.input(raw), network.unscale, mixes)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_in_a_mixed_image_votes_mix_as_rates_and_the_teacher_sees_the_mixed_imag
     partner = torch.tensor([[0, 1], [1, 0]])
     plain = batch_of(network, dataset, rows)
     blended = (plain.inputs[partner] * share[..., None, None, None]).sum(1)
-    batch = Batch(plain.rows_B, blended, network.unscale, (RowMix(partner, share),))
+    batch = Batch(plain.rows_B, rows, blended, network.unscale, (RowMix(partner, share),))
     live = LiveTeachers(teachers_of(run, soft, DirichletMix(votes=2.0)), "cpu")
     teacher = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")(batch)
     votes = dataset.labels.votes_NC[rows]
@@ -114,7 +114,7 @@ def test_a_row_of_many_votes_does_not_swamp_the_partner_it_is_mixed_with(run, so
     teachers = replace(teachers, votes_NC=votes_NC)
     plain = batch_of(network, dataset, rows)
     half = RowMix(torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5))
-    batch = Batch(plain.rows_B, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), network.unscale, (half,))
+    batch = Batch(plain.rows_B, rows, plain.inputs.mean(0, keepdim=True).repeat(2, 1, 1, 1), network.unscale, (half,))
     teacher = LiveTeachers(replace(teachers, mix=TeacherOnly()), "cpu")(batch).numpy()
     # 11 votes, half of them for each class, and two of the teacher.
     wanted = (11 * np.array([0.5, 0.5, 0.0]) + 2 * teacher) / 13
@@ -178,29 +178,38 @@ def test_a_bank_of_other_augmentation_is_refused(run, soft, tmp_path):
         bank_lesson(run, soft, tmp_path, other, seed=1)
 
 
+def teach_one_epoch(teachers, *batches):
+    for batch in batches:
+        teachers(batch)
+    teachers.end_epoch()
+
+
 def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp_path):
     _, _, dataset, plan, _ = run
     live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
     batch = batch_of(network, dataset, plan.oof_rows)
-    BankedTeachers(live, tmp_path, {}, 1)(batch)
+    teach_one_epoch(BankedTeachers(live, tmp_path, {}, 1), batch)
     with pytest.raises(DistillError, match="inputs differ"):
-        BankedTeachers(live, tmp_path, {}, 1)(replace(batch, inputs=batch.inputs + 0.05))
+        teach_one_epoch(BankedTeachers(live, tmp_path, {}, 1), replace(batch, inputs=batch.inputs + 0.05))
     with pytest.raises(DistillError, match="rows differ"):
-        BankedTeachers(live, tmp_path, {}, 1)(replace(batch, rows_B=batch.rows_B.flip(0)))
-    BankedTeachers(live, tmp_path, {}, 1)(replace(batch, inputs=batch.inputs + 1e-6))
+        teach_one_epoch(BankedTeachers(live, tmp_path, {}, 1), replace(batch, rows_B=batch.rows_B.flip(0)))
+    teach_one_epoch(BankedTeachers(live, tmp_path, {}, 1), replace(batch, inputs=batch.inputs + 1e-6))
 
 
 def test_every_batch_of_a_banked_view_is_checked_not_the_first_alone(run, soft, network, tmp_path):
     _, _, dataset, plan, _ = run
     live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
     first, second = (batch_of(network, dataset, rows) for rows in np.split(plan.oof_rows, 2))
-    recorded = BankedTeachers(live, tmp_path, {}, 2)
-    recorded(first)
-    recorded(second)
-    replayed = BankedTeachers(live, tmp_path, {}, 2)
-    replayed(first)
+    teach_one_epoch(BankedTeachers(live, tmp_path, {}, 2), first, second)
     with pytest.raises(DistillError, match=r"step 1 of pass 0 of the bank in .* \(inputs differ\)"):
-        replayed(replace(second, inputs=second.inputs.flip(0)))
+        teach_one_epoch(BankedTeachers(live, tmp_path, {}, 2), first, replace(second, inputs=second.inputs.flip(0)))
+
+
+def test_what_was_scored_before_an_epoch_was_complete_is_not_kept(run, soft, network, tmp_path):
+    _, _, dataset, plan, _ = run
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
+    teach_one_epoch(BankedTeachers(live, tmp_path, {}, 2), batch_of(network, dataset, plan.oof_rows))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_teach_on_views_is_refused(run, soft, tmp_path):

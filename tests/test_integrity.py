@@ -53,6 +53,10 @@ def resume(run: Run) -> Any:
     return read_checkpoint(*checkpoint(run.dir.root / "more"), torch.device("cpu"))
 
 
+def bank_of(folder: Path) -> BankedTeachers:
+    return BankedTeachers(None, folder, {}, 1)  # type: ignore[arg-type]
+
+
 def model(run: Run) -> Any:
     return FoldModels(run.experiment.member[0], run.dir.members).load(1)
 
@@ -89,7 +93,7 @@ READERS: dict[str, Callable[[Run], Any]] = {
     "comparison.json": lambda run: run.comparison,
     "comparison-rows.parquet": lambda run: run.comparison,
     # Files that a run of this experiment does not leave, made by `whole`.
-    "more/view-000.safetensors": lambda run: BankedTeachers(None, run.dir.root / "more", {}, 1)._read(0),  # type: ignore[arg-type]
+    "more/view-000.safetensors": lambda run: bank_of(run.dir.root / "more")._read(0, torch.device("cpu")),
     "more/checkpoint-1.safetensors": resume,
     "more/precision.safetensors": lambda run: PrecisionHead.read(run.dir.root / "more/precision.safetensors"),
     "more/student.onnx": lambda run: OnnxStudent(run.dir.root / "more/student.onnx").classes,

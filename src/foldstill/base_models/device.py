@@ -1,12 +1,18 @@
 """The device on which members compute, and one thread while it is a CPU. Imports torch for networks only."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foldstill.errors import MemberError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def pick_device(device: str) -> str:
@@ -22,6 +28,14 @@ def pick_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise MemberError(f"device {device!r} needs a GPU, and torch finds no CUDA device: use device auto or cpu")
     return device
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Host values on the device, copied while the host goes on: a copy from memory that is not pinned waits for all
+    that the device has yet to do."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 class Computes(Protocol):

@@ -243,6 +243,7 @@ class _Trainer:
         batches = self._batches(generator, augmentation_pass)
         weight_N = self.early_weight_N if epoch < self.recipe.unweighted_epochs else self.weight_N
         judged = [e.loss if e.inner_kl is None else e.inner_kl for e in history]
+        host_rows = torch.stack(batches).cpu().numpy()
         losses = torch.empty(len(batches), device=device)
         rate = 0.0
         self.network.train()
@@ -252,12 +253,14 @@ class _Trainer:
             for step, (rows_B, raw) in enumerate(zip(batches, self.inputs.batches(batches), strict=True)):
                 total_step = epoch * len(batches) + step
                 rate = learning_rate(self.recipe, total_step, len(batches), judged)
-                batch = self._augmented(rows_B, raw, generator, augmentation_pass)
+                batch = self._augmented((rows_B, host_rows[step]), raw, generator, augmentation_pass)
                 losses[step] = self._step(batch, weight_N, rate)
                 if self.average is not None:
                     self.average.update(self.network, total_step)
-        # The only moment of an epoch at which the host waits for the device.
+        # The host waits for the device at the start and at the end of an epoch only, and never during a step.
         values = losses.tolist()
+        if self.targets is not None:
+            self.targets.end_epoch()
         wrong = [step for step, value in enumerate(values) if not math.isfinite(value)]
         if wrong:
             raise MemberError(
@@ -306,7 +309,11 @@ class _Trainer:
         return value.detach()
 
     @torch.no_grad()
-    def _augmented(self, rows_B: Tensor, raw: Any, generator: torch.Generator, augmentation_pass: int) -> Batch:
+    def _augmented(
+        self, rows: tuple[Tensor, Rows], raw: Any, generator: torch.Generator, augmentation_pass: int
+    ) -> Batch:
+        """The batch of these rows, whose indices are on the device and on the host."""
+        rows_B, host_rows_B = rows
         x: Any = self.network.input(raw)
         mixes: list[RowMix] = []
         if self.recipe.augment or any(self.view_augment):
@@ -317,7 +324,7 @@ class _Trainer:
             else:
                 x, mixes = augment_views(x, self.view_augment, self.recipe.augment, generator, **drawn)
         x = _laid_out(x) if isinstance(x, Tensor) else tuple(map(_laid_out, x))
-        return Batch(rows_B, x, self.network.unscale, tuple(mixes), augmentation_pass)
+        return Batch(rows_B, host_rows_B, x, self.network.unscale, tuple(mixes), augmentation_pass)
 
 
 def _laid_out(x: Tensor) -> Tensor:

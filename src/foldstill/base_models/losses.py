@@ -192,7 +192,8 @@ class DKD(Softened, kind="dkd", title="DKD"):
         top = target.topk(2, 1)
         tied = top.values[:, 0] == top.values[:, 1]
         chosen = torch.zeros_like(target, dtype=torch.bool).scatter_(1, top.indices[:, :1], True)
-        one_s, one_t = student[chosen], target[chosen]
+        # Gathered by index: a mask would make the host wait for the device, to know how many there are.
+        one_s, one_t = (values.gather(1, top.indices[:, :1])[:, 0] for values in (student, target))
         rest_s = torch.log((1 - one_s.exp()).clamp_min(_TINY))
         pair = torch.xlogy(one_t, one_t) - one_t * one_s + torch.xlogy(1 - one_t, 1 - one_t) - (1 - one_t) * rest_s
         others_s = torch.log_softmax(student.masked_fill(chosen, -torch.inf), 1).masked_fill(chosen, 0)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foldstill.data.augmentation import RowMix
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ class Batch:
     """One training batch: the indices of its rows, and the scaled, augmented inputs made from them."""
 
     rows_B: Tensor
+    host_rows_B: NDArray[np.intp]
+    """The same indices on the host, which need not wait for the device to know them."""
     inputs: Any
     """A tensor; a tuple of tensors for a network of several views."""
     unscale: Callable[[Any], Any]
@@ -47,7 +52,14 @@ class BatchTargets(Protocol):
     """Gives the targets of a batch that depend on how the batch was augmented."""
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Distributions (B, C), float32, on the device of the batch."""
+        """Distributions (B, C), float32, on the device of the batch; the host does not wait for the device."""
+        ...
+
+    def end_epoch(self) -> None:
+        """Called after the last batch of an epoch, when the host waits for the device: checks and saves what must be.
+
+        Raises DistillError for batches whose targets were wrong.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foldstill.base_models.device import send
 from foldstill.base_models.tensor_file import read_tensors, write_tensors
 from foldstill.data.batch import Batch, Passes
 from foldstill.distill.view_teachers import LiveTeachers, ViewTeachers
@@ -53,7 +54,7 @@ class BankTeacher:
 
 @dataclass(frozen=True)
 class _Pass:
-    """The stored scores of one augmentation pass."""
+    """The stored scores of one augmentation pass, on the device."""
 
     scores_SBMC: Tensor
     rows_SB: Tensor
@@ -70,41 +71,48 @@ class BankedTeachers:
         self._made_from = made_from
         self._steps = steps
         self._pass: int | None = None
-        self._step = 0
         self._stored: _Pass | None = None
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._same: list[Tensor] = []
 
     def __call__(self, batch: Batch) -> Tensor:
-        if self._pass != batch.augmentation_pass or self._step == self._steps:
-            self._pass, self._step, self._fresh = batch.augmentation_pass, 0, []
-            self._stored = self._read(batch.augmentation_pass)
+        if self._pass is None:
+            self._pass = batch.augmentation_pass
+            self._stored = self._read(self._pass, batch.rows_B.device)
         scores = self._replayed(batch, self._stored) if self._stored else self._scored(batch)
-        self._step += 1
         return self._live.target(batch, scores)
+
+    def end_epoch(self) -> None:
+        """Write a pass that is complete, or check that a pass of the bank was replayed as it was recorded."""
+        if len(self._fresh) == self._steps:
+            self._write()
+        # Checked at the end of the epoch only, because the host waits for the device to know the answer.
+        for step, (same_rows, same_inputs) in enumerate(torch.stack(self._same).tolist() if self._same else []):
+            if not (same_rows and same_inputs):
+                raise DistillError(
+                    f"step {step} of pass {self._pass} of the bank in {self._folder} is not replayed as it was "
+                    f"recorded ({'inputs' if same_rows else 'rows'} differ): remove the folder to make it again"
+                )
+        self._pass, self._fresh, self._same = None, [], []
 
     def _scored(self, batch: Batch) -> Tensor:
         # Rounded before use, so that the first student learns from the same numbers as the ones after it.
         scores = self._live.member_scores(batch).half()
-        self._fresh.append((scores.cpu(), batch.rows_B.cpu(), _fingerprint(batch.inputs)))
-        if len(self._fresh) == self._steps:
-            self._write()
+        self._fresh.append((scores, batch.rows_B, _fingerprint(batch.inputs)))
         return scores
 
     def _replayed(self, batch: Batch, stored: _Pass) -> Tensor:
-        same_rows = torch.equal(stored.rows_SB[self._step], batch.rows_B.cpu())
-        recorded, now = stored.check_S[self._step], _fingerprint(batch.inputs)
-        same_inputs = torch.allclose(recorded, now, rtol=CHECK_TOLERANCE, atol=CHECK_TOLERANCE)
-        if not (same_rows and same_inputs):
-            raise DistillError(
-                f"step {self._step} of pass {batch.augmentation_pass} of the bank in {self._folder} is not replayed as "
-                f"it was recorded ({'inputs' if same_rows else 'rows'} differ): remove the folder to make it again"
-            )
-        return stored.scores_SBMC[self._step].to(batch.inputs.device)
+        step = len(self._same)
+        same_rows = (stored.rows_SB[step] == batch.rows_B).all()
+        recorded, now = stored.check_S[step], _fingerprint(batch.inputs)
+        same_inputs = torch.isclose(recorded, now, rtol=CHECK_TOLERANCE, atol=CHECK_TOLERANCE).all()
+        self._same.append(torch.stack([same_rows, same_inputs]))
+        return stored.scores_SBMC[step]
 
     def _path(self, augmentation_pass: int) -> Path:
         return self._folder / f"view-{augmentation_pass:03d}.safetensors"
 
-    def _read(self, augmentation_pass: int) -> _Pass | None:
+    def _read(self, augmentation_pass: int, device: torch.device) -> _Pass | None:
         path = self._path(augmentation_pass)
         if not path.exists():
             return None
@@ -114,16 +122,15 @@ class BankedTeachers:
                 f"the bank in {self._folder} was made from other inputs: "
                 f"{'; '.join(changed)}: remove the folder to make it again"
             )
-        return _Pass(stored["scores"], stored["rows"], stored["check"])
+        return _Pass(*(send(stored[key], device) for key in ("scores", "rows", "check")))
 
     def _write(self) -> None:
         assert self._pass is not None
-        scores, rows, check = (torch.stack(part) for part in zip(*self._fresh, strict=True))
+        scores, rows, check = (torch.stack(part).cpu() for part in zip(*self._fresh, strict=True))
         write_tensors(self._path(self._pass), {"scores": scores, "rows": rows, "check": check}, self._made_from)
 
 
 def _fingerprint(inputs: Tensor) -> Tensor:
-    """Mean and mean square of the first rows, (rows, 2), computed on the device of the batch: only the result is
-    moved."""
+    """Mean and mean square of the first rows, (rows, 2)."""
     flat = inputs[:CHECKED_ROWS].detach().float().flatten(1)
-    return torch.stack([flat.mean(1), flat.square().mean(1)], 1).cpu()
+    return torch.stack([flat.mean(1), flat.square().mean(1)], 1)

@@ -23,6 +23,7 @@ from foldstill.base_models.networks import Network
 from foldstill.data.batch import Batch
 from foldstill.data.folds import FoldPlan
 from foldstill.distill.settings import StudentSettings
+from foldstill.distill.view_teachers import positions_by_fold
 from foldstill.errors import DistillError
 from foldstill.files import digest
 
@@ -73,7 +74,8 @@ class FeatureGuess(nn.Module):
         for network in self._teachers:
             assert isinstance(network, Network), "a hint comes from a member of one view"
             network.drop_classifier()
-        self._fold_N = torch.from_numpy(teacher.fold_N.astype(np.int64)).to(example.device)
+        self._host_fold_N = teacher.fold_N.astype(np.int64)
+        self._fold_N = torch.from_numpy(self._host_fold_N).to(example.device)
         self._weight = teacher.weight
         self.guess = nn.Linear(n_features, len(networks) * self._teachers[0](example).shape[1])
 
@@ -84,8 +86,7 @@ class FeatureGuess(nn.Module):
     @torch.no_grad()
     def features(self, batch: Batch) -> Tensor:
         """The member's features (B, F), each row of zero mean and unit variance."""
-        raw, fold_B = batch.raw, self._fold_N[batch.rows_B]
-        parts = [torch.nonzero(fold_B == fold).flatten() for fold in range(len(self._teachers))]
+        raw, parts = batch.raw, positions_by_fold(self._host_fold_N, batch, len(self._teachers))
         seen = [network(raw[of_fold]) for network, of_fold in zip(self._teachers, parts, strict=True) if len(of_fold)]
         features = torch.cat(seen).float()[torch.argsort(torch.cat(parts))]
         return nn.functional.layer_norm(features, features.shape[1:])

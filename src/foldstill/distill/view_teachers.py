@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.device import send
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.member import Member
 from foldstill.data.batch import Batch
@@ -137,6 +138,18 @@ def _check_teachers(members: Sequence[Member], soft: SoftTargets, mix: Mix, view
         )
 
 
+def positions_by_fold(fold_N: NDArray[Any], batch: Batch, n_folds: int) -> tuple[Tensor, ...]:
+    """For each fold the positions in the batch of the rows that it holds out, on the device of the batch.
+
+    The device is not asked which rows these are: the host would have to wait for all that it has yet to do.
+    """
+    import torch
+
+    fold_B = fold_N[batch.host_rows_B]
+    order_B = send(torch.from_numpy(np.argsort(fold_B, kind="stable")), batch.rows_B.device)
+    return torch.split(order_B, np.bincount(fold_B, minlength=n_folds).tolist())
+
+
 class LiveTeachers:
     """Gives the training engine the targets of each batch by running the fold models on it."""
 
@@ -150,7 +163,7 @@ class LiveTeachers:
         def put(values: Any) -> Tensor:
             return torch.from_numpy(np.asarray(values)).to(device)
 
-        self._fold_N = put(teachers.fold_N.astype(np.int64))
+        self._fold_N = teachers.fold_N
         total_N = whole_totals(teachers.votes_NC.sum(axis=1))
         self._total_N = put(total_N.astype(np.float32))
         self._share_NC = put((teachers.votes_NC / np.maximum(total_N, 1e-12)[:, None]).astype(np.float32))
@@ -160,15 +173,17 @@ class LiveTeachers:
     def __call__(self, batch: Batch) -> Tensor:
         return self.target(batch, self.member_scores(batch))
 
+    def end_epoch(self) -> None:
+        """Nothing was left to be checked."""
+
     def member_scores(self, batch: Batch) -> Tensor:
         """Log-probabilities (B, M, C) of each row by the members of the fold that held it out."""
         import torch
 
-        raw, fold_B = batch.raw, self._fold_N[batch.rows_B]
+        raw, parts = batch.raw, positions_by_fold(self._fold_N, batch, len(self._networks_KM))
         scores: Tensor = raw.new_empty((len(raw), len(self._temperature_M), self._share_NC.shape[1]))
         with torch.no_grad():
-            for fold, networks in enumerate(self._networks_KM):
-                of_fold = torch.nonzero(fold_B == fold).flatten()
+            for of_fold, networks in zip(parts, self._networks_KM, strict=True):
                 if len(of_fold):
                     for m, network in enumerate(networks):
                         scores[of_fold, m] = network(raw[of_fold]).float().log_softmax(1)
