@@ -52,7 +52,13 @@ TOGETHER = (
     {"test_distill_export.py", "test_distill_quantise.py"},  # `exported`
     {"test_house.py", "test_errors.py", "test_packaging.py"},  # the syntax trees of the source
     # Two workers, each of which imports torch.
-    {"test_base_models_processes.py", "test_stacking_crossfit.py", "test_hms_prepare.py", "test_hms_files.py"},
+    {
+        "test_base_models_processes.py",
+        "test_stacking_crossfit.py",
+        "test_hms_prepare.py",
+        "test_hms_files.py",
+        "test_workers_backends.py",
+    },
 )
 """Files whose tests share what costs seconds to make, so that one process runs them all."""
 

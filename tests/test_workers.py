@@ -13,21 +13,21 @@ import pytest
 
 from foldstill.errors import FoldstillWarning
 from foldstill.lock import SHARED, sole_writer
-from foldstill.workers import SHARED_MEMORY, arrays_shared_in, pool, remove_shared_memory
+from foldstill.workers import SHARED_MEMORY, Workers, arrays_shared_in, remove_shared_memory, spread
 
 PARENT = """
 import os, sys, time
 from pathlib import Path
-import joblib, numpy as np
+import numpy as np
 from foldstill.lock import sole_writer
-from foldstill.workers import pool
+from foldstill.workers import Workers, spread
 
 def work(array):
     os.write(1, f"{os.getpid()} {Path(array.filename).parent}\\n".encode())  # at once: print writes in pieces
     time.sleep(60)
 
 with sole_writer(Path(sys.argv[1])):
-    for _ in pool(2)(joblib.delayed(work)(np.zeros(200_000)) for _ in range(2)):
+    for _ in spread(work, [(np.zeros(200_000),)] * 2, Workers.parse("2")):
         pass
 """
 
@@ -95,11 +95,10 @@ def test_processes_that_are_used_again_follow_to_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notebook that changed its folder had its models written into the folder where the processes were started."""
-    from joblib import delayed
-
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         if name == "third":
             (tmp_path / "second").rmdir()  # where the processes still are
-        assert set(pool(2, prefer="processes")(delayed(os.getcwd)() for _ in range(2))) == {str(tmp_path / name)}
+        folders = {folder for _, folder in spread(os.getcwd, [()] * 2, Workers.parse("2"))}
+        assert folders == {str(tmp_path / name)}

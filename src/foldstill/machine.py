@@ -9,6 +9,8 @@ OPTIONAL = {
     "onnxscript": ("foldstill export", "onnx"),
     "onnxruntime": ("foldstill predict --onnx", "onnx"),
     "optuna": ("foldstill tune", "tune"),
+    "distributed": ("foldstill --workers dask=...", "dask"),
+    "ray": ("foldstill --workers ray=...", "ray"),
     "PyWavelets": ("denoised views of EEG", "wavelets"),
 }
 """What an optional package is needed for, and the extra that installs it."""

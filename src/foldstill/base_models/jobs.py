@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from foldstill.base_models.device import device_for, one_thread_for, views_kept
+from foldstill.base_models.gpu_slots import gpu_workers
 from foldstill.base_models.member import Member
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
@@ -22,7 +24,7 @@ from foldstill.json_files import Shape, read_json, write_json
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.workers import Work, pool
+from foldstill.workers import Work, Workers, spread
 
 _POLL_S = 0.5
 _PROGRESS = "progress.json"
@@ -114,20 +116,25 @@ def clean_folders(jobs: Sequence[Job], pending: Sequence[Job], *, force: bool) -
 def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
     """Run all jobs, and yield each one when it is finished, in any order.
 
-    On a CPU, `work.workers` processes of one thread each share the arrays by memory map; joblib's `parallel_config`
-    chooses another backend. On a GPU, and with one worker, the jobs run in this process; members that do not use the
-    GPU run in processes before. The same seed gives the same model whatever the number of workers. `on_progress` is
+    On a CPU, the jobs run in processes of one thread each. On one GPU, and with one worker, they run in this process,
+    on several GPUs in one process per slot; members that do not use a GPU run in processes before. Workers of a cluster
+    use the devices that they have. The same seed gives the same model on the CPU wherever it runs. `on_progress` is
     called after every epoch and at the end of each job, by one thread at a time. A job that was interrupted continues
     from its last epoch.
     """
-    device = device_for((job.member for job in jobs), work.device)
-    on_device = [job for job in jobs if job.member.uses_device and device != "cpu"]
-    on_cpu = [job for job in jobs if job not in on_device]
-    if len(on_cpu) > 1 and work.n_workers > 1:
-        yield from _run_in_processes(on_cpu, min(work.n_workers, len(on_cpu)), on_progress)
+    workers = work.cpu_workers
+    if workers.is_cluster:
+        groups = [(workers, work.device, list(jobs))]
     else:
-        yield from _run_here(on_cpu, "cpu", on_progress)
-    yield from _run_here(on_device, device, on_progress)
+        device = device_for((job.member for job in jobs), work.device)
+        on_gpu = [job for job in jobs if job.member.uses_device and device != "cpu"]
+        on_cpu = [job for job in jobs if job not in on_gpu]
+        groups = [(workers, "cpu", on_cpu), (gpu_workers(work, device), device, on_gpu)]
+    for place, device, group in groups:
+        if place.is_this_process or not (place.is_cluster or len(group) > 1):
+            yield from _run_here(group, device, on_progress)
+        else:
+            yield from _run_elsewhere(group, device, place, on_progress)
 
 
 def _run_here(jobs: Sequence[Job], device: str, on_progress: OnJobProgress) -> Iterator[Job]:
@@ -142,6 +149,16 @@ def _run_here(jobs: Sequence[Job], device: str, on_progress: OnJobProgress) -> I
 def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
     """Fit the job's member, or continue from its checkpoint, and leave its folder finished; `done.json` is written
     last."""
+    with _ONE_JOB:
+        _run_job(job, device, on_progress)
+
+
+_ONE_JOB = threading.Lock()
+"""Held by the job that runs: torch's generator and the number of threads belong to the process, so that two jobs in
+threads of one process would give other weights."""
+
+
+def _run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
     start = time.process_time()
 
     def report(progress: FitProgress) -> None:
@@ -190,9 +207,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
-def _run_in_processes(jobs: Sequence[Job], n_workers: int, on_progress: OnJobProgress) -> Iterator[Job]:
-    import joblib
-
+def _run_elsewhere(jobs: Sequence[Job], device: str, workers: Workers, on_progress: OnJobProgress) -> Iterator[Job]:
+    """Run the jobs in workers, and report what they write about their progress."""
     lock, over = threading.Lock(), threading.Event()
 
     def watch() -> None:
@@ -208,8 +224,8 @@ def _run_in_processes(jobs: Sequence[Job], n_workers: int, on_progress: OnJobPro
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        calls = (joblib.delayed(_work)(index, job) for index, job in enumerate(jobs))
-        for index in pool(n_workers, prefer="processes", pre_dispatch="all", batch_size=1)(calls):
+        work = _work_in_slot if workers.kind == "slots" else _work
+        for index, _ in spread(work, [(job, device) for job in jobs], workers, gpu=device == "cuda"):
             with lock:
                 on_progress(jobs[index].end())
             yield jobs[index]
@@ -218,14 +234,26 @@ def _run_in_processes(jobs: Sequence[Job], n_workers: int, on_progress: OnJobPro
         watcher.join()
 
 
-def _work(index: int, job: Job) -> int:
+def _work(job: Job, device: str) -> None:
     """Run a job in a worker; its progress goes through a file, which any kind of worker can write."""
     path = job.folder / _PROGRESS
     try:
-        run_job(job, "cpu", lambda progress: write_json(path, asdict(progress)))
+        run_job(job, device_for([job.member], device), lambda progress: write_json(path, asdict(progress)))
     finally:
         path.unlink(missing_ok=True)
-    return index
+
+
+def _work_in_slot(job: Job, device: str) -> None:
+    """Run a job in the process of a slot, which ends with the run: its views stay on the GPU from job to job."""
+    _keep_views()
+    _work(job, device)
+
+
+@cache
+def _keep_views() -> None:
+    from foldstill.base_models.inputs import keep_views_on_device
+
+    keep_views_on_device().__enter__()
 
 
 def _read_progress(job: Job) -> JobProgress | None:

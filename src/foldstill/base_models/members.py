@@ -17,6 +17,7 @@ import numpy as np
 
 from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.fold_models import FoldModels, model_folder
+from foldstill.base_models.gpu_slots import check_slots
 from foldstill.base_models.imported_member import Imported, ImportedMember, no_model
 from foldstill.base_models.jobs import Job, JobProgress, Prediction, clean_folders, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
@@ -102,7 +103,9 @@ def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
     """
     pending = [job for job in jobs if not _is_finished(job, work.force)]
     if pending:
-        device_for((job.member for job in pending), work.device)
+        check_slots(work)
+        if not work.cpu_workers.is_cluster:  # whose machines have devices of their own
+            device_for((job.member for job in pending), work.device)
         _require_parts(pending)
     # Models made elsewhere differ from fold to fold, others only in their rows.
     checked = {(job.member.name, *(job.folds if is_made_elsewhere(job.member) else ())): job for job in pending}

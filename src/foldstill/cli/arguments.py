@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from foldstill.cli.json_answer import AsJson
 from foldstill.cli.terminal import bars
 from foldstill.errors import FileError
-from foldstill.workers import Work
+from foldstill.workers import VARIABLE, Work
 
 if TYPE_CHECKING:
     from foldstill.pipeline import Run
@@ -35,10 +35,15 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the experiment, such as recipe.epochs=5."),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Number of processes of one thread each on a CPU; one per core when not given.", min=1),
-]
+
+
+def workers_option(title: str) -> Any:
+    """The option that says where jobs run; `title` names what runs there."""
+    others = "slots=cuda:0,cuda:1, dask=local, dask=tcp://HOST:8786, ray=local, ray=auto"
+    return typer.Option(help=f"{title}: a number of processes of one thread each, or {others}.", envvar=VARIABLE)
+
+
+Workers = Annotated[str | None, workers_option("Where jobs run; one process per core and all GPUs when not given")]
 On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
 MetricName = Annotated[

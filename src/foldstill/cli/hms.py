@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Command, Device, Replace
+from foldstill.cli.arguments import Changes, Command, Device, Replace, workers_option
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
@@ -34,7 +34,7 @@ def prepare(
     view: Annotated[list[str] | None, typer.Option(help="For a folder: the kinds of views, one or more.")] = None,
     rows: Annotated[Rows | None, typer.Option(help="For a folder: what one sample is.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Number of processes, or of threads beside a GPU. [default: one per core]", min=1)
+        str | None, workers_option("Where files are read; one process per core, or thread beside a GPU, when not given")
     ] = None,
     device: Annotated[Device, typer.Option(help="Device that computes the spectrograms of the EEG.")] = Device.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first problem of a file.")] = False,

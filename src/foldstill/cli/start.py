@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Device, On, Quiet, Replace, Target, Workers
+from foldstill.cli.arguments import Changes, Device, On, Quiet, Replace, Target, Workers, workers_option
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -42,7 +42,7 @@ def demo(
     Example: foldstill demo --kind predictions
     """
     if kind is DemoKind.PREDICTIONS:
-        _demo_of_predictions(out or Path("runs/demo-predictions"), workers or 1, quiet=quiet)
+        _demo_of_predictions(out or Path("runs/demo-predictions"), workers or "1", quiet=quiet)
         return
     from foldstill.commands.demo import run_demo
 
@@ -51,7 +51,7 @@ def demo(
     show_comparison(run, comparison)
 
 
-def _demo_of_predictions(out: Path, workers: int, *, quiet: bool) -> None:
+def _demo_of_predictions(out: Path, workers: str, *, quiet: bool) -> None:
     from foldstill.commands.demo_predictions import COMBINERS, run_predictions_demo
 
     with bars(quiet=quiet) as report:
@@ -120,7 +120,7 @@ def tune(
     trials: Annotated[
         int | None, typer.Option(help="Total number of trials; as the file says when not given.", min=1)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Trials at a time, in processes of one thread each.", min=1)] = 1,
+    workers: Annotated[str, workers_option("Where trials run, one per worker at a time")] = "1",
     device: On = Device.AUTO,
     force: Replace = False,
     as_json: AsJson = False,

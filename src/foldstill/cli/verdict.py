@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import MetricName, Quiet
+from foldstill.cli.arguments import MetricName, Quiet, workers_option
 from foldstill.cli.json_answer import AsJson, comparison_answer, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -36,7 +36,7 @@ def verdict(
     ] = None,
     *,
     settings: "ImportSettings",
-    workers: Annotated[int, typer.Option(help="Number of processes of one thread each.", min=1)] = 1,
+    workers: Annotated[str, workers_option("Where jobs run")] = "1",
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what another table left in the folder.")] = False,
     quiet: Quiet = False,

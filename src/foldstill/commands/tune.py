@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldstill.base_models.gpu_slots import check_slots
 from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import JoinedMember
 from foldstill.base_models.tuning import (
@@ -32,7 +33,7 @@ from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile, parse_experiment
 from foldstill.pipeline.overrides import with_values
-from foldstill.workers import Progress, Work, pool
+from foldstill.workers import Progress, Work, spread
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -102,8 +103,6 @@ def tune(
     once; several workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the
     member, or change which rows are scored.
     """
-    from joblib import delayed
-
     require_extra()
     _LOADED.clear()
     file = ExperimentFile.read(path, changes)
@@ -113,6 +112,7 @@ def tune(
     settings = tuning.settings
     out = out or path.with_name(f"{path.stem}-tuned.toml")
     _check_output(out, path, folder, force=work.force)
+    check_slots(work)
     check_search(tuning, base, settings)
     _check_data(tuning, base, settings)
     study = tuning.study()
@@ -126,7 +126,7 @@ def tune(
 
     report_progress()
     todo = range(max(0, wanted - n_finished(study)))
-    for _ in pool(work.n_workers)(delayed(_work)(tuning, wanted) for _ in todo):
+    for _ in spread(_work, [(tuning, wanted)] * len(todo), work.chosen_workers or work.cpu_workers):
         report_progress()
     _write_trials(study, folder / "trials.csv")
     finished = _finished(study)

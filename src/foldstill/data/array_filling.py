@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from foldstill.data.array_cache import ArrayCache, ArrayForm
 from foldstill.data.journal import Journal, Part
 from foldstill.files import file_error
-from foldstill.workers import Progress, Work, pool
+from foldstill.workers import Progress, Work, spread
 
 PartKind = TypeVar("PartKind", bound=Part)
 Rows = tuple[int, ...]
@@ -44,12 +43,14 @@ def fill_arrays(
     calls : mapping of tuple of int to function
         Rows of each part, and a function that gives joblib's delayed call which fills them and returns the part.
     work : Work
-        Number of processes, and what receives the progress.
+        Where the calls run, and what receives the progress.
     note : str
         What is prepared, for the progress.
     backend : str, default "loky"
-        Whether processes or threads work side by side.
+        Whether workers of this machine are processes, or threads of this one, which alone uses the device.
     """
+    from threadpoolctl import threadpool_limits
+
     journal = Journal(cache.journal_file)
     n_rows = next(iter(forms.values())).shape[0]
     made_from = [dict(form.made_from) for form in forms.values()]
@@ -66,9 +67,9 @@ def fill_arrays(
         work.report(Progress("prepare", count, n_rows, note))
 
     report()
-    jobs = (call() for rows, call in calls.items() if rows not in done)
-    with _one_thread_each("sequential" if work.n_workers == 1 else backend):
-        for part in pool(work.n_workers)(jobs):
+    jobs = [(call(),) for rows, call in calls.items() if rows not in done]
+    with threadpool_limits(1):
+        for _, part in spread(_do, jobs, work.cpu_workers, threads=backend == "threading"):
             journal.add(part)
             finished.append(part)
             report()
@@ -82,15 +83,9 @@ def forget_filling(cache: ArrayCache, names: Sequence[str]) -> None:
     Journal(cache.journal_file).remove()
 
 
-@contextmanager
-def _one_thread_each(backend: Literal["sequential", "loky", "threading"]) -> Iterator[None]:
-    """Workers of one thread each: processes, or threads of this process, which alone uses the device."""
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
-    one_thread = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with threadpool_limits(1), parallel_config(backend=backend, **one_thread):
-        yield
+def _do(call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
+    function, arguments, options = call
+    return function(*arguments, **options)
 
 
 def _reserve(path: Path, form: ArrayForm) -> None:

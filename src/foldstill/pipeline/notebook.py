@@ -166,8 +166,8 @@ def stack(
     names = [one if isinstance(one, str) else one.name for one in combiners]
     chosen = select_by_metric(named or default_combiners(), names, metric)
     refuse_leaked_table(audit(table).accept(accept))
-    crossed = crossfit_all(chosen, table, workers=work.n_workers, on_progress=work.report)
-    fitted = fit_all(chosen, table, workers=work.n_workers, on_progress=work.report)
+    crossed = crossfit_all(chosen, table, workers=work.workers, on_progress=work.report)
+    fitted = fit_all(chosen, table, workers=work.workers, on_progress=work.report)
     return Stacked(table, tuple(fitted), tuple(crossed), metric)
 
 

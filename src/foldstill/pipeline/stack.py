@@ -60,8 +60,8 @@ def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = (),
     if run.work.force:
         note_made_again(stages.values())
     pending = [c for c in combiners if not stages[c.name].finished(force=run.work.force)]
-    crossed = crossfit_all(pending, run.table, workers=run.work.n_workers, on_progress=run.work.report)
-    fitted = fit_all(pending, run.table, workers=run.work.n_workers, on_progress=run.work.report)
+    crossed = crossfit_all(pending, run.table, workers=run.work.workers, on_progress=run.work.report)
+    fitted = fit_all(pending, run.table, workers=run.work.workers, on_progress=run.work.report)
     for one, cross in zip(fitted, crossed, strict=True):
         folder = run.dir.combiner(one.name)
         save(one, folder)

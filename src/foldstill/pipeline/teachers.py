@@ -73,7 +73,7 @@ def _cross_fitted(run: Run, combiner: Combiner, table: OOFTable, folder: Path) -
     settings = digest(type(combiner).__name__, asdict(combiner))  # type: ignore[call-overload]
     stage = Stage(folder, {"table": table_digest(table), "settings": settings})
     if not stage.finished(force=run.work.force):
-        [cross] = crossfit_all([combiner], table, workers=run.work.n_workers)
+        [cross] = crossfit_all([combiner], table, workers=run.work.workers)
         write_scores(single_scores(table.scores, combiner.name, cross.proba_NC), folder / SCORES)
         stage.finish([folder / SCORES])
     return _read(folder)

@@ -3,7 +3,7 @@
 N samples, M members, C classes, K folds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError, at
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, explanation_of, fit
-from foldstill.workers import OnProgress, Progress, pool, silent
+from foldstill.workers import OnProgress, Progress, Work, silent, spread
 
 C = TypeVar("C", bound=Combiner)
 
@@ -92,7 +92,7 @@ def crossfit(combiner: Combiner, table: OOFTable, *, folds: Folds = None) -> Cro
     0.247
     """
     fold_N = fold_per_row(folds, table)
-    parts = [_held_out(combiner, table, fold_N, k) for k in np.unique(fold_N)]
+    parts = [_held_out(table, fold_N, combiner, k) for k in np.unique(fold_N)]
     return _assembled(combiner, table, fold_N, parts)
 
 
@@ -101,10 +101,10 @@ def crossfit_all(
     table: OOFTable,
     *,
     folds: Folds = None,
-    workers: int = 1,
+    workers: int | str | None = 1,
     on_progress: OnProgress = silent,
 ) -> list[CrossFit]:
-    """Cross-fit several combiners over the same folds; one job per combiner and fold, in `workers` processes.
+    """Cross-fit several combiners over the same folds; one job per combiner and fold, where `Work(workers)` says.
 
     The result does not depend on `workers`. Each process uses one thread.
     """
@@ -112,14 +112,15 @@ def crossfit_all(
     names = np.unique(fold_N)
     # Long jobs first, so that no process is left with one at the end: the defaults list them last.
     order = [(c, f) for c in reversed(range(len(combiners))) for f in range(len(names))]
-    work = [(_held_out, (combiners[c], table, fold_N, int(names[f]))) for c, f in order]
+    calls = [(combiners[c], int(names[f])) for c, f in order]
     parts: dict[tuple[int, int], tuple[Proba, str]] = {}
-    for done, (job, part) in enumerate(_run(work, workers), start=1):
+    parts_of = spread(_held_out, calls, Work(workers).cpu_workers, shared=(table, fold_N))
+    for done, (job, part) in enumerate(parts_of, start=1):
         c, f = order[job]
         parts[c, f] = part
         rows = fold_N == names[f]
         kl = row_kl(target=table.labels.target_NC[rows], proba=part[0]).mean()
-        on_progress(Progress("cross-fit", done, len(work), f"{combiners[c].name}, fold {names[f]}: KL {kl:.4f}"))
+        on_progress(Progress("cross-fit", done, len(calls), f"{combiners[c].name}, fold {names[f]}: KL {kl:.4f}"))
     return [
         _assembled(combiner, table, fold_N, [parts[c, f] for f in range(len(names))])
         for c, combiner in enumerate(combiners)
@@ -127,15 +128,15 @@ def crossfit_all(
 
 
 def fit_all(
-    combiners: Sequence[Combiner], table: OOFTable, *, workers: int = 1, on_progress: OnProgress = silent
+    combiners: Sequence[Combiner], table: OOFTable, *, workers: int | str | None = 1, on_progress: OnProgress = silent
 ) -> list[FittedCombiner]:
-    """Fit several combiners to all rows of the table, in `workers` processes."""
+    """Fit several combiners to all rows of the table, where `Work(workers)` says."""
     order = list(reversed(range(len(combiners))))
-    work = [(fit, (combiners[c], table)) for c in order]
+    calls = [(combiners[c],) for c in order]
     fitted: dict[int, FittedCombiner] = {}
-    for done, (job, one) in enumerate(_run(work, workers), start=1):
+    for done, (job, one) in enumerate(spread(_fit, calls, Work(workers).cpu_workers, shared=(table,)), start=1):
         fitted[order[job]] = one
-        on_progress(Progress("fit", done, len(work), f"{one.name}, all rows"))
+        on_progress(Progress("fit", done, len(calls), f"{one.name}, all rows"))
     return [fitted[c] for c in range(len(combiners))]
 
 
@@ -188,7 +189,7 @@ def fold_per_row(folds: Folds, table: OOFTable) -> NDArray[np.int16]:
     return fold_N.astype(np.int16)
 
 
-def _held_out(combiner: Combiner, table: OOFTable, fold_N: NDArray[np.int16], fold: int) -> tuple[Proba, str]:
+def _held_out(table: OOFTable, fold_N: NDArray[np.int16], combiner: Combiner, fold: int) -> tuple[Proba, str]:
     held = fold_N == fold
     with at(f"combiner {combiner.name!r}"):
         combination = combiner.fit(table.take(~held))
@@ -206,17 +207,5 @@ def _assembled(
     return CrossFit(combiner.name, proba_NC, losses, fold_N, table.labels.sample_weight_N, notes)
 
 
-def _run(work: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], workers: int) -> Iterable[tuple[int, Any]]:
-    """Yield (number, result) of each job as it ends: in this process for one worker, else in one-thread processes."""
-    numbered = [(number, function, arguments) for number, (function, arguments) in enumerate(work)]
-    if workers == 1:
-        return (_numbered(*job) for job in numbered)
-    from joblib import delayed, parallel_config
-
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        finished: Iterable[tuple[int, Any]] = pool(workers)(delayed(_numbered)(*job) for job in numbered)
-    return finished
-
-
-def _numbered(number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
-    return number, function(*arguments)
+def _fit(table: OOFTable, combiner: Combiner) -> FittedCombiner:
+    return fit(combiner, table)

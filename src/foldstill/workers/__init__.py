@@ -1,0 +1,19 @@
+"""Where jobs run, and how far they are: processes of this machine, its GPUs, or a Dask or Ray cluster."""
+
+from foldstill.workers.choice import VARIABLE, Workers
+from foldstill.workers.shared_memory import SHARED_MEMORY, arrays_shared_in, remove_shared_memory
+from foldstill.workers.spreading import spread
+from foldstill.workers.work import OnProgress, Progress, Work, silent
+
+__all__ = [
+    "SHARED_MEMORY",
+    "VARIABLE",
+    "OnProgress",
+    "Progress",
+    "Work",
+    "Workers",
+    "arrays_shared_in",
+    "remove_shared_memory",
+    "silent",
+    "spread",
+]

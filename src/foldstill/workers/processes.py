@@ -1,0 +1,71 @@
+"""Jobs in processes of this machine, or wherever an active `joblib.parallel_config` says."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from foldstill.workers.choice import Workers
+from foldstill.workers.worker import call_in, end_with_parent
+
+Call = tuple[Any, ...]
+
+
+def in_joblib_context() -> Workers | None:
+    """What an active `joblib.parallel_config` chooses; None outside of one."""
+    from joblib import cpu_count
+    from joblib.parallel import get_active_backend
+
+    backend, n_jobs = get_active_backend()
+    name = type(backend).__name__
+    if name == "LokyBackend":
+        return None if n_jobs is None else Workers("processes", int(backend.effective_n_jobs(n_jobs)))
+    if name == "DaskDistributedBackend":
+        return Workers("dask", address="active")
+    if name == "RayBackend":
+        return Workers("ray", address="active")
+    return Workers("joblib", int(cpu_count() if n_jobs is None else backend.effective_n_jobs(n_jobs)))
+
+
+def in_processes(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
+    """Number and result of each call, in any order. The processes use one thread each, and end when this one does."""
+    from joblib import parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        results = _parallel(n_jobs)(_delayed(function, calls))
+    yield from results
+
+
+def in_threads(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
+    """Number and result of each call, in any order, by threads of this process, which alone uses its device."""
+    from joblib import parallel_config
+
+    with parallel_config(backend="threading"):
+        yield from _parallel(n_jobs)(_delayed(function, calls))
+
+
+def in_active_backend(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
+    """Number and result of each call, by the active backend of joblib; some give all results at the end."""
+    yield from _parallel(n_jobs)(_delayed(function, calls))
+
+
+def _parallel(n_jobs: int) -> Any:
+    from joblib import Parallel
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    options: dict[str, Any] = {"return_as": "generator_unordered" if backend.supports_return_generator else "list"}
+    if type(backend).__name__ in ("LokyBackend", "MultiprocessingBackend"):
+        options |= {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    # One call at a time: a job is long, and an interruption loses what was not given back.
+    return Parallel(n_jobs=n_jobs, batch_size=1, **options)
+
+
+def _delayed(function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
+    from joblib import delayed
+
+    folder = os.getcwd()
+    return (delayed(_numbered)(index, folder, function, call) for index, call in enumerate(calls))
+
+
+def _numbered(index: int, folder: str, function: Callable[..., Any], call: Call) -> tuple[int, Any]:
+    return index, call_in(folder, function, call)
