@@ -7,7 +7,6 @@ parquet, safetensors and ONNX files, or under a key of JSON, so a sealed file is
 import errno
 import hashlib
 import json
-import mmap
 import os
 import re
 import socket
@@ -17,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 
@@ -142,6 +141,8 @@ SEAL = "foldstill_seal"
 _MARK = b"foldstill-sha256:"
 BLANK_SEAL = f"{_MARK.decode()}{'0' * 64}"
 """What a writer puts under the key before the file is sealed."""
+_PIECE = 2**20
+"""Bytes of a file that are read at a time."""
 
 
 @contextmanager
@@ -251,10 +252,41 @@ def write_text(path: Path, text: str, *, sealed: bool = False) -> None:
 
 def set_seal(path: Path) -> None:
     """Put the digest of a file in the place of its blank seal."""
-    with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:
-        start = content.find(BLANK_SEAL.encode())
+    with path.open("r+b") as stream:
+        start = _find(stream, BLANK_SEAL.encode())
         assert start >= 0, "a sealed file contains the blank seal"
-        content[start + len(_MARK) : start + len(BLANK_SEAL)] = hashlib.sha256(content).hexdigest().encode()
+        seal = _digest_without_seal(stream, start + len(_MARK))
+        stream.seek(start + len(_MARK))
+        stream.write(seal)
+
+
+def _find(stream: BinaryIO, wanted: bytes) -> int:
+    """Position of the first `wanted` in a file, -1 without one.
+
+    The file is read in pieces and not mapped: pages of a mapped file count as memory of the process.
+    """
+    stream.seek(0)
+    position, end = 0, b""
+    while piece := stream.read(_PIECE):
+        found = (end + piece).find(wanted)
+        if found >= 0:
+            return position - len(end) + found
+        position += len(piece)
+        end = (end + piece)[1 - len(wanted) :]
+    return -1
+
+
+def _digest_without_seal(stream: BinaryIO, begin: int) -> bytes:
+    """Digest of a file with zeros in the place of the digest at `begin`."""
+    sha = hashlib.sha256()
+    stream.seek(0)
+    for start in range(0, begin, _PIECE):
+        sha.update(stream.read(min(_PIECE, begin - start)))
+    sha.update(b"0" * 64)
+    stream.seek(begin + 64)
+    while piece := stream.read(_PIECE):
+        sha.update(piece)
+    return sha.hexdigest().encode()
 
 
 def check_seal(path: Path, *, error: type[FoldstillError], cure: str, required: bool = True) -> bool:
@@ -280,15 +312,13 @@ def _seal_holds(path: Path) -> bool | None:
     """Whether the bytes are those that were sealed; None for a file without a seal."""
     if path.stat().st_size < len(BLANK_SEAL):
         return None
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_MARK)
+    with path.open("rb") as stream:
+        start = _find(stream, _MARK)
         if start < 0:
             return None
-        begin, end = start + len(_MARK), start + len(BLANK_SEAL)
-        sha = hashlib.sha256(memoryview(content)[:begin])
-        sha.update(b"0" * 64)
-        sha.update(memoryview(content)[end:])
-        return sha.hexdigest().encode() == content[begin:end]
+        begin = start + len(_MARK)
+        stream.seek(begin)
+        return stream.read(64) == _digest_without_seal(stream, begin)
 
 
 def write_parquet(path: Path, table: Any, *, further: Iterable[Any] = (), **options: Any) -> None:

@@ -370,14 +370,14 @@ class Labels:
 
     def take(self, rows: NDArray[Any]) -> "Labels":
         """The rows selected by an index or a mask, in that order."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            groups=self.groups[rows],
-            votes_NC=self.votes_NC[rows],
-            stratum_N=self.stratum_N[rows],
-            sample_weight_N=self.sample_weight_N[rows],
-        )
+        names = ("ids", "groups", "votes_NC", "stratum_N", "sample_weight_N")
+        part: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        if rows.dtype.kind != "b" or not part["sample_weight_N"].any():
+            return replace(self, **part)
+        # The rows of a mask differ, and were checked: to sort their ids again would take longer than to copy them.
+        taken = object.__new__(Labels)
+        vars(taken).update(part, classes=self.classes, counted=self.counted)
+        return taken
 
     def require_every_class(self, where: str, of: "Labels") -> None:
         """Raise DataError if a class that has votes in `of` has none here; `where` says which rows these are."""

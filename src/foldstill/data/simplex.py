@@ -4,6 +4,8 @@ N samples (rows), C classes. This is the lowest module of the package, so that f
 definition.
 """
 
+import math
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -22,6 +24,9 @@ EPS = 1e-7
 ROW_SUM_TOLERANCE = 1e-3
 """How far the sum of a row may be from 1: float16 files and six-digit CSVs stay inside it, logits do not."""
 
+
+BLOCK = 2**20
+"""Numbers that are worked on at a time where a copy of a whole table would not fit into memory."""
 
 _FEW_CLASSES = 16
 """Up to so many classes, one pass per class is faster than NumPy's reduction of each row."""
@@ -44,6 +49,16 @@ def row_max(values: Float) -> Float:
     return reduce(np.maximum, np.moveaxis(values, -1, 0))
 
 
+def row_blocks(n_rows: int, width: int) -> Iterator[slice]:
+    """Parts of the rows, each with about a million numbers where a row has `width`; one part for a small table.
+
+    >>> list(row_blocks(5, 2**19))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(1, BLOCK // max(width, 1))
+    return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+
+
 def check_rows(proba: ArrayLike, name: str) -> Float:
     """`proba` as floats of shape (..., C); raises DataError when a row is not a distribution.
 
@@ -56,22 +71,31 @@ def check_rows(proba: ArrayLike, name: str) -> Float:
         raise DataError(
             f"{name} must be at least two-dimensional (rows, classes), got shape {array.shape}: add the missing axis"
         )
-    # A product with ones sums short rows several times faster than a reduction, and NaN or infinity shows in it.
-    total = array @ np.ones(array.shape[-1], dtype=np.result_type(array, np.float32))
-    if not np.isfinite(total).all():
-        row = int(np.argwhere(~np.isfinite(total))[0, 0])
-        raise DataError(f"{name} must be finite, row {row} holds NaN or infinity: drop or repair such rows first")
-    if array.size and (array.min() < -ROW_SUM_TOLERANCE or array.max() > 1 + ROW_SUM_TOLERANCE):
+    lowest, highest = math.inf, -math.inf
+    n_off, first, first_sum = 0, (0,), 1.0
+    for part in row_blocks(len(array), math.prod(array.shape[1:])):
+        block = array[part]
+        # A product with ones sums short rows several times faster than a reduction, and NaN or infinity shows in it.
+        total = block @ np.ones(block.shape[-1], dtype=np.result_type(block, np.float32))
+        if not np.isfinite(total).all():
+            row = part.start + int(np.argwhere(~np.isfinite(total))[0, 0])
+            raise DataError(f"{name} must be finite, row {row} holds NaN or infinity: drop or repair such rows first")
+        if block.size:
+            lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
+        off = np.abs(total - 1) > ROW_SUM_TOLERANCE
+        if off.any() and not n_off:
+            within = tuple(int(i) for i in np.argwhere(off)[0])
+            first, first_sum = (part.start + within[0], *within[1:]), float(total[within])
+        n_off += int(off.sum())
+    if lowest < -ROW_SUM_TOLERANCE or highest > 1 + ROW_SUM_TOLERANCE:
         raise DataError(
-            f"{name} must be probabilities in [0, 1], got values from {array.min():.4g} to {array.max():.4g}: "
+            f"{name} must be probabilities in [0, 1], got values from {lowest:.4g} to {highest:.4g}: "
             "these look like logits or counts; apply softmax, or divide votes by their total"
         )
-    off = np.abs(total - 1) > ROW_SUM_TOLERANCE
-    if off.any():
-        first = tuple(int(i) for i in np.argwhere(off)[0])
+    if n_off:
         raise DataError(
-            f"{name}: rows must sum to 1, {int(off.sum())} of {off.size} do not; first at {first}, "
-            f"sum {total[first]:.6g}: normalise them, or check that every class has a column"
+            f"{name}: rows must sum to 1, {n_off} of {math.prod(array.shape[:-1])} do not; first at {first}, "
+            f"sum {first_sum:.6g}: normalise them, or check that every class has a column"
         )
     return array
 

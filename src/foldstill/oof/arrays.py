@@ -119,7 +119,7 @@ def oof_table(
             )
         proba = as_proba(raw, "scores", n_classes, space, unscored=True)
         names = tuple(f"m{i}" for i in range(proba.shape[1])) if members is None else tuple(str(m) for m in members)
-    if len(proba) != len(table_labels) or not np.isnan(proba).any():
+    if len(proba) != len(table_labels) or not np.isnan(proba[:, :, 0]).any():
         return with_folds(ScoreTable(table_labels.ids, names, table_labels.classes, proba), table_labels, folds)
     scored_N = scored_rows(proba, names, table_labels.ids)
     labels = table_labels.take(scored_N)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, match_ids
-from foldstill.data.simplex import row_kl
+from foldstill.data.simplex import row_blocks, row_kl
 from foldstill.oof.findings import Finding, Severity, Verdict
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.settings import Described
@@ -55,6 +55,14 @@ class AuditInput:
     def kl_NM(self) -> NDArray[np.float64]:
         """KL divergence of each row and member of the table, in nats."""
         return member_kl(self.table.labels, self.table.proba_NMC)
+
+    @cached_property
+    def median_kl_N(self) -> NDArray[np.float64]:
+        """KL divergence of the median member per row."""
+        median_N = np.empty(len(self.table))
+        for part in row_blocks(*self.kl_NM.shape):
+            median_N[part] = np.median(self.kl_NM[part], axis=1)
+        return median_N
 
     @cached_property
     def cross_fitted_kl(self) -> float:
@@ -112,7 +120,10 @@ def finding(check: AuditCheck, verdict: Verdict, evidence: str, cure: str = "") 
 
 def member_kl(labels: Labels, proba_NMC: NDArray[np.floating]) -> NDArray[np.float64]:
     """KL divergence of each row and member, (N, M), in nats."""
-    return np.stack([row_kl(target=labels.target_NC, proba=proba_NMC[:, m]) for m in range(proba_NMC.shape[1])], axis=1)
+    kl_NM = np.empty(proba_NMC.shape[:2])
+    for m in range(proba_NMC.shape[1]):
+        kl_NM[:, m] = row_kl(target=labels.target_NC, proba=proba_NMC[:, m])
+    return kl_NM
 
 
 def combined_kl(table: OOFTable, proba_NC: NDArray[Any]) -> float:

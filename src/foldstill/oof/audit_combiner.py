@@ -12,7 +12,7 @@ import numpy as np
 from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.oof.audit_check import AuditInput, Check, Combine, combined_kl, finding
-from foldstill.oof.audit_statistics import clustered_mean
+from foldstill.oof.audit_statistics import clustered_means
 from foldstill.oof.findings import Finding
 
 SMALLEST_GAIN = 0.001
@@ -116,13 +116,13 @@ class FreshLabels(CombinerCheck):
         combined_NC = combine(replace(table, labels=permuted), table.fold_N)
         target_NC = permuted.target_NC
         gain_N = row_kl(target=target_NC, proba=base_rate_NC) - row_kl(target=target_NC, proba=combined_NC)
-        gain, error = clustered_mean(gain_N[:, None], labels.groups)
+        [gain], [error] = clustered_means([gain_N], labels.groups)
         evidence = (
-            f"On the labels of other rows the combiner gains {gain[0]:.4f} over the base rate "
-            f"(standard error {error[0]:.4f})."
+            f"On the labels of other rows the combiner gains {gain:.4f} over the base rate "
+            f"(standard error {error:.4f})."
         )
         base_rate = row_kl(target=target_NC, proba=base_rate_NC).mean()
-        if gain[0] > max(3 * error[0], SMALLEST_GAIN * base_rate):
+        if gain > max(3 * error, SMALLEST_GAIN * base_rate):
             cure = "its cross-fit sees labels of the rows it scores: do not use it"
             return finding(self, "fail", evidence, cure)
         return finding(self, "pass", evidence)

@@ -3,13 +3,14 @@
 N samples (rows), M members, C classes, G groups, F columns.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from foldstill.oof.audit_check import AuditInput, Check, finding, member_kl
-from foldstill.oof.audit_statistics import Array, clustered_mean, errors_of_four, group_sums
+from foldstill.oof.audit_statistics import Array, clustered_means, errors_of_four
 from foldstill.oof.findings import Finding, Severity, Verdict
 from foldstill.oof.table import OOFTable
 
@@ -54,7 +55,7 @@ class VoteNoiseFloor(Check):
                 return finding(self, "warn", evidence, "make sure that they are no copy of the labels, or drop them")
             return finding(self, "not applicable", why)
         floor_N = ((labels.votes_NC > 0).sum(axis=1) - 1) / (2 * labels.total_N)
-        gap_M, error_M = clustered_mean(inputs.kl_NM - floor_N[:, None], labels.groups)
+        gap_M, error_M = clustered_means((kl_N - floor_N for kl_N in inputs.kl_NM.T), labels.groups)
         below = [m for m in range(len(table.members)) if gap_M[m] < -3 * error_M[m]]
         lowest = int(gap_M.argmin())
         evidence = (
@@ -75,7 +76,7 @@ class VoteNoiseFloor(Check):
 def copies_of_labels(table: OOFTable) -> list[str]:
     """Members that predict the most voted class of almost every row, while the median member often does not."""
     voted_N = table.labels.target_NC.argmax(axis=1)
-    miss_M = (table.proba_NMC.argmax(axis=2) != voted_N[:, None]).sum(axis=0)
+    miss_M = np.array([(table.proba_NMC[:, m].argmax(axis=1) != voted_N).sum() for m in range(len(table.members))])
     usual = float(np.median(miss_M))
     if usual < FEWEST_MISSES:
         return []
@@ -109,24 +110,29 @@ def noise_slopes(inputs: AuditInput) -> NoiseSlopes:
     centred_N = 1 / labels.total_N - (1 / labels.total_N).mean()
     share = labels.target_NC
     noise_N = (share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
-    kl_NM = inputs.kl_NM
-    values_NF = np.column_stack([noise_N, kl_NM, kl_NM - np.median(kl_NM, axis=1, keepdims=True)])
+    kl_NM, median_N = inputs.kl_NM, inputs.median_kl_N
+    _, group_N = np.unique(labels.groups, return_inverse=True)
     scale = (centred_N**2).sum()
-    slope_F = centred_N @ values_NF / scale
-    residual_NF = values_NF - values_NF.mean(axis=0) - centred_N[:, None] * slope_F
-    influence_GF = group_sums(centred_N[:, None] * residual_NF, labels.groups) / scale
-    ratio_F = slope_F / slope_F[0]
-    # The error of a ratio is the error of its numerator minus ratio times denominator, group by group.
-    error_F = np.sqrt(((influence_GF - ratio_F * influence_GF[:, :1]) ** 2).sum(axis=0)) / abs(slope_F[0])
-    m = kl_NM.shape[1]
-    return NoiseSlopes(
-        noise=float(slope_F[0]),
-        noise_error=float(np.sqrt((influence_GF[:, 0] ** 2).sum())),
-        ratio_M=ratio_F[1 : m + 1],
-        error_M=error_F[1 : m + 1],
-        alone_M=ratio_F[m + 1 :],
-        alone_error_M=error_F[m + 1 :],
-    )
+
+    def slope(values_N: Array) -> tuple[float, Array]:
+        """The slope of a column, and what each group adds to it."""
+        value = float(centred_N @ values_N / scale)
+        residual_N = values_N - values_N.mean() - centred_N * value
+        return value, np.bincount(group_N, weights=centred_N * residual_N) / scale
+
+    noise, influence_G = slope(noise_N)
+
+    def ratios(columns: Iterable[Array]) -> tuple[Array, Array]:
+        """Slopes as multiples of that of the noise, and their errors, group by group."""
+        found = [(each / noise, own_G) for each, own_G in map(slope, columns)]
+        # The error of a ratio is the error of its numerator minus ratio times denominator.
+        errors = [np.sqrt(((own_G - ratio * influence_G) ** 2).sum()) / abs(noise) for ratio, own_G in found]
+        return np.asarray([ratio for ratio, _ in found]), np.asarray(errors)
+
+    ratio_M, error_M = ratios(kl_NM.T)
+    alone_M, alone_error_M = ratios(kl_N - median_N for kl_N in kl_NM.T)
+    noise_error = float(np.sqrt((influence_G**2).sum()))
+    return NoiseSlopes(noise, noise_error, ratio_M, error_M, alone_M, alone_error_M)
 
 
 ALONE = 0.3
@@ -209,12 +215,12 @@ class HoldoutGap(Check):
         if test is None or test_labels is None:
             why = "It needs scores and labels of groups that no model saw (--test)."
             return finding(self, "not applicable", why)
-        inside, inside_error = clustered_mean(inputs.kl_NM, table.labels.groups)
+        inside, inside_error = clustered_means(inputs.kl_NM.T, table.labels.groups)
         # One model scored each out-of-fold row: comparable is the mean over models of their scores, not the score of
         # their mean.
         by_model = [test.fold_model(k).select(table.members).proba_NMC for k in range(test.n_models)]
         held_NM = np.mean([member_kl(test_labels, proba_NMC) for proba_NMC in by_model], axis=0)
-        outside, outside_error = clustered_mean(held_NM, test_labels.groups)
+        outside, outside_error = clustered_means(held_NM.T, test_labels.groups)
         z_M = (inside - outside) / np.sqrt(inside_error**2 + outside_error**2)
         limit = errors_of_four(min(len(np.unique(table.labels.groups)), len(np.unique(test_labels.groups))))
         low, high = int(z_M.argmin()), int(z_M.argmax())

@@ -3,12 +3,13 @@
 N samples (rows), M members, C classes.
 """
 
+import hashlib
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS
+from foldstill.data.simplex import EPS, row_blocks
 from foldstill.oof.audit_check import AuditInput, Check, finding
 from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
@@ -22,19 +23,27 @@ NEAR = 0.9999
 """Correlation of two members' probabilities from which they count as one member."""
 
 
-def information_ratio(target_NC: NDArray[np.float64], proba_NMC: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Information of each member about its rows, divided by the information it claims; NaN for a constant member.
+def information_ratio(
+    target_NC: NDArray[np.float64], proba_NMC: NDArray[np.floating], rows: NDArray[np.intp] | slice = slice(None)
+) -> NDArray[np.float64]:
+    """Information of each member about some rows, divided by the information it claims; NaN for a constant member.
 
     Permuting labels between rows at random changes KL(y || p) by the covariance of y and log p, summed over classes.
     For a calibrated member that is the covariance of p and log p. The ratio is therefore about 1 for a calibrated
     member, less for an overconfident one, and 0 for a member whose rows are shuffled.
     """
-    log_p = np.log(np.maximum(proba_NMC, EPS, dtype=np.float64))
-    log_p -= log_p.mean(axis=0)
-    measured = np.einsum("nc,nmc->m", target_NC - target_NC.mean(axis=0), log_p)
-    claimed = np.einsum("nmc,nmc->m", proba_NMC, log_p)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(claimed > 1e-6 * len(target_NC), measured / claimed, np.nan)
+    target = target_NC[rows]
+    target = target - target.mean(axis=0)
+    ratio_M = np.full(proba_NMC.shape[1], np.nan)
+    # Member by member: the logarithms of a large table would take several times its memory.
+    for m in range(len(ratio_M)):
+        proba_NC = proba_NMC[rows, m]
+        log_NC = np.log(np.maximum(proba_NC, EPS, dtype=np.float64))
+        log_NC -= log_NC.mean(axis=0)
+        claimed = np.vdot(proba_NC.astype(np.float64), log_NC)
+        if claimed > 1e-6 * len(target):
+            ratio_M[m] = np.vdot(target, log_NC) / claimed
+    return ratio_M
 
 
 class Alignment(Check):
@@ -49,18 +58,18 @@ class Alignment(Check):
 
     def check(self, inputs: AuditInput) -> Finding:
         table = inputs.table
-        parts = {"the table": np.arange(len(table))}
+        parts: dict[str, NDArray[np.intp] | slice] = {"the table": slice(None)}
         for fold in table.folds:
-            rows = np.flatnonzero(table.fold_N == fold)
-            if not table.folds_assigned and len(rows) >= FEWEST_ROWS:
-                parts[f"fold {fold}"] = rows
+            of_fold = np.flatnonzero(table.fold_N == fold)
+            if not table.folds_assigned and len(of_fold) >= FEWEST_ROWS:
+                parts[f"fold {fold}"] = of_fold
         trained_here = set(table.members) - set(table.made_elsewhere) if table.plan_digest else set()
         lost: list[str] = []
         untrained: list[str] = []
         weak: list[str] = []
         lowest = (np.inf, "", "")
         for part, rows in parts.items():
-            ratio_M = information_ratio(table.labels.target_NC[rows], table.proba_NMC[rows])
+            ratio_M = information_ratio(table.labels.target_NC, table.proba_NMC, rows)
             for member, ratio in zip(table.members, ratio_M.tolist(), strict=True):
                 if ratio < lowest[0]:
                     lowest = (ratio, member, part)
@@ -95,19 +104,24 @@ def _uninformed(names: list[str]) -> str:
 
 def duplicate_members(table: OOFTable) -> tuple[list[tuple[str, str]], list[tuple[str, str, float]]]:
     """(exact pairs, near pairs with their correlation); a member is paired with the first member that it repeats."""
-    flat_MF = np.array(table.proba_NMC.swapaxes(0, 1), order="C").reshape(len(table.members), -1)
+    n_members, mean_M1 = len(table.members), table.proba_NMC.mean(axis=(0, 2), dtype=np.float64)[:, None]
+    contents = [hashlib.sha256() for _ in table.members]
+    product_MM = np.zeros((n_members, n_members))
+    for part in row_blocks(len(table), table.proba_NMC[0].size):
+        block_MF = np.ascontiguousarray(table.proba_NMC[part].swapaxes(0, 1)).reshape(n_members, -1)
+        for content, values in zip(contents, block_MF, strict=True):
+            content.update(values.data)
+        off_MF = (block_MF - mean_M1).astype(np.float32)
+        product_MM += off_MF @ off_MF.T
     exact: list[tuple[str, str]] = []
     first: dict[bytes, str] = {}
-    for member, values in zip(table.members, flat_MF, strict=True):
-        content = values.tobytes()
-        if content in first:
-            exact.append((first[content], member))
-        else:
-            first[content] = member
+    for member, content in zip(table.members, contents, strict=True):
+        original = first.setdefault(content.digest(), member)
+        if original != member:
+            exact.append((original, member))
     repeated = {member for _, member in exact}
-    flat_MF -= flat_MF.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat_MF, axis=1)
-    correlation = (flat_MF @ flat_MF.T) / np.maximum(np.outer(length, length), EPS)
+    length = np.sqrt(np.diag(product_MM))
+    correlation = product_MM / np.maximum(np.outer(length, length), EPS)
     near: list[tuple[str, str, float]] = []
     for a, b in np.argwhere(np.triu(correlation > NEAR, k=1)).tolist():
         if table.members[a] not in repeated and table.members[b] not in repeated:

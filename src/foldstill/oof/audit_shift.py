@@ -9,7 +9,7 @@ import numpy as np
 
 from foldstill.data.simplex import EPS
 from foldstill.oof.audit_check import AuditInput, Check, finding
-from foldstill.oof.audit_statistics import clustered_mean, errors_of_four
+from foldstill.oof.audit_statistics import clustered_means, errors_of_four
 from foldstill.oof.findings import Finding, Severity
 from foldstill.oof.table import OOFTable
 
@@ -96,17 +96,22 @@ class FoldsAlike(Check):
 
 def _seen_folds(inputs: AuditInput) -> list[str]:
     """Members whose KL divergence on one fold, over the median member's, is far below what it is on the other folds."""
-    table, kl_NM = inputs.table, inputs.kl_NM
-    median_N = np.median(kl_NM, axis=1)
-    groups = table.labels.groups
+    table, kl_NM, median_N = inputs.table, inputs.kl_NM, inputs.median_kl_N
+    groups, members = table.labels.groups, range(len(table.members))
     seen = []
     for fold in table.folds:
-        inside = table.fold_N == fold
-        rest_M = kl_NM[~inside].mean(axis=0) / max(median_N[~inside].mean(), EPS)
-        ratio_M = kl_NM[inside].mean(axis=0) / max(median_N[inside].mean(), EPS) / np.maximum(rest_M, EPS)
-        mean_M, error_M = clustered_mean(kl_NM[inside] - median_N[inside, None], groups[inside])
-        other_M, other_error_M = clustered_mean(kl_NM[~inside] - median_N[~inside, None], groups[~inside])
-        z_M = (mean_M - other_M) / np.maximum(np.hypot(error_M, other_error_M), EPS)
+        inside, outside = table.fold_N == fold, table.fold_N != fold
+        mean_M, rest_M = (
+            np.array([kl_NM[rows, m].mean() for m in members]) / max(median_N[rows].mean(), EPS)
+            for rows in (inside, outside)
+        )
+        ratio_M = mean_M / np.maximum(rest_M, EPS)
+        gap_M, error_M, other_M, other_error_M = (
+            each
+            for rows in (inside, outside)
+            for each in clustered_means((kl_NM[rows, m] - median_N[rows] for m in members), groups[rows])
+        )
+        z_M = (gap_M - other_M) / np.maximum(np.hypot(error_M, other_error_M), EPS)
         suspects = np.flatnonzero((ratio_M < SEEN) & (z_M < -errors_of_four(len(np.unique(groups[inside])))))
         seen += [f"{table.members[m]} in fold {fold} ({ratio_M[m]:.2f} of elsewhere)" for m in suspects]
     return seen
@@ -123,8 +128,8 @@ def _largest_shift(table: OOFTable) -> tuple[float, float, int, int]:
         log_NC = np.log(np.maximum(table.proba_NMC[:, m], EPS, dtype=np.float64))
         scale_C = np.maximum(log_NC.std(axis=0), EPS)
         for fold, inside in inside_of.items():
-            mean_C, error_C = clustered_mean(log_NC[inside], group_N[inside])
-            rest_C, rest_error_C = clustered_mean(log_NC[~inside], group_N[~inside])
+            mean_C, error_C = clustered_means(log_NC[inside].T, group_N[inside])
+            rest_C, rest_error_C = clustered_means(log_NC[~inside].T, group_N[~inside])
             z_C = np.abs(mean_C - rest_C) / np.maximum(np.hypot(error_C, rest_error_C), EPS)
             shift_C = np.where(z_C > SHIFT_ERRORS, (mean_C - rest_C) / scale_C, 0.0)
             c = int(np.abs(shift_C).argmax())

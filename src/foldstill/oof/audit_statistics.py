@@ -1,8 +1,9 @@
 """Means over rows with standard errors over groups, which audit checks compare with zero.
 
-N samples (rows), F columns, G groups.
+N samples (rows), G groups.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,20 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def group_sums(values_NF: Array, groups: NDArray[Any]) -> Array:
-    """Sum of each column over the rows of each group, (G, F)."""
-    _, index = np.unique(groups, return_inverse=True)
-    return np.stack([np.bincount(index, weights=column) for column in values_NF.T], axis=1)
+def clustered_means(columns: Iterable[Array], groups: NDArray[Any]) -> tuple[Array, Array]:
+    """Mean of each column (N,) and its standard error, with the rows of a group counted as one draw.
 
-
-def clustered_mean(values_NF: Array, groups: NDArray[Any]) -> tuple[Array, Array]:
-    """Mean of each column and its standard error, with the rows of a group counted as one draw."""
-    mean = values_NF.mean(axis=0)
-    sums_GF = group_sums(values_NF - mean, groups)
-    n_groups = len(sums_GF)
-    error = np.sqrt((sums_GF**2).sum(axis=0) * n_groups / max(n_groups - 1, 1)) / len(values_NF)
-    return mean, error
+    Columns come one by one, so that those of a large table are never in memory together.
+    """
+    names, group_N = np.unique(groups, return_inverse=True)
+    n_groups = len(names)
+    means, errors = [], []
+    for values_N in columns:
+        mean = values_N.mean()
+        sums_G = np.bincount(group_N, weights=values_N - mean)
+        means.append(mean)
+        errors.append(np.sqrt((sums_G**2).sum() * n_groups / max(n_groups - 1, 1)) / len(values_N))
+    return np.asarray(means), np.asarray(errors)
 
 
 def errors_of_four(n_groups: int) -> float:

@@ -138,14 +138,14 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
         labels = _labels(label_source, label_columns(label_source, settings, classes))
         logits = settings.space == "logit"
         pair_NM2 = both_classes(columns_NM, name, labels.classes, named=settings.positive, logits=logits)
-        proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing, unscored=True)
+        proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing, unscored=True, overwrite=True)
     else:
         require_effect(source.path, settings, ("positive",))
         # One member alone may come without its axis. Scores are checked before labels: rows that do not sum to 1 are
         # how independent findings (multi-label) show, and those would make wrong votes as well.
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         n_classes = len(classes) or raw.shape[-1]
-        proba = as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=True)
+        proba = as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=True, overwrite=True)
         labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
     members = members or tuple(f"m{i}" for i in range(proba.shape[1]))
     return _assembled(source, label_source, proba, members, labels, settings)
@@ -219,7 +219,7 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
     raw = source.matrix([f"p__{m}__{c}" for m in members for c in classes], "scores")
     raw = raw.reshape(-1, len(members), len(classes))
     name = f"{source.path}: predictions"
-    proba = as_proba(raw, name, len(classes), settings.space, settings.smoothing, unscored=True)
+    proba = as_proba(raw, name, len(classes), settings.space, settings.smoothing, unscored=True, overwrite=True)
     return _assembled(source, label_source, proba, members, labels, settings)
 
 
@@ -277,7 +277,7 @@ def _of_scored_rows(
     settings: ImportSettings,
 ) -> OOFTable:
     """The table of the rows that have predictions, with their folds; `sources` are as in `_with_folds`."""
-    if not np.isnan(proba_NMC).any():
+    if not np.isnan(proba_NMC[:, :, 0]).any():
         return _with_folds(ScoreTable(labels.ids, members, labels.classes, proba_NMC), labels, sources, settings)
     scored_N = scored_rows(proba_NMC, members, labels.ids)
     kept = np.flatnonzero(scored_N)

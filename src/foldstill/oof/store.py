@@ -28,8 +28,8 @@ from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 SCHEMA_VERSION = 2
 
 _BLOCK_ROWS = 2048
-_GROUP_ROWS = 2**16
-"""Number of rows that are turned into columns and written at a time: a large table is not copied as a whole."""
+_MOST_ROWS, _MOST_NUMBERS = 2**16, 2**21
+"""Rows and numbers that are turned into columns and written at a time: a large table is not copied as a whole."""
 _CURE = "restore it from a copy, or run the command that wrote it again with --force"
 
 
@@ -243,7 +243,8 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        # Read and not mapped: the pages of a mapped file count as memory of the process, beside the arrays.
+        file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
     except FileNotFoundError:
         raise OOFError(f"no file {path}: correct the path, or run the stage that makes it") from None
     except (pa.ArrowException, OSError) as error:
@@ -329,9 +330,10 @@ def _write(
     check_output(path, (".parquet",))
     by_member = score_columns(scores.members, scores.classes)
     names = [name for of_member in by_member for name in of_member]
+    group_rows = min(_MOST_ROWS, max(_BLOCK_ROWS, _MOST_NUMBERS // len(names)))
 
     def row_group(start: int) -> Any:
-        rows = slice(start, start + _GROUP_ROWS)
+        rows = slice(start, start + group_rows)
         others = {name: values[rows] for name, values in columns.items()}
         # One contiguous run per column, so that arrow takes each without another copy.
         flat = np.ascontiguousarray(proba_NMC[rows].reshape(-1, len(names)).T, dtype=np.float32)
@@ -351,7 +353,7 @@ def _write(
     write_parquet(
         path,
         row_group(0).replace_schema_metadata({"foldstill": json.dumps(metadata, sort_keys=True)}),
-        further=(row_group(start) for start in range(_GROUP_ROWS, len(proba_NMC), _GROUP_ROWS)),
+        further=(row_group(start) for start in range(group_rows, len(proba_NMC), group_rows)),
         # Files are 3 to 4 % larger than with zstd on split bytes, and are read and written twice as fast.
         compression="lz4",
         # A dictionary of floats that all differ costs time and saves nothing.

@@ -4,17 +4,17 @@ N samples (rows), M members, C classes, K fold models.
 """
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.folds import TEST
 from foldstill.data.labels import Labels, Strings, match_ids
-from foldstill.data.simplex import check_rows, kl_divergence
+from foldstill.data.simplex import check_rows, kl_divergence, row_blocks
 from foldstill.errors import OOFError
 from foldstill.frames import FrameLibrary, html_table, make_frame
 from foldstill.oof.column_names import label_columns, score_columns
@@ -39,6 +39,21 @@ def _check_scores(proba: NDArray[Any], n: int, members: Sequence[str], classes: 
         if controls := [name for name in names if any(unicodedata.category(c) == "Cc" for c in name)]:
             raise OOFError(f"{what} names must not contain control characters, got {controls}: rename them")
     check_rows(proba, "scores")
+
+
+class _RowsOf(NamedTuple):
+    """Some rows of another table."""
+
+    scores: "ScoreTable"
+    index_N: NDArray[np.intp]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values of these rows among those of the table."""
+        own: NDArray[Any] = values[self.index_N]
+        return own
+
+    def take(self, index_N: NDArray[np.intp]) -> "_RowsOf":
+        return _RowsOf(self.scores, self.index_N[index_N])
 
 
 @dataclass(frozen=True)
@@ -92,8 +107,67 @@ class ScoreTable:
         return len(self.ids)
 
     def take(self, rows: NDArray[Any]) -> "ScoreTable":
-        """The rows selected by an index or a mask."""
-        return replace(self, ids=self.ids[rows], proba_NMC=self.proba_NMC[rows])
+        """The rows selected by an index or a mask; their probabilities are copied when `proba_NMC` is first asked for.
+
+        A fit that works in blocks never asks, so that cross-fitting does not copy most of a large table per fold.
+        """
+        ids = self.ids[rows]
+        if not len(ids):
+            return replace(self, ids=ids, proba_NMC=self.proba_NMC[rows])
+        index_N, source = (np.flatnonzero(rows) if rows.dtype.kind == "b" else rows), self._source
+        taken = object.__new__(ScoreTable)
+        vars(taken).update(ids=ids, members=self.members, classes=self.classes, families=self.families)
+        vars(taken)["_rows_of"] = _RowsOf(self, index_N) if source is None else source.take(index_N)
+        return taken
+
+    @property
+    def _source(self) -> "_RowsOf | None":
+        """The table that the rows were taken from; None for a table of its own."""
+        return vars(self).get("_rows_of")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "proba_NMC" and (source := self._source) is not None:
+            return vars(self).setdefault(name, source.of(source.scores.proba_NMC))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process gets the rows themselves."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The rows in parts of about a million numbers: where each part is, and its probabilities (B, M, C)."""
+        source = self._source
+        for part in row_blocks(len(self), len(self.members) * len(self.classes)):
+            if source is None or "proba_NMC" in vars(self):
+                yield part, self.proba_NMC[part]
+            else:
+                yield part, source.scores.proba_NMC[source.index_N[part]]
+
+    def by_block(self, function: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[Any]:
+        """What a function makes of the rows, (N, ...); it gets a block of rows at a time."""
+        parts = [function(proba_NMC) for _, proba_NMC in self.blocks()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def by_row(self, function: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[Any]:
+        """As `by_block`, for a function of each row alone; called once for a table and all that are taken from it.
+
+        Give the same function object each time.
+        """
+        if (source := self._source) is not None:
+            return source.of(source.scores.by_row(function))
+        made = vars(self).setdefault("_made", {})
+        if function not in made:
+            made[function] = self.by_block(function)
+        result: NDArray[Any] = made[function]
+        return result
+
+    def entries(self, row_E: NDArray[np.intp], class_E: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The probabilities by every member of single entries, (E, M)."""
+        source = self._source
+        if source is not None and "proba_NMC" not in vars(self):
+            return source.scores.entries(source.index_N[row_E], class_E)
+        found: NDArray[np.float32] = self.proba_NMC[row_E, :, class_E]
+        return found
 
     def select(self, members: Sequence[str]) -> "ScoreTable":
         """The named members, in that order; raises OOFError that lists the members that are missing."""

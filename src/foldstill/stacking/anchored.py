@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, clip_rows, softmax
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking.averages import Average
-from foldstill.stacking.combiner import Combination, Proba, require_members
-from foldstill.stacking.features import FeatureSet, features
+from foldstill.stacking.combiner import Combination, Proba, combined, require_members
+from foldstill.stacking.features import FeatureSet, features, features_of
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
@@ -57,6 +57,12 @@ class AnchoredCombination:
         require_members(proba_NMC, len(self.family_M))
         features_NF = features(proba_NMC, self.feature_set, self.family_M)
         logits = [log_anchor(bag.anchor, proba_NMC) + bag.residual(features_NF) for bag in self.bags]
+        return softmax(np.mean(logits, axis=0))
+
+    def of_table(self, scores: ScoreTable) -> Proba:
+        """The same for the rows of a table."""
+        features_NF = features_of(scores, self.feature_set, self.family_M)
+        logits = [log_anchor_of(bag.anchor, scores) + bag.residual(features_NF) for bag in self.bags]
         return softmax(np.mean(logits, axis=0))
 
     def state(self) -> State:
@@ -118,4 +124,12 @@ def log_anchor(anchor: Combination | None, proba_NMC: Float) -> NDArray[np.float
     if anchor is None:
         return np.zeros((proba_NMC.shape[0], proba_NMC.shape[2]))
     logs: NDArray[np.float64] = np.log(clip_rows(anchor(proba_NMC)))
+    return logs
+
+
+def log_anchor_of(anchor: Combination | None, scores: ScoreTable) -> NDArray[np.float64]:
+    """Return the logits (N, C) at which a stacker starts for the rows of a table."""
+    if anchor is None:
+        return np.zeros((len(scores), len(scores.classes)))
+    logs: NDArray[np.float64] = np.log(clip_rows(combined(anchor, scores)))
     return logs

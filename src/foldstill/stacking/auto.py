@@ -15,11 +15,11 @@ from foldstill.compare.choices import metric_of, require_metric
 from foldstill.compare.results import MetricFacts
 from foldstill.data.simplex import Float
 from foldstill.errors import StackError
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.settings import NamedKind, TextInFile
 from foldstill.stacking.averages import Average, mean
 from foldstill.stacking.candidates import default_ladder
-from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba, weight_of
+from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba, combined, weight_of
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import crossfit, group_folds, losses_by
 from foldstill.stacking.recalibrate import Recalibrated
@@ -62,6 +62,11 @@ class AutoCombination:
     def __call__(self, proba_NMC: Float) -> Proba:
         inner_NC = self.inner(proba_NMC)
         return inner_NC if self.share == 1 else self.share * inner_NC + (1 - self.share) * mean(proba_NMC)
+
+    def of_table(self, scores: ScoreTable) -> Proba:
+        """The same for the rows of a table."""
+        inner_NC = combined(self.inner, scores)
+        return inner_NC if self.share == 1 else self.share * inner_NC + (1 - self.share) * scores.by_row(mean)
 
     def state(self) -> State:
         return {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.simplex import EPS, Float, softmax
 from foldstill.errors import StackError
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.settings import NamedKind
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.state import State, array
@@ -69,6 +69,12 @@ class FixedCombination:
     def __call__(self, proba_NMC: Float) -> Proba:
         require_members(proba_NMC, self.n_members)
         return self.rule(proba_NMC)
+
+    def of_table(self, scores: ScoreTable) -> Proba:
+        """The same for the rows of a table; the rules without settings are computed once."""
+        once = self.rule in (mean, geometric_mean, median)
+        pooled: Proba = (scores.by_row if once else scores.by_block)(self.rule)
+        return pooled
 
     @property
     def weight_M(self) -> NDArray[np.float64] | None:

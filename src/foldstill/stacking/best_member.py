@@ -25,8 +25,10 @@ class BestMember(RowWeighted, kind="best_member"):
     """
 
     def fit(self, table: OOFTable) -> WeightedAverage:
-        loss_NM = row_kl(target=table.labels.target_NC[:, None], proba=table.proba_NMC)
-        loss_M = table.labels.weight_N(self.row_weight) @ loss_NM
+        target_NC, weight_N = table.labels.target_NC, table.labels.weight_N(self.row_weight)
+        loss_M = np.zeros(len(table.members))
+        for part, proba_NMC in table.scores.blocks():
+            loss_M += weight_N[part] @ row_kl(target=target_NC[part, None], proba=proba_NMC)
         return WeightedAverage(np.eye(len(loss_M))[int(loss_M.argmin())], 0.0)
 
     def restore(self, state: State) -> WeightedAverage:

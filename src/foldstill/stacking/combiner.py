@@ -3,7 +3,7 @@
 N samples, M members, C classes, K fold models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, Self
 
@@ -25,7 +25,8 @@ class Combination(Protocol):
     """What fitting a combiner returns. It maps member scores to one distribution per sample and is deterministic.
 
     A combination can have further attributes, always with these names: `weight_M` (the weight of each member),
-    `explanation` (why the combination was chosen), and `inner` (the combination that it wraps).
+    `explanation` (why the combination was chosen), `inner` (the combination that it wraps), and `of_table` (the same
+    for a `ScoreTable`, from which it can take what was made of its rows before: see `ScoreTable.by_row`).
     """
 
     def __call__(self, proba_NMC: Float) -> Proba:
@@ -158,8 +159,18 @@ class FittedCombiner:
                 return averaged
             scores = scores.mean()
         index = [scores.members.index(m) for m in self.members]
-        proba_NMC = scores.proba_NMC if index == list(range(len(scores.members))) else scores.proba_NMC[:, index]
-        return self.combination(proba_NMC)
+        if index == list(range(len(scores.members))):
+            return combined(self.combination, scores)
+        return scores.by_block(lambda proba_NMC: self.combination(proba_NMC[:, index]))
+
+
+def combined(combination: Combination, scores: ScoreTable) -> Proba:
+    """Return the combined rows of a table with the members of the fit.
+
+    Rows are worked on block by block, so that what is made on the way takes little memory beside a large table.
+    """
+    of_table: Callable[[ScoreTable], Proba] | None = getattr(combination, "of_table", None)
+    return scores.by_block(combination) if of_table is None else of_table(scores)
 
 
 def fit(combiner: Combiner, table: OOFTable) -> FittedCombiner:

@@ -14,6 +14,7 @@ from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.settings import TextInFile
 from foldstill.stacking.averages import normalised
+from foldstill.stacking.box import box_minimum
 from foldstill.stacking.combiner import Proba, require_members
 from foldstill.stacking.metric_search import column_scores, improved_weights, is_kl, metric_loss
 from foldstill.stacking.row_weighted import RowWeighted
@@ -129,15 +130,12 @@ def _newton(
     """Return the simplex point that minimises the quadratic model of the loss at `weight_D`.
 
     With the sum of the weights added to the loss, its minimum over weights >= 0 sums to one (Kim, Carbonetto, Stephens
-    and Anitescu, 2020, proposition 3.2), which makes this a non-negative least squares problem.
+    and Anitescu, 2020, proposition 3.2).
     """
-    from scipy.linalg import cholesky, solve_triangular
-    from scipy.optimize import nnls
-
     # Identical members leave their weights undetermined; a small pull towards the present weights decides.
     pull = 1e-9 * np.trace(hessian_DD) / len(weight_D)
-    root_DD = cholesky(hessian_DD + pull * np.eye(len(weight_D)))
-    right_D = solve_triangular(root_DD, hessian_DD @ weight_D + pull * weight_D - gradient_D - 1, trans="T")
-    solution_D, _ = nnls(root_DD, right_D)
+    slope_D = gradient_D + 1 - hessian_DD @ weight_D - pull * weight_D
+    unlimited_D = np.full(len(weight_D), np.inf)
+    solution_D = box_minimum(hessian_DD + pull * np.eye(len(weight_D)), slope_D, np.zeros(len(weight_D)), unlimited_D)
     minimum_D: NDArray[np.float64] = solution_D / solution_D.sum()
     return minimum_D

@@ -18,7 +18,7 @@ from foldstill.data.folds import torn_groups
 from foldstill.data.simplex import row_kl
 from foldstill.errors import StackError, at
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, explanation_of, fit
+from foldstill.stacking.combiner import Combiner, FittedCombiner, Proba, combined, explanation_of, fit
 from foldstill.workers import OnProgress, Progress, Work, silent, spread
 
 C = TypeVar("C", bound=Combiner)
@@ -193,7 +193,7 @@ def _held_out(table: OOFTable, fold_N: NDArray[np.int16], combiner: Combiner, fo
     held = fold_N == fold
     with at(f"combiner {combiner.name!r}"):
         combination = combiner.fit(table.take(~held))
-    return combination(table.proba_NMC[held]), explanation_of(combination)
+    return combined(combination, table.scores.take(held)), explanation_of(combination)
 
 
 def _assembled(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float
+from foldstill.oof.table import ScoreTable
 from foldstill.stacking.averages import log_proba
 
 FeatureSet = Literal["statistics", "family_statistics", "statistics_and_members", "members"]
@@ -40,6 +41,13 @@ def features(proba_NMC: Float, feature_set: FeatureSet, family_M: NDArray[np.int
         return np.concatenate([statistics(proba_NMC[:, np.flatnonzero(family_M == d)]) for d in families], axis=1)
     members_NF = log_proba(proba_NMC).reshape(len(proba_NMC), -1)
     return members_NF if feature_set == "members" else np.concatenate([statistics(proba_NMC), members_NF], axis=1)
+
+
+def features_of(scores: ScoreTable, feature_set: FeatureSet, family_M: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the features of the rows of a table; statistics over all members are computed once."""
+    if feature_set == "statistics":
+        return scores.by_row(statistics)
+    return scores.by_block(lambda proba_NMC: features(proba_NMC, feature_set, family_M))
 
 
 def family_numbers(families: Sequence[str]) -> NDArray[np.int64]:

@@ -13,10 +13,10 @@ from foldstill.data.boosting import SoftRows, Trees, TreeSettings, new_booster
 from foldstill.data.lightgbm_library import Booster
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
+from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor_of
 from foldstill.stacking.combiner import Combination
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import family_numbers, features
+from foldstill.stacking.features import family_numbers, features_of
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array, text
 
@@ -66,7 +66,7 @@ class LightGBM(BaggedSettings, TreeSettings, kind="lightgbm", title="LightGBM"):
 
     def fit(self, table: OOFTable) -> AnchoredCombination:
         family_M = family_numbers(table.scores.families)
-        features_NF = features(table.proba_NMC, self.features, family_M)
+        features_NF = features_of(table.scores, self.features, family_M)
         weight_N = table.labels.weight_N(self.row_weight)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
         growing = [self._start(table, features_NF, weight_N, fold_N == k) for k in range(int(fold_N.max()) + 1)]
@@ -90,9 +90,9 @@ class LightGBM(BaggedSettings, TreeSettings, kind="lightgbm", title="LightGBM"):
         anchor = fit_anchor(self.anchor, table.take(~held_N))
         booster = new_booster(
             features_NF[~held_N],
-            log_anchor(anchor, table.proba_NMC[~held_N]),
+            log_anchor_of(anchor, table.scores.take(~held_N)),
             {**self.parameters, "seed": self.seed},
-            valid=(features_NF[held_N], log_anchor(anchor, table.proba_NMC[held_N])),
+            valid=(features_NF[held_N], log_anchor_of(anchor, table.scores.take(held_N))),
         )
         target_NC = table.labels.target_NC
         rows, held_rows = (SoftRows(target_NC[row_N], weight_N[row_N]) for row_N in (~held_N, held_N))

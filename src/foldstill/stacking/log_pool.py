@@ -3,17 +3,18 @@
 N samples, M members, C classes, D columns (members, or families whose members share a power).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import Float, softmax
+from foldstill.data.simplex import BLOCK, Float, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import log_proba
 from foldstill.stacking.combiner import Proba, require_members
-from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.loglinear import FewParameters, Prior
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
 from foldstill.stacking.voted_entries import column_means, columns_of, member_weights
@@ -65,18 +66,15 @@ class LogPool(RowWeighted, kind="log_pool", title="Log-linear pool"):
     def fit(self, table: OOFTable) -> LogPoolCombination:
         columns = columns_of(table.scores.families, tied=self.tied)
         n_columns, n_classes = len(columns), len(table.classes)
-        log_NMC = log_proba(table.proba_NMC)
-        column_NDC = column_means(log_NMC, columns)
-        flat_RD = np.ascontiguousarray(column_NDC.swapaxes(1, 2)).reshape(-1, n_columns)
 
-        def score(parameter: NDArray[np.float64]) -> NDArray[np.float64]:
-            logit_NC = (flat_RD @ parameter[:n_columns].astype(np.float32)).reshape(-1, n_classes)
-            return logit_NC + parameter[n_columns:]
+        def blocks() -> Iterator[tuple[slice, NDArray[np.float64]]]:
+            for part, proba_NMC in table.scores.blocks():
+                column_BDC = column_means(log_proba(proba_NMC), columns)
+                yield part, np.ascontiguousarray(column_BDC.swapaxes(1, 2), np.float64)
 
-        def pull_back(gradient_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-            by_column = gradient_NC.astype(np.float32).ravel() @ flat_RD
-            return np.concatenate([by_column.astype(np.float64), gradient_NC.sum(axis=0)])
-
+        size = len(table) * n_columns * n_classes
+        # The logarithms of a large table are made anew in every step, so that there is never a copy of it.
+        kept = list(blocks()) if size <= BLOCK else None
         size_D = np.asarray([len(column) for column in columns], np.float64)
         prior = Prior(
             centre_P=np.r_[size_D / size_D.sum(), np.zeros(n_classes)],
@@ -84,7 +82,8 @@ class LogPool(RowWeighted, kind="log_pool", title="Log-linear pool"):
             lower_P=np.r_[np.zeros(n_columns), np.full(n_classes, -np.inf)],
         )
         weight_N = table.labels.weight_N(self.row_weight)
-        best_P = minimise_kl(score, pull_back, prior, target_NC=table.labels.target_NC, weight_N=weight_N)
+        fit = FewParameters(lambda: kept or blocks(), prior, table.labels.target_NC, weight_N)
+        best_P = fit.minimum(size)
         power_M = member_weights(best_P[:n_columns], columns, len(table.members))
         return LogPoolCombination(power_M, best_P[n_columns:])
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import AnchoredCombination, AnchoredSettings, Bag, fit_anchor, log_anchor
-from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.anchored import AnchoredCombination, AnchoredSettings, Bag, fit_anchor, log_anchor_of
+from foldstill.stacking.features import FeatureSet, family_numbers, features_of
 from foldstill.stacking.loglinear import Prior, minimise_kl
 from foldstill.stacking.ridged import Ridged
 from foldstill.stacking.state import State, array
@@ -62,11 +62,11 @@ class Logistic(Ridged, AnchoredSettings, kind="logistic", title="Logistic regres
 
     def fit_one_ridge(self, table: OOFTable) -> AnchoredCombination:
         family_M = family_numbers(table.scores.families)
-        raw_NF = features(table.proba_NMC, self.features, family_M)
+        raw_NF = features_of(table.scores, self.features, family_M)
         mean_F, scale_F = raw_NF.mean(axis=0), raw_NF.std(axis=0) + np.float32(1e-6)
         features_NF = (raw_NF - mean_F) / scale_F
         anchor = fit_anchor(self.anchor, table)
-        start_NC = log_anchor(anchor, table.proba_NMC)
+        start_NC = log_anchor_of(anchor, table.scores)
         n_features, n_classes = features_NF.shape[1], len(table.classes)
         n_weights = n_features * n_classes
 

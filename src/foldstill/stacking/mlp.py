@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from foldstill.data.simplex import row_kl, softmax
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
-from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor
+from foldstill.stacking.anchored import AnchoredCombination, Bag, BaggedSettings, fit_anchor, log_anchor_of
 from foldstill.stacking.crossfit import group_folds
-from foldstill.stacking.features import family_numbers, features
+from foldstill.stacking.features import family_numbers, features_of
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array
 
@@ -117,7 +117,7 @@ class MLP(BaggedSettings, kind="mlp", title="MLP"):
 
     def fit(self, table: OOFTable) -> AnchoredCombination:
         family_M = family_numbers(table.scores.families)
-        features_NF = features(table.proba_NMC, self.features, family_M)
+        features_NF = features_of(table.scores, self.features, family_M)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
         bags = [
             self._bag(table, features_NF, fold_N == k, self.seed * 1000 + k)
@@ -136,7 +136,7 @@ class MLP(BaggedSettings, kind="mlp", title="MLP"):
 
     def _bag(self, table: OOFTable, features_NF: F32, held_N: NDArray[np.bool_], seed: int) -> Bag:
         anchor = fit_anchor(self.anchor, table.take(~held_N))
-        start_NC = log_anchor(anchor, table.proba_NMC)
+        start_NC = log_anchor_of(anchor, table.scores)
         target_NC, weight_N = table.labels.target_NC, table.labels.weight_N(self.row_weight)
         mean_F = features_NF[~held_N].mean(axis=0)
         scale_F = features_NF[~held_N].std(axis=0) + np.float32(1e-6)

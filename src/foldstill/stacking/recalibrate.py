@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, softmax
 from foldstill.errors import StackError
-from foldstill.oof.table import OOFTable
+from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.stacking.averages import Average, log_proba
-from foldstill.stacking.combiner import AnyCombiner, Combination, Proba
-from foldstill.stacking.loglinear import Prior, minimise_kl
+from foldstill.stacking.combiner import AnyCombiner, Combination, Proba, combined
+from foldstill.stacking.loglinear import FewParameters, Prior
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array, strip_prefix, with_prefix
 
@@ -35,7 +35,14 @@ class RecalibratedCombination:
     bias_C: NDArray[np.float64]
 
     def __call__(self, proba_NMC: Float) -> Proba:
-        return softmax(log_proba(self.inner(proba_NMC)) * self.slope_C + self.bias_C)
+        return self._recalibrated(self.inner(proba_NMC))
+
+    def of_table(self, scores: ScoreTable) -> Proba:
+        """The same for the rows of a table."""
+        return self._recalibrated(combined(self.inner, scores))
+
+    def _recalibrated(self, pooled_NC: Proba) -> Proba:
+        return softmax(log_proba(pooled_NC) * self.slope_C + self.bias_C)
 
     @property
     def temperature(self) -> float:
@@ -74,15 +81,11 @@ class Recalibrated(RowWeighted, kind="recalibrated", title="Recalibrated average
 
     def fit(self, table: OOFTable) -> RecalibratedCombination:
         pool = self.of.fit(table)
-        log_NC = log_proba(pool(table.proba_NMC))
+        log_NC = log_proba(combined(pool, table.scores))
         n_classes = len(table.classes)
         n_slopes = 1 if self.slope == "shared" else n_classes
 
-        def pull_back(gradient_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-            slope_C = (gradient_NC * log_NC).sum(axis=0)
-            slopes = slope_C.sum(keepdims=True) if n_slopes == 1 else slope_C
-            return np.concatenate([slopes, gradient_NC.sum(axis=0)])
-
+        design_NCD = log_NC[..., None] if self.slope == "shared" else log_NC[..., None] * np.eye(n_classes)
         bound = BIAS_BOUND if self.bias else 0.0
         prior = Prior(
             centre_P=np.r_[np.ones(n_slopes), np.zeros(n_classes)],
@@ -90,13 +93,10 @@ class Recalibrated(RowWeighted, kind="recalibrated", title="Recalibrated average
             lower_P=np.r_[np.full(n_slopes, SLOPE_BOUNDS[0]), np.full(n_classes, -bound)],
             upper_P=np.r_[np.full(n_slopes, SLOPE_BOUNDS[1]), np.full(n_classes, bound)],
         )
-        best_P = minimise_kl(
-            lambda parameter: log_NC * parameter[:n_slopes] + parameter[n_slopes:],
-            pull_back,
-            prior,
-            target_NC=table.labels.target_NC,
-            weight_N=table.labels.weight_N(self.row_weight),
-        )
+        every = slice(0, len(table))
+        weight_N = table.labels.weight_N(self.row_weight)
+        fit = FewParameters(lambda: [(every, design_NCD)], prior, table.labels.target_NC, weight_N)
+        best_P = fit.minimum(design_NCD.size)
         slope_C = np.broadcast_to(best_P[:n_slopes], n_classes).copy()
         return RecalibratedCombination(pool, slope_C, best_P[n_slopes:])
 

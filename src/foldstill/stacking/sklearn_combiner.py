@@ -16,7 +16,7 @@ from foldstill.data.simplex import Float
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.averages import normalised
 from foldstill.stacking.combiner import Proba, require_members
-from foldstill.stacking.features import FeatureSet, family_numbers, features
+from foldstill.stacking.features import FeatureSet, family_numbers, features, features_of
 from foldstill.stacking.row_weighted import RowWeighted
 from foldstill.stacking.state import State, array
 
@@ -83,7 +83,7 @@ class SklearnCombiner(RowWeighted, kind="sklearn", title="scikit-learn"):
 
     def fit(self, table: OOFTable) -> SklearnCombination:
         family_M = family_numbers(table.scores.families)
-        features_NF = features(table.proba_NMC, self.features, family_M)
+        features_NF = features_of(table.scores, self.features, family_M)
         estimator = self.unfitted()
         require_learner(estimator)
         fit_shares(estimator, features_NF, table.labels.target_NC, table.labels.weight_N(self.row_weight))

@@ -70,7 +70,7 @@ def voted_entries(table: OOFTable, columns: Sequence[Sequence[int]], row_weight:
     proba_ED = np.empty((len(row_E), len(columns)), np.float32)
     for start in range(0, len(row_E), BLOCK):
         part = slice(start, start + BLOCK)
-        block_BM = table.proba_NMC[row_E[part], :, class_E[part]]
+        block_BM = table.scores.entries(row_E[part], class_E[part])
         proba_ED[part] = column_means(block_BM, columns)
     return VotedEntries(proba_ED, share_E)
 
