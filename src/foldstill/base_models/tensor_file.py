@@ -42,3 +42,12 @@ def read_tensors(
         tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - safe_open is no mapping
     del about[SEAL]
     return tensors, about
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON value in the header of a file of `write_tensors`, without its tensors and its seal unchecked."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stream:
+        about: dict[str, Any] = json.loads(stream.metadata()["foldstill"])
+    return about

@@ -18,6 +18,7 @@ from foldstill.pipeline.experiment_file import parse_experiment
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import combiner_digest
 from foldstill.pipeline.synthetic import require_synthetic
+from foldstill.pipeline.tracking import check_tracker
 from foldstill.pipeline.unlabelled import view_of
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ def begin(run: Run) -> None:
     if "begun" in vars(run):
         return
     check_output(run.dir.experiment)
+    check_tracker(run)
     _check_kept(run)
     over_folds(run, check_members)
     _check_combinations(run)

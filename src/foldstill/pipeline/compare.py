@@ -1,6 +1,5 @@
 """Every arm of a run compared with the plain average on the same rows."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 from foldstill.compare import Arm, CompareSettings, Comparison, compare
 from foldstill.cost import Cost, total_cost
 from foldstill.machine import versions
-from foldstill.manifest import DONE, check_files, has_file
+from foldstill.manifest import DONE
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first, student_arm
+from foldstill.pipeline.curves import finished_history
 from foldstill.pipeline.results import CombinationResult
 from foldstill.pipeline.run import Run, one_writer
+from foldstill.pipeline.tracking import check_tracker, track_comparison
 
 OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimate of what it would do on other rows"
 
@@ -35,6 +36,7 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
 
     run.dir.require(run.dir.oof, "oof build")
     run.dir.require(run.dir.stacking, "stack")
+    check_tracker(run)
     settings = _settings(run, metric)
     if run.test_file is not None:
         comparison, validated = _on_test_rows(run, settings), _validated(run, settings)
@@ -66,6 +68,7 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
         validated=validated,
         summaries={one.fitted.name: one.fitted.combiner.summary for one in run.combinations},
     )
+    track_comparison(run, comparison)
     return comparison
 
 
@@ -177,13 +180,8 @@ def _provenance(run: Run) -> dict[str, Any]:
 def _curves(run: Run) -> list[dict[str, Any]]:
     """One record per epoch of every training history: training loss, and KL on the inner split if there is one."""
     records: list[dict[str, Any]] = []
-    for path in sorted(mark.with_name("history.csv") for mark in run.dir.members.glob(f"*/fold-*/{DONE}")):
-        if not has_file(path):
-            continue  # a member that keeps no history
-        check_files(path.parent, path.name)
-        with path.open(encoding="utf-8", newline="") as lines:
-            for epoch, line in enumerate(csv.DictReader(lines), start=1):
-                record = {"member": path.parents[1].name, "fold": path.parent.name, "epoch": epoch}
-                kl = float(line["inner_kl"]) if line["inner_kl"] else None
-                records.append(record | {"loss": float(line["loss"]), "kl": kl})
+    for folder in sorted(mark.parent for mark in run.dir.members.glob(f"*/fold-*/{DONE}")):
+        for epoch, values in enumerate(finished_history(folder), start=1):
+            record = {"member": folder.parent.name, "fold": folder.name, "epoch": epoch}
+            records.append(record | {"loss": values["loss"], "kl": values.get("inner_kl")})
     return records

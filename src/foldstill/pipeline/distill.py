@@ -31,6 +31,7 @@ from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.synthetic import synthetic_rows
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
+from foldstill.pipeline.tracking import tracked
 from foldstill.pipeline.uncertainty import keep_uncertainty
 from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 
@@ -45,9 +46,10 @@ def distill_stage(run: Run) -> None:
     if not len(test) and any(one.uncertainty for one in students):
         raise DistillError("a precision head is judged on locked test rows, the plan has none: set folds.test_share")
     begin(run)
-    for each in train_all(_jobs(run), run.work, bar_per_student(run.work)):
-        _score(run, each)
-    cross_validate(run)
+    with tracked(run):
+        for each in train_all(_jobs(run), run.work, bar_per_student(run.work)):
+            _score(run, each)
+        cross_validate(run)
     run.refresh("students")
 
 

@@ -22,11 +22,13 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import name_problems
 from foldstill.pipeline.sources import SOURCES
+from foldstill.pipeline.tracker import Tracker
+from foldstill.pipeline.trackers import TRACKERS
 from foldstill.settings import ByKind, Kinds, Settings, with_root
 from foldstill.stacking.combiner import AnyCombiner
 from foldstill.stacking.kinds import COMBINERS, default_combiners
 
-KINDS: Kinds = {"source": SOURCES, "member": MEMBERS, "combiner": COMBINERS}
+KINDS: Kinds = {"source": SOURCES, "member": MEMBERS, "combiner": COMBINERS, "tracker": TRACKERS}
 """The classes that a table with a `kind` can select, by the name in the `ByKind` annotation of its field."""
 
 
@@ -118,6 +120,9 @@ class Experiment(Settings):
     """Further students for comparison only, each the [student] with some keys changed and a `name` of its own."""
     tune: TuneSettings | None = None
     """Which fields `foldstill tune` searches; a run ignores it."""
+    track: Annotated[Tracker, ByKind("tracker")] | None = None
+    """Where curves, comparison and report are sent besides the run's folder; nowhere when absent. It changes no result,
+    and finished stages stay finished when it is changed."""
 
     def __post_init__(self) -> None:
         if problems := name_problems("experiment", [self.name]):

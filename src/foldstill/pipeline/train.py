@@ -4,6 +4,7 @@ from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin, over_folds
 from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
+from foldstill.pipeline.tracking import tracked
 
 
 @one_writer
@@ -16,7 +17,8 @@ def train_stage(run: Run) -> None:
         # It holds scores of the members before; what needs it asks for `oof build`.
         run.dir.oof.unlink()
         run.refresh("table")
-    over_folds(run, train_members)
+    with tracked(run):
+        over_folds(run, train_members)
     _measure_costs(run)
 
 
