@@ -188,7 +188,7 @@ def test_nothing_is_imported_without_a_tracker(finished: Path, tmp_path: Path) -
 import sys
 sys.path.insert(0, {str(stand_ins)!r})
 from foldstill.cli import main
-sys.argv = ["foldstill", "run", {str(finished)!r}, "--device", "cpu", "--jobs", "1", "-q"]
+sys.argv = ["foldstill", "run", {str(finished)!r}, "--device", "cpu", "--workers", "1", "-q"]
 try:
     main()
 except SystemExit as end:
