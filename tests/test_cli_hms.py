@@ -142,7 +142,7 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
     ("arguments", "message"),
     [
         (("prepare", "{file}", "--rows", "window"), "leave the options out"),
-        (("prepare", "{run}"), "need no preparation"),
+        (("prepare", "{run}", "--strict"), "--strict and --device are for HMS files"),
         (("prepare", "{hms}", "--view", "mell"), "no view of kind 'mell'"),
         (("prepare", "{hms}", "--view", "raw_eeg", "--device", "cuda"), "would have no effect"),
         (("prepare", "nowhere"), "not an HMS folder"),

@@ -1,5 +1,6 @@
 """The experiment files that `foldstill init` writes run as they stand, on data of the form that their comments name."""
 
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def write_images(folder: Path, rng: np.random.Generator) -> None:
         place = folder / "images" / ("cat", "dog")[label]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{i}.png")
+    files = sorted((folder / "images").glob("*/*.png"))
+    columns = {"image": [path.read_bytes() for path in files], "label": [path.parent.name for path in files]}
+    pd.DataFrame(columns).to_parquet(folder / "train.parquet")
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
+        for path in files:
+            (folder / "name.cls").write_text(path.parent.name, encoding="utf-8")
+            shard.add(path, f"{path.stem}.png")
+            shard.add(folder / "name.cls", f"{path.stem}.cls")
 
 
 def write_table(folder: Path, rng: np.random.Generator) -> None:
@@ -71,7 +81,7 @@ def run_template(
     assert (folder / "run" / "report.html").exists()
 
 
-@pytest.mark.parametrize("kind", ["images", "folder"])
+@pytest.mark.parametrize("kind", ["images", "folder", "parquet_images", "webdataset"])
 def test_templates_of_images_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:

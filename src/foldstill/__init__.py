@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from foldstill.base_models.timm_member import TimmMember
     from foldstill.base_models.torch_member import TorchMember
     from foldstill.compare.report import write_report
-    from foldstill.data import Dataset, FeatureTable, Labels, kl_divergence
+    from foldstill.data import Dataset, FeatureTable, Labels, from_huggingface, kl_divergence
     from foldstill.distill.settings import StudentSettings
     from foldstill.distill.sizes import student_sizes
     from foldstill.errors import FoldstillError
@@ -57,6 +57,7 @@ _HOME = {
     "TorchMember": "foldstill.base_models.torch_member",
     "Work": "foldstill.workers",
     "audit": "foldstill.oof",
+    "from_huggingface": "foldstill.data",
     "import_scores": "foldstill.oof",
     "kl_divergence": "foldstill.data",
     "oof_table": "foldstill.oof",
@@ -87,6 +88,7 @@ __all__ = [
     "Work",
     "audit",
     "distill",
+    "from_huggingface",
     "import_scores",
     "kl_divergence",
     "oof_table",

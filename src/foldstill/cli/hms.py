@@ -13,7 +13,7 @@ from foldstill.workers import Work
 show_app = typer.Typer(no_args_is_help=True, help="Draw what members read.")
 
 HmsTarget = Annotated[
-    Path, typer.Argument(help="An experiment file with HMS data, or a folder with the competition's files.")
+    Path, typer.Argument(help="An experiment file, or a folder with the files of the HMS competition.")
 ]
 
 
@@ -43,7 +43,7 @@ def prepare(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Read HMS files once and store every view as one array. An interrupted preparation is resumed.
+    """Read image files or HMS files once and store them as arrays. An interrupted preparation is resumed.
 
     Example: foldstill prepare mine.toml --workers 4
     """
@@ -60,6 +60,9 @@ def prepare(
             work=Work(workers, device.value, force, report),
         )
     screen = console()
+    if isinstance(prepared, str):
+        screen.print(prepared)
+        return
     lost, problems = len(prepared.unreadable_rows), len(prepared.problems)
     if problems:
         screen.print(problems_table(prepared))

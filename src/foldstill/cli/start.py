@@ -67,6 +67,8 @@ def _demo_of_predictions(out: Path, workers: str, *, quiet: bool) -> None:
 class TemplateOf(StrEnum):
     IMAGES = "images"
     FOLDER = "folder"
+    PARQUET_IMAGES = "parquet_images"
+    WEBDATASET = "webdataset"
     TABLE = "table"
     EEG = "eeg"
     EDF = "edf"
@@ -78,9 +80,9 @@ def init(
     kind: Annotated[
         TemplateOf,
         typer.Option(
-            help="What the data are: images or signals in one .npz, a folder of images, a table of features, EEG in "
-            "the files of the HMS competition, EEG recordings (.edf, .bdf, .fif), or predictions of models that exist "
-            "already."
+            help="What the data are: images or signals in one .npz, a folder of images, images in parquet files (as of "
+            "Hugging Face) or in WebDataset shards, a table of features, EEG in the files of the HMS competition, EEG "
+            "recordings (.edf, .bdf, .fif), or predictions of models that exist already."
         ),
     ] = TemplateOf.IMAGES,
 ) -> None:

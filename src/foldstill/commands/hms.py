@@ -43,18 +43,23 @@ def prepare_views(
     views: tuple[str, ...] = (),
     strict: bool = False,
     work: Work = Work(),
-) -> Prepared:
-    """Make the views of an experiment's data, or those of an HMS folder that are named by kind, with their defaults.
+) -> Prepared | str:
+    """Prepare an experiment's data, or the views of an HMS folder that are named by kind, with their defaults.
 
-    A GPU computes the spectrograms of the EEG where the device is one. Raises ExperimentError where the experiment's
-    data are no HMS files, and where options contradict its [data] table.
+    A GPU computes the spectrograms of the EEG where the device is one. Returns what there is now: of data that are no
+    HMS files, in words. Raises ExperimentError where options contradict the [data] table of the experiment.
     """
     if target.suffix == ".toml":
-        data, root = read_experiment(target, changes).data, target.parent
-        if not isinstance(data, HmsData):
-            raise ExperimentError(
-                f'{target} has data of kind {data.kind!r}, which need no preparation: prepare data of kind "hms"'
-            )
+        source, root = read_experiment(target, changes).data, target.parent
+        if not isinstance(source, HmsData):
+            if cache is not None or rows is not None or views or strict or work.device != "auto":
+                raise ExperimentError(
+                    f"--cache, --rows, --view, --strict and --device are for HMS files, and {target} has data of kind "
+                    f"{source.kind!r}: leave them out"
+                )
+            made = source.prepare(root, work)
+            return str(made) if made is not None else f"data of kind {source.kind!r} need no preparation"
+        data = source
         if cache is not None or rows is not None or views:
             raise ExperimentError(f"[data] of {target} sets cache, rows and views: leave the options out")
     else:

@@ -5,10 +5,13 @@ from foldstill.data.digits import DigitsData
 from foldstill.data.features import FeatureTable
 from foldstill.data.folder import FolderData
 from foldstill.data.folds import TEST, FoldPlan, make_plan
+from foldstill.data.huggingface import from_huggingface
 from foldstill.data.labels import Labels, strata_by_votes
 from foldstill.data.npz import NpzData
+from foldstill.data.parquet_images import ParquetImagesData
 from foldstill.data.simplex import kl_divergence, row_kl
 from foldstill.data.table import TableData
+from foldstill.data.webdataset import WebDatasetData
 
 __all__ = [
     "TEST",
@@ -19,8 +22,11 @@ __all__ = [
     "FolderData",
     "Labels",
     "NpzData",
+    "ParquetImagesData",
     "TableData",
+    "WebDatasetData",
     "content_groups",
+    "from_huggingface",
     "kl_divergence",
     "make_plan",
     "row_kl",

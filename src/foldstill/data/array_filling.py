@@ -22,7 +22,8 @@ def fill_arrays(
     cache: ArrayCache,
     forms: Mapping[str, ArrayForm],
     kind: type[PartKind],
-    calls: Mapping[Rows, Callable[[], Any]],
+    make: Callable[..., PartKind],
+    calls: Mapping[Rows, tuple[Any, ...]],
     work: Work,
     *,
     note: str,
@@ -40,8 +41,10 @@ def fill_arrays(
         The arrays by name; unfinished ones are opened by `ArrayCache.part_file`.
     kind : type
         The class of the parts.
-    calls : mapping of tuple of int to function
-        Rows of each part, and a function that gives joblib's delayed call which fills them and returns the part.
+    make : function
+        Fills the rows of a part and returns it; a worker calls it.
+    calls : mapping of tuple of int to tuple
+        Rows of each part, and the arguments of the function.
     work : Work
         Where the calls run, and what receives the progress.
     note : str
@@ -67,9 +70,9 @@ def fill_arrays(
         work.report(Progress("prepare", count, n_rows, note))
 
     report()
-    jobs = [(call(),) for rows, call in calls.items() if rows not in done]
+    missing = [arguments for rows, arguments in calls.items() if rows not in done]
     with threadpool_limits(1):
-        for _, part in spread(_do, jobs, work.cpu_workers, threads=backend == "threading"):
+        for _, part in spread(make, missing, work.cpu_workers, threads=backend == "threading"):
             journal.add(part)
             finished.append(part)
             report()
@@ -81,11 +84,6 @@ def forget_filling(cache: ArrayCache, names: Sequence[str]) -> None:
     for name in names:
         cache.part_file(name).unlink(missing_ok=True)
     Journal(cache.journal_file).remove()
-
-
-def _do(call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
-    function, arguments, options = call
-    return function(*arguments, **options)
 
 
 def _reserve(path: Path, form: ArrayForm) -> None:

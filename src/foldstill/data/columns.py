@@ -116,8 +116,10 @@ def read_npz(path: Path) -> Columns:
     raise DataError(f"{path} is not an .npz of arrays: write it with numpy.savez")
 
 
-def read_columns(path: Path) -> Columns:
+def read_columns(path: Path, *, without: Sequence[str] = ()) -> Columns:
     """Read the columns of a CSV (.csv, .csv.gz, .tsv) or parquet (.parquet, .pq) file.
+
+    Columns of a parquet file that are named in `without` are not read.
 
     An index is a column called `index` when it has no name and is more than the row numbers.
     Raises DataError for a file that is missing, empty, or not what its suffix says.
@@ -126,7 +128,7 @@ def read_columns(path: Path) -> Columns:
     if not name.endswith((*PARQUET, *CSV)):
         raise DataError(f"{path} must be named .csv, .csv.gz, .tsv or .parquet: the suffix says how to read it")
     cells = {} if name.endswith(PARQUET) else read_csv(path)
-    arrays = {name: column.values() for name, column in cells.items()} if cells else _read_parquet(path)
+    arrays = {name: column.values() for name, column in cells.items()} if cells else _read_parquet(path, without)
     if not arrays or not len(next(iter(arrays.values()))):
         raise DataError(f"{path} has no rows: check the filter that made it")
     if "" in arrays:
@@ -145,12 +147,14 @@ def read_frame(path: Path) -> "pd.DataFrame":
     return pd.DataFrame(dict(read_columns(path).arrays))
 
 
-def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
+def _read_parquet(path: Path, without: Sequence[str]) -> dict[str, NDArray[Any]]:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        frame = pd.read_parquet(path)
+        kept = [name for name in pq.read_schema(path).names if name not in without] if without else None
+        frame = pd.read_parquet(path, columns=kept)
     except FileNotFoundError:
         raise DataError(f"no file {path}: correct the path") from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -1,27 +1,32 @@
 """A dataset of image files, with one subfolder per class, or a CSV or parquet file with one row per image."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foldstill.data.array_filling import Backend
 from foldstill.data.columns import read_columns
-from foldstill.data.dataset import Dataset, Inputs, group_column
-from foldstill.data.images import IMAGE_SUFFIXES, ImageReader
-from foldstill.data.label_columns import LabelColumns, LabelledTable
+from foldstill.data.dataset import group_column
+from foldstill.data.image_cache import PART_ROWS, sizes_and_times
+from foldstill.data.image_source import ImageSource
+from foldstill.data.images import IMAGE_SUFFIXES
+from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import Labels
-from foldstill.data.source import PlainSource
 from foldstill.data.text import as_strings
 from foldstill.errors import DataError
+from foldstill.files import digest
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from foldstill.data.labels import Strings
+
 
 @dataclass(frozen=True, kw_only=True)
-class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"):
+class FolderData(ImageSource, kind="folder", title="Image folder"):
     """Reads image files from a folder, with one subfolder per class, or with labels in a CSV or parquet file.
 
     Without a table, `cat/1.png` is an image of class cat. With one, name the columns of one of votes, shares or label.
@@ -50,22 +55,9 @@ class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"
     """Column of the file names, relative to the folder."""
     suffix: str = ""
     """Added to every file name in the column, such as `.png`."""
-    size: int | tuple[int, int] = 224
-    """Size to which every image is scaled (bilinear): one number for a square, or (height, width)."""
-    color: Literal["rgb", "gray"] = "rgb"
-    """Three channels (`rgb`) or one (`gray`)."""
-    depth: Literal[8, 16] = 8
-    """Bits per channel: black is 0, and white is 255 (8) or 65,535 (16). Files with more bits are scaled to it."""
-    background: str = "black"
-    """Color behind transparent pixels: a name, or `#rrggbb`."""
-    white: float = 0.0
-    """Value of white in gray files of more than 8 bits, such as 4095 for 12 bits stored in 16. By default the highest
-    value that the depth of a file allows, and 1 in float files."""
     id: str = ""
     """Column of the ids. The file names when empty."""
-    group: str | tuple[str, ...] = ""
-    """Column of what must not be split between folds. `content` puts pixel-identical images into one group. Both may be
-    given."""
+    which_images: ClassVar[tuple[str, ...]] = ("path", "table", "file", "suffix")
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -74,8 +66,7 @@ class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"
             self.require_labels()
         else:
             self._refuse_columns()
-        _ = self._reader
-        group_column(self.group)
+        super().__post_init__()
 
     @classmethod
     def example(cls, folder: Path) -> "tuple[Self, Path]":
@@ -87,17 +78,14 @@ class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"
         (folder / "labels.csv").write_text("file,label\n0.png,a\n1.png,a\n2.png,b\n3.png,b\n", encoding="utf-8")
         return cls(path="images", table="labels.csv", label="label", size=8), folder / "images"
 
-    def load(self, root: Path) -> Dataset:
-        """Load the dataset into one array; raises DataError naming files that are missing or cannot be read."""
+    def _labelled(self, root: Path) -> "tuple[FolderImages, Labels]":
         files, labels = self._by_table(root / self.table) if self.table else self._by_subfolder(root / self.path)
-        images = self._read(root / self.path, files)
-        dataset = Dataset(labels, {"image": images}, recipes={"image": self._reader.recipe})
-        return dataset.grouped_by(self.group, "image")
+        return FolderImages.of(root / self.path, files), labels
 
-    def inputs(self, path: Path) -> Inputs:
+    def _new(self, path: Path) -> "tuple[FolderImages, Strings]":
         """Every image file in another folder and its subfolders, sorted by name. The names are the ids."""
         names = _image_files(path)
-        return Inputs(np.asarray(names), {"image": self._read(path, names)}, recipes={"image": self._reader.recipe})
+        return FolderImages.of(path, names), np.asarray(names)
 
     def _by_table(self, path: Path) -> tuple[list[str], Labels]:
         """Files and labels of the rows of the table."""
@@ -131,20 +119,6 @@ class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"
             )
 
     @property
-    def _reader(self) -> ImageReader:
-        size = (self.size, self.size) if isinstance(self.size, int) else self.size
-        return ImageReader(size, self.color, self.depth, self.background, self.white)
-
-    def _read(self, folder: Path, files: list[str]) -> NDArray[Any]:
-        missing = [f for f in files if not (folder / f).is_file()]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(files)} images are not in {folder}; first: {missing[:3]}: "
-                "correct data.path or data.file, or set data.suffix"
-            )
-        return self._reader.read(folder, files)
-
-    @property
     def _label_columns(self) -> LabelColumns:
         return LabelColumns.of(
             self,
@@ -152,6 +126,36 @@ class FolderData(LabelledTable, PlainSource, kind="folder", title="Image folder"
             id=self.id or self.file,
             group=group_column(self.group),
         )
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Image files by their names relative to a folder."""
+
+    folder: Path
+    names: tuple[str, ...]
+    made_from: Mapping[str, Any]
+    backend: Backend = "loky"
+
+    @classmethod
+    def of(cls, folder: Path, names: list[str]) -> "Self":
+        """The files with these names; raises DataError naming those that are missing."""
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(names)} images are not in {folder}; first: {missing[:3]}: "
+                "correct data.path or data.file, or set data.suffix"
+            )
+        return cls(folder, tuple(names), {"files": digest(sizes_and_times([folder / name for name in names], names))})
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def parts(self) -> Iterator[tuple[tuple[int, ...], list[tuple[str, Path]]]]:
+        for start in range(0, len(self), PART_ROWS):
+            rows = tuple(range(start, min(start + PART_ROWS, len(self))))
+            paths = [self.folder / self.names[row] for row in rows]
+            yield rows, [(str(path), path) for path in paths]
 
 
 def _image_files(path: Path) -> list[str]:

@@ -6,9 +6,10 @@ N images, H x W image.
 import math
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,12 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, OverflowError)
 """What decoders raise in a damaged file."""
+
+ORIENTATION = 274
+"""Tag of the EXIF orientation."""
+
+_GAP = 2
+"""How many times larger than wanted an image is decoded at least."""
 
 _ROUNDING = 1e-6
 """How far a float pixel may lie outside 0 to 1."""
@@ -81,26 +88,25 @@ class ImageReader:
             "background": self.background,
         }
 
-    def read(self, folder: Path, names: Sequence[str]) -> NDArray[Any]:
-        """The images (N, H, W, channels), uint8 or uint16.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (H, W, channels)."""
+        return (*self.height_width, 3 if self.color == "rgb" else 1)
 
-        Raises DataError that names the file which is damaged, too large, or of a form whose range cannot be known.
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(f"uint{self.depth}")
+
+    def read(self, source: Path | bytes, name: str) -> tuple[NDArray[Any], float | None]:
+        """One image (H, W, channels) from a file or from its bytes, uint8 or uint16, and its brightness.
+
+        The brightness is that of the brightest pixel as a share of white, in gray images of more than 8 bits; None in
+        all others. Raises DataError with `name` for an image that is damaged, too large, or of a form whose range
+        cannot be known.
         """
-        height, width = self.height_width
-        shape = (len(names), height, width, 3 if self.color == "rgb" else 1)
-        try:
-            images = np.empty(shape, dtype=f"uint{self.depth}")
-        except (MemoryError, ValueError):
-            raise DataError(
-                f"{len(names)} images of {height} x {width} pixels do not fit into memory: make data.size smaller"
-            ) from None
-        brightest = []
-        for out, name in zip(images, names, strict=True):
-            with _opened(folder / name) as image:
-                out[:], brightness = self._pixels(image)
-            brightest += [] if brightness is None else [brightness]
-        self._check_white(brightest)
-        return images
+        with _opened(source, name) as image:
+            values, brightness = self._pixels(image)
+        return values.astype(self.dtype, copy=False), brightness
 
     def _pixels(self, image: "OpenImage") -> tuple[NDArray[Any], float | None]:
         """One image (H, W, channels), and its brightest pixel as a share of white if it is gray of more than 8 bits."""
@@ -108,6 +114,7 @@ class ImageReader:
 
         # Reading the pixels drops the description of the file, so that comes first.
         white = _white(image, self.white)
+        self._decode_small(image)
         if self.depth == 16 and white is None and ";16" in _raw_mode(image):
             raise DataError(
                 "Pillow reads only 8 of the 16 bits of its color channels: set data.depth = 8, or save the images as "
@@ -129,43 +136,61 @@ class ImageReader:
         pixels: NDArray[Any] = np.stack(resized, axis=-1)
         return pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(2**self.depth - 1)), brightness
 
-    def _check_white(self, brightest: Sequence[float]) -> None:
-        """Raises DataError for a white that no image needs, and warns of images that seem to need another."""
-        if self.white and not brightest:
+    def _decode_small(self, image: "OpenImage") -> None:
+        """Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size where that is still far more than is wanted.
+
+        Half of the pixels per side that scaling averages are kept at least, as in `reducing_gap` of Pillow's `resize`.
+        """
+        if image.format not in ("JPEG", "MPO"):
+            return
+        height, width = (_GAP * side for side in self.height_width)
+        turned = image.getexif().get(ORIENTATION, 1) > 4  # height and width change places
+        image.draft(None, (height, width) if turned else (width, height))
+
+    def check_white(self, n_deep: int, brightest: float) -> None:
+        """Raises DataError for a white that no image needs, and warns of images that seem to need another.
+
+        `n_deep` images are gray with more than 8 bits, and `brightest` is the brightness of the brightest of these.
+        """
+        if self.white and not n_deep:
             raise DataError(
                 f"data.white = {self.white:g} has no effect, no image is gray with more than 8 bits: leave it out"
             )
-        if brightest and max(brightest) <= _DARK:
+        if n_deep and brightest <= _DARK:
             warnings.warn(
-                f"the brightest pixel of {len(brightest)} images of more than 8 bits is {max(brightest):.2g} of white: "
+                f"the brightest pixel of {n_deep} images of more than 8 bits is {brightest:.2g} of white: "
                 "if they hold fewer bits than the files say, set data.white to their value of white, such as 4095",
                 stacklevel=2,
             )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["OpenImage"]:
-    """An open image file; every error in the block becomes one that names the file."""
-    from PIL import Image
+def _opened(source: Path | bytes, name: str) -> Iterator["OpenImage"]:
+    """An open image; every error in the block becomes one that names it."""
+    from PIL import Image, UnidentifiedImageError
 
+    if not source:
+        raise DataError(f"{name} has no bytes: store the bytes of its image file, or drop its row")
     try:
         with warnings.catch_warnings():
             # Pillow warns of images that are large, and refuses those of twice that size.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
                 yield image
     except Image.DecompressionBombError:
         raise DataError(
-            f"{path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, which is too large to read: scale the "
+            f"{name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, which is too large to read: scale the "
             "image down or drop its row"
         ) from None
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{name}: {error}") from None
     except MemoryError:
-        raise DataError(f"{path} does not fit into memory: scale the image down or drop its row") from None
+        raise DataError(f"{name} does not fit into memory: scale the image down or drop its row") from None
     except _DAMAGED as error:
+        unknown = isinstance(error, UnidentifiedImageError)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as an image ({reason}): replace the file or drop its row") from error
+        reason = "its format is unknown" if unknown else reason
+        raise DataError(f"{name} cannot be read as an image ({reason}): replace the file or drop its row") from error
 
 
 def _white(image: "OpenImage", wanted: float) -> float | None:

@@ -46,8 +46,14 @@ class DataSource(Kind, Protocol):
         """
         ...
 
+    def is_prepared(self, root: Path) -> bool:
+        """Whether `load` finds everything it needs, so that nothing has to be prepared first."""
+        ...
+
     def prepare(self, root: Path, work: Work = ...) -> object:
         """Make what `load` needs and is missing; does nothing where nothing is needed.
+
+        The text of what it returns, if any, says what there is now.
 
         Parameters
         ----------
@@ -97,8 +103,13 @@ class PlainSource(KindSettings, ABC):
 
     needs_preparation: ClassVar[bool] = False
 
-    def prepare(self, root: Path, work: Work = Work()) -> None:
+    def is_prepared(self, root: Path) -> bool:
+        """True: these data need no preparation."""
+        return True
+
+    def prepare(self, root: Path, work: Work = Work()) -> object:
         """Nothing to prepare."""
+        return None
 
     def submission(self, data: Path, out: Path, sample: Path | None) -> SampleSubmission | None:
         """A submission in the form of a sample file, where there is one."""

@@ -5,7 +5,7 @@ N rows.
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,16 +234,11 @@ def _drop(cache: Cache, table: LabelRows, views: Sequence[View]) -> None:
 
 def _make_parts(task: PartTask, table: LabelRows, forms: Mapping[str, ArrayForm], work: Work) -> list[Part]:
     """All parts; those of an earlier, interrupted preparation come from its journal."""
-    from joblib import delayed
-
-    def call(rows: tuple[int, ...]) -> Callable[[], Any]:
-        # The rows of a part alone go to its process.
-        return lambda: delayed(make_part)(task, table.take(np.asarray(rows)), rows)
-
-    calls = {rows: call(rows) for rows in _pieces(table)}
+    # The rows of a part alone go to its process.
+    calls = {rows: (task, table.take(np.asarray(rows)), rows) for rows in _pieces(table)}
     backend: Backend = "loky" if task.device is None else "threading"
     note = f"{len(task.views)} views"
-    return fill_arrays(task.cache.arrays, forms, Part, calls, work, note=note, backend=backend)
+    return fill_arrays(task.cache.arrays, forms, Part, make_part, calls, work, note=note, backend=backend)
 
 
 def _pieces(table: LabelRows) -> list[tuple[int, ...]]:

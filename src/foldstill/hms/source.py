@@ -91,6 +91,10 @@ class HmsData(HmsViews, kind="hms", title="HMS files"):
         write_synthetic_hms(folder / "hms", patients=3, recordings=1)
         return cls(folder="hms", cache="cache", views=EXAMPLE_VIEWS), folder / "hms"
 
+    def is_prepared(self, root: Path) -> bool:
+        """Whether every view is there; `load` refuses one that was made with other settings."""
+        return {view.name for view in self.views} <= set(Cache(root / self.cache).finished())
+
     def prepare(self, root: Path, work: Work = Work(workers=1), *, strict: bool = False) -> Prepared:
         """Make the views that are missing; relative paths start at `root`. See `foldstill.hms.prepare`."""
         return prepare(root / self.folder, root / self.cache, self.views, rows=self.rows, strict=strict, work=work)

@@ -114,7 +114,10 @@ class Run:
 
     @cached_property
     def _loaded(self) -> Dataset:
-        return self.experiment.data.load(self.root)
+        data = self.experiment.data
+        if not data.is_prepared(self.root):
+            data.prepare(self.root, self.work)
+        return data.load(self.root)
 
     @cached_property
     def dataset(self) -> Dataset:
