@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-predictions test lint types imports unit fuzz chaos docs format benchmarks clean
+.PHONY: demo demo-predictions test lint types imports unit fuzz chaos docs browser format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/foldstill demo
@@ -43,6 +43,11 @@ chaos: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs build/docs
+
+# Reads a report and the documentation site in a headless Chromium, which must be installed.
+browser: docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/test_browser.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

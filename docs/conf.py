@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +25,9 @@ exclude_patterns = ["_checks.md"]
 html_theme = "pydata_sphinx_theme"
 html_title = "foldstill"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
+# The theme of the reader's system, until the reader picks another one.
+html_context = {"default_mode": "auto"}
 html_css_files = ["foldstill.css"]
 html_theme_options = {
     "show_toc_level": 2,
@@ -62,5 +66,19 @@ def _write_generated(app: object) -> None:
     (docs / "_checks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _name_toggles(app: object, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Names the arrows of the side bar: the theme leaves them without text, so that a screen reader says nothing."""
+    generate = context["generate_toctree_html"]
+
+    def named(*arguments: Any, **options: Any) -> Any:
+        made = generate(*arguments, **options)
+        label = '<summary aria-label="Pages of this section">'
+        return made.replace("<summary>", label) if isinstance(made, str) else made
+
+    context["generate_toctree_html"] = named
+
+
 def setup(app):  # type: ignore[no-untyped-def]
     app.connect("builder-inited", _write_generated)
+    # After the theme, which adds the function.
+    app.connect("html-page-context", _name_toggles, priority=900)

@@ -370,3 +370,31 @@ def test_the_cost_section_names_the_machine_and_the_student(html):
     assert "on 1 thread of Some CPU" in html
     cost = html[html.index('id="section-cost"') :]
     assert all(f"{name}</text>" in cost for name in ("average", "student"))
+
+
+def test_hard_labels_have_no_column_twice_and_equal_values_are_both_bold(tmp_path):
+    rng = np.random.default_rng(3)
+    proba = rng.dirichlet(np.ones(3), 90)
+    labels = Labels.from_votes(np.eye(3)[rng.integers(3, size=90)], groups=np.arange(90) // 3)
+    sharper = softmax(1.5 * np.log(proba))
+    arms = [Arm("average", "average", proba), Arm("auto", "combination", sharper), Arm("same", "combination", sharper)]
+
+    def columns(metric):
+        settings = CompareSettings(metric=metric)
+        write_report(compare(arms, labels, settings=settings), tmp_path / "hard.html")
+        table = (tmp_path / "hard.html").read_text(encoding="utf-8")
+        table = table[table.index('<table class="sortable">') : table.index("</table>", table.index("sortable"))]
+        heads = re.findall(r"<th[^>]*><button>(.*?)</button>", table)
+        return heads, re.findall(r"<tr[^>]*>\s*<td>.*?</tr>", table, flags=re.DOTALL)
+
+    heads, rows = columns("kl")
+    assert "KL" in heads
+    assert "log loss" not in heads
+    bold = [[" best" in cell for cell in re.findall(r'<td class="n([^"]*)"', row)] for row in rows]
+    names = [re.search(r"</span>(.*?)</td>", row)[1] for row in rows]
+    equal = [cells for name, cells in zip(names, bold, strict=True) if name != "average"]
+    assert equal[0] == equal[1]
+    assert any(cells != equal[0] for cells in bold)
+    heads, _ = columns("log_loss")
+    assert "log loss" in heads
+    assert "KL" not in heads

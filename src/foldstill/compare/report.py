@@ -12,7 +12,7 @@ from foldstill.compare.cost_plot import cost_plot
 from foldstill.compare.figure import Figure
 from foldstill.compare.intervals import Interval
 from foldstill.compare.member_plots import Records
-from foldstill.compare.metrics import METRICS, Metric, badness
+from foldstill.compare.metrics import KL, METRICS, LogLoss, Metric, badness
 from foldstill.compare.results import MetricFacts
 from foldstill.compare.verdict import headline
 from foldstill.cost import with_unit
@@ -150,9 +150,20 @@ def _sections(comparison: Comparison, weights: Records, curves: Records) -> list
 
 
 def _metrics(comparison: Comparison) -> tuple[type[Metric] | MetricFacts, ...]:
-    """The metrics of the table of arms: the one that decides, where it is not among those of every table, first."""
+    """The metrics of the table of arms: the one that decides, where it is not among those of every table, first.
+
+    On hard labels KL and log loss are one number; the one that does not decide is left out.
+    """
     extra = () if comparison.metric.name in {metric.name for metric in METRICS} else (comparison.metric,)
-    return (*extra, *METRICS)
+    twice = {KL.name, LogLoss.name} if _equal(comparison, KL.name, LogLoss.name) else set()
+    left_out = twice - {comparison.metric.name if comparison.metric.name in twice else KL.name}
+    return (*extra, *(metric for metric in METRICS if metric.name not in left_out))
+
+
+def _equal(comparison: Comparison, first: str, second: str) -> bool:
+    """Whether two metrics have the same value for every arm."""
+    pairs = [(arm.scores[first], arm.scores[second]) for arm in comparison.arms]
+    return all(a is not None and b is not None and abs(a - b) < 1e-9 for a, b in pairs)
 
 
 def _shown_gains(comparison: Comparison) -> dict[str, Interval]:
@@ -178,7 +189,7 @@ def _code(text: str) -> "Markup":
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _signed(value: float | None, digits: int = 4) -> str:
