@@ -67,7 +67,7 @@ def seen(_: int) -> tuple[int, str | None]:
 def test_a_slot_is_a_process_that_sees_its_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     results = dict(spread(seen, [(index,) for index in range(3)], Workers.parse("slots=cuda:0,cuda:1,cuda:1")))
-    assert [visible for _, visible in results.values()] == ["4", "6", "6"]
+    assert [results[index][1] for index in range(3)] == ["4", "6", "6"]
     assert len({pid for pid, _ in results.values()}) == 3
     again = spread(seen, [(index,) for index in range(3)], Workers.parse("slots=cuda:0,cuda:1,cuda:1"))
     assert {pid for _, (pid, _) in again} <= {pid for pid, _ in results.values()}, "its process stays"

@@ -5,6 +5,7 @@ Members over folds and students over seeds are both jobs. Importing this module 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,15 +17,17 @@ from typing import Any
 from foldstill.base_models.device import device_for, one_thread_for, views_kept
 from foldstill.base_models.gpu_slots import gpu_workers
 from foldstill.base_models.member import Member
+from foldstill.base_models.references import Shipment, store_in
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import FoldstillError, MemberError, lacks_memory
 from foldstill.json_files import Shape, read_json, write_json
+from foldstill.lock import SHARED
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
-from foldstill.workers import Work, Workers, spread
+from foldstill.workers import Work, Workers, folder_of_arrays, spread
 
 _POLL_S = 0.5
 _PROGRESS = "progress.json"
@@ -131,6 +134,8 @@ def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Ite
         on_cpu = [job for job in jobs if job not in on_gpu]
         groups = [(workers, "cpu", on_cpu), (gpu_workers(work, device), device, on_gpu)]
     for place, device, group in groups:
+        if not group:
+            continue
         if place.is_this_process or not (place.is_cluster or len(group) > 1):
             yield from _run_here(group, device, on_progress)
         else:
@@ -225,17 +230,22 @@ def _run_elsewhere(jobs: Sequence[Job], device: str, workers: Workers, on_progre
     watcher.start()
     try:
         work = _work_in_slot if workers.kind == "slots" else _work
-        for index, _ in spread(work, [(job, device) for job in jobs], workers, gpu=device == "cuda"):
-            with lock:
-                on_progress(jobs[index].end())
-            yield jobs[index]
+        common = Path(os.path.commonpath([job.folder.resolve() for job in jobs]))
+        folder = folder_of_arrays(common / SHARED, on_a_cluster=workers.is_cluster)
+        with store_in(folder) as store:
+            calls = [(Shipment.of(job, store), device) for job in jobs]
+            for index, _ in spread(work, calls, workers, gpu=device == "cuda"):
+                with lock:
+                    on_progress(jobs[index].end())
+                yield jobs[index]
     finally:
         over.set()
         watcher.join()
 
 
-def _work(job: Job, device: str) -> None:
+def _work(shipment: Shipment, device: str) -> None:
     """Run a job in a worker; its progress goes through a file, which any kind of worker can write."""
+    job: Job = shipment.value()
     path = job.folder / _PROGRESS
     try:
         run_job(job, device_for([job.member], device), lambda progress: write_json(path, asdict(progress)))
@@ -243,10 +253,10 @@ def _work(job: Job, device: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _work_in_slot(job: Job, device: str) -> None:
+def _work_in_slot(shipment: Shipment, device: str) -> None:
     """Run a job in the process of a slot, which ends with the run: its views stay on the GPU from job to job."""
     _keep_views()
-    _work(job, device)
+    _work(shipment, device)
 
 
 @cache

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+VARIABLE = "JOBLIB_TEMP_FOLDER"
+"""The environment variable with which joblib and its users choose the folder."""
+
 
 @contextmanager
 def arrays_shared_in(folder: Path) -> Iterator[None]:
@@ -15,17 +18,32 @@ def arrays_shared_in(folder: Path) -> Iterator[None]:
     Otherwise joblib uses /dev/shm, where the files of a killed run occupy memory until the machine is restarted. A
     folder that the environment names (JOBLIB_TEMP_FOLDER) is used instead. What a killed run left is removed first.
     """
-    name = "JOBLIB_TEMP_FOLDER"
     shutil.rmtree(folder, ignore_errors=True)
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = str(folder)
+    is_ours = VARIABLE not in os.environ
+    if is_ours:
+        os.environ[VARIABLE] = str(folder)
+    _folders.append(folder)
     try:
         yield
     finally:
-        del os.environ[name]
+        _folders.remove(folder)
+        if is_ours:
+            del os.environ[VARIABLE]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_of_arrays(default: Path, *, on_a_cluster: bool) -> Path:
+    """Where arrays for workers are written: the folder of `arrays_shared_in`, or else `default`.
+
+    A folder that the environment names goes first, except on a cluster, whose machines may not see it.
+    """
+    if not on_a_cluster and VARIABLE in os.environ:
+        return Path(os.environ[VARIABLE])
+    return _folders[-1] if _folders else default
+
+
+_folders: list[Path] = []
+"""The folders of `arrays_shared_in` whose block runs."""
 
 
 SHARED_MEMORY = Path("/dev/shm")
