@@ -9,6 +9,8 @@ from PIL import Image
 
 import foldstill.data.folder as folder_module
 import foldstill.data.image_cache as image_cache_module
+from foldstill.data.array_cache import release_pages
+from foldstill.data.dataset import content_of
 from foldstill.data.features import view_digest
 from foldstill.data.folder import FolderData
 from foldstill.data.image_cache import sums_of
@@ -107,6 +109,8 @@ def test_a_stopped_preparation_goes_on_where_it_was(root, read, monkeypatch):
     assert sorted(path.name for path in folder_of(root).iterdir()) == [
         "image.json",
         "image.npy",
+        "image_content.json",
+        "image_content.npy",
         "image_sums.json",
         "image_sums.npy",
     ]
@@ -133,7 +137,7 @@ def test_processes_make_the_same_bytes_as_one(root, monkeypatch):
         replace(DATA, cache=f"by-{workers}").prepare(root, Work(workers=workers))
     one, two = ({path.name: path.read_bytes() for path in root.glob(f"by-{n}/*/*")} for n in (1, 2))
     assert one == two
-    assert len(one) == 4
+    assert len(one) == 6
 
 
 def test_a_folder_has_one_writer(root):
@@ -171,6 +175,28 @@ def test_the_sidecar_has_sums_of_every_row_and_channel(root):
     assert (sums[..., 1] == (images**2).sum(axis=(1, 2))).all()
     bright = np.full((300, 300, 2), 65535, np.uint16)
     assert sums_of(bright).tolist() == [[65535 * 90000, 65535**2 * 90000]] * 2
+
+
+def test_contents_are_compared_without_a_look_at_the_images(root):
+    Image.open(root / "images" / "cat" / "01.png").save(root / "images" / "dog" / "copy.png", optimize=True)
+    data = replace(DATA, group="content")
+    dataset = data.load(root)
+    named = dict(zip(dataset.labels.ids.tolist(), dataset.labels.groups.tolist(), strict=True))
+    assert named["dog/copy.png"] == named["cat/01.png"] == "cat/01.png"
+    assert len(set(named.values())) == 12
+    images, rows = dataset.view("image"), np.array([12, 0, 3])
+    assert content_of(images).tolist() == content_of(np.array(images)).tolist()
+    assert content_of(images, rows).tolist() == content_of(np.array(images)[rows]).tolist()
+    assert content_of(images[1:]).tolist() == content_of(images).tolist()[1:]
+
+
+def test_pages_of_a_map_leave_the_memory_and_come_back(root):
+    images = DATA.load(root).view("image")
+    before = np.array(images)
+    release_pages(images)
+    assert (images == before).all()
+    release_pages(before)
+    release_pages(images[2:])
 
 
 def test_a_large_jpeg_is_decoded_at_a_smaller_size(tmp_path, rng):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foldstill.base_models.mapped_view import MappedView
 from foldstill.errors import MemberError
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
@@ -46,6 +47,7 @@ class DeviceInputs:
             self._prefetch = data.nbytes > _FREE_SHARE * free
             data = data.pin_memory() if self._prefetch else data.to(self.device)
         self._data = data
+        self._mapped = MappedView(array)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -64,7 +66,9 @@ class DeviceInputs:
         prefetching)."""
         if not self._prefetch:
             for rows_B in batches_of_rows:
-                yield self._view(self._data.index_select(0, rows_B.to(self._data.device)))
+                batch = self._data.index_select(0, rows_B.to(self._data.device))
+                self._mapped.has_read(batch)
+                yield self._view(batch)
             return
         # The next batch is gathered and copied on its own stream while the network works on this one.
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
@@ -90,6 +94,8 @@ class DeviceInputs:
 
         Blocks are merged in float64 (Chan, Golub and LeVeque, 1979), so a large offset costs no digits.
         """
+        if (known := self._mapped.scaling(rows_N)) is not None:
+            return known
         blocks = torch.split(torch.from_numpy(np.sort(rows_N)), _BLOCK_ROWS)
         count, mean, m2 = (
             0,

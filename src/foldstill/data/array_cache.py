@@ -1,5 +1,6 @@
 """Arrays on disk that are made once and memory-mapped: each has a sidecar that says what it was made from."""
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,28 @@ def stored_digest(array: Any) -> str | None:
     if (found.get("shape"), found.get("dtype")) != (list(array.shape), array.dtype.name):
         return None
     return str(found["digest"]) if "digest" in found and _is_older(path, sidecar_file) else None
+
+
+def stored_beside(array: Any, facts: str) -> NDArray[Any] | None:
+    """Facts per row of a memory-mapped array of a cache, which were found when it was made; None where there are none.
+
+    Those called `facts` of the array `image` are the array `image_facts` of the same cache.
+    """
+    if stored_digest(array) is None:
+        return None
+    path = Path(array.filename)
+    cache, name = ArrayCache(path.parent), f"{path.stem}_{facts}"
+    return cache.open(name) if name in cache.finished() else None
+
+
+def release_pages(array: Any) -> None:
+    """Take the pages of a memory-mapped array out of the memory of this process; they come back when they are read.
+
+    The system keeps the file in memory as long as nobody else needs the room. Other arrays are left as they are.
+    """
+    pages = getattr(array, "_mmap", None)
+    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _is_older(array: Path, sidecar: Path) -> bool:

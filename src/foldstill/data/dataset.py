@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
+from foldstill.data.array_cache import stored_beside
 from foldstill.data.features import FeatureTable, View, as_view, view_digest
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.row_form import Recipe
@@ -177,8 +178,18 @@ def require_finite(view: str, array: View, ids: Strings) -> None:
 def content_of(view: View, rows: NDArray[np.intp] | None = None) -> Strings:
     """A digest of the content of each row, (N,), or of these rows only."""
     array = view.values_NF if isinstance(view, FeatureTable) else view
-    each_row = array if rows is None else (array[row] for row in rows)
-    return np.asarray([hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).hexdigest() for row in each_row])
+    stored = stored_beside(array, "content")
+    if stored is not None:
+        return np.asarray([each.tobytes().hex() for each in (stored if rows is None else stored[rows])])
+    return np.asarray([content_digest(row).hex() for row in (array if rows is None else (array[row] for row in rows))])
+
+
+CONTENT_BYTES = 16
+
+
+def content_digest(row: NDArray[Any]) -> bytes:
+    """Digest of the content of one row."""
+    return hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=CONTENT_BYTES).digest()
 
 
 def content_groups(array: View, groups: Strings) -> Strings:

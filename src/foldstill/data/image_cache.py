@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.array_cache import ArrayCache, ArrayForm
 from foldstill.data.array_filling import Backend, Rows, fill_arrays, forget_filling
+from foldstill.data.dataset import CONTENT_BYTES, content_digest
 from foldstill.data.images import ImageReader
 from foldstill.data.journal import Journal
 from foldstill.errors import DataError
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when the pixels change that are made of a file, so that they are made again."""
 
-PIXELS, SUMS = "image", "image_sums"
-"""Names of the arrays: pixels (N, H, W, C), and sum and sum of squares of each row and channel (N, C, 2)."""
+PIXELS, SUMS, CONTENT = "image", "image_sums", "image_content"
+"""Names of the arrays: pixels (N, H, W, C), sum and sum of squares of each row and channel (N, C, 2), and digest of the
+content of each row (N, 16)."""
+
+ARRAYS = (SUMS, CONTENT, PIXELS)
+"""In the order in which they are finished."""
 
 PART_ROWS = 64
 """Images per part: a killed preparation loses at most this many per process."""
@@ -97,8 +102,8 @@ class ImageCache:
     def is_made(self) -> bool:
         """Whether the pixels are there, of these images as they are now."""
         made_from = self._made_from
-        return {PIXELS, SUMS} <= set(self.arrays.finished()) and all(
-            self.arrays.sidecar(name)["made_from"] == made_from for name in (PIXELS, SUMS)
+        return set(ARRAYS) <= set(self.arrays.finished()) and all(
+            self.arrays.sidecar(name)["made_from"] == made_from for name in ARRAYS
         )
 
     def make(self, work: Work = Work()) -> None:
@@ -131,6 +136,7 @@ class ImageCache:
         forms = {
             PIXELS: ArrayForm((n, *self.reader.shape), self.reader.dtype, made_from),
             SUMS: ArrayForm((n, channels, 2), np.dtype(np.uint64), made_from),
+            CONTENT: ArrayForm((n, CONTENT_BYTES), np.dtype(np.uint8), made_from),
         }
         note = f"{n:,} images" + (", which have changed" if self.arrays.finished() and not work.force else "")
         for name in forms:
@@ -145,8 +151,9 @@ class ImageCache:
         except DataError:
             forget_filling(self.arrays, list(forms))
             raise
-        self.arrays.finish(SUMS, forms[SUMS])
-        self.arrays.finish(PIXELS, forms[PIXELS], {"n_deep": n_deep, "brightest": brightest})
+        facts = {"n_deep": n_deep, "brightest": brightest}
+        for name in ARRAYS:
+            self.arrays.finish(name, forms[name], facts if name == PIXELS else None)
         Journal(self.arrays.journal_file).remove()
 
     def _fill(self, forms: Mapping[str, ArrayForm], work: Work, note: str) -> list[ImagePart]:
@@ -161,7 +168,7 @@ class ImageCache:
 
 def read_part(cache: ArrayCache, reader: ImageReader, rows: Rows, encoded: Iterable[Encoded]) -> ImagePart:
     """Read some images and write them into the unfinished arrays."""
-    pixels, sums = (np.load(cache.part_file(name), mmap_mode="r+", allow_pickle=False) for name in (PIXELS, SUMS))
+    arrays = {name: np.load(cache.part_file(name), mmap_mode="r+", allow_pickle=False) for name in ARRAYS}
     problems: list[str] = []
     deep: list[float] = []
     for row, (name, source) in zip(rows, encoded, strict=True):
@@ -170,11 +177,12 @@ def read_part(cache: ArrayCache, reader: ImageReader, rows: Rows, encoded: Itera
         except DataError as error:
             problems.append(str(error))
             if len(problems) > MOST_PROBLEMS:
-                raise DataError(_first(problems, len(pixels))) from error
+                raise DataError(_first(problems, len(arrays[PIXELS]))) from error
             continue
-        pixels[row], sums[row] = image, sums_of(image)
+        arrays[PIXELS][row], arrays[SUMS][row] = image, sums_of(image)
+        arrays[CONTENT][row] = np.frombuffer(content_digest(image), np.uint8)
         deep += [] if brightness is None else [brightness]
-    for array in (pixels, sums):
+    for array in arrays.values():
         array.flush()  # before the journal says that the part is finished, so that a power cut loses none
     return ImagePart(rows, tuple(problems), len(deep), max(deep, default=0.0))
 
