@@ -150,7 +150,7 @@ def test_heads_that_cannot_be_summarised_are_refused(rng):
     with pytest.raises(CompareError, match="two heads or more, got 1"):
         over_heads({"h0": heads["h0"]})
     other = _heads(rng, settings=CompareSettings(metric="brier"))
-    with pytest.raises(CompareError, match=r"one metric, got \{'h0': 'kl', 'h1': 'brier'\}"):
+    with pytest.raises(CompareError, match=r"the same metric, got \{'h0': 'kl', 'h1': 'brier'\}"):
         over_heads({"h0": heads["h0"], "h1": other["h1"]})
     with pytest.raises(CompareError, match="no arm 'none' in all heads"):
         over_heads(heads)["none"]

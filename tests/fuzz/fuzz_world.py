@@ -116,6 +116,8 @@ def _write_files(folder: Path) -> None:
         "oof import scores.npz --out table.parquet",
         "stack table.parquet --out stacked --combiner average convex lightgbm -q --workers 1",
         "compare stacked",
+        "stack table.parquet --out other --combiner average -q --workers 1",
+        "compare other",
         "run experiment.toml --out run --workers 1 --device cpu -q",
         "synth-hms hms --patients 3 --recordings 1 -q",
         "prepare hms --cache cache --view kaggle_spectrogram --workers 1 -q",

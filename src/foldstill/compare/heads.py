@@ -175,7 +175,7 @@ def _check(heads: Mapping[str, Comparison]) -> Comparison:
         values = {name: getattr(one, what) for name, one in heads.items()}
         if any(getattr(one, what) != getattr(first, what) for one in others):
             shown = {name: getattr(value, "name", value) for name, value in values.items()}
-            raise CompareError(f"heads must be compared by one {what}, got {shown}: compare them again")
+            raise CompareError(f"heads must be compared by the same {what}, got {shown}: compare them again")
     return first
 
 
