@@ -133,7 +133,7 @@ class HmsData(HmsViews, kind="hms", title="HMS files"):
         with TemporaryDirectory() as folder:
             prepared = prepare(path, Path(folder), self.views, split="test")
             rows, readable_N = prepared.cache.rows()
-            views = {name: np.array(array) for name, array in prepared.cache.views(self.views).items()}
+            views = prepared.cache.views(self.views)  # they stay readable when the files are removed
         if not readable_N.all():
             first = next(p.detail for p in prepared.problems if p.fatal)
             warnings.warn(
