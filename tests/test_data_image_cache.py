@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from foldstill.data.features import view_digest
 from foldstill.data.folder import FolderData
 from foldstill.data.image_cache import sums_of
 from foldstill.data.images import ImageReader
-from foldstill.errors import DataError, FileError
+from foldstill.errors import DataError, FileError, FoldstillWarning
 from foldstill.files import digest
 from foldstill.workers import Progress, Work
 from made_up import held_by_another_thread
@@ -228,3 +231,32 @@ def test_the_journal_of_other_images_counts_as_none(root):
     (folder / "progress.jsonl").write_bytes(b"\xff")
     assert not DATA.is_prepared(root)
     assert len(DATA.load(root).view("image")) == 12
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import foldstill.data.folder as module
+from foldstill.data.folder import FolderData
+from foldstill.workers import Work
+
+def kill(progress):
+    if progress.done >= 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+module.PART_ROWS = 2
+FolderData(path="images", size=8).prepare(Path(sys.argv[1]), Work(workers=1, report=kill))
+"""
+
+
+def test_a_killed_preparation_goes_on_to_the_same_bytes(root, read, monkeypatch):
+    monkeypatch.setattr(folder_module, "PART_ROWS", 2)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder_of(root) / ".lock").exists()
+    with pytest.warns(FoldstillWarning, match="ended before it was done: going on from what it left"):
+        DATA.prepare(root, ONE)
+    assert len(read) == 6
+    replace(DATA, cache="whole").prepare(root, ONE)
+    killed, whole = ({p.name: p.read_bytes() for p in root.glob(f"{n}/*/*")} for n in ("image-cache", "whole"))
+    assert killed == whole
