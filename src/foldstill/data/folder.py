@@ -1,5 +1,7 @@
 """A dataset of image files, with one subfolder per class, or a CSV or parquet file with one row per image."""
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 from foldstill.data.array_filling import Backend
 from foldstill.data.columns import read_columns
 from foldstill.data.dataset import group_column
-from foldstill.data.image_cache import PART_ROWS, sizes_and_times
+from foldstill.data.image_cache import PART_ROWS
 from foldstill.data.image_source import ImageSource
 from foldstill.data.images import IMAGE_SUFFIXES
 from foldstill.data.label_columns import LabelColumns
@@ -140,13 +142,22 @@ class FolderImages:
     @classmethod
     def of(cls, folder: Path, names: list[str]) -> "Self":
         """The files with these names; raises DataError naming those that are missing."""
-        missing = [name for name in names if not (folder / name).is_file()]
+        versions, missing = [], []
+        for name in names:
+            try:
+                status = os.stat(os.path.join(folder, name))
+            except OSError:
+                missing.append(name)
+                continue
+            versions.append([name, status.st_size, status.st_mtime_ns])
+            if not stat.S_ISREG(status.st_mode):
+                missing.append(name)
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(names)} images are not in {folder}; first: {missing[:3]}: "
                 "correct data.path or data.file, or set data.suffix"
             )
-        return cls(folder, tuple(names), {"files": digest(sizes_and_times([folder / name for name in names], names))})
+        return cls(folder, tuple(names), {"files": digest(versions)})
 
     def __len__(self) -> int:
         return len(self.names)
@@ -162,8 +173,13 @@ def _image_files(path: Path) -> list[str]:
     """Every image file in a folder and its subfolders, sorted by name; hidden files are left out."""
     if not path.is_dir():
         raise DataError(f"no folder of images at {path}: give a folder like the one in data.path")
-    names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    names = []
+    for parent, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(parent).relative_to(path).as_posix()
+        found = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+        names += found if below == "." else [f"{below}/{name}" for name in found]
+    names.sort()
     if not names:
         raise DataError(f"no images below {path}: wanted files that end in {', '.join(IMAGE_SUFFIXES)}")
     return names
