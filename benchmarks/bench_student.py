@@ -38,7 +38,7 @@ def build(network: str) -> Student:
     body = spec.build([SHAPE], len(CLASSES)).eval()
     body.input.mean.fill_(127.0)
     body.input.std.fill_(60.0)
-    return Student(NetworkModel(body, {"image": RowForm(SHAPE, "uint8")}, CLASSES, "float32"), "image")
+    return Student(NetworkModel(body, {"image": RowForm(SHAPE, "uint8")}, CLASSES), "image")
 
 
 def macs(student: Student) -> int:

@@ -95,6 +95,12 @@ def real() -> Path:
 
 
 @pytest.fixture
+def every_epoch_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after each epoch, as after each one that takes half a minute."""
+    monkeypatch.setattr("foldstill.base_models.engine.CHECKPOINT_S", 0.0)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -125,7 +125,10 @@ def is_epoch(progress: Progress, member: str) -> bool:
 
 
 def interruptions(member: str, train: Callable[[OnProgress], None]) -> int:
-    """How often a training was interrupted that is interrupted after every epoch of this member, and started again."""
+    """How often a training was interrupted that is interrupted after every epoch of this member, and started again.
+
+    Every epoch must be saved, as with the fixture `every_epoch_saved`.
+    """
 
     def stop(progress: Progress) -> None:
         if is_epoch(progress, member):

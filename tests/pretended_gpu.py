@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
+import timm  # noqa: F401 - cannot be imported for the first time while a device is pretended
 import torch
 from torch import Tensor
 from torch.nn.modules import rnn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from foldstill.base_models import engine
+from foldstill.base_models.trainer import Trainer
 from pretended_device import Calls, Operations, Pretended, Record, Wait
 
 RealGenerator = torch.Generator
@@ -123,7 +124,7 @@ class Steps:
 def watched_steps(record: Record) -> Iterator[Steps]:
     """Inside the block, counts the steps of the training engine and collects their waits."""
     steps, span = Steps(), [0, 0]
-    real_epoch, real_step = engine._Trainer.epoch, engine._Trainer._step
+    real_epoch, real_step = Trainer.epoch, Trainer._step
 
     def step(*args: Any) -> Any:
         if span[1] == 0:
@@ -139,7 +140,7 @@ def watched_steps(record: Record) -> Iterator[Steps]:
         steps.waits += record.waits[span[0] : span[1]]
         return result
 
-    with mock.patch.object(engine._Trainer, "epoch", epoch), mock.patch.object(engine._Trainer, "_step", step):
+    with mock.patch.object(Trainer, "epoch", epoch), mock.patch.object(Trainer, "_step", step):
         yield steps
 
 

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from foldstill.base_models import EarlyStopping, Recipe
-from foldstill.base_models.engine import WarmedAverage, fit_network
+from foldstill.base_models.engine import fit_network
 from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import DeviceInputs
 from foldstill.base_models.losses import KL
 from foldstill.base_models.networks import Network
+from foldstill.base_models.optimization import WarmedAverage
 from foldstill.base_models.rows import Phase
 from foldstill.data.augment import Noise
 from foldstill.data.batch import Batch
@@ -260,7 +261,7 @@ def test_the_average_follows_the_weights_as_the_formula_says():
     expected = 1.0
     for step, value in enumerate([2.0, 4.0, -1.0]):
         nn.init.constant_(module.weight, value)
-        average.update(module, step)
+        average.update(step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
         assert average.module.weight.item() == pytest.approx(expected)
@@ -416,6 +417,32 @@ def test_adam_decays_its_averages_as_told(data):
         train(data, recipe=Recipe(epochs=1, batch_size=16, betas=betas))[0] for betas in ((0.9, 0.999), (0.5, 0.999))
     )
     assert not same(one, two)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_cpu_trains_in_float32_alone(data, precision):
+    with pytest.raises(
+        MemberError, match=f'precision = "{precision}" needs a CUDA GPU and the device is cpu: set "auto"'
+    ):
+        train(data, recipe=Recipe(precision=precision))
+
+
+def test_scaling_is_computed_once_for_the_same_rows(data, monkeypatch):
+    inputs, read = DeviceInputs(data[0]), []
+    monkeypatch.setattr(inputs, "_values", lambda rows: read.append(len(rows)) or DeviceInputs._values(inputs, rows))
+    first = inputs.scaling(np.arange(60))
+    assert inputs.scaling(np.arange(60)) is first
+    assert inputs.scaling(np.arange(61)) is not first
+    assert read == [60, 61]
+
+
+@pytest.mark.parametrize("rows", [3, 15, 16, 17, 100])
+def test_scaling_of_bytes_by_counting_is_exact(rng, rows):
+    images = rng.integers(0, 256, (100, 5, 7, 3)).astype(np.uint8)
+    mean, std = DeviceInputs(images).scaling(np.arange(rows))
+    values = images[:rows].reshape(-1, 3).astype(np.float64)
+    assert mean.tolist() == values.mean(axis=0).astype(np.float32).tolist()
+    assert std.tolist() == values.std(axis=0).astype(np.float32).tolist()
 
 
 def test_early_stopping_needs_rows_to_judge_on(data):

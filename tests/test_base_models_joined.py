@@ -181,6 +181,7 @@ TUNED = replace(
 )
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_a_joined_training_interrupted_after_every_epoch_ends_with_the_same_bytes(backbones, data, plan, trained):
     members = [TUNED, PICTURE, SIGNAL]
     train_members(members, data, plan, backbones, folds=(1,), work=one_worker())

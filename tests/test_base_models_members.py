@@ -210,13 +210,17 @@ def test_a_nan_loss_names_member_fold_epoch_and_step(pictures, three_folds, tmp_
         ([SMALL, SMALL], "must differ"),
         ([replace(SMALL, network="resnet1")], "did you mean"),
         ([replace(SMALL, view="eeg")], "no view 'eeg'"),
+        (
+            [replace(SMALL, recipe=Recipe(precision="bfloat16"))],
+            r'precision = "bfloat16" needs a CUDA GPU and the .* cpu',
+        ),
     ],
 )
 def test_members_that_cannot_be_trained_are_refused_before_anything_is_written(
     members, said, pictures, three_folds, tmp_path
 ):
     with pytest.raises(FoldstillError, match=said):
-        train_members(members, pictures, three_folds, tmp_path)
+        train_members(members, pictures, three_folds, tmp_path, work=one_worker())
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """A training that was killed goes on to the same bytes, and not from a checkpoint of other settings."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,7 +19,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from made_up import STATEFUL, bright_pictures, folds_of, one_worker
-from foldstill.base_models import train_members
+from foldstill.base_models import engine, train_members
+engine.CHECKPOINT_S = 0.0
 data = bright_pictures()
 tell = lambda p: print(p.done, flush=True)
 train_members([STATEFUL], data, folds_of(data, 2), Path(sys.argv[1]), work=one_worker(tell))
@@ -58,6 +60,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(pictures, unbroken, tmp_pat
     assert_same_files(unbroken, tmp_path)
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_a_training_interrupted_after_every_epoch_ends_with_the_same_bytes(pictures, unbroken, tmp_path):
     plan = folds_of(pictures, 2)
     stops = interruptions(
@@ -67,6 +70,7 @@ def test_a_training_interrupted_after_every_epoch_ends_with_the_same_bytes(pictu
     assert_same_files(unbroken, tmp_path)
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_a_checkpoint_of_other_inputs_is_refused_by_name(pictures, three_folds, tmp_path):
     def stop(progress):
         raise KeyboardInterrupt
@@ -77,3 +81,23 @@ def test_a_checkpoint_of_other_inputs_is_refused_by_name(pictures, three_folds, 
     with pytest.raises(MemberError, match=r"fold 0: .*member.recipe.weight_decay was 0.02, is 0.5"):
         train_members([other], pictures, three_folds, tmp_path, work=one_worker())
     train_members([other], pictures, three_folds, tmp_path, work=one_worker(force=True))
+
+
+def test_a_checkpoint_is_written_after_half_a_minute_and_at_the_end_of_a_stage(pictures, tmp_path, monkeypatch):
+    """Three epochs of the first stage and one of the second, while a clock that counts 20 seconds per look is read."""
+    clock = itertools.count(0.0, 20.0)
+    monkeypatch.setattr("foldstill.base_models.engine.monotonic", lambda: next(clock))
+    saved = []
+
+    def look(progress):
+        if is_epoch(progress, "small"):
+            folder = tmp_path / "small/fold-0"
+            saved.append([p.stat().st_mtime_ns for p in sorted(folder.glob("checkpoint-*"))])
+
+    train_members([STATEFUL], pictures, folds_of(pictures, 2), tmp_path, folds=(0,), work=one_worker(look))
+    first, second, third, fourth = saved
+    assert first == []
+    assert len(second) == len(third) == 1
+    assert second != third
+    assert len(fourth) == 2
+    assert fourth[:1] == third

@@ -139,11 +139,11 @@ def windows(pictures):
 
 def test_one_row_of_each_unit_is_trained_on_and_every_row_is_scored(windows, tmp_path, monkeypatch):
     """A recording of many labels counts as one of few, and what is scored is never drawn."""
-    from foldstill.base_models import engine
+    from foldstill.base_models import trainer
 
     plan, drawn = make_plan(windows.labels, n_folds=2, test_share=0, strategy="grouped"), []
-    draw = engine.one_of_each
-    monkeypatch.setattr(engine, "one_of_each", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    draw = trainer.one_of_each
+    monkeypatch.setattr(trainer, "one_of_each", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
     train_members([WINDOWS], windows, plan, tmp_path, work=one_worker())
     assert len(drawn) == 2 * 3
     for fold in range(2):

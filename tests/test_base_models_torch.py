@@ -124,6 +124,7 @@ def data(pictures: Dataset, three_folds: FoldPlan) -> tuple[Dataset, FoldPlan]:
     return pictures, three_folds
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_a_killed_training_continues_to_the_same_bytes_and_an_edited_file_is_another_input(data, tmp_path):
     dataset, plan = data
     (tmp_path / "my_models.py").write_text(MODULES)

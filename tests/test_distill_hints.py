@@ -106,6 +106,7 @@ def test_a_hint_changes_what_is_learned_and_leaves_an_ordinary_student(run, tmp_
     assert not student.network.classifier._forward_pre_hooks
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_an_interrupted_student_with_a_hint_goes_on_to_the_same_bytes(run, tmp_path):
     train(run, tmp_path / "whole")
 

@@ -94,6 +94,7 @@ def test_a_finished_student_is_not_trained_again_and_changed_inputs_are_named(da
     assert [p.done for p in received] == [1, 2, 3, 3]
 
 
+@pytest.mark.usefixtures("every_epoch_saved")
 def test_an_interrupted_student_goes_on_to_the_same_bytes(dataset, tmp_path):
     train(dataset, tmp_path / "whole")
 

@@ -12,8 +12,8 @@ Shape = tuple[int, ...]
 InputShape = Shape | FeatureForm
 """What a network is built for: the shape of one image or signal, or the columns of a feature table."""
 
-Precision = Literal["auto", "float32", "bfloat16"]
-"""Precision of the forward and backward pass; auto is bfloat16 on a GPU and float32 on a CPU."""
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Precision of the forward and backward pass of a training step; auto is what suits the device."""
 
 Temperature = Literal["none", "row", "class"]
 """Whether a network predicts a temperature per row, or per row and class, by which its logits are divided."""

@@ -59,9 +59,18 @@ def read_checkpoint(
         name, rest = key.split(".", 1)
         states.setdefault(name, {})[rest] = value
     network.load_state_dict(states.pop("network"))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in states.pop("optimizer", {}).items():
         index, slot = key.split(".", 1)
-        slots.setdefault(int(index), {})[slot] = value
+        slots.setdefault(int(index), {})[slot] = _laid_out_as(parameters[int(index)], value)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return states, about["history"]
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value in the order of memory of its parameter, as the fused optimizers of a GPU need it.
+
+    A file holds every tensor in the order of its axes, and weights of convolutions lie channels last.
+    """
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

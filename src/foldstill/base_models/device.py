@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,18 +16,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def check_device(device: str) -> str:
+    """The name of a device as it is; raises MemberError for a name that is none.
+
+    >>> check_device("cuda:1")
+    'cuda:1'
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise MemberError(
+            f"device must be auto, cpu, cuda, cuda:<number> or mps, got {device!r}: auto is a CUDA GPU, or else the CPU"
+        )
+    return device
+
+
 def pick_device(device: str) -> str:
     """Return "cuda" or "cpu" for "auto", any other name unchanged; raises MemberError for a GPU that does not exist."""
+    check_device(device)
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise MemberError(f"device must be auto, cpu, cuda or cuda:<number>, got {device!r}") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise MemberError(f"device {device!r} needs a GPU, and torch finds no CUDA device: use device auto or cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise MemberError("device 'mps' needs the GPU of a Mac, and torch finds none: use device auto or cpu")
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise MemberError(f"device {device!r} needs a GPU, and torch finds no CUDA device: use device auto or cpu")
+        number, n_gpus = int(device.partition(":")[2] or 0), torch.cuda.device_count()
+        if number >= n_gpus:
+            raise MemberError(
+                f"device {device!r} is not there: torch finds {n_gpus} CUDA devices, counted from cuda:0, so use cuda:"
+                f"{n_gpus - 1} or less"
+            )
     return device
 
 

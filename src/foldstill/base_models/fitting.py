@@ -139,7 +139,7 @@ def adopt_weights(member: TrainedMember, training_set: TrainingSet, context: Fit
         network.fit_scaling(open_inputs(_arrays(training_set), "cpu"), training_set.rows)
     context.report(FitProgress(1, 1, 0.0))
     facts = {"loss": 0.0, "epochs": 0, "parameters": sum(p.numel() for p in network.parameters())}
-    return NetworkModel(network.eval(), forms, training_set.classes, member.recipe.precision, facts)
+    return NetworkModel(network.eval(), forms, training_set.classes, facts)
 
 
 def fit_phases(
@@ -176,7 +176,7 @@ def fit_phases(
         "epochs": len(lines),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    return NetworkModel(network.eval(), forms, training_set.classes, recipe.precision, facts)
+    return NetworkModel(network.eval(), forms, training_set.classes, facts)
 
 
 def _as_arrays(member: NetworkMember, training_set: TrainingSet) -> tuple[TrainingSet, dict[str, Form]]:

@@ -1,4 +1,4 @@
-"""Networks that predict: where they are placed, in which precision they compute, and their logits over many rows.
+"""Networks that predict: where they are placed, and their logits over many rows. Predictions are always float32.
 
 N rows, B batch, C classes.
 """
@@ -10,25 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foldstill.base_models.architecture import Precision
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.joined_network import AnyNetwork
+from foldstill.base_models.precision import exact_kernels, measured_kernels
 from foldstill.data.training import Rows
+from foldstill.errors import MemberError, lacks_memory
 
 PREDICT_ROWS = 256
 
 
 def predict_proba(
-    network: AnyNetwork,
-    inputs: AnyInputs,
-    rows: Rows,
-    *,
-    precision: Precision = "auto",
-    batch_size: int = PREDICT_ROWS,
+    network: AnyNetwork, inputs: AnyInputs, rows: Rows, *, batch_size: int = PREDICT_ROWS
 ) -> NDArray[np.float32]:
     """Probabilities (rows, C) of the network in evaluation mode, float32, rows summing to one; nothing is augmented."""
     move_to(network, inputs)
-    logits_NC = predict_logits(network, inputs, rows, precision, batch_size)
+    logits_NC = predict_logits(network, inputs, rows, batch_size)
     proba_NC: NDArray[np.float32] = logits_NC.softmax(dim=1).cpu().numpy()
     return proba_NC
 
@@ -41,23 +37,33 @@ def move_to(network: AnyNetwork, inputs: AnyInputs) -> None:
         network.to(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def predict_logits(
-    network: AnyNetwork, inputs: AnyInputs, rows: Rows, precision: Precision, batch_size: int = PREDICT_ROWS
-) -> Tensor:
-    """Logits (rows, C) of the network in evaluation mode, float32."""
+def predict_logits(network: AnyNetwork, inputs: AnyInputs, rows: Rows, batch_size: int = PREDICT_ROWS) -> Tensor:
+    """Logits (rows, C) of the network in evaluation mode, float32, so that a GPU gives what a CPU gives.
+
+    Batches are halved until they fit into memory. Raises MemberError where one row does not fit.
+    """
     was_training = network.training
     network.eval()
+    try:
+        while True:
+            try:
+                return _logits(network, inputs, rows, batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+            # Out of the `except`, whose error holds the tensors of the batch.
+            if batch_size == 1:
+                raise MemberError(f"not enough memory on {inputs.device} to predict one row: use a smaller network")
+            batch_size //= 2
+    finally:
+        network.train(was_training)
+
+
+@torch.inference_mode()
+def _logits(network: AnyNetwork, inputs: AnyInputs, rows: Rows, batch_size: int) -> Tensor:
     index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(inputs.device)
-    # The last batch is padded: one shape for every batch keeps kernels and graphs the same.
+    # The last batch is padded: one shape for every batch keeps kernels the same.
     padded = torch.cat([index, index[-1:].expand(-len(index) % batch_size)])
-    with autocast(precision, inputs.device):
+    with exact_kernels(), measured_kernels(on=True):
         logits = [network(raw).float() for raw in inputs.batches(torch.split(padded, batch_size))]
-    network.train(was_training)
     return torch.cat(logits)[: len(index)]
-
-
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU, unless another precision is set."""
-    on = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)

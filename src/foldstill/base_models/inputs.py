@@ -1,4 +1,4 @@
-"""Views of a data set where a network can read them: on the device if they fit, otherwise in host memory with prefetch.
+"""Views of a data set where a network can read them: on the device if they fit, otherwise in host memory, read ahead.
 
 N rows, B batch; images are stored as (N, H, W, C) and read as (B, C, H, W) in channels-last order without a copy.
 """
@@ -16,23 +16,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foldstill.base_models.mapped_view import MappedView
+from foldstill.base_models.read_ahead import read_ahead
+from foldstill.base_models.scaling import channel_scaling
 from foldstill.errors import MemberError
+from foldstill.files import digest
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
 """Types that are kept until a batch is scaled; others become float32, or float64 in features."""
 
 _FREE_SHARE = 0.5
-"""The view may take half of the free memory of a GPU; the rest is for weights and activations."""
+"""A view may take half of the free memory of a GPU; the rest is for weights and activations."""
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = {"cpu": 16, "cuda": 256, "mps": 256}
 
 
 class DeviceInputs:
     """A view as one tensor, and batches of it by row index."""
 
     def __init__(self, array: NDArray[Any], device: str | torch.device = "cpu") -> None:
-        """`array` is images (N, H, W, C), signals (N, C, T) or features (N, F); a memory map is read page by page."""
+        """`array` is images (N, H, W, C), signals (N, C, T) or features (N, F); a memory map is read page by page.
+
+        Raises MemberError for features on a device without float64.
+        """
         self.device = torch.device(device)
+        if self.device.type == "mps" and array.ndim == 2:
+            raise MemberError("a network for a table of features computes in float64, which mps lacks: use device cpu")
         # A feature may need more digits than float32 has, such as a date in seconds.
         other = np.float64 if array.ndim == 2 else np.float32
         kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(other)
@@ -41,12 +49,12 @@ class DeviceInputs:
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             data = torch.from_numpy(np.ascontiguousarray(kept))
         self.is_image = data.ndim == 4
-        self._prefetch = False
+        self._is_read_ahead = False
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
-            self._prefetch = data.nbytes > _FREE_SHARE * free
-            data = data.pin_memory() if self._prefetch else data.to(self.device)
-        self._data = data
+            self._is_read_ahead = data.nbytes > _FREE_SHARE * free
+        self._data = data if self._is_read_ahead else data.to(self.device)
+        self._scalings: dict[str, tuple[Tensor, Tensor]] = {}
         self._mapped = MappedView(array)
 
     def __len__(self) -> int:
@@ -62,29 +70,14 @@ class DeviceInputs:
         return tuple(self._data.shape[1:3] if self.is_image else self._data.shape[2:])
 
     def batches(self, batches_of_rows: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The raw batches (B, C, H, W), (B, C, T) or (B, F) on the device, for index tensors on the device (host when
-        prefetching)."""
-        if not self._prefetch:
-            for rows_B in batches_of_rows:
-                batch = self._data.index_select(0, rows_B.to(self._data.device))
-                self._mapped.has_read(batch)
-                yield self._view(batch)
-            return
-        # The next batch is gathered and copied on its own stream while the network works on this one.
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        ahead: Tensor | None = None
-        # All indices come to the host at once: one copy per batch would wait for the network each time.
-        for rows_B in [rows.cpu() for rows in batches_of_rows]:
-            gathered = self._data.index_select(0, rows_B).pin_memory()
-            with torch.cuda.stream(stream):
-                following = gathered.to(self.device, non_blocking=True)
-            if ahead is not None:
-                yield self._view(ahead)
-            torch.cuda.current_stream(self.device).wait_stream(stream)
-            following.record_stream(torch.cuda.current_stream(self.device))
-            ahead = following
-        if ahead is not None:
-            yield self._view(ahead)
+        """The raw batches (B, C, H, W), (B, C, T) or (B, F) on the device, for index tensors on any device."""
+        if self._is_read_ahead:
+            batches = read_ahead(self._data, list(batches_of_rows), self.device)
+        else:
+            batches = (self._data.index_select(0, rows_B.to(self.device)) for rows_B in batches_of_rows)
+        for batch in batches:
+            self._mapped.has_read(batch)
+            yield self._view(batch)
 
     def _view(self, raw: Tensor) -> Tensor:
         return raw.permute(0, 3, 1, 2) if self.is_image else raw
@@ -92,33 +85,25 @@ class DeviceInputs:
     def scaling(self, rows_N: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation per channel over these rows only, float32 (C,); a constant channel has std 1.
 
-        Blocks are merged in float64 (Chan, Golub and LeVeque, 1979), so a large offset costs no digits.
+        They are computed once for the same rows, however many models are trained on them. Raises MemberError for
+        values that are not finite.
         """
         if (known := self._mapped.scaling(rows_N)) is not None:
             return known
-        blocks = torch.split(torch.from_numpy(np.sort(rows_N)), _BLOCK_ROWS)
-        count, mean, m2 = (
-            0,
-            torch.zeros(self.channels, dtype=torch.float64),
-            torch.zeros(self.channels, dtype=torch.float64),
-        )
-        for raw in self.batches(rows.to(self.device) for rows in blocks):
-            # Float64 is for the sums: a block's values are few enough for float32 around their own mean.
-            flat = raw.transpose(0, 1).flatten(1).float()
-            n, block_mean = flat.shape[1], flat.mean(dim=1, dtype=torch.float64)
-            block_m2 = (flat - block_mean.float()[:, None]).square().sum(dim=1, dtype=torch.float64)
-            delta = block_mean.cpu() - mean
-            m2 += block_m2.cpu() + delta.square() * count * n / (count + n)
-            mean += delta * n / (count + n)
-            count += n
-        std = (m2 / max(count, 1)).sqrt()
-        if not (mean.isfinite().all() and std.isfinite().all()):
-            bad = [int(c) for c in torch.nonzero(~(mean.isfinite() & std.isfinite())).flatten()]
-            raise MemberError(
-                f"inputs must be finite, channels {bad} hold NaN or infinity in training rows: fill or drop them first"
-            )
-        std[std == 0] = 1.0
-        return mean.float(), std.float()
+        key = digest(np.asarray(rows_N))
+        if key not in self._scalings:
+            self._scalings[key] = channel_scaling(self._values(np.sort(rows_N)), self.channels)
+        return self._scalings[key]
+
+    def _values(self, rows_N: NDArray[np.intp]) -> Iterator[Tensor]:
+        """The values of each channel, (C, values), of some of these rows after the other."""
+        device = self._data.device
+        # Few rows stay in a processor's cache; a GPU wants many, and mps has no float64 for the sums.
+        for rows in torch.split(torch.from_numpy(rows_N), _BLOCK_ROWS[device.type]):
+            block = self._data.index_select(0, rows.to(device))
+            self._mapped.has_read(block)
+            raw = self._view(block)
+            yield (raw.cpu() if device.type == "mps" else raw).transpose(0, 1).flatten(1)
 
 
 class JoinedInputs:

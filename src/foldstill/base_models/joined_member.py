@@ -154,7 +154,7 @@ class Joined(MadeFromSettings):
 
         parts = [p.with_copy(folder / _code_name(p)) if isinstance(p, TorchMember) else p for p in self.parts]
         joined = replace(self, parts=tuple(parts))
-        model = load_network(folder, joined.build, self.recipe.precision)
+        model = load_network(folder, joined.build)
         return replace(model, code=joined._kept_code())
 
     def _with_code(self, context: FitContext) -> Self:

@@ -23,6 +23,7 @@ from foldstill.base_models.jobs import Job, JobProgress, Prediction, clean_folde
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
 from foldstill.base_models.member import Member, is_made_elsewhere
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
+from foldstill.base_models.recipes import check_recipes
 from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, view_digest
@@ -105,7 +106,8 @@ def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
     if pending:
         check_slots(work)
         if not work.cpu_workers.is_cluster:  # whose machines have devices of their own
-            device_for((job.member for job in pending), work.device)
+            device = device_for((job.member for job in pending), work.device)
+            check_recipes((job.member for job in pending), device)
         _require_parts(pending)
     # Models made elsewhere differ from fold to fold, others only in their rows.
     checked = {(job.member.name, *(job.folds if is_made_elsewhere(job.member) else ())): job for job in pending}

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foldstill.base_models.architecture import InputShape, Precision, Shape, input_shape
+from foldstill.base_models.architecture import InputShape, Shape, input_shape
 from foldstill.base_models.device import pick_device
 from foldstill.base_models.inference import predict_proba
 from foldstill.base_models.inputs import open_inputs
@@ -41,7 +41,6 @@ class NetworkModel:
     forms: Mapping[str, Form]
     """What the rows of each view must look like, in the order in which the network reads the views."""
     classes: tuple[str, ...]
-    precision: Precision = "auto"
     facts: Mapping[str, Any] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     """Name and text of each file of the user's own that builds the network, kept beside its weights."""
@@ -57,9 +56,7 @@ class NetworkModel:
         """Probabilities (rows, C) of rows of the views; raises DataError for rows of another shape or type."""
         arrays = self.arrays(views)
         inputs = open_inputs(arrays, pick_device(device))
-        return predict_proba(
-            self.network, inputs, np.arange(len(inputs)) if rows is None else rows, precision=self.precision
-        )
+        return predict_proba(self.network, inputs, np.arange(len(inputs)) if rows is None else rows)
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`; its header names classes and forms of rows, so that it needs no other file."""
@@ -85,9 +82,7 @@ class NetworkModel:
         return [array_in(form, views[name], name) for name, form in self.forms.items()]
 
 
-def load_network(
-    folder: Path, build: Callable[[Sequence[InputShape], int], AnyNetwork], precision: Precision
-) -> NetworkModel:
+def load_network(folder: Path, build: Callable[[Sequence[InputShape], int], AnyNetwork]) -> NetworkModel:
     """The model in a folder; `build` makes a network for shapes and a number of classes, and its weights are replaced.
 
     Raises MemberError if the file of weights is missing or damaged.
@@ -98,7 +93,7 @@ def load_network(
     forms = {view["name"]: form_from_json(view) for view in about["views"]}
     network = build_seeded(build, [input_shape(form) for form in forms.values()], len(about["classes"]), 0)
     network.load_state_dict(state)
-    return NetworkModel(network.eval(), forms, tuple(about["classes"]), precision)
+    return NetworkModel(network.eval(), forms, tuple(about["classes"]))
 
 
 def build_seeded(

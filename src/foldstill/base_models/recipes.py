@@ -5,6 +5,7 @@ Imports neither torch nor pydantic.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -24,6 +25,24 @@ def require(condition: bool, message: str) -> None:
     """Raises MemberError with the message unless the condition holds."""
     if not condition:
         raise MemberError(message)
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Raises MemberError for a lower precision on a device that is no CUDA GPU.
+
+    In bfloat16 the convolutions of some CPUs leave parts of a gradient unwritten, and float16 overflows.
+    """
+    require(
+        precision in ("auto", "float32") or device.startswith("cuda"),
+        f'precision = "{precision}" needs a CUDA GPU and the device is {device}: set "auto", which is float32 there',
+    )
+
+
+def check_recipes(members: Iterable[object], device: str) -> None:
+    """Raises MemberError for a member whose recipe, if it has one, cannot be followed on a device."""
+    for member in members:
+        if isinstance(recipe := getattr(member, "recipe", None), Recipe):
+            check_precision(recipe.precision, device)
 
 
 def check_name(name: str) -> None:
@@ -163,7 +182,8 @@ class Recipe(Settings):
     second_stage: SecondStage | None = None
     """Further epochs on rows with many votes; off by default."""
     precision: Precision = "auto"
-    """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. The loss is always float32."""
+    """Precision of training steps; auto is bfloat16 on a CUDA GPU, float16 on one older than Ampere, and float32
+    elsewhere. The loss and all predictions are always float32."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"epochs must be 1 or more, got {self.epochs}")

@@ -78,7 +78,7 @@ class SingleViewMember(ABC):
     def load(self, folder: Path) -> NetworkModel:
         from foldstill.base_models.network_model import load_network
 
-        return load_network(folder, self.build_untrained, self.recipe.precision)
+        return load_network(folder, self.build_untrained)
 
     @abstractmethod
     def build(self, shapes: Sequence[InputShape], n_classes: int) -> Network:

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,17 +13,11 @@ from typer.core import TyperCommand
 
 from foldstill.cli.json_answer import AsJson
 from foldstill.cli.terminal import bars
-from foldstill.errors import FileError
+from foldstill.errors import FileError, FoldstillError
 from foldstill.workers import VARIABLE, Work
 
 if TYPE_CHECKING:
     from foldstill.pipeline import Run
-
-
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 Target = Annotated[
@@ -44,7 +37,20 @@ def workers_option(title: str) -> Any:
 
 
 Workers = Annotated[str | None, workers_option("Where jobs run; one process per core and all GPUs when not given")]
-On = Annotated[Device, typer.Option(help="Device that trains and runs networks.")]
+
+
+def device_name(text: str) -> str:
+    """The name of a device, whether it is there or not; torch is not imported to know."""
+    from foldstill.base_models.device import check_device
+
+    try:
+        return check_device(text)
+    except FoldstillError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+DEVICES = "auto|cpu|cuda|cuda:N|mps"
+On = Annotated[str, typer.Option(metavar=DEVICES, parser=device_name, help="Device that trains and runs networks.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
 MetricName = Annotated[
     str | None,
@@ -89,7 +95,7 @@ class RunOptions:
     out: Out = None
     change: Changes = None
     workers: Workers = None
-    device: On = Device.AUTO
+    device: On = "auto"
     force: bool = False
     as_json: AsJson = False
     quiet: Quiet = False
@@ -100,7 +106,7 @@ class RunOptions:
         from foldstill.pipeline import open_run
 
         with bars(quiet=self.quiet) as report:
-            work = Work(self.workers, self.device.value, self.force, report)
+            work = Work(self.workers, self.device, self.force, report)
             yield open_run(self.target, self.out, changes=self.change or (), work=work)
 
 

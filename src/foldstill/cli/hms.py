@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Command, Device, Replace, workers_option
+from foldstill.cli.arguments import DEVICES, Changes, Command, Replace, device_name, workers_option
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
 
@@ -36,7 +36,10 @@ def prepare(
     workers: Annotated[
         str | None, workers_option("Where files are read; one process per core, or thread beside a GPU, when not given")
     ] = None,
-    device: Annotated[Device, typer.Option(help="Device that computes the spectrograms of the EEG.")] = Device.AUTO,
+    device: Annotated[
+        str,
+        typer.Option(metavar=DEVICES, parser=device_name, help="Device that computes the spectrograms of the EEG."),
+    ] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first problem of a file.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Make views again that were made from other settings or files.")
@@ -57,7 +60,7 @@ def prepare(
             rows=None if rows is None else rows.value,
             views=tuple(view or ()),
             strict=strict,
-            work=Work(workers, device.value, force, report),
+            work=Work(workers, device, force, report),
         )
     screen = console()
     if isinstance(prepared, str):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, Device, On, Quiet, Replace, Target, Workers, workers_option
+from foldstill.cli.arguments import Changes, On, Quiet, Replace, Target, Workers, workers_option
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -123,7 +123,7 @@ def tune(
         int | None, typer.Option(help="Total number of trials; as the file says when not given.", min=1)
     ] = None,
     workers: Annotated[str, workers_option("Where trials run, one per worker at a time")] = "1",
-    device: On = Device.AUTO,
+    device: On = "auto",
     force: Replace = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -135,7 +135,7 @@ def tune(
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
-        work = Work(workers, device.value, force, report)
+        work = Work(workers, device, force, report)
         best = search(path, folder, out, change or (), trials=trials, work=work)
     if as_json:
         found = {"trial": best.number, "trials": best.trials, "kl": best.kl, "values": best.values}

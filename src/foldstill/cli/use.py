@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import Device, On, Out, Replace, Target
+from foldstill.cli.arguments import On, Out, Replace, Target
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.terminal import console
 from foldstill.workers import Work
@@ -87,7 +87,7 @@ def predict(
         typer.Option(help="Path of an exported student to use instead of --arm; needs no torch.", dir_okay=False),
     ] = None,
     like: Like = None,
-    device: On = Device.AUTO,
+    device: On = "auto",
     force: Replace = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,7 +97,7 @@ def predict(
     """
     from foldstill.commands.predict import predict_inputs
 
-    work = Work(device=device.value, force=force)
+    work = Work(device=device, force=force)
     predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, like=like, work=work)
     scores = predicted.scores
     if as_json:

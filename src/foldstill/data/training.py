@@ -152,7 +152,7 @@ class FitContext:
     seed: int = 0
     """Seed of the first weights, and of everything random that has no other seed."""
     device: str = "cpu"
-    """cpu, cuda or cuda:<number>."""
+    """cpu, cuda, cuda:<number> or mps."""
     folder: Path | None = None
     """Where checkpoints and history.csv are kept; None keeps nothing."""
     made_from: Mapping[str, Any] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class Work:
     that is named), `dask=local`, `dask=tcp://HOST:8786`, `ray=local`, `ray=auto`. None takes FOLDSTILL_WORKERS, then an
     active `joblib.parallel_config`, then one process per core and all GPUs."""
     device: str = "auto"
-    """Where networks run: auto, cpu or cuda."""
+    """Where networks run: auto, cpu, cuda, cuda:<number> or mps; auto is the first CUDA GPU, or else the CPU."""
     force: bool = False
     """Whether finished work is done again."""
     report: OnProgress = silent

@@ -1,0 +1,58 @@
+"""Number types of a training step on each device, and cuDNN's settings while networks train and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from foldstill.base_models.architecture import Precision
+from foldstill.base_models.recipes import check_precision
+
+_BFLOAT16_CAPABILITY = (8, 0)
+"""Compute capability from which a GPU has bfloat16 in hardware; `is_bf16_supported` affirms its emulation as well."""
+
+
+def lower_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The type in which convolutions and products of a training step are computed; None for float32.
+
+    Raises MemberError for a type that only CUDA devices compute as it should be.
+    """
+    check_precision(precision, device.type)
+    if precision == "float32" or device.type != "cuda":
+        return None
+    if precision == "auto":
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    return torch.bfloat16 if precision == "bfloat16" else torch.float16
+
+
+def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
+    """Computes in a lower precision where it is safe; None leaves everything in float32."""
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+@contextmanager
+def measured_kernels(*, on: bool) -> Iterator[None]:
+    """cuDNN measures its algorithms for each shape it meets and uses the fastest: batches of a training have one shape.
+
+    Off for networks whose batches change their size, because each size would be measured.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def exact_kernels() -> Iterator[None]:
+    """Convolutions in float32, which a GPU otherwise rounds to the 10 bits of TensorFloat-32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
