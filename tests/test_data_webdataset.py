@@ -150,3 +150,21 @@ def test_the_image_is_chosen_where_a_sample_has_several(tmp_path):
     )
     chosen = WebDatasetData(path="x.tar", label="cls", image="mask.png", size=4).load(tmp_path)
     assert np.asarray(chosen.view("image"))[:, 0, 0, 0].tolist() == [2, 4]
+
+
+def test_a_damaged_shard_never_raises_anything_else(tmp_path):
+    rng = np.random.default_rng(0)
+    write(tmp_path / "x.tar", shard())
+    whole = (tmp_path / "x.tar").read_bytes()
+    refused = 0
+    for cut in [False, True] * 20:
+        bad = bytearray(whole[: rng.integers(len(whole)) if cut else None])
+        for at in rng.integers(0, max(len(bad), 1), 12):
+            bad[at : at + 1] = rng.bytes(1)
+        (tmp_path / "x.tar").write_bytes(bad)
+        try:
+            DATA.load(tmp_path)
+        except DataError as error:
+            refused += 1
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused > 10

@@ -155,15 +155,16 @@ def _read_parquet(path: Path, without: Sequence[str]) -> dict[str, NDArray[Any]]
     try:
         kept = [name for name in pq.read_schema(path).names if name not in without] if without else None
         frame = pd.read_parquet(path, columns=kept)
+        if not isinstance(frame.index, pd.RangeIndex):
+            frame = frame.reset_index()
+        # Text is decoded here, which damaged bytes do not survive.
+        return {str(column): series_array(frame[column]) for column in frame.columns}
     except FileNotFoundError:
         raise DataError(f"no file {path}: correct the path") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path} is not a parquet file ({_first_line(error)}): name it by what it is, .csv or .parquet"
         ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    return {str(column): series_array(frame[column]) for column in frame.columns}
 
 
 def series_array(column: "pd.Series[Any]") -> NDArray[Any]:

@@ -189,7 +189,7 @@ class GroupRows:
 
         first = 0
         # Mapped and not buffered ahead, so that a row group larger than memory is read batch by batch.
-        with pq.ParquetFile(self.file, memory_map=True, pre_buffer=False) as opened:
+        with _named(self.file), pq.ParquetFile(self.file, memory_map=True, pre_buffer=False) as opened:
             for batch in opened.iter_batches(BATCH_ROWS, row_groups=[self.group], columns=list(self.columns)):
                 wanted = range(max(self.start, first), min(self.stop, first + batch.num_rows))
                 for row in wanted:
@@ -236,5 +236,8 @@ def _named(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} is not a parquet file ({str(error).splitlines()[0]}): write it again") from error
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{file} is not a parquet file, or damaged ({reason}): write it again") from error

@@ -40,6 +40,7 @@ def check_source(source: "DataSource", root: Path, new_rows: Path | None = None)
     name = type(source).__name__
     require(bool(source.title and source.summary), f"{name} must have a title and a summary")
     source.prepare(root, Work(workers=1))
+    require(source.is_prepared(root), f"{name}.is_prepared must be true after prepare")
     source.prepare(root, Work(workers=1))
     data, again = source.load(root), source.load(root)
     ids = data.labels.ids.tolist()
