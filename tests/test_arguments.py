@@ -4,12 +4,14 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from typing_extensions import TypeAliasType
 
 import foldstill as fs
+from foldstill.arguments import require_types
 
 VOTES = [[3, 0], [1, 2], [0, 1], [2, 2]]
 TABLE = fs.oof_table([[[0.9, 0.1]], [[0.2, 0.8]], [[0.3, 0.7]], [[0.5, 0.5]]], votes=VOTES, folds=[0, 1, 0, 1])
@@ -47,6 +49,26 @@ def test_numbers_of_numpy_and_lists_for_tuples_are_accepted() -> None:
 def test_the_type_is_checked_before_the_range() -> None:
     with pytest.raises(fs.FoldstillError, match="must be a whole number"):
         fs.Recipe(epochs=None)  # type: ignore[arg-type]
+
+
+def test_names_of_types_are_read_as_the_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy 2.5 makes NDArray and ArrayLike names of types, which are no classes."""
+    scalar = TypeVar("scalar")
+    array = TypeAliasType("NDArray", np.ndarray[Any, np.dtype[scalar]], type_params=(scalar,))  # type: ignore[valid-type]
+    like = TypeAliasType("ArrayLike", "float | complex")
+    monkeypatch.setattr("numpy.typing.ArrayLike", like)
+
+    def mean(values: array[np.float64], weights: like | None, scores: like) -> None:  # type: ignore[valid-type]
+        require_types(mean, locals())
+
+    mean(np.ones(2), None, [[1, 2]])
+    mean(np.ones(2), [1, 2], np.ones(2))
+    with pytest.raises(fs.FoldstillError, match="values of .*mean must be a NumPy array, got 3"):
+        mean(3, None, [1])
+    with pytest.raises(fs.FoldstillError, match="weights of .*mean must be an array or None, got 'x'"):
+        mean(np.ones(2), "x", [1])
+    with pytest.raises(fs.FoldstillError, match="scores of .*mean must be an array, got {}"):
+        mean(np.ones(2), None, {})
 
 
 def public_paths(module: str) -> Iterator[tuple[str, str]]:

@@ -74,12 +74,21 @@ def _evaluated(owner: Callable[..., Any], names: Mapping[str, Any]) -> dict[str,
     return hints
 
 
+def _unaliased(hint: Any) -> Any:
+    """The type that a name stands for: NDArray is one of the statement `type` from NumPy 2.5 on, and so is ArrayLike,
+    which stays as it is because a value fits it by other rules than its parts."""
+    while hasattr(hint, "__value__") and not _is_named_array_like(hint):
+        hint = hint.__value__
+    return hint
+
+
 def _fits(value: Any, hint: Any) -> bool:
+    hint = _unaliased(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _fits(value, inner[0])
-    if origin in (Union, UnionType):
-        arrays, others = _array_like(inner)
+    if origin in (Union, UnionType) or _is_named_array_like(hint):
+        arrays, others = _array_like(inner or (hint,))
         return (arrays and _is_array_like(value)) or any(_fits(value, part) for part in others)
     if origin is Literal:
         return isinstance(value, str | int) and value in inner
@@ -130,10 +139,16 @@ def _is_sequence(value: Any) -> bool:
 def _array_like(parts: tuple[Any, ...]) -> tuple[bool, list[Any]]:
     """Whether the parts of a union hold those of `ArrayLike`, and the other parts."""
     numpy = sys.modules.get("numpy.typing")  # not imported for the sake of a union without arrays
-    arrays = set(get_args(numpy.ArrayLike)) if numpy else set()
+    arrays = set(get_args(numpy.ArrayLike) or [numpy.ArrayLike]) if numpy else set()
     if not arrays or not arrays <= set(parts):
         return False, list(parts)
     return True, [part for part in parts if part not in arrays]
+
+
+def _is_named_array_like(hint: Any) -> bool:
+    """Whether a hint is `ArrayLike` as one name, and not as a union of its parts."""
+    numpy = sys.modules.get("numpy.typing")
+    return numpy is not None and hint is numpy.ArrayLike and not get_args(hint)
 
 
 def _is_array_like(value: Any) -> bool:
@@ -151,11 +166,12 @@ def _members(protocol: type) -> list[str]:
 
 def _described(hint: Any) -> str:
     """A type hint in words."""
+    hint = _unaliased(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _described(inner[0])
-    if origin in (Union, UnionType):
-        arrays, others = _array_like(inner)
+    if origin in (Union, UnionType) or _is_named_array_like(hint):
+        arrays, others = _array_like(inner or (hint,))
         return " or ".join(dict.fromkeys([*(["an array"] if arrays else []), *map(_described, others)]))
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
