@@ -63,11 +63,11 @@ def test_names_of_types_are_read_as_the_types(monkeypatch: pytest.MonkeyPatch) -
 
     mean(np.ones(2), None, [[1, 2]])
     mean(np.ones(2), [1, 2], np.ones(2))
-    with pytest.raises(fs.FoldstillError, match="values of .*mean must be a NumPy array, got 3"):
+    with pytest.raises(fs.FoldstillError, match=r"values of .*mean must be a NumPy array, got 3"):
         mean(3, None, [1])
-    with pytest.raises(fs.FoldstillError, match="weights of .*mean must be an array or None, got 'x'"):
+    with pytest.raises(fs.FoldstillError, match=r"weights of .*mean must be an array or None, got 'x'"):
         mean(np.ones(2), "x", [1])
-    with pytest.raises(fs.FoldstillError, match="scores of .*mean must be an array, got {}"):
+    with pytest.raises(fs.FoldstillError, match=r"scores of .*mean must be an array, got \{\}"):
         mean(np.ones(2), None, {})
 
 

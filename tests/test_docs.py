@@ -124,3 +124,47 @@ def test_the_examples_of_tables_run_as_they_stand(
     printed = capsys.readouterr().out
     assert "plain averaging" in printed
     assert printed.splitlines()[-1].startswith("KL 0.")
+
+
+def test_what_the_page_for_users_of_other_packages_says_is_true() -> None:
+    import inspect
+
+    import pandas as pd
+    import timm
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+
+    import foldstill as fs
+    from foldstill.base_models.timm_member import TimmMember
+    from foldstill.stacking.kinds import COMBINERS
+
+    page = DOCS / "coming_from.md"
+    text = page.read_text(encoding="utf-8")
+    kinds = {kind.kind for kind in COMBINERS}
+    assert {"logistic", "sklearn", "greedy", "convex"} <= kinds
+    rng = np.random.default_rng(0)
+    features, patients = rng.normal(size=(120, 4)), np.repeat(np.arange(30), 4)
+    y = (features[:, 0] + 0.5 * rng.normal(size=120) > 0).astype(int)
+    folds = np.empty(120, np.int64)
+    for fold, (_, held_out) in enumerate(GroupKFold(5).split(features, y, patients)):
+        folds[held_out] = fold
+
+    def scores(columns: int) -> np.ndarray:
+        options = {"cv": GroupKFold(5), "groups": patients, "method": "predict_proba"}
+        return cross_val_predict(LogisticRegression(), features[:, :columns], y, **options)
+
+    both = {"one": scores(1), "all": scores(4)}
+    table = fs.oof_table(both, y, groups=patients, folds=folds)
+    # hillclimbers: a frame with one probability per row and member.
+    frame = pd.DataFrame({name: proba[:, 1] for name, proba in both.items()})
+    same = fs.oof_table({name: frame[name] for name in frame}, y, groups=patients, folds=folds)
+    assert np.allclose(same.proba_NMC, table.proba_NMC, atol=1e-6)
+    X = pd.DataFrame({f"{name}__{c}": proba[:, c] for name, proba in both.items() for c in (0, 1)})
+    names = {"fs": fs, "GridSearchCV": GridSearchCV, "GroupKFold": GroupKFold, "X": X, "y": y, "patients": patients}
+    (python,) = blocks(page, "python")
+    exec(python, names)
+    assert names["search"].best_params_["combiner__ridge"] in (1e-3, 1e-1, 10)  # type: ignore[attr-defined]
+    assert list(inspect.signature(fs.distill).parameters)[:3] == ["teacher", "inputs", "votes"]
+    assert "resnet34d" in timm.list_models()
+    for name in re.findall(r"`(\w+) = ", text[text.index("## timm") :]):
+        assert name in TimmMember.__dataclass_fields__, name
