@@ -37,7 +37,7 @@ def test_an_array_in_memory_is_written_once_and_opened_once(tmp_path: Path) -> N
         np.testing.assert_array_equal(one["small"], SMALL_ARRAY)
         files = list((tmp_path / "run").rglob("*.npy"))
         assert sum(path.stat().st_size > LARGE.nbytes for path in files) == 1
-    assert not list((tmp_path / "run").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_memory_map_is_read_where_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from foldstill.base_models import train_members
-from foldstill.errors import MemberError
+from foldstill.errors import FoldstillWarning, MemberError
 from made_up import RECIPE, SMALL, STATEFUL, folds_of, interruptions, is_epoch, one_worker
 
 KILLED = """
@@ -55,7 +55,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(pictures, unbroken, tmp_pat
     assert not (tmp_path / "small/fold-1/done.json").exists()
     assert list((tmp_path / "small/fold-1").glob("checkpoint-*"))
     received = []
-    train_members([STATEFUL], pictures, folds_of(pictures, 2), tmp_path, work=one_worker(received.append))
+    with pytest.warns(FoldstillWarning, match=rf"small/fold-1: process {process.pid} on .*ended before it was done"):
+        train_members([STATEFUL], pictures, folds_of(pictures, 2), tmp_path, work=one_worker(received.append))
+    assert not list(tmp_path.rglob(".*")), "neither locks nor temporary files stay"
     assert next(p.done for p in received if is_epoch(p, "small")) > 6
     assert_same_files(unbroken, tmp_path)
 

@@ -24,8 +24,12 @@ BEAT_S = 15.0
 SILENT_S = 120.0
 """Seconds without a sign of life after which a writer on another machine counts as dead."""
 
+RETRY_S = 0.1
+
 _held: dict[Path, int] = {}
 """The folders that this process has locked, each with the thread that did."""
+_replaced: set[tuple[str, int]] = set()
+"""Hosts and numbers of the dead writers in whose place this process is: one message is enough for all their folders."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,32 @@ class Writer:
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
     """Keep other processes from writing into a folder while the block runs; a missing folder is made.
 
     Temporary files that a killed writer left are removed first. The kernel releases the lock of a process that is
     killed, so its folder can be written again at once. On another machine, or on a disk that does not support such
     locks, a writer counts as dead when its last sign of life is older than `SILENT_S`. The thread that holds the lock
-    can take it again.
+    can take it again. Large arrays for the processes of this one are kept in the folder.
 
-    Raises FileError, which names the writer, while another process or thread writes into the folder.
+    Raises FileError, which names the writer, while another process or thread writes into the folder and goes on for
+    `patience_s`.
     """
     place = folder.resolve()
     if _held.get(place) == threading.get_ident():
         yield
         return
+    with locked(folder, patience_s=patience_s), arrays_shared_in(place / SHARED):
+        yield
+
+
+@contextmanager
+def locked(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
+    """The lock of `sole_writer` alone, as the folder of one job has it inside the folder of a run."""
+    place = folder.resolve()
     new = [each for each in (place, *place.parents) if not each.exists()]
     try:
-        lock = _acquire(place, folder)
+        lock = _acquire_patiently(place, folder, patience_s)
     except OSError as error:
         raise file_error(error, folder) from error
     _held[place] = threading.get_ident()
@@ -70,8 +83,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     beat.start()
     try:
         _remove_parts(place)
-        with arrays_shared_in(place / SHARED):
-            yield
+        yield
     finally:
         over.set()
         beat.join()
@@ -83,6 +95,18 @@ def sole_writer(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # a folder that holds anything stays
             for each in new:
                 each.rmdir()
+
+
+def _acquire_patiently(place: Path, folder: Path, patience_s: float) -> int:
+    """`_acquire`, tried until it succeeds or the patience is over."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return _acquire(place, folder)
+        except FileError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(RETRY_S)
 
 
 def _acquire(place: Path, folder: Path) -> int:
@@ -125,8 +149,10 @@ def _take(lock: int, is_new: bool, path: Path, folder: Path) -> bool:
             cure += f"; its last sign of life is {silent_s:.0f} s old, and after {SILENT_S:.0f} s it counts as dead"
         raise FileError(f"{folder} is being written by {before or 'another process'}: {cure}")
     if before is not None:
-        message = f"{folder}: {before}, ended before it was done: going on from what it left"
-        warnings.warn(message, FoldstillWarning, stacklevel=5)
+        if _replaced.isdisjoint({(before.host, before.pid), (before.host, before.parent)}):
+            message = f"{folder}: {before}, ended before it was done: going on from what it left"
+            warnings.warn(message, FoldstillWarning, stacklevel=6)
+        _replaced.add((before.host, before.pid))
         _free_memory(before)
     os.ftruncate(lock, 0)
     writer = Writer(socket.gethostname(), os.getpid(), time.time(), os.getppid())
@@ -153,6 +179,16 @@ def _free_memory(dead: Writer) -> None:
     if dead.host == socket.gethostname():
         remove_shared_memory(dead.pid)
         remove_shared_memory(dead.parent)
+
+
+def require_unlocked(folder: Path, *, patience_s: float = 0.0) -> None:
+    """Raises FileError, which names the writer, while a process writes into the folder and goes on for `patience_s`."""
+    end = time.monotonic() + patience_s
+    while is_locked(folder):
+        if time.monotonic() >= end:
+            with locked(folder):  # the process may have ended just now
+                return
+        time.sleep(RETRY_S)
 
 
 def is_locked(folder: Path) -> bool:

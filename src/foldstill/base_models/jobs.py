@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,9 @@ from foldstill.base_models.references import Shipment, store_in
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
-from foldstill.errors import FoldstillError, MemberError, lacks_memory
+from foldstill.errors import FileError, FoldstillError, MemberError, lacks_memory
 from foldstill.json_files import Shape, read_json, write_json
-from foldstill.lock import SHARED
+from foldstill.lock import BEAT_S, LOCK, SHARED, SILENT_S, locked, require_unlocked
 from foldstill.manifest import DONE, Stage, read_done
 from foldstill.oof.store import write_scores
 from foldstill.oof.table import ScoreTable
@@ -111,9 +112,19 @@ class Job:
 def clean_folders(jobs: Sequence[Job], pending: Sequence[Job], *, force: bool) -> None:
     """Remove what killed runs left, and with `force` everything of the jobs that are pending."""
     for job in jobs:
+        if (job.folder / LOCK).exists():
+            with suppress(FileError), locked(job.folder):
+                pass
         job.tidy()
         if force and job in pending:
             job.clear()
+
+
+def check_locks(jobs: Sequence[Job]) -> None:
+    """Raises FileError, which names the process, where another one works on a job."""
+    for job in jobs:
+        # A worker of a killed run ends within a second.
+        require_unlocked(job.folder, patience_s=2.0)
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Iterator[Job]:
@@ -136,7 +147,7 @@ def run_jobs(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) -> Ite
     for place, device, group in groups:
         if not group:
             continue
-        if place.is_this_process or not (place.is_cluster or len(group) > 1):
+        if place.is_this_process or (len(group) == 1 and place.kind in ("processes", "joblib")):
             yield from _run_here(group, device, on_progress)
         else:
             yield from _run_elsewhere(group, device, place, on_progress)
@@ -154,8 +165,10 @@ def _run_here(jobs: Sequence[Job], device: str, on_progress: OnJobProgress) -> I
 def run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
     """Fit the job's member, or continue from its checkpoint, and leave its folder finished; `done.json` is written
     last."""
-    with _ONE_JOB:
-        _run_job(job, device, on_progress)
+    with _ONE_JOB, locked(job.folder, patience_s=SILENT_S + BEAT_S):
+        # A cluster that takes a worker for dead gives its job to another one, and both may be alive.
+        if not job.stage.finished():
+            _run_job(job, device, on_progress)
 
 
 _ONE_JOB = threading.Lock()

@@ -19,7 +19,7 @@ from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.fold_models import FoldModels, model_folder
 from foldstill.base_models.gpu_slots import check_slots
 from foldstill.base_models.imported_member import Imported, ImportedMember, no_model
-from foldstill.base_models.jobs import Job, JobProgress, Prediction, clean_folders, run_jobs
+from foldstill.base_models.jobs import Job, JobProgress, Prediction, check_locks, clean_folders, run_jobs
 from foldstill.base_models.joined_member import AnyMember, Joined, resolve
 from foldstill.base_models.member import Member, is_made_elsewhere
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
@@ -63,9 +63,40 @@ def train_members(
     """
     jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1)
     jobs = [job for job in jobs if folds is None or set(job.folds) <= set(folds)]
+    return _train(jobs, dataset, plan, work, of_pairs=pairs)
+
+
+def train_job(
+    name: str,
+    members: Sequence[AnyMember],
+    dataset: Dataset,
+    plan: FoldPlan,
+    folder: Path,
+    *,
+    seed: int = 0,
+    work: Work = Work(),
+) -> JobProgress:
+    """Do one of the jobs of `train_members`: `small/0` is a member and a fold, `small/0-3` a member without two folds.
+
+    Other processes may do the others into the same folder at the same time. Raises MemberError for another name.
+    """
+    of_pairs = "-" in name.rpartition("/")[2]
+    jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if of_pairs else 1)
+    by_name = {f"{job.member.name}/{'-'.join(map(str, job.folds))}": job for job in jobs}
+    if name not in by_name:
+        raise MemberError(f"there is no job {name!r} among {', '.join(by_name)}: name a member and a fold of these")
+    [end] = _train([by_name[name]], dataset, plan, work, of_pairs=of_pairs)
+    return end
+
+
+def _train(
+    jobs: Sequence[Job], dataset: Dataset, plan: FoldPlan, work: Work, *, of_pairs: bool
+) -> tuple[JobProgress, ...]:
+    """Do the jobs that are not finished, and return the end of every one."""
     _warn_of_new_levels({view for job in jobs for view in job.member.views}, dataset, plan)
-    bars = _Bars(work, jobs, of_pairs=pairs)
+    bars = _Bars(work, jobs, of_pairs=of_pairs)
     pending = _checked(jobs, work)
+    check_locks(pending)
     note_made_again(job.stage for job in pending)
     clean_folders(jobs, pending, force=work.force)
     for job in jobs:

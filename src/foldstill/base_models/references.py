@@ -10,7 +10,7 @@ import pickle
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,9 +151,13 @@ class Store:
 @contextmanager
 def store_in(folder: Path) -> Iterator[Store]:
     """A store in a new folder inside this one, which is removed at the end."""
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="jobs-") as place:
         yield Store(Path(place))
+    if is_new:
+        with suppress(OSError):  # somebody else may have put something there
+            folder.rmdir()
 
 
 class _Unpacker(pickle.Unpickler):

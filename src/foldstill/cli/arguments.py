@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -110,15 +110,33 @@ class RunOptions:
             yield open_run(self.target, self.out, changes=self.change or (), work=work)
 
 
-def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., None]:
-    """The command with one option per field of `RunOptions`, which the function receives as one value."""
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """The options of `train`."""
+
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEMBER/FOLD",
+            help="Train one member on one fold (small/0), or without two folds (small/0-3), while others do others.",
+            show_default=False,
+        ),
+    ] = None
+
+
+Options = TypeVar("Options", bound=RunOptions)
+
+
+def takes_run_options(command: Callable[[Options], None]) -> Callable[..., None]:
+    """The command with one option per field of its options, which the function receives as one value."""
+    kind = next(iter(get_type_hints(command).values()))
 
     @wraps(command)
     def function(**options: Any) -> None:
-        command(RunOptions(**options))
+        command(kind(**options))
 
     # typer reads arguments and options from the signature.
-    signature = inspect.signature(RunOptions)
+    signature = inspect.signature(kind)
     types = {name: each.annotation for name, each in signature.parameters.items()}
     types["force"] = Annotated[bool, typer.Option("--force", help=MADE_AGAIN[command.__name__])]
     parameters = [each.replace(annotation=types[name]) for name, each in signature.parameters.items()]

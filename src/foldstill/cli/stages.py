@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foldstill.cli.arguments import MADE_AGAIN, Changes, MetricName, Out, Quiet, RunOptions, Workers, takes_run_options
+from foldstill.cli.arguments import (
+    MADE_AGAIN,
+    Changes,
+    MetricName,
+    Out,
+    Quiet,
+    RunOptions,
+    TrainOptions,
+    Workers,
+    takes_run_options,
+)
 from foldstill.cli.json_answer import AsJson, comparison_answer, finding_records, print_json
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -37,22 +47,36 @@ def run(options: RunOptions) -> None:
 
 
 @takes_run_options
-def train(options: RunOptions) -> None:
+def train(options: TrainOptions) -> None:
     """Train every member on every fold. An interrupted training continues where it stopped.
 
     Example: foldstill train mine.toml --set recipe.epochs=20
     """
-    from foldstill.pipeline import train_stage
+    from foldstill.pipeline import train_only, train_stage
 
     with options.open() as opened:
         _show_few_groups(opened, console(stderr=options.as_json))
-        train_stage(opened)
+        if options.only:
+            train_only(opened, options.only)
+        else:
+            train_stage(opened)
+    if options.only:
+        _say_trained_one(opened, options)
+        return
     folder, following = opened.dir.members, f"foldstill oof build {opened.dir.root}"
     if options.as_json:
         names = [member.name for member in opened.experiment.member]
         print_json({"members": names, "folder": folder, "run": opened.dir.root, "next": following})
         return
     console().print(f"Members are in {folder}. Next: {following}")
+
+
+def _say_trained_one(opened: "Run", options: TrainOptions) -> None:
+    following = f"foldstill train {opened.dir.root}"
+    if options.as_json:
+        print_json({"trained": options.only, "run": opened.dir.root, "next": following})
+    else:
+        console().print(f"{options.only} is trained. When the others are as well: {following}")
 
 
 def stack(

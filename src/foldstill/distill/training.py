@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, clean_folders, run_jobs
+from foldstill.base_models.jobs import Job, JobProgress, OnJobProgress, check_locks, clean_folders, run_jobs
 from foldstill.base_models.member import Member
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
 from foldstill.data.dataset import Dataset
@@ -98,6 +98,7 @@ def run_students(jobs: Sequence[Job], work: Work, on_progress: OnJobProgress) ->
         note_made_again(job.stage for job in jobs)
     finished = {job.folder: job.stage.finished(force=work.force) for job in jobs}
     pending = [job for job in jobs if not finished[job.folder]]
+    check_locks(pending)
     clean_folders(jobs, pending, force=work.force)
     yield from (job for job in jobs if finished[job.folder])
     yield from run_jobs(pending, work, on_progress)

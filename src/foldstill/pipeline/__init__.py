@@ -7,7 +7,7 @@ from foldstill.pipeline.opening import find_run, open_for_stacking, open_importe
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.stack import apply_combination, audit_table, stack_stage
 from foldstill.pipeline.stages import run_all
-from foldstill.pipeline.train import oof_stage, train_stage
+from foldstill.pipeline.train import oof_stage, train_only, train_stage
 
 __all__ = [
     "ExperimentFile",
@@ -24,5 +24,6 @@ __all__ = [
     "run_all",
     "stack_stage",
     "start_run",
+    "train_only",
     "train_stage",
 ]

@@ -1,5 +1,6 @@
 """Members trained over folds, the cost of each, and the table of their held-out scores."""
 
+from foldstill.lock import require_unlocked
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin, over_folds
@@ -12,6 +13,8 @@ def train_stage(run: Run) -> None:
     """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
     from foldstill.base_models.members import check_members, train_members
 
+    for folder in run.dir.members.glob("*/*/"):
+        require_unlocked(folder)  # before anything is written: `train_only` may be at work there
     begin(run)
     if run.work.force and run.dir.oof.exists() and over_folds(run, check_members):
         # It holds scores of the members before; what needs it asks for `oof build`.
@@ -20,6 +23,20 @@ def train_stage(run: Run) -> None:
     with tracked(run):
         over_folds(run, train_members)
     _measure_costs(run)
+
+
+def train_only(run: Run, job: str) -> None:
+    """Train one member on one fold, such as `small/0`, or without two folds, such as `small/0-3`.
+
+    Other processes may train the others at the same time, so that nothing else is written but what all of them write
+    alike. `train_stage` finds the job finished.
+    """
+    from foldstill.base_models.members import train_job
+
+    require_unlocked(run.dir.root)
+    begin(run)
+    members, seed = run.experiment.member, run.experiment.seed
+    train_job(job, members, run.dataset, run.plan, run.dir.members, seed=seed, work=run.work)
 
 
 @one_writer
