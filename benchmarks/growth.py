@@ -4,8 +4,8 @@
 
 Each stage is a process of its own with one worker, on images of 32 x 32 in a parquet file: two small torch modules over
 two folds, one epoch each; the plain average, convex weights, the log-linear pool and the recalibrated average. CPU time
-is user + system of the process, memory its peak resident set; both hold the start of the interpreter. The exponent is
-the slope of the logarithms, over all sizes and over the last two.
+is user + system of the process, memory its peak resident set, as Linux tells it; both hold the start of the
+interpreter. The exponent is the slope of the logarithms, over all sizes and over the last two.
 """
 
 import harness  # noqa: F401, I001  (pins threads before numpy is loaded)
@@ -72,6 +72,18 @@ def pooled(shape, n_classes, pixels):
 """
 
 
+WITH_PEAK = """
+import re
+from pathlib import Path
+from foldstill.cli import main
+try:
+    main()
+finally:
+    # `ru_maxrss` would be at least what the process that started this one held then.
+    Path("peak.txt").write_text(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
 def write_data(folder: Path, rows: int) -> None:
     """Images whose brightness says their class, with noise, and the files of the experiment."""
     rng = np.random.default_rng(0)
@@ -95,13 +107,13 @@ def measure(folder: Path, stage: str) -> tuple[float, float]:
     out = ("--out", "run") if stage == "train" else ()
     device = ("--device", "cpu") if stage in ("train",) else ()
     workers = () if stage in ("oof build", "compare") else ("--workers", "1")
-    command = [sys.executable, "-m", "foldstill", *stage.split(), target, *out, *workers, *device]
+    command = [sys.executable, "-c", WITH_PEAK, *stage.split(), target, *out, *workers, *device]
     with (folder / "out.txt").open("w") as text:
         process = subprocess.Popen(command, cwd=folder, stdout=text, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed:\n{(folder / 'out.txt').read_text()}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
+    return usage.ru_utime + usage.ru_stime, int((folder / "peak.txt").read_text()) / 1024
 
 
 def exponent(rows: list[int], values: list[float]) -> float:
