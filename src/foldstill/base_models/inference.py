@@ -64,6 +64,12 @@ def _logits(network: AnyNetwork, inputs: AnyInputs, rows: Rows, batch_size: int)
     index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(inputs.device)
     # The last batch is padded: one shape for every batch keeps kernels the same.
     padded = torch.cat([index, index[-1:].expand(-len(index) % batch_size)])
+    logits_NC = torch.empty(0)
     with exact_kernels(), measured_kernels(on=True):
-        logits = [network(raw).float() for raw in inputs.batches(torch.split(padded, batch_size))]
-    return torch.cat(logits)[: len(index)]
+        for number, raw in enumerate(inputs.batches(torch.split(padded, batch_size))):
+            logits_BC = network(raw).float()
+            if number == 0:
+                # A small tensor kept per batch would lie between the large ones, whose memory could not be used again.
+                logits_NC = logits_BC.new_empty((len(padded), logits_BC.shape[1]))
+            logits_NC[number * batch_size : (number + 1) * batch_size] = logits_BC
+    return logits_NC[: len(index)]

@@ -18,6 +18,10 @@ KEPT_BYTES = 2**27
 """Pages of a map that a process has read stay in its memory until they are released: at most about this many bytes."""
 
 
+AROUND_BYTES = 2**16
+"""What Linux maps around a page that is read, so that small rows bring in far more than their own bytes."""
+
+
 class MappedView:
     """Any view; nothing happens for one that is no memory map of a cache."""
 
@@ -28,7 +32,7 @@ class MappedView:
 
     def has_read(self, rows: Tensor) -> None:
         """Count what was read, and release the pages that were read when they are many."""
-        self._n_bytes += rows.nbytes
+        self._n_bytes += rows.nbytes + len(rows) * AROUND_BYTES
         if self._n_bytes > KEPT_BYTES:
             self.release()
 
