@@ -1,5 +1,6 @@
 """Jobs on a Dask cluster."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -70,7 +71,8 @@ def _connected(address: str) -> Any:
         from joblib import cpu_count
 
         # The usual port of the dashboard may be taken by another cluster, and that is a warning.
-        cluster = LocalCluster(n_workers=int(cpu_count()), threads_per_worker=1, dashboard_address=":0")
+        options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+        cluster = LocalCluster(n_workers=int(cpu_count()), **options)
         return Client(cluster)
     try:
         return Client(address, timeout=CONNECT_S)
