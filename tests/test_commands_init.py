@@ -12,6 +12,7 @@ from PIL import Image
 from foldstill.cli.start import TemplateOf
 from foldstill.hms.edf_writing import write_edf
 from foldstill.hms.montage import EEG_CHANNELS
+from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.pipeline.experiment_file import read_experiment
 from made_up import ON_CPU, call
 
@@ -100,6 +101,21 @@ def test_templates_of_tables_run(
     few = ("member.extra_trees.options.n_estimators=5",) if kind == "table" else ()
     changes = [change for change in QUICK if not change.startswith("recipe")]
     run_template(kind, tmp_path, monkeypatch, (*changes, *few))
+
+
+@pytest.mark.slow
+def test_the_template_of_eeg_runs_on_files_of_the_competition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch of small networks on a dozen patients."""
+    write_synthetic_hms(tmp_path / "hms", patients=12, recordings=3)
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", "eeg") == 0
+    assert call(monkeypatch, "prepare", path, "-q") == 0
+    small = ("member.eeg.widths=[4, 8]", "recipe.batch_size=8", "student.recipe.epochs=1")
+    changes = [*(change for change in QUICK if not change.startswith("recipe.batch")), *small]
+    sets = [part for change in changes for part in ("--set", change)]
+    line = ("run", path, "--out", tmp_path / "run", "--workers", "1", "-q", *ON_CPU)
+    assert call(monkeypatch, *line, *sets) == 0
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_the_template_of_eeg_recordings_reads_the_table_that_it_describes(

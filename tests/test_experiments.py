@@ -7,7 +7,7 @@ import pytest
 
 from foldstill.base_models import TimmMember
 from foldstill.base_models.joined_member import resolve
-from foldstill.commands.demo import demo_text
+from foldstill.commands.template import template
 from foldstill.hms import HmsData, SyntheticHmsData
 from foldstill.hms.views import HmsView
 from foldstill.pipeline.experiment_file import parse_experiment, read_experiment
@@ -85,7 +85,9 @@ def test_the_ready_search_can_begin() -> None:
     check_search(Tuning(path.read_text(encoding="utf-8"), str(path), path.parent, Path(), "cpu"), base, base.tune)
 
 
-@pytest.mark.parametrize(("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4)])
+@pytest.mark.parametrize(
+    ("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4), ("eeg", 4)]
+)
 def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
     from foldstill.data.moving import HemisphereSwap
@@ -110,7 +112,10 @@ def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> No
             other = channel.translate(str.maketrans("12345678", "21436587"))
         return f"{part} {other}".lstrip()
 
-    text = demo_text() if name == "demo" else EXPERIMENTS[0].with_name(f"{name}.toml").read_text(encoding="utf-8")
+    if name in ("demo", "eeg"):
+        text = template(name)
+    else:
+        text = EXPERIMENTS[0].with_name(f"{name}.toml").read_text(encoding="utf-8")
     experiment = parse_experiment(text, name)
     views = {view.name: view for view in experiment.data.views}  # type: ignore[union-attr]
     learners = [(m.views[0], m.recipe) for m in resolve(experiment.member) if not m.parts]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from foldstill.data import make_plan
+from foldstill.data.simplex import kl_divergence
 from foldstill.errors import DataError
 from foldstill.hms import synthetic
 from foldstill.hms.chains import chain_differences
@@ -67,6 +68,18 @@ def test_the_test_split_has_files_for_the_samples_rows(made):
     for row in test.itertuples():
         assert read_eeg(folder.eeg(row.eeg_id)).values.shape == (20, 10_000)
         assert read_spectrogram(folder.spectrogram(row.spectrogram_id)).values.shape == (400, 300)
+
+
+def test_the_truth_of_every_row_is_what_its_votes_were_drawn_from(made):
+    train, truth = HmsFolder(made).frame(), pd.read_csv(made / "truth.csv")
+    both = train.merge(truth, on=["eeg_id", "eeg_sub_id"], validate="one_to_one")
+    assert len(both) == len(train) == len(truth)
+    votes, share = both[list(VOTE_COLUMNS)].to_numpy(), both[list(CLASSES)].to_numpy()
+    assert share.sum(axis=1) == pytest.approx(1)
+    # Rows of a recording with other shares, in place of their own, fit their votes less.
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    own = kl_divergence(target=shares, proba=share)
+    assert own < 0.7 * kl_divergence(target=shares, proba=np.roll(share, len(share) // 2, axis=0))
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_does_not(tmp_path):

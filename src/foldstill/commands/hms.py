@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN_PROBLEMS = 20
-DEMO_RECORDINGS = 6
+DEMO_RECORDINGS = 4
 DEMO_TEST_PATIENTS = 4
 """The votes of these patients are not written: `foldstill predict` makes a submission for them."""
 

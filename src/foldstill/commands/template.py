@@ -7,7 +7,7 @@ from typing import Literal
 from foldstill.errors import ExperimentError
 from foldstill.files import check_output, write_text
 
-TemplateKind = Literal["images", "folder", "parquet_images", "webdataset", "table", "eeg", "edf", "predictions"]
+TemplateKind = Literal["images", "folder", "parquet_images", "webdataset", "table", "eeg", "edf", "predictions", "demo"]
 
 
 def template(kind: TemplateKind) -> str:

@@ -40,6 +40,8 @@ MANY_EXPERTS_SHARE = 0.3
 MARGIN_S = (SPECTROGRAM_SECONDS - EEG_SECONDS) // 2
 """The spectrogram shown with an EEG begins this long before it and ends this long after it."""
 
+TRUTH = "truth.csv"
+
 _WINDOW = 800
 """Length of the window of a spectrogram in samples: 4 s, every 2 s."""
 
@@ -50,6 +52,8 @@ class LabelledWindow:
 
     offset_s: int
     votes_C: NDArray[np.int64]
+    share_C: NDArray[np.float64]
+    """The probabilities from which the votes were drawn."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,14 @@ def _session(rng: np.random.Generator, number: int, count: int) -> Session:
     for i, (start_s, seconds) in enumerate(plans):
         regime = MANY if rng.random() < MANY_EXPERTS_SHARE else FEW
         windows: list[LabelledWindow] = []
-        before = None
+        before: NDArray[np.float64] | None = None
         for offset in range(0, seconds - EEG_SECONDS + 1, 2):
             share = evidence(episodes, patient.background_uv, start_s + offset)
             # The same experts keep their votes while they see nearly the same EEG.
             if before is None or np.abs(share - before).sum() > 0.25:
                 votes, before = draw_votes(rng, share, regime), share
             if offset == 0 or rng.random() < 0.6:
-                windows.append(LabelledWindow(offset, votes))
+                windows.append(LabelledWindow(offset, votes, before))
         cut.append(Recording(_identity(100 * number + i + 1), start_s, seconds, tuple(windows)))
         if rng.random() < EEG_GAP_SHARE:
             _lose(rng, cut[-1].cut(eeg), longest=seconds * SFREQ_HZ // 4)
@@ -182,6 +186,8 @@ def write_synthetic_hms(
 ) -> None:
     """Write train.csv, test.csv, sample_submission.csv and the four folders of signals, as the competition does.
 
+    truth.csv, which the competition does not have, holds the probabilities from which the votes were drawn.
+
     Parameters
     ----------
     out : Path
@@ -207,11 +213,13 @@ def write_synthetic_hms(
     if (out / "train.csv").exists():
         raise DataError(f"{out} already holds HMS files: choose another folder")
     train: list[tuple[Any, ...]] = []
+    truth: list[tuple[Any, ...]] = []
     test: list[tuple[int, int, int]] = []
     for number, session in enumerate(sessions(patients, seed, recordings=recordings)):
         split = "train" if number < patients - test_patients else "test"
         if split == "train":
             train += _train_rows(session, len(train))
+            truth += _truth_rows(session)
             _write_spectrogram(out / "train_spectrograms" / f"{session.spectrogram_id}.parquet", session.spectrogram_FS)
         for recording in session.recordings:
             eeg = recording.cut(session.eeg_ET)
@@ -225,6 +233,9 @@ def write_synthetic_hms(
                 eeg = eeg[:, : EEG_SECONDS * SFREQ_HZ]
             _write_eeg(out / f"{split}_eegs" / f"{recording.eeg_id}.parquet", eeg)
         report(Progress("patients", number + 1, patients))
+    import pandas as pd
+
+    write_csv(out / TRUTH, pd.DataFrame(truth, columns=["eeg_id", "eeg_sub_id", *CLASSES]))
     _write_tables(out, train, test)
 
 
@@ -259,6 +270,14 @@ def _train_rows(session: Session, label_id: int) -> list[tuple[Any, ...]]:
                 )
             )
     return rows
+
+
+def _truth_rows(session: Session) -> list[tuple[Any, ...]]:
+    return [
+        (recording.eeg_id, sub, *window.share_C.tolist())
+        for recording in session.recordings
+        for sub, window in enumerate(recording.windows)
+    ]
 
 
 def _write_eeg(path: Path, eeg_ET: Signal) -> None:
