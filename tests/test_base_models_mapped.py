@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import foldstill.base_models.inputs as inputs_module
 import foldstill.base_models.mapped_view as mapped_view
 from foldstill.base_models.inputs import DeviceInputs
 from foldstill.data.folder import FolderData
@@ -36,9 +37,25 @@ def test_the_scaling_from_stored_sums_is_that_of_the_pixels_of_these_rows_alone(
         torch.testing.assert_close((mean_C, std_C), in_memory, rtol=1e-6, atol=0)
 
 
+def test_pixels_are_not_read_for_the_scaling(images, monkeypatch):
+    monkeypatch.setattr(inputs_module, "channel_scaling", None)
+    assert DeviceInputs(images).scaling(np.arange(N))[0].shape == (3,)
+
+
 def test_a_part_of_a_map_is_scaled_by_its_own_pixels(images):
     mean_C, _ = DeviceInputs(images[3:]).scaling(np.arange(4))
     np.testing.assert_allclose(mean_C.numpy(), images[3:7].mean(axis=(0, 1, 2)), rtol=1e-6)
+
+
+def test_images_of_16_bits_become_floats_in_a_batch_and_not_before(images):
+    inputs = DeviceInputs(images)
+    assert np.shares_memory(inputs._data.numpy(), images)
+    (batch,) = inputs.batches([torch.tensor([11, 2])])
+    expected = images[[11, 2]].transpose(0, 3, 1, 2)
+    assert batch.dtype == (torch.uint8 if images.dtype == np.uint8 else torch.float32)
+    assert (batch.numpy() == expected).all()
+    bright = DeviceInputs(np.full((2, 3, 3, 1), 65535, np.uint16))
+    assert [batch.unique().tolist() for batch in bright.batches([torch.tensor([0])])] == [[65535.0]]
 
 
 def test_batches_are_the_same_when_pages_are_released_after_each(images, monkeypatch):

@@ -22,7 +22,8 @@ from foldstill.errors import MemberError
 from foldstill.files import digest
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
-"""Types that are kept until a batch is scaled; others become float32, or float64 in features."""
+"""Types that are kept until a batch is scaled; images of uint16 become float32 in every batch,
+others float32 at once, or float64 in features."""
 
 _FREE_SHARE = 0.5
 """A view may take half of the free memory of a GPU; the rest is for weights and activations."""
@@ -43,6 +44,10 @@ class DeviceInputs:
             raise MemberError("a network for a table of features computes in float64, which mps lacks: use device cpu")
         # A feature may need more digits than float32 has, such as a date in seconds.
         other = np.float64 if array.ndim == 2 else np.float32
+        self._mapped = MappedView(array)
+        self._has_16_bits = array.dtype == np.uint16 and array.dtype.isnative and array.ndim == 4
+        if self._has_16_bits:
+            array = array.view(np.int16)  # torch selects no rows of uint16 on a GPU
         kept = array if array.dtype.name in _KEPT and array.dtype.isnative else array.astype(other)
         with warnings.catch_warnings():
             # A read-only memory map is expected: nothing here writes into a view.
@@ -55,7 +60,6 @@ class DeviceInputs:
             self._is_read_ahead = data.nbytes > _FREE_SHARE * free
         self._data = data if self._is_read_ahead else data.to(self.device)
         self._scalings: dict[str, tuple[Tensor, Tensor]] = {}
-        self._mapped = MappedView(array)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -80,6 +84,8 @@ class DeviceInputs:
             yield self._view(batch)
 
     def _view(self, raw: Tensor) -> Tensor:
+        if self._has_16_bits:
+            raw = (raw.int() & 0xFFFF).float()
         return raw.permute(0, 3, 1, 2) if self.is_image else raw
 
     def scaling(self, rows_N: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
