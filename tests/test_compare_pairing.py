@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from foldstill.compare import Arm, Comparison, IntervalSettings, compare, paired_intervals
-from foldstill.compare.calibration import calibrated_kl
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import scores
 from foldstill.compare.table import students_table
@@ -161,7 +160,7 @@ def test_the_calibrated_curve_of_few_members_is_the_mean_over_all_subsets(table)
     curve = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC)
     for n in range(1, 6):
         subsets = [members.proba_NMC[:, list(of)].mean(axis=1, dtype=float) for of in combinations(range(5), n)]
-        expected = np.mean([calibrated_kl(target=labels.target_NC, proba=proba) for proba in subsets])
+        expected = np.mean([scores(target=labels.target_NC, proba=proba)["calibrated_kl"] for proba in subsets])
         assert curve[n - 1].calibrated == pytest.approx(expected, abs=1e-6)
     again = size_curve(target=labels.target_NC, proba_NMC=members.proba_NMC, seed=1)
     assert [p.calibrated for p in again] == [p.calibrated for p in curve]

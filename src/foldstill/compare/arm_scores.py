@@ -30,32 +30,41 @@ def normalised(proba_NC: NDArray[Any]) -> Floats:
 
 @dataclass(frozen=True)
 class ScoredArm:
-    """The scores of an arm, its KL per row, and its loss per row by the metric that decides; means over its seeds."""
+    """The scores of an arm, and its loss per row by the metric that decides; means over its seeds."""
 
     score: ArmScore
-    kl_N: Floats
     loss_N: Floats
-    loss_by_stratum: tuple[Floats | None, ...]
-    """The losses of the rows of each stratum, whose mean is the loss of the stratum; None where it is not defined."""
+    loss_by_stratum: tuple[Floats | None, ...] | None = None
+    """The losses of the rows of each stratum, whose mean is the loss of the stratum; None where it is not defined. None
+    altogether where the losses of all rows serve."""
+
+    def loss_of_stratum(self, position: int, held_N: NDArray[np.bool_]) -> Floats | None:
+        """The losses of the rows of the stratum at a position, which `held_N` marks."""
+        return self.loss_N[held_N] if self.loss_by_stratum is None else self.loss_by_stratum[position]
 
 
 def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None, metric: Metric) -> ScoredArm:
     """Score an arm on all rows and per stratum."""
     target_NC, weight_N = rows.labels.target_NC, rows.weight_N
-    by_seed = [Predictions(target_NC, normalised(proba_NC), weight_N) for proba_NC in arm.by_seed]
+    by_seed = [
+        Predictions(target_NC, normalised(proba_NC), weight_N).with_halves(rows.halves) for proba_NC in arm.by_seed
+    ]
     n_seeds = len(by_seed)
     class_kl = [
         np.average(row_class_kl(target=target_NC, proba=one.proba_NC), axis=0, weights=weight_N) for one in by_seed
     ]
-    kl_N = np.stack([one.kl_N for one in by_seed]).mean(axis=0)
     score = ArmScore(
         name=arm.name,
         kind=arm.kind,
         scores=_mean_scores(by_seed),
         class_kl_C=tuple(np.mean(class_kl, axis=0).tolist()),
         strata=tuple(
-            StratumScore(name, _mean_scores([one.take(rows.of_stratum(name)) for one in by_seed]), None)
-            for name in rows.strata
+            StratumScore(
+                name,
+                _mean_scores([one.take(rows.of_stratum(name)).with_halves(halves) for one in by_seed]),
+                None,
+            )
+            for name, halves in rows.halves_of.items()
         ),
         reliability=top_reliability(
             target=np.tile(target_NC, (n_seeds, 1)),
@@ -70,13 +79,11 @@ def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None, metric: Metric)
         fidelity=None if teacher is None else _fidelity(by_seed, teacher, weight_N),
     )
     if metric.name == KL.name:
-        return ScoredArm(score, kl_N, kl_N, tuple(kl_N[rows.of_stratum(name)] for name in rows.strata))
-    return _decided_by(metric, score, kl_N, by_seed, rows)
+        return ScoredArm(score, np.mean([one.kl_N for one in by_seed], axis=0))
+    return _decided_by(metric, score, by_seed, rows)
 
 
-def _decided_by(
-    metric: Metric, score: ArmScore, kl_N: Floats, by_seed: Sequence[Predictions], rows: ComparedRows
-) -> ScoredArm:
+def _decided_by(metric: Metric, score: ArmScore, by_seed: Sequence[Predictions], rows: ComparedRows) -> ScoredArm:
     """The scores with the losses of a metric other than KL."""
     loss_SN = [row_losses(metric, one, rows.group_N) for one in by_seed]
     loss_of_seed = [one.mean(loss_N) for one, loss_N in zip(by_seed, loss_SN, strict=True)]
@@ -94,7 +101,7 @@ def _decided_by(
         metric_loss=float(np.mean(loss_of_seed)),
         metric_loss_by_seed=tuple(loss_of_seed) if len(loss_of_seed) > 1 else (),
     )
-    return ScoredArm(scored, kl_N, np.mean(loss_SN, axis=0), tuple(by_stratum))
+    return ScoredArm(scored, np.mean(loss_SN, axis=0), tuple(by_stratum))
 
 
 def _mean_score(metric: Metric, by_seed: Sequence[Predictions]) -> float | None:

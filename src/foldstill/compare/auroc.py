@@ -1,23 +1,31 @@
 """Area under the ROC curve against vote shares. N rows, C classes, G groups."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
-def class_auroc(*, target: Floats, proba: Floats, weight: Floats | None = None) -> Floats:
+def class_auroc(
+    *, target: Floats, proba: Floats, weight: Floats | None = None, order_CN: Sequence[NDArray[np.intp]] | None = None
+) -> Floats:
     """AUROC of each class against the rest with soft labels, (C,); NaN where a class has all votes or none.
 
     Every row counts as a positive with weight y and as a negative with weight 1 - y. Even the true shares score below 1
-    then, so the value ranks arms on the same rows and cannot be compared with AUROC on hard labels.
+    then, so the value ranks arms on the same rows and cannot be compared with AUROC on hard labels. `order_CN` sorts
+    the predictions of each class, where it is known.
     """
     weight_N = np.ones(len(target)) if weight is None else weight
     auroc_C = np.full(target.shape[1], np.nan)
     for c in range(target.shape[1]):
-        _, tie = np.unique(proba[:, c], return_inverse=True)
-        positive = np.bincount(tie, weight_N * target[:, c])
-        negative = np.bincount(tie, weight_N * (1 - target[:, c]))
+        order = np.argsort(proba[:, c]) if order_CN is None else order_CN[c]
+        rising = proba[order, c]
+        first = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])
+        share, mass = target[order, c], weight_N[order]
+        positive = np.add.reduceat(mass * share, first)
+        negative = np.add.reduceat(mass * (1 - share), first)
         pairs = positive.sum() * negative.sum()
         if pairs > 0:
             # A tie counts one half (Mann-Whitney).

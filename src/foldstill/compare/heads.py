@@ -137,7 +137,7 @@ def over_heads(heads: Mapping[str, Comparison]) -> HeadsComparison:
     names = [arm.name for arm in first.arms if all(arm.name in [a.name for a in one.arms] for one in heads.values())]
     groups, value_GA = _group_values(list(heads.values()), names)
     base, settings = names.index(first.baseline), first.intervals
-    differences = Differences(value_GA - value_GA[:, [base]], base, np.arange(len(groups)), np.ones(len(groups)))
+    differences = Differences(value_GA - value_GA[:, [base]], base, np.ones(len(groups)))
     plain = differences.intervals(settings)
     joint = differences.simultaneous(settings, [family(first[name]) for name in names])
     metric = replace(first.metric, title=f"mean {first.metric.title}")

@@ -4,26 +4,26 @@ N rows, M members, C classes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.calibration import calibrated_kl, calibration_slope
+from foldstill.compare.calibration import Halves, calibration_slope
 from foldstill.compare.results import SizePoint
-from foldstill.data.simplex import EPS, Float
+from foldstill.data.simplex import EPS, Float, clip_rows
 
 Floats = NDArray[np.float64]
 
 _WORK = 4e8
 """Number of logarithms that the curve may cost; larger tables get fewer random orders."""
 
-_CALIBRATED_WORK = 2e7
-"""Number of probabilities that may be calibrated for it, which costs far more."""
+_ALL_SUBSETS = 12
+"""Up to so many members all subsets are averaged and calibrated, if that is not too much work."""
 
-_MOST_ORDERS = 100
-"""Maximum number of random orders that are calibrated."""
+_SUBSET_WORK = 2e8
+"""Number of averaged probabilities that may be calibrated for the curve: some seconds."""
 
 _KNOWN = 0.1
 """Standard error, in members, at which no more orders are drawn."""
@@ -41,8 +41,8 @@ def size_curve(
     """KL of plain averages of 1..M members: over random subsets, and of the best members first.
 
     The random curve chooses nothing, so it is unbiased on any rows. `calibrated` is the mean over all subsets of a size
-    where they are as few as the orders, as for up to six members; else over random ones, until the number of members
-    that it stands for is known to 0.1, or the work is used up. The best-first curve orders members by the rows it is
+    of up to twelve members; of more members or very many rows, over random ones, until the number of members that it
+    stands for is known to 0.1, or the work is used up. The best-first curve orders members by the rows it is
     scored on, so it is an optimistic bound on what pruning can keep.
     """
     weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
@@ -58,9 +58,8 @@ def size_curve(
     random_OM[:, -1] = best[-1]
     mean = random_OM.mean(axis=0)
     mean[0] = single.mean()
-    affordable = max(2, min(_MOST_ORDERS, int(_CALIBRATED_WORK / proba_NMC.size)))
-    more_OM = [rng.permutation(m) for _ in range(affordable - len(order_OM))]
-    calibrated = _calibrated_means(target, proba_NMC, weight, np.stack([*order_OM, *more_OM])[:affordable], orders)
+    further = (rng.permutation(m) for _ in count())
+    calibrated = _calibrated_means(target, proba_NMC, weight, chain(order_OM, further), len(order_OM))
     return tuple(
         SizePoint(
             n + 1,
@@ -95,32 +94,45 @@ def _path_losses(target: Floats, proba_NMC: Float, weight_N: Floats, order_OL: N
 
 
 def _calibrated_means(
-    target: Floats, proba_NMC: Float, weight: Floats | None, order_OM: NDArray[np.intp], enough: int
+    target: Floats, proba_NMC: Float, weight: Floats | None, orders: Iterator[NDArray[np.intp]], enough: int
 ) -> list[float | None]:
     """Calibrated KL of plain averages of 1..M members: the mean over subsets of each size.
 
-    A size with no more than `enough` subsets has them all. Of the orders, `enough` are used at first, and more until
-    the mean of every size is known well enough.
+    Of few members, all subsets are used. Of many, `enough` orders are drawn at first, and more until the mean of every
+    size is known well enough, or the work is used up; single members and the average of all are exact.
     """
-    m = proba_NMC.shape[1]
-    average_NC = proba_NMC.mean(axis=1, dtype=np.float64)
-    near = calibration_slope(target=target, proba=average_NC, weight=weight)
-    if calibrated_kl(target=target, proba=average_NC, weight=weight) is None:
+    halves, m = Halves.of(target, weight), proba_NMC.shape[1]
+    if halves is None:
         return [None] * m
+    near = calibration_slope(target=target, proba=proba_NMC.mean(axis=1, dtype=np.float64), weight=weight)
+    by_size: dict[int, list[float]] = {n: [] for n in range(1, m + 1)}
 
-    def calibrated(members: Sequence[int] | NDArray[np.intp]) -> float:
-        proba_NC = proba_NMC[:, members].mean(axis=1, dtype=np.float64)
-        return calibrated_kl(target=target, proba=proba_NC, weight=weight, start=near) or 0.0
+    def add(sum_NC: Floats, n: int) -> None:
+        by_size[n].append(halves.calibrated_kl(np.log(clip_rows(sum_NC / n)), near))
 
-    few = [n for n in range(1, m + 1) if n in (1, m) or math.comb(m, n) <= enough]
-    by_size = {n: [calibrated(members) for members in combinations(range(m), n)] for n in few}
-    drawn = [n for n in range(1, m + 1) if n not in few]
-    by_size |= {n: [] for n in drawn}
-    for o, order in enumerate(order_OM if drawn else ()):
-        if o >= enough and _known(by_size, drawn):
-            break
-        for n in drawn:
-            by_size[n].append(calibrated(order[:n]))
+    if m <= _ALL_SUBSETS and 2**m * target.size <= _SUBSET_WORK:
+
+        def grow(sum_NC: Floats, n: int, first: int) -> None:
+            """Add every subset that begins with the `n` members of a sum, and goes on with later ones."""
+            for member in range(first, m):
+                larger_NC = sum_NC + proba_NMC[halves.order, member]
+                add(larger_NC, n + 1)
+                grow(larger_NC, n + 1, member + 1)
+
+        grow(np.zeros(target[halves.order].shape), 0, 0)
+    else:
+        for member in range(m):
+            add(proba_NMC[halves.order, member].astype(np.float64), 1)
+        add(proba_NMC.sum(axis=1, dtype=np.float64)[halves.order], m)
+        drawn = range(2, m)
+        affordable = max(2, int(_SUBSET_WORK / (target.size * m)))
+        for o, order in zip(range(affordable), orders, strict=False):
+            if o >= enough and _known(by_size, drawn):
+                break
+            sum_NC = proba_NMC[halves.order, order[0]].astype(np.float64)
+            for n in drawn:
+                sum_NC += proba_NMC[halves.order, order[n - 1]]
+                add(sum_NC, n)
     return [float(np.mean(by_size[n])) for n in range(1, m + 1)]
 
 

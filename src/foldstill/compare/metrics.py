@@ -12,11 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.auroc import auroc_without_groups, class_auroc, mean_of_defined
-from foldstill.compare.calibration import (
-    calibrated_kl,
-    class_calibration_error,
-    top_calibration_error,
-)
+from foldstill.compare.calibration import class_calibration_error, top_calibration_error
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.row_losses import row_accuracy, row_brier
 
@@ -111,7 +107,8 @@ class CalibratedKL:
     summary: ClassVar[str] = "KL after temperature scaling; the temperature is fitted on the other half of the rows"
 
     def score(self, predictions: Predictions) -> float | None:
-        return calibrated_kl(**predictions.arrays, start=predictions.slope)
+        halves = predictions.halves
+        return None if halves is None else halves.calibrated_kl(predictions.log_NC[halves.order], predictions.slope)
 
 
 class Brier(RowLoss):
@@ -151,7 +148,7 @@ class Auroc:
     summary: ClassVar[str] = "one class against the rest, rows weighted by vote share, averaged over classes"
 
     def score(self, predictions: Predictions) -> float | None:
-        auroc_C = class_auroc(**predictions.arrays)
+        auroc_C = class_auroc(**predictions.arrays, order_CN=predictions.order_CN)
         return None if np.isnan(auroc_C).all() else float(np.nanmean(auroc_C))
 
     def without_groups(self, predictions: Predictions, group_N: NDArray[np.intp]) -> Floats:
@@ -187,7 +184,7 @@ class ClassCalibrationError:
     summary: ClassVar[str] = "calibration error of every class in 15 bins of equal mass, averaged over classes"
 
     def score(self, predictions: Predictions) -> float | None:
-        return class_calibration_error(**predictions.arrays)
+        return class_calibration_error(**predictions.arrays, order_CN=predictions.order_CN)
 
 
 class Slope:

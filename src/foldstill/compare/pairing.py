@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from foldstill.compare.arm_scores import ScoredArm, normalised, score_arm
 from foldstill.compare.arms import Arm
@@ -22,6 +22,7 @@ from foldstill.compare.settings import CompareSettings
 from foldstill.compare.verdict import verdict
 from foldstill.compare.weights import row_weights
 from foldstill.data.labels import Labels
+from foldstill.data.simplex import row_kl
 from foldstill.errors import CompareError
 
 if TYPE_CHECKING:
@@ -90,12 +91,16 @@ def compare(
     compared = ComparedRows(labels, row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels)))
     by_name = {arm.name: arm for arm in arms}
     metric = settings.deciding
-    scored = [score_arm(arm, compared, by_name.get(arm.teacher or ""), metric) for arm in arms]
-    kl_NA = np.column_stack([one.kl_N for one in scored])
-    loss_NA = np.column_stack([one.loss_N for one in scored])
+    loss_NA = np.empty((len(labels), len(arms)))
+    scored: list[ScoredArm] = []
+    for a, arm in enumerate(arms):
+        one = score_arm(arm, compared, by_name.get(arm.teacher or ""), metric)
+        loss_NA[:, a] = one.loss_N
+        scored.append(replace(one, loss_N=loss_NA[:, a]))
     base = list(by_name).index(baseline)
-    best = int(np.argmin(np.average(kl_NA, axis=0, weights=compared.weight_N)))
-    floors = Floors.estimate(compared, normalised(arms[best].proba_NC), kl_NA[:, best])
+    best = arms[int(np.argmin([one.score.kl for one in scored]))]
+    kl_SN = [row_kl(target=labels.target_NC, proba=normalised(proba_NC)) for proba_NC in best.by_seed]
+    floors = Floors.estimate(compared, normalised(best.proba_NC), np.mean(kl_SN, axis=0))
     facts = MetricFacts.of(metric)
     results = _against_baseline(scored, base, compared, intervals, facts)
     if facts.name == KL.name:
@@ -181,15 +186,16 @@ def _against_baseline(
     scored: Sequence[ScoredArm], baseline: int, compared: ComparedRows, intervals: IntervalSettings, metric: MetricFacts
 ) -> list[ArmScore]:
     """Add what compares each arm with the baseline; the baseline itself stays as it is."""
-    differences = _differences([one.loss_N for one in scored], baseline, compared.group_N, compared.weight_N)
+    losses = [one.loss_N for one in scored]
+    differences = Differences.of_rows(losses, baseline, compared.group_N, compared.weight_N)
     overall = differences.intervals(intervals)
     drawn = [differences.intervals(replace(intervals, method=method)) for method in ("bootstrap_t", "percentile")]
     by_stratum = []
     for s, name in enumerate(compared.strata):
         held_N = compared.of_stratum(name)
-        losses = [loss_N for one in scored if (loss_N := one.loss_by_stratum[s]) is not None]
-        of_stratum = len(losses) == len(scored) and _differences(
-            losses, baseline, compared.group_N[held_N], compared.weight_N[held_N]
+        parts = [loss_N for one in scored if (loss_N := one.loss_of_stratum(s, held_N)) is not None]
+        of_stratum = len(parts) == len(scored) and Differences.of_rows(
+            parts, baseline, compared.group_N[held_N], compared.weight_N[held_N]
         )
         by_stratum.append(of_stratum.intervals(intervals) if of_stratum else [None] * len(scored))
     scores = [one.score for one in scored]
@@ -199,28 +205,24 @@ def _against_baseline(
         if interval is None:
             results.append(score)
             continue
-        improved, design_effect = differences.spread_over_groups(a, interval.estimate)
         results.append(
             replace(
                 score,
                 difference=interval,
                 bootstrap=tuple(drawn_interval for each in drawn if (drawn_interval := each[a]) is not None),
                 simultaneous=simultaneous[a],
-                improved=improved,
-                design_effect=design_effect if metric.per_row else None,
+                improved=differences.improved(a),
+                design_effect=differences.design_effect(
+                    a, interval.estimate, losses[a] - losses[baseline], compared.weight_N
+                )
+                if metric.per_row
+                else None,
                 strata=tuple(
                     replace(stratum, difference=each[a]) for stratum, each in zip(score.strata, by_stratum, strict=True)
                 ),
             )
         )
     return results
-
-
-def _differences(
-    losses: Sequence[NDArray[np.float64]], baseline: int, group_N: NDArray[np.intp], weight_N: NDArray[np.float64]
-) -> Differences:
-    loss_NA = np.column_stack(losses)
-    return Differences(loss_NA - loss_NA[:, [baseline]], baseline, group_N, weight_N)
 
 
 def family(arm: ArmScore) -> str:

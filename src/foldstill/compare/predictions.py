@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.compare.calibration import calibration_slope
+from foldstill.compare.calibration import Halves, log_slope
 from foldstill.compare.rejection import RejectionCurve, rejection_curve
 from foldstill.compare.row_losses import row_log_loss
 from foldstill.compare.weights import row_weights
-from foldstill.data.simplex import check_rows, row_kl
+from foldstill.data.simplex import check_rows, clip_rows, row_kl
 from foldstill.errors import CompareError
 
 Floats = NDArray[np.float64]
 
-_PER_ROW = ("kl_N", "log_loss_N", "entropy_N")
+_PER_ROW = ("kl_N", "log_loss_N", "entropy_N", "log_NC")
 """The cached values that a subset of the rows takes over."""
 
 _EQUAL = 1e-12
@@ -91,7 +91,27 @@ class Predictions:
     @cached_property
     def slope(self) -> float:
         """The power of the predictions that fits the votes best."""
-        return calibration_slope(**self.arrays)
+        return log_slope(target=self.target_NC, log_NC=self.log_NC, weight=self.weight_N)
+
+    @cached_property
+    def log_NC(self) -> Floats:
+        """Log-probabilities, of at least EPS."""
+        return np.log(clip_rows(self.proba_NC))
+
+    @cached_property
+    def order_CN(self) -> tuple[NDArray[np.intp], ...]:
+        """What sorts the rows by the prediction of each class."""
+        return tuple(np.argsort(proba_N) for proba_N in self.proba_NC.T)
+
+    @cached_property
+    def halves(self) -> Halves | None:
+        """The halves of the rows that are calibrated by each other; None for fewer than two rows with weight."""
+        return Halves.of(self.target_NC, self.weight_N)
+
+    def with_halves(self, halves: Halves | None) -> "Predictions":
+        """These predictions, with the halves of their rows that other predictions have found."""
+        vars(self)["halves"] = halves
+        return self
 
     @property
     def arrays(self) -> dict[str, Floats]:
@@ -107,4 +127,8 @@ class Predictions:
         part = Predictions(self.target_NC[rows], self.proba_NC[rows], self.weight_N[rows])
         # cached_property reads this dictionary.
         part.__dict__.update({name: self.__dict__[name][rows] for name in _PER_ROW if name in self.__dict__})
+        if rows.dtype.kind == "b" and "order_CN" in self.__dict__:
+            # To leave rows out of a sorted order is faster than to sort again.
+            place_N = np.cumsum(rows) - 1
+            part.__dict__["order_CN"] = tuple(place_N[order_N[rows[order_N]]] for order_N in self.order_CN)
         return part

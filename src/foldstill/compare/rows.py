@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.compare.calibration import Halves
 from foldstill.compare.intervals import group_sums
 from foldstill.data.labels import Labels
 
@@ -34,6 +35,18 @@ class ComparedRows:
     def strata(self) -> tuple[str, ...]:
         """Names of the strata that have rows with weight."""
         return tuple(sorted(set(self.labels.stratum_N[self.weight_N > 0].tolist())))
+
+    @cached_property
+    def halves(self) -> Halves | None:
+        """The halves of all rows that are calibrated by each other."""
+        return Halves.of(self.labels.target_NC, self.weight_N)
+
+    @cached_property
+    def halves_of(self) -> dict[str, Halves | None]:
+        """The same of the rows of each stratum."""
+        target_NC = self.labels.target_NC
+        held = {name: self.of_stratum(name) for name in self.strata}
+        return {name: Halves.of(target_NC[held_N], self.weight_N[held_N]) for name, held_N in held.items()}
 
     def of_stratum(self, name: str) -> NDArray[np.bool_]:
         """Which rows belong to a stratum, (N,)."""
