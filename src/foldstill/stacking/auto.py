@@ -21,16 +21,23 @@ from foldstill.stacking.averages import Average, mean
 from foldstill.stacking.candidates import default_ladder
 from foldstill.stacking.combiner import AnyCombiner, Combination, Combiner, Proba, combined, weight_of
 from foldstill.stacking.convex import Convex
-from foldstill.stacking.crossfit import crossfit, group_folds, losses_by
+from foldstill.stacking.crossfit import crossfit, crossfit_by_fold, group_folds, losses_by
 from foldstill.stacking.recalibrate import Recalibrated
 from foldstill.stacking.setting_checks import require_at_least, require_different_names
 from foldstill.stacking.state import State, array, strip_prefix, text, with_prefix
 
 Rule = Literal["proved", "expected"]
+Vector = NDArray[np.float64]
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of a rung in its mixture with the plain average, for the rule "expected". KL is convex, so that half of a rung
 has more than half of its gain with half of the error."""
+_NEVER_GIVEN_UP = 2
+"""The plain average and the first rung, which the others are compared with, are cross-fitted to the end."""
+_SURELY = 0.999
+"""Level of the interval that shows, before all folds are fitted, that a rung is not the best."""
+_ENOUGH_GROUPS = 20
+"""With fewer groups in the folds that are fitted, no rung is given up."""
 EXPECTED_LEVEL = 0.68
 """Level of the intervals of the rule "expected": about one standard error (benchmarks/auto_power.py)."""
 
@@ -151,9 +158,12 @@ class Auto(NamedKind, kind="auto"):
             why = f"average kept: {n_groups} groups are too few to tell whether anything beats it"
             return AutoCombination(rungs[0].name, 0, 1.0, rungs[0].fit(table), why)
         fold_N = group_folds(table.labels.groups, self.folds, seed=self.seed)
-        crossed = [crossfit(rung, table, folds=fold_N).proba_NC[judged_N] for rung in rungs]
-        decide = self._proved if self.rule == "proved" else self._expected
-        index, share, why = decide(crossed, table.take(judged_N))
+        judged = table.take(judged_N)
+        if self.rule == "proved":
+            index, share, why = self._proved(self._raced(table, fold_N, judged_N), judged)
+        else:
+            crossed = [crossfit(rung, table, folds=fold_N).proba_NC[judged_N] for rung in rungs]
+            index, share, why = self._expected(crossed, judged)
         rows = f" with rows of {self.judged_on}" if self.judged_on else ""
         why = f"{why}, cross-fitted over {self.folds} folds of {n_groups} groups{rows}"
         return AutoCombination(rungs[index].name, index, share, rungs[index].fit(table), why)
@@ -180,18 +190,53 @@ class Auto(NamedKind, kind="auto"):
         judged_N: NDArray[np.bool_] = stratum_N == self.judged_on if self.judged_on else np.ones(len(table), bool)
         return judged_N
 
-    def _proved(self, crossed: Sequence[Proba], judged: OOFTable) -> tuple[int, float, str]:
+    def _raced(self, table: OOFTable, fold_N: NDArray[np.int16], judged_N: NDArray[np.bool_]) -> dict[int, Vector]:
+        """Loss per row that decides, by position of the rung; without rungs that some folds show to be surely worse.
+
+        A rung is given up after a fold when the interval of its loss minus that of the best rung so far lies above zero
+        at a level at which chance plays no part (a race: Maron and Moore, 1997). Most of the time is that of the last
+        rung, trees, which often is such a rung.
+        """
+        judged, loss_of = table.take(judged_N), dict[int, Vector]()
+        for a, rung in enumerate(self.rungs):
+            best_N = min(loss_of.values(), key=lambda loss_N: _mean(loss_N, judged), default=None)
+            proba_NC, done_N = np.empty((len(table), len(table.classes))), np.zeros(len(table), bool)
+            for held_N, part_NC in crossfit_by_fold(rung, table, fold_N):
+                proba_NC[held_N] = part_NC
+                done_N |= held_N
+                if a < _NEVER_GIVEN_UP or best_N is None or done_N.all():
+                    continue
+                if self._is_worse(proba_NC[judged_N], best_N, judged, done_N[judged_N]):
+                    break
+            else:
+                loss_of[a] = losses_by(self.metric, judged, proba_NC[judged_N])
+        return loss_of
+
+    def _is_worse(self, proba_NC: Proba, best_N: Vector, judged: OOFTable, done_N: NDArray[np.bool_]) -> bool:
+        """Whether the rows that are done show that scores are surely worse than those with the loss `best_N`."""
+        part = judged.take(done_N)
+        if not self._by_row or len(np.unique(part.labels.groups)) < _ENOUGH_GROUPS:
+            return False
+        difference_N = losses_by(self.metric, part, proba_NC[done_N]) - best_N[done_N]
+        [behind] = self._gains(difference_N[:, None], part, level=_SURELY)
+        return behind.low > 0
+
+    @property
+    def _by_row(self) -> bool:
+        """Whether the metric is a mean over rows, so that some of them tell about the others."""
+        return MetricFacts.of(metric_of(self.metric)).per_row
+
+    def _proved(self, loss_of: dict[int, Vector], judged: OOFTable) -> tuple[int, float, str]:
         """Position and share of the rung that is proved to be the best, and the reason."""
-        loss_NA = np.stack([losses_by(self.metric, judged, proba_NC) for proba_NC in crossed], axis=1)
         rungs, base, kept = self.rungs, 0, ""
-        [first] = self._gains(loss_NA[:, [1]] - loss_NA[:, [0]], judged)
+        [first] = self._gains((loss_of[1] - loss_of[0])[:, None], judged)
         if first.high < 0:
             base, kept = (
                 1,
                 f"{rungs[1].name} chosen: {self._signed(first)} against average, and no freer combiner beats it",
             )
-        others = list(range(2, len(rungs)))
-        gains = self._gains(loss_NA[:, others] - loss_NA[:, [base]], judged) if others else []
+        others = [a for a in loss_of if a > 1]
+        gains = self._gains(np.stack([loss_of[a] - loss_of[base] for a in others], axis=1), judged) if others else []
         ahead = {a: gain for a, gain in zip(others, gains, strict=True) if gain.high < 0}
         if ahead:
             best = min(ahead, key=lambda a: ahead[a].estimate)
@@ -226,12 +271,18 @@ class Auto(NamedKind, kind="auto"):
         shown = facts.shown_interval(difference)
         return f"{shown.estimate:+.4f} {facts.title} [{shown.low:+.4f}, {shown.high:+.4f}]"
 
-    def _gains(self, difference_NA: NDArray[np.float64], judged: OOFTable) -> list[Interval]:
-        """Confidence intervals of paired differences, at the level of the rule."""
-        level = self.level if self.rule == "proved" else EXPECTED_LEVEL
+    def _gains(
+        self, difference_NA: NDArray[np.float64], judged: OOFTable, level: float | None = None
+    ) -> list[Interval]:
+        """Confidence intervals of paired differences, at the level of the rule unless another is given."""
+        level = level or (self.level if self.rule == "proved" else EXPECTED_LEVEL)
         settings = IntervalSettings(level=level, method="jackknife_t", seed=self.seed)
         labels = judged.labels
         return paired_intervals(difference_NA, labels.groups, weight_N=labels.sample_weight_N, settings=settings)
+
+
+def _mean(loss_N: Vector, judged: OOFTable) -> float:
+    return float(np.average(loss_N, weights=judged.labels.sample_weight_N))
 
 
 @dataclass(frozen=True)

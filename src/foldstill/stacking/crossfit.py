@@ -3,7 +3,7 @@
 N samples, M members, C classes, K folds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -94,6 +94,14 @@ def crossfit(combiner: Combiner, table: OOFTable, *, folds: Folds = None) -> Cro
     fold_N = fold_per_row(folds, table)
     parts = [_held_out(table, fold_N, combiner, k) for k in np.unique(fold_N)]
     return _assembled(combiner, table, fold_N, parts)
+
+
+def crossfit_by_fold(
+    combiner: Combiner, table: OOFTable, fold_N: NDArray[np.int16]
+) -> Iterator[tuple[NDArray[np.bool_], Proba]]:
+    """Yield which rows a fold holds out, and their scores; a caller that knows enough after some folds stops there."""
+    for fold in np.unique(fold_N):
+        yield fold_N == fold, _held_out(table, fold_N, combiner, fold)[0]
 
 
 def crossfit_all(
