@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,11 @@ IDS = np.array(["a", "b", "c"])
 
 def _proba(rng, *shape) -> np.ndarray:
     return rng.dirichlet(np.ones(2), shape).astype(np.float32)
+
+
+def make_scores(rng) -> ScoreTable:
+    ids = np.array(list("abcdef"))
+    return ScoreTable(ids, ("cnn", "gbm"), ("x", "y"), _proba(rng, len(ids), 2))
 
 
 def _labels() -> Labels:
@@ -88,6 +95,39 @@ def test_taking_rows_keeps_scores_labels_and_folds_together(rng):
     taken = table.take(table.fold_N == 1)
     assert taken.labels.ids.tolist() == taken.scores.ids.tolist() == ["b", "c"]
     assert (taken.folds, taken.plan_digest) == ([1], "p")
+
+
+def test_rows_that_are_taken_are_copied_when_they_are_used_whole(rng, monkeypatch):
+    scores = make_scores(rng)
+    rows = np.array([4, 1, 3])
+    twice = scores.take(rows).take(np.array([True, False, True]))
+    assert "proba_NMC" not in vars(twice)
+    np.testing.assert_array_equal(twice.entries(np.array([1]), np.array([0])), scores.proba_NMC[[3], :, 0])
+    monkeypatch.setattr("foldstill.data.simplex.BLOCK", 1)
+    blocks = list(twice.blocks())
+    assert [part for part, _ in blocks] == [slice(0, 1), slice(1, 2)]
+    assert "proba_NMC" not in vars(twice)
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), scores.proba_NMC[[4, 3]])
+    again = pickle.loads(pickle.dumps(twice))
+    np.testing.assert_array_equal(again.proba_NMC, scores.proba_NMC[[4, 3]])
+    assert "_rows_of" not in vars(again)
+    assert again.ids.tolist() == scores.ids[[4, 3]].tolist()
+    with pytest.raises(AttributeError, match="no attribute 'proba'"):
+        twice.proba  # noqa: B018
+    with pytest.raises(OOFError, match="got 0 rows"):
+        scores.take(np.zeros(len(scores), bool))
+
+
+def test_a_function_of_rows_is_called_once_for_a_table_and_all_taken_from_it(rng):
+    scores, called = make_scores(rng), []
+
+    def first_member(proba_NMC):
+        called.append(len(proba_NMC))
+        return proba_NMC[:, 0]
+
+    for rows in (np.array([1, 0]), np.arange(len(scores)) % 2 == 0):
+        np.testing.assert_array_equal(scores.take(rows).by_row(first_member), scores.proba_NMC[rows, 0])
+    assert called == [len(scores)]
 
 
 def test_fold_scores_average_to_the_mean_over_models(rng):

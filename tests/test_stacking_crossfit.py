@@ -1,5 +1,6 @@
 """Cross-fitting and the choices of auto."""
 
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from foldstill.oof.table import OOFTable
 from foldstill.stacking import crossfit, crossfit_all, fit, fit_all
 from foldstill.stacking.auto import Auto
 from foldstill.stacking.averages import Average
-from foldstill.stacking.combiner import FittedCombiner, weight_of
+from foldstill.stacking.best_member import BestMember
+from foldstill.stacking.combiner import Combiner, FittedCombiner, weight_of
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.crossfit import best_by_crossfit, group_folds
 from foldstill.stacking.log_pool import LogPool
@@ -24,6 +26,9 @@ from foldstill.workers import Progress
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from synthetic_tables import synthetic
+
+# The package has a function of the same name.
+crossfitting = importlib.import_module("foldstill.stacking.crossfit")
 
 TABLE = synthetic_table()
 LADDER = (Recalibrated(), Convex(tied=True), LogPool())
@@ -167,6 +172,27 @@ def test_auto_chooses_anew_in_every_fold() -> None:
     done = crossfit(Auto(folds=3, ladder=LADDER), synthetic_table(seed=4, n_samples=900, n_groups=60))
     assert len(done.notes) == 3
     assert all("40 groups" in note for note in done.notes)
+
+
+def test_auto_stops_fitting_a_rung_that_is_surely_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = synthetic_table(seed=4, n_samples=1200, n_groups=100)
+    auto = Auto(folds=5, ladder=(Recalibrated(), LogPool(), Recalibrated(name="of_the_best", of=BestMember())))
+    fitted: list[str] = []
+
+    def counted(table: OOFTable, fold_N: np.ndarray, combiner: Combiner, fold: int) -> object:
+        fitted.append(combiner.name)
+        return held_out(table, fold_N, combiner, fold)
+
+    held_out = crossfitting._held_out
+    monkeypatch.setattr(crossfitting, "_held_out", counted)
+    raced = auto.fit(table)
+    assert [fitted.count(name) for name in ("average", "recalibrated", "log_pool")] == [5, 5, 5]
+    assert fitted.count("of_the_best") < 5
+    monkeypatch.setattr("foldstill.stacking.auto._ENOUGH_GROUPS", len(table))
+    fitted.clear()
+    fully = auto.fit(table)
+    assert fitted.count("of_the_best") == 5
+    assert (raced.explanation, raced.index) == (fully.explanation, fully.index)
 
 
 def test_auto_refuses_settings_that_cannot_work() -> None:

@@ -4,8 +4,10 @@ A seal is the SHA-256 of a file inside the file itself, computed while the seal 
 parquet, safetensors and ONNX files, or under a key of JSON, so a sealed file is checked wherever it is copied.
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -349,6 +351,9 @@ def csv_text(table: "Table", *, float_format: str | None = None) -> str:
     >>> csv_text([{"epoch": 1, "loss": 0.5, "kl": None}, {"epoch": 2, "loss": 0.25, "kl": 0.1}])
     'epoch,loss,kl\\n1,0.5,\\n2,0.25,0.1\\n'
     """
+    if isinstance(table, Sequence) and table and float_format is None:
+        header = list(dict.fromkeys(name for line in table for name in line))
+        return csv_lines(header, ([line.get(name) for name in header] for line in table))
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):
@@ -362,6 +367,19 @@ def csv_text(table: "Table", *, float_format: str | None = None) -> str:
         frame = pd.DataFrame(list(table), dtype=object)
     text: str = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
     return text
+
+
+def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A header and rows as CSV, without pandas, whose import would take longer than a few lines do.
+
+    >>> csv_lines(["arm", "kl", "kl"], [["a,b", 0.5, None], ["c", float("nan"), 1]])
+    'arm,kl,kl\\n"a,b",0.5,\\nc,,1\\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["" if value is None or value != value else value for value in row] for row in rows)
+    return text.getvalue()
 
 
 def no_formula(value: Any) -> Any:

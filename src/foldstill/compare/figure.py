@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from foldstill.files import csv_text, no_formula
+from foldstill.files import csv_lines, no_formula
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,11 +52,8 @@ class Figure:
     @property
     def csv(self) -> str:
         """The numbers as CSV."""
-        import pandas as pd
-
-        # A frame, because a header may repeat a name.
         header, *rows = ([no_formula(value) for value in line] for line in (self.header, *self.rows))
-        return csv_text(pd.DataFrame(rows, columns=header, dtype=object))
+        return csv_lines(header, rows)
 
     @property
     def svg_uri(self) -> str:

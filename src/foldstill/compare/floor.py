@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.calibration import calibration_slope
 from foldstill.compare.rows import ComparedRows
+from foldstill.data.bounded import bounded_minimum
 from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows, softmax
 
@@ -121,7 +122,6 @@ def _recalibrated(votes_NC: Floats, prior_NC: Floats) -> Floats:
 
 def _precision(votes_NC: Floats, prior_NC: Floats) -> float:
     """The Dirichlet precision with the highest likelihood."""
-    from scipy.optimize import minimize_scalar
     from scipy.special import gammaln
 
     total_N = votes_NC.sum(axis=1)
@@ -133,7 +133,7 @@ def _precision(votes_NC: Floats, prior_NC: Floats) -> float:
         rise = gammaln(a * share + vote) - gammaln(a * share)
         return float((gammaln(total_N + a) - gammaln(a)).sum() - rise.sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(1e5)), method="bounded").x))
+    return float(np.exp(bounded_minimum(loss, np.log(0.05), np.log(1e5))))
 
 
 def _entropy(

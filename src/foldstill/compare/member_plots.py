@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldstill.compare.comparison import Comparison
 from foldstill.compare.figure import COLOURS, Figure, drawing, drawn_of, grid_shape, numbers, short
@@ -75,18 +76,34 @@ def _best_first(names: Iterable[str], comparison: Comparison) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: loss.get(name, np.inf))
 
 
+def similar_together(correlation_MM: NDArray[np.float64]) -> list[int]:
+    """An order in which similar members are side by side: the leaves of a tree by average linkage.
+
+    >>> similar_together(np.array([[1, 0.1, 0.9, 0.2], [0.1, 1, 0.2, 0.8], [0.9, 0.2, 1, 0.1], [0.2, 0.8, 0.1, 1]]))
+    [0, 2, 1, 3]
+    """
+    leaves = {m: [m] for m in range(len(correlation_MM))}
+    distance = np.where(np.eye(len(leaves), dtype=bool), np.inf, 1 - correlation_MM)
+    names = list(leaves)
+    for new in range(len(leaves), 2 * len(leaves) - 1):
+        a, b = sorted(np.unravel_index(int(distance.argmin()), distance.shape))
+        size_a, size_b = len(leaves[names[a]]), len(leaves[names[b]])
+        joined = (size_a * distance[a] + size_b * distance[b]) / (size_a + size_b)
+        first, second = sorted((names[a], names[b]))
+        leaves[new], names[a] = leaves[first] + leaves[second], new
+        distance[a], distance[:, a], distance[a, a] = joined, joined, np.inf
+        distance = np.delete(np.delete(distance, b, axis=0), b, axis=1)
+        del names[b]
+    return leaves[max(leaves)]
+
+
 def correlation_plot(comparison: Comparison) -> Figure | None:
     """Correlation of the members' errors, similar members side by side."""
     m = len(comparison.members)
     if m < 3:
         return None
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
     matrix = np.asarray(comparison.correlation)
-    distance = np.clip(1 - matrix, 0, None)
-    np.fill_diagonal(distance, 0)
-    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    order = similar_together(matrix)
     shown, names = matrix[np.ix_(order, order)], [comparison.members[i] for i in order]
     low = float(matrix.min())
     from matplotlib.colors import to_rgb

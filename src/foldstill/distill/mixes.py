@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.bounded import bounded_minimum
 from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import Float, clip_rows
 from foldstill.errors import DistillError
@@ -203,7 +204,6 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
     Maximises sum_i log DirMult(v_i | n_i, c q_i) over c in [0.1, 100]. The likelihood of a single vote is q whatever c
     is, so without rows of two or more votes c is not identified and the default is returned.
     """
-    from scipy.optimize import minimize_scalar
     from scipy.special import gammaln
 
     total_N = whole_totals(votes_NC.sum(axis=1))
@@ -223,7 +223,7 @@ def fit_pseudo_votes(votes_NC: Float, teacher_NC: Float) -> PseudoVotes:
 
     low, high = np.log(VOTES_RANGE)
     # Absolute tolerance in log c: a thousandth of c is far below what the votes can determine.
-    c = float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
+    c = float(np.exp(bounded_minimum(loss, low, high, tolerance=1e-3)))
     edge = next((e for e in VOTES_RANGE if abs(np.log(c / e)) < 0.01), None)
     note = (
         ""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.data.bounded import bounded_minimum
 from foldstill.data.simplex import Float, clip_rows, softmax
 from foldstill.oof.table import OOFTable
 
@@ -20,15 +21,13 @@ def fit_temperature(proba_NC: Float, votes_NC: Float) -> float:
     Above 1 the scores were too confident. The minimum of sum_i n_i CE(y_i, .) is found by the bounded method of Brent
     in log T (temperature scaling: Guo et al., 2017, section 4.2).
     """
-    from scipy.optimize import minimize_scalar
-
     logit_NC = np.log(clip_rows(proba_NC))
 
     def loss(log_t: float) -> float:
         return -float((votes_NC * np.log(clip_rows(softmax(logit_NC / np.exp(log_t))))).sum() / votes_NC.sum())
 
     low, high = np.log(TEMPERATURE_RANGE)
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
+    return float(np.exp(bounded_minimum(loss, low, high, tolerance=1e-3)))
 
 
 def member_temperatures(table: OOFTable) -> NDArray[np.float64]:
