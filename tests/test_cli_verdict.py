@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from foldstill.compare import Comparison
+from foldstill.stacking import load
 from made_up import call
 
 CHOSEN = ("--combiner", "recalibrated", "convex", "auto")
@@ -132,3 +134,27 @@ assert not {{"torch", "sklearn", "scipy.stats"}} & set(sys.modules)
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_auto_decides_for_the_stratum_that_is_named(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = pd.read_csv(files / "labels.csv")
+    labels.assign(site=np.where(labels["patient"] % 2, "north", "south")).to_csv(files / "labels.csv", index=False)
+    chosen = arguments(files, "--stratum", "site", "--combiner", "auto", "-q")
+    assert call(monkeypatch, *chosen, "--judged-on", "north") == 0
+    fitted = load(files / "v" / "stacking" / "auto")
+    assert fitted.combiner.judged_on == "north"
+    assert "with rows of north" in fitted.explanation
+    table, stacked = files / "v" / "oof.parquet", files / "s"
+    options = ("--combiner", "auto", "--out", stacked, "--workers", "1", "-q")
+    assert call(monkeypatch, "stack", table, "--judged-on", "north", *options) == 0
+    assert load(stacked / "stacking" / "auto").explanation == fitted.explanation
+    capsys.readouterr()
+    for more, message in (
+        (("--judged-on", "west"), r"--judged-on must name a stratum of the table, got 'west', the table has"),
+        (("--judged-on", "north", "--combiner", "convex"), "auto is not among the combiners"),
+    ):
+        assert call(monkeypatch, "stack", table, "--out", files / "none", "-q", *more) == 2
+        assert re.search(message, " ".join(capsys.readouterr().err.split()))
+        assert not (files / "none").exists()

@@ -23,7 +23,9 @@ from foldstill.cli.verdict import verdict
 from foldstill.errors import FoldstillError, lacks_memory
 
 INTERRUPTED = 130
-LIST_OPTIONS = frozenset({"--drop-members", "--classes", "--combiner", "--strata", "--accept", "--view", "--set"})
+LIST_OPTIONS = frozenset(
+    {"--drop-members", "--classes", "--combiner", "--heads", "--strata", "--accept", "--view", "--set"}
+)
 """Options that take several values after one name."""
 
 

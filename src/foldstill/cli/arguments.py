@@ -52,6 +52,13 @@ def device_name(text: str) -> str:
 DEVICES = "auto|cpu|cuda|cuda:N|mps"
 On = Annotated[str, typer.Option(metavar=DEVICES, parser=device_name, help="Device that trains and runs networks.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace an output that foldstill did not write.")]
+JudgedOn = Annotated[
+    str,
+    typer.Option(
+        metavar="STRATUM",
+        help='Stratum for whose rows `auto` decides, such as ">=10"; combiners are fitted to all rows as well.',
+    ),
+]
 MetricName = Annotated[
     str | None,
     typer.Option(

@@ -1,37 +1,78 @@
-"""The command that summarises the heads of a multi-label problem: foldstill heads."""
+"""The command that answers for all heads of a multi-label problem: foldstill heads."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foldstill.cli import import_options as options
+from foldstill.cli.arguments import MetricName, Quiet
 from foldstill.cli.json_answer import AsJson, print_json
-from foldstill.cli.terminal import console
+from foldstill.cli.terminal import bars, console
+from foldstill.workers import Work
+
+if TYPE_CHECKING:
+    from foldstill.oof import ImportSettings
 
 
+@options.takes_import_options()
 def heads(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of compared runs, one per head; a head has the name of its folder.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of compared runs, one per head and named like it; with --heads, one file of predictions per "
+            "member."
+        ),
     ],
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Heads of the files: the columns of their labels and probabilities, or what {head} stands for in "
+            "other options.",
+        ),
+    ] = None,
+    labels: options.LabelsFile = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report heads.html, and with --heads for one run per head ('heads')."),
+    ] = None,
+    combiner: Annotated[
+        list[str] | None, typer.Option(help="With --heads, names of the combiners to compare; the default ones else.")
+    ] = None,
+    metric: MetricName = None,
+    *,
+    settings: "ImportSettings",
     as_json: AsJson = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what other files left in the folder.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Summarise the comparisons of several heads (multi-label) by the mean of their metric over heads.
+    """Summarise several heads (multi-label) by the mean of their metric; with --heads, import and compare them first.
 
-    Example: foldstill heads kidney liver spleen
+    Example: foldstill heads preds/*.csv --labels train.csv --heads kidney liver spleen --metric auroc
     """
     from dataclasses import asdict
 
-    from foldstill.compare import Comparison, over_heads
-    from foldstill.errors import CompareError
+    from foldstill.oof import ImportSettings
+    from foldstill.oof.imports import require_effect
+    from foldstill.pipeline.heads import Choices, compare_heads, compared_heads, write_summary
 
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        raise CompareError(f"folders of heads must have different names, got {names}: rename one of each")
-    summary = over_heads({name: Comparison.read(run) for name, run in zip(names, runs, strict=True)})
+    folder = Path("heads") if heads and out is None else out
+    if heads and folder is not None:
+        with bars(quiet=quiet) as report:
+            work = Work(1, force=force, report=report)
+            summary = compare_heads(paths, heads, settings, folder, Choices(combiner or (), metric), work)
+    else:
+        if settings != ImportSettings():
+            require_effect(paths[0], settings)
+        summary = compared_heads(paths)
+    page = None if folder is None else write_summary(summary, folder)
     if as_json:
         facts = {"verdict": summary.verdict, **asdict(summary.judgement), "metric": summary.metric.name}
-        print_json(facts | {"arms": summary.records()})
+        print_json(facts | {"arms": summary.records(), "report": page})
         return
     screen = console()
     screen.print(summary.table())
     screen.print(f"\n{summary.verdict}\n", style="bold", soft_wrap=False)
+    if page is not None:
+        screen.print(f"The report is {page}.")

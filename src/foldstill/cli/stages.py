@@ -8,6 +8,7 @@ import typer
 from foldstill.cli.arguments import (
     MADE_AGAIN,
     Changes,
+    JudgedOn,
     MetricName,
     Out,
     Quiet,
@@ -100,6 +101,7 @@ def stack(
         typer.Option(help="Checks of the audit whose failure you know to be harmless, such as A7; recorded."),
     ] = None,
     metric: MetricName = None,
+    judged_on: JudgedOn = "",
     change: Changes = None,
     workers: Workers = None,
     force: Annotated[bool, typer.Option("--force", help=MADE_AGAIN["stack"])] = False,
@@ -116,7 +118,7 @@ def stack(
     with bars(quiet=quiet) as report:
         work = Work(workers, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
-        explanation = stack_stage(opened, combiner or (), accept or (), metric)
+        explanation = stack_stage(opened, combiner or (), accept or (), metric, judged_on)
     following = f"foldstill compare {opened.dir.root}{f' --metric {metric}' if metric else ''}"
     if as_json:
         answer = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import MetricName, Quiet, workers_option
+from foldstill.cli.arguments import JudgedOn, MetricName, Quiet, workers_option
 from foldstill.cli.json_answer import AsJson, comparison_answer, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -27,6 +27,7 @@ def verdict(
         list[str] | None, typer.Option(help="Names of the combiners to compare; the default ones when not given.")
     ] = None,
     metric: MetricName = None,
+    judged_on: JudgedOn = "",
     strata: Annotated[list[str] | None, typer.Option(help="Keep only rows of these strata.")] = None,
     test: Annotated[
         Path | None, typer.Option(help="Scores of locked rows, with their labels, to compare on.", dir_okay=False)
@@ -60,7 +61,7 @@ def verdict(
             test=test,
             work=Work(workers, force=force, report=report),
         )
-        stack_stage(opened, combiner or (), accept or (), metric)
+        stack_stage(opened, combiner or (), accept or (), metric, judged_on)
         comparison = compare_stage(opened, metric)
     if as_json:
         print_json(comparison_answer(opened, comparison))

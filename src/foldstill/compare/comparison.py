@@ -120,7 +120,7 @@ class Comparison:
         """
         if self.metric.better == "low":
             return self
-        return replace(self, arms=tuple(_shown(arm, self.metric) for arm in self.arms))
+        return replace(self, arms=tuple(shown_arm(arm, self.metric) for arm in self.arms))
 
     def __getitem__(self, name: str) -> ArmScore:
         return self.arms[self._index(name)]
@@ -347,7 +347,7 @@ class Comparison:
             raise CompareError(f"{folder / 'comparison.json'} does not hold a comparison: {error}") from error
 
 
-def _shown(arm: ArmScore, metric: MetricFacts) -> ArmScore:
+def shown_arm(arm: ArmScore, metric: MetricFacts) -> ArmScore:
     """The arm with differences of the metric in place of differences of losses."""
 
     def flipped(difference: Interval | None) -> Interval | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.comparison import Comparison
+from foldstill.compare.comparison import Comparison, shown_arm
 from foldstill.compare.differences import Differences
 from foldstill.compare.intervals import Interval, group_steps, paired_intervals
 from foldstill.compare.judgement import Judgement, carrying_groups, judge
@@ -61,7 +61,7 @@ class HeadsComparison:
     def records(self) -> list[dict[str, Any]]:
         """One flat record per arm and head, and per arm for the mean over heads."""
         parts = [(name, one.shown.arms, one.metric) for name, one in self.heads.items()]
-        parts.append((ALL, tuple(_shown(arm, self.metric) for arm in self.arms), self.metric))
+        parts.append((ALL, tuple(shown_arm(arm, self.metric) for arm in self.arms), self.metric))
         return [
             {
                 "head": head,
@@ -214,7 +214,3 @@ def _mean_arm(
         metric_loss=loss,
         chosen=None if arm.chosen is None else "per head",
     )
-
-
-def _shown(arm: ArmScore, metric: MetricFacts) -> ArmScore:
-    return arm if arm.difference is None else replace(arm, difference=metric.shown_interval(arm.difference))

@@ -55,7 +55,7 @@ def _key_arms_drawn(drawn: int, comparison: Comparison) -> str:
     return drawn_of(drawn, len(comparison.arms), "arms", which)
 
 
-def _forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
+def forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: bool, corrected: bool) -> None:
     """Differences with intervals, one line per arm; a filled point excludes zero, after correction if `corrected`."""
     largest = max(
         (max(abs(i.low), abs(i.high)) for arm, i in lines if arm.kind in ("combination", "average")),
@@ -117,7 +117,7 @@ def arms_plot(comparison: Comparison) -> Figure:
     drawn = [line for line in lines if line[0].name in shown]
     with drawing("arms", WIDTH, 0.9 + 0.31 * len(drawn)) as page:
         [axes] = page.axes
-        _forest(axes, drawn, labels=True, corrected=True)
+        forest(axes, drawn, labels=True, corrected=True)
         side = "left" if metric.better == "low" else "right"
         axes.set_xlabel(f"{metric.title} minus the {base.name}'s ({metric.shown(base.loss):.4f}); {side} is better")
         right = axes.secondary_yaxis("right")
@@ -175,7 +175,7 @@ def strata_plot(comparison: Comparison) -> Figure | None:
         for i, (axes, stratum) in enumerate(zip(page.axes, strata, strict=True)):
             parts = [(arm, _in(arm, stratum.name).difference) for arm in arms]
             lines = [(arm, interval) for arm, interval in parts if interval is not None]
-            _forest(axes, lines, labels=i == 0, corrected=False)
+            forest(axes, lines, labels=i == 0, corrected=False)
             axes.set_title(f"{short(stratum.name, 14)} ({stratum.n_rows:,} rows)")
             axes.locator_params(axis="x", nbins=5)
         page.canvas.supxlabel(f"{metric.title} minus the {comparison.baseline}'s", color=COLOURS["muted"], fontsize=9.5)

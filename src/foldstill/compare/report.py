@@ -80,7 +80,7 @@ def write_report(
     3
     """
     require_types(write_report, locals())
-    html = _environment().get_template("report.html.j2").render(
+    html = environment().get_template("report.html.j2").render(
         c=comparison.shown,
         metric=comparison.metric,
         base=comparison[comparison.baseline],
@@ -108,7 +108,8 @@ def write_report(
     write_text(Path(path), html)
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """The templates of reports, and the forms in which they show values."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,7 +1,7 @@
 """Combiners over an OOF table: cross-fitted scores to be judged, and fits to all rows to be used."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from foldstill.pipeline.results import CombinationResult, single_scores
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder, refuse_run_file
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner, crossfit, crossfit_all, fit, fit_all, save
+from foldstill.stacking.auto import Auto
 from foldstill.stacking.convex import Convex
 from foldstill.stacking.kinds import deciding_by
 from foldstill.stacking.log_pool import LogPool
@@ -36,14 +37,23 @@ from foldstill.stacking.weight_intervals import weight_intervals
 
 
 @one_writer
-def stack_stage(run: Run, names: Sequence[str] = (), accept: Sequence[str] = (), metric: str | None = None) -> str:
+def stack_stage(
+    run: Run,
+    names: Sequence[str] = (),
+    accept: Sequence[str] = (),
+    metric: str | None = None,
+    judged_on: str = "",
+) -> str:
     """Cross-fit every combiner, fit each to all rows, and keep both; finished combiners are kept.
 
     `names` selects combiners as in `select_combiners`; those that choose decide by `metric` in place of the
-    experiment's. Returns the explanation of every combiner that makes a choice.
+    experiment's, and `auto` decides for the stratum `judged_on`. Returns the explanation of every combiner that makes a
+    choice.
     Raises StackError when the table fails a hard check of the audit that is not among the ids in `accept`.
     """
     combiners = select_by_metric(run.combiners, names, run.metric if metric is None else metric)
+    if judged_on:
+        combiners = judged_on_stratum(combiners, judged_on, run.table)
     report = run.audit.accept(accept)
     refuse_leaked_table(report)
     stages = {
@@ -108,6 +118,19 @@ def select_by_metric(combiners: Sequence[Combiner], names: Sequence[str], metric
         return select_combiners(combiners, names)
     # A kind that is selected by its name alone is not among the combiners.
     return deciding_by(select_combiners(deciding_by(combiners, metric), names), metric, thresholds=False)
+
+
+def judged_on_stratum(combiners: Sequence[Combiner], stratum: str, table: OOFTable) -> tuple[Combiner, ...]:
+    """The combiners, of which `auto` decides for the rows of one stratum of the table."""
+    strata = np.unique(table.labels.stratum_N).tolist()
+    if stratum not in strata:
+        raise StackError(f"--judged-on must name a stratum of the table, got {stratum!r}, the table has {strata}")
+    if not any(isinstance(one, Auto) for one in combiners):
+        raise StackError(
+            "--judged-on says for which rows `auto` decides, and auto is not among the combiners "
+            f"{[one.name for one in combiners]}: add --combiner auto, or leave --judged-on out"
+        )
+    return tuple(replace(one, judged_on=stratum) if isinstance(one, Auto) else one for one in combiners)
 
 
 def _weights(fitted: FittedCombiner, table: OOFTable) -> list[dict[str, float | str]]:
