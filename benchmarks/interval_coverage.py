@@ -35,7 +35,9 @@ Measured on skewed populations, 2,000 draws (standard error 0.35), proved gain /
     HMS, 100 patients                       4.7 / 1.0 / 94.3      3.1 / 0.4 / 96.4    1.02
     HMS, all patients                       5.1 / 0.4 / 94.6      3.6 / 0.1 / 96.4    1.18
 
-A sample without any of the rare huge losses shows nothing of them: no interval over its groups can know.
+A sample without any of the rare huge losses shows nothing of them: no interval over its groups can know. "warned" is
+the share of samples in % in which `carrying_groups` names the few groups that carry the interval, and "unwarned" the
+chance of a proved gain in the others. Gains are proved by chance in the samples that lack such groups.
 
 With `--selected`, eight arms are all worth nothing, and the interval of the one that looks best is kept.
 """
@@ -49,6 +51,7 @@ from pathlib import Path
 import numpy as np
 
 from foldstill.compare import IntervalSettings, paired_intervals, simultaneous_intervals
+from foldstill.compare.judgement import carrying_groups
 from foldstill.compare.row_losses import row_log_loss
 
 METHODS = ("jackknife_t", "jackknife_sides", "bootstrap_t", "percentile")
@@ -169,11 +172,13 @@ def skewed(hms: Path | None) -> dict[str, Draw]:
 def print_skewed(populations: dict[str, Draw], draws: int) -> None:
     """One line per population: how often each method proves a gain, a loss, or neither."""
     methods = ("jackknife_t", "jackknife_sides")
-    print(f"{'population':34}" + "".join(f"{method:>22}" for method in methods) + "   width")
+    print(f"{'population':34}" + "".join(f"{method:>22}" for method in methods) + "   width   warned  unwarned")
     for name, draw in populations.items():
         rng, end_DM2 = np.random.default_rng(7), np.empty((draws, len(methods), 2))
+        warned_D = np.zeros(draws, bool)
         for d in range(draws):
             mean_G, size_G = draw(rng)
+            warned_D[d] = len(carrying_groups(mean_G, np.arange(len(mean_G)), size_G)) > 0
             for m, method in enumerate(methods):
                 settings = IntervalSettings(method=method)
                 [interval] = paired_intervals(
@@ -183,7 +188,12 @@ def print_skewed(populations: dict[str, Draw], draws: int) -> None:
         gain_M, loss_M = 100 * (end_DM2[..., 1] < 0).mean(axis=0), 100 * (end_DM2[..., 0] > 0).mean(axis=0)
         cells = (f"{g:.1f} / {x:.1f} / {100 - g - x:.1f}" for g, x in zip(gain_M, loss_M, strict=True))
         width_M = (end_DM2[..., 1] - end_DM2[..., 0]).mean(axis=0)
-        print(f"{name:34}" + "".join(f"{cell:>22}" for cell in cells) + f"{width_M[1] / width_M[0]:8.2f}", flush=True)
+        unwarned = 100 * (end_DM2[~warned_D, 1, 1] < 0).mean() if not warned_D.all() else 0.0
+        warning = f"{100 * warned_D.mean():9.1f}{unwarned:10.1f}"
+        print(
+            f"{name:34}" + "".join(f"{cell:>22}" for cell in cells) + f"{width_M[1] / width_M[0]:8.2f}{warning}",
+            flush=True,
+        )
 
 
 def print_selected(draws: int, n_arms: int = 8) -> None:

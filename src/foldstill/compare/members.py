@@ -25,6 +25,9 @@ _ALL_SUBSETS = 12
 _SUBSET_WORK = 2e8
 """Number of averaged probabilities that may be calibrated for the curve: some seconds."""
 
+_MOST_ORDERS = 100
+"""Maximum number of random orders that are calibrated."""
+
 _KNOWN = 0.1
 """Standard error, in members, at which no more orders are drawn."""
 
@@ -125,7 +128,7 @@ def _calibrated_means(
             add(proba_NMC[halves.order, member].astype(np.float64), 1)
         add(proba_NMC.sum(axis=1, dtype=np.float64)[halves.order], m)
         drawn = range(2, m)
-        affordable = max(2, int(_SUBSET_WORK / (target.size * m)))
+        affordable = max(2, min(_MOST_ORDERS, int(_SUBSET_WORK / (target.size * m))))
         for o, order in zip(range(affordable), orders, strict=False):
             if o >= enough and _known(by_size, drawn):
                 break
