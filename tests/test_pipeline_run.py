@@ -1,9 +1,11 @@
 """A run as a value: every file is read once, nothing stale is given, and an imported table is a run as well."""
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ from foldstill.compare import Comparison
 from foldstill.data.labels import Labels
 from foldstill.errors import ExperimentError, OOFError, StackError
 from foldstill.manifest import DONE
-from foldstill.oof import ScoreTable, oof_table, write_table
+from foldstill.oof import ScoreTable, oof_table, read_table, write_table
 from foldstill.pipeline import (
     ExperimentFile,
     Run,
     compare_stage,
+    distill_stage,
     find_run,
+    oof_stage,
     open_for_stacking,
     open_run,
     run_all,
@@ -235,3 +239,47 @@ def test_a_student_without_a_trained_model_has_no_scores(run: Run, tmp_path: Pat
     [student, _] = run.students
     assert isinstance(student.test[0], ScoreTable)
     assert student.targets["teacher"] == "recalibrated"
+
+
+@pytest.mark.filterwarnings("ignore:finished work is made again:foldstill.errors.FoldstillWarning")
+def test_students_of_another_table_are_not_compared_and_files_made_from_it_are_removed(
+    smoke: tuple[Run, Comparison], tmp_path: Path, undrawn: None
+) -> None:
+    folder = Path(shutil.copytree(smoke[0].dir.root, tmp_path / "run"))
+    ensembles = [folder / "stacking" / name / "ensemble.onnx" for name in ("average", "convex")]
+    exports = [folder / "student" / name for name in ("student.onnx", "student.fp16.onnx", "student.pt2", "card.md")]
+    theirs = folder / "student" / "notes.txt"
+    for path in (*ensembles, *exports, theirs):
+        path.write_bytes(b"of the models before")
+    table = read_table(folder / "oof.parquet")
+    # As members that were trained again leave it.
+    proba_NMC = (table.proba_NMC + 0.1) / (table.proba_NMC + 0.1).sum(axis=-1, keepdims=True)
+    write_table(replace(table, scores=replace(table.scores, proba_NMC=proba_NMC)), folder / "oof.parquet")
+
+    forced = Work(1, "cpu", force=True)
+    stack_stage(find_run(folder, work=forced))
+    assert not any(path.exists() for path in ensembles)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ExperimentError, match=r"student learned from another table than .*: run `foldstill distill "):
+        compare_stage(find_run(folder))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    # The twin without a teacher depends on the votes alone.
+    assert find_run(folder).students[1].table_digest is None
+
+    distill_stage(find_run(folder, work=forced))
+    assert not any(path.exists() for path in exports)
+    assert theirs.exists()
+    assert compare_stage(find_run(folder))["student"].kl > 0
+
+
+def test_a_table_that_is_built_again_from_other_scores_removes_what_was_exported_from_it(
+    smoke: tuple[Run, Comparison], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(smoke[0].dir.root, tmp_path / "run"))
+    ensemble = folder / "stacking" / "convex" / "ensemble.onnx"
+    ensemble.write_bytes(b"of the models before")
+    oof_stage(find_run(folder, work=Work(1, "cpu")))
+    assert ensemble.exists()  # the same table
+    (folder / "oof.parquet").unlink()
+    oof_stage(find_run(folder, work=Work(1, "cpu")))
+    assert not ensemble.exists()

@@ -105,6 +105,11 @@ class Scoring:
     folder: Path
     inputs: Mapping[str, Any]
 
+    @property
+    def begun(self) -> bool:
+        """Whether the work was scored since it was made, from whatever inputs."""
+        return "scoring" in read_done(self.folder)
+
     def finished(self) -> bool:
         """Whether the scores were made from these inputs and their files are as they were written."""
         kept = read_done(self.folder).get("scoring", {"inputs": None, "files": {}})

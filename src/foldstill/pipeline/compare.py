@@ -37,6 +37,8 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
     run.dir.require(run.dir.oof, "oof build")
     run.dir.require(run.dir.stacking, "stack")
     check_tracker(run)
+    for one in run.students:
+        run.check_taught(one)
     settings = _settings(run, metric)
     if run.test_file is not None:
         comparison, validated = _on_test_rows(run, settings), _validated(run, settings)

@@ -28,6 +28,7 @@ from foldstill.pipeline.beginning import begin
 from foldstill.pipeline.cross_validation import cross_validate
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run, one_writer
+from foldstill.pipeline.rundir import remove_exports
 from foldstill.pipeline.students import StudentJob, train_all
 from foldstill.pipeline.synthetic import synthetic_rows
 from foldstill.pipeline.teachers import fitted_teacher, held_out_teacher
@@ -58,11 +59,15 @@ def _score(run: Run, each: StudentJob) -> None:
     folder, settings, test = each.job.folder, each.settings, run.plan.test_rows
     view = run.dataset.view(settings.view)
     made_from: dict[str, Any] = {"labels": run.dataset.labels.digest, "data": view_digest(view, test)}
+    if not isinstance(settings.mix, VotesOnly):
+        made_from["taught_from"] = run.table_digest
     if settings.uncertainty:
         made_from |= {"ensemble": run.test_digest, "foreign": settings.foreign}
     scoring = Scoring(folder, made_from)
     if scoring.finished() and not run.work.force:
         return
+    if not scoring.begun:
+        remove_exports(folder)  # of the student that was trained before
     student = load_student(folder)
     files = [folder / "cost.json"]
     student.cost(view[:1]).write(folder / "cost.json")

@@ -86,6 +86,15 @@ class StudentResult:
         return Cost.read(path)
 
     @cached_property
+    def table_digest(self) -> str | None:
+        """Digest of the OOF table that the student learned from; None where it learned from votes alone, or was scored
+        by a version that did not keep it."""
+        if not (self.folder / DONE).exists():
+            return None
+        digest: str | None = read_done(self.folder).get("scoring", {}).get("inputs", {}).get("taught_from")
+        return digest
+
+    @cached_property
     def targets(self) -> dict[str, str]:
         """How the soft targets were made, and the teacher's name; empty for a student of the votes alone."""
         path = self.folder / "targets.json"

@@ -224,6 +224,14 @@ class Run:
                 "--force`"
             )
 
+    def check_taught(self, one: StudentResult) -> None:
+        """Raise ExperimentError for a student that learned from another table than the run's."""
+        if one.table_digest not in (None, self.table_digest):
+            raise ExperimentError(
+                f"{one.folder} learned from another table than {self.dir.oof}: run `foldstill distill {self.dir.root} "
+                "--force`"
+            )
+
     def student_folder(self, student: StudentSettings) -> Path:
         """The folder of a student of the experiment."""
         main = self.experiment.student

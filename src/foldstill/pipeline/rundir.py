@@ -100,6 +100,19 @@ def refuse_run_file(path: Path) -> None:
         raise ExperimentError(f"{path} belongs to the run or stage in {folder.root}: choose another output")
 
 
+def remove_ensemble_files(folder: RunDir) -> None:
+    """Remove the ONNX files of combinations: they hold members or combinations that are made again."""
+    for path in folder.stacking.glob("*/ensemble.onnx"):
+        path.unlink()
+
+
+def remove_exports(student: Path) -> None:
+    """Remove the exported files of a student that was trained again, and their card."""
+    for pattern in ("student.onnx", "student.*.onnx", "student.pt2", "card.md"):
+        for path in student.glob(pattern):
+            path.unlink()
+
+
 def remove_combination(folder: Path) -> None:
     """Remove the files that foldstill wrote for a combination, and its folder if nothing else is in it."""
     for pattern in (COMBINATION, "combination.npz", "*.txt", "*.parquet", "weights.json", "ensemble.onnx", DONE):

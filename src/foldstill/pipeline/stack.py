@@ -74,6 +74,7 @@ def stack_stage(
     fitted = fit_all(pending, run.table, workers=run.work.workers, on_progress=run.work.report)
     for one, cross in zip(fitted, crossed, strict=True):
         folder = run.dir.combiner(one.name)
+        run.dir.ensemble_file(one.name).unlink(missing_ok=True)  # of the combination before
         save(one, folder)
         files = [folder / "combination.json", folder / "oof.parquet"]
         if isinstance(one.combiner, Convex) and is_kl(one.combiner.metric):

@@ -5,6 +5,7 @@ from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin, over_folds
 from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
+from foldstill.pipeline.rundir import remove_ensemble_files
 from foldstill.pipeline.tracking import tracked
 
 
@@ -19,6 +20,7 @@ def train_stage(run: Run) -> None:
     if run.work.force and run.dir.oof.exists() and over_folds(run, check_members):
         # It holds scores of the members before; what needs it asks for `oof build`.
         run.dir.oof.unlink()
+        remove_ensemble_files(run.dir)
         run.refresh("table")
     with tracked(run):
         over_folds(run, train_members)
@@ -58,6 +60,7 @@ def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
         run.dir.test.unlink(missing_ok=True)
         run.refresh("test_file")
     if not (run.dir.oof.exists() and run.table_digest == table_digest(table)):
+        remove_ensemble_files(run.dir)
         write_table(table, run.dir.oof)
         run.refresh("table")
     return table, test
