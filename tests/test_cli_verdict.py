@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +161,40 @@ def test_auto_decides_for_the_stratum_that_is_named(
         assert call(monkeypatch, "stack", table, "--out", files / "none", "-q", *more) == 2
         assert re.search(message, " ".join(capsys.readouterr().err.split()))
         assert not (files / "none").exists()
+
+
+def test_printed_commands_run_as_they_stand_and_the_audit_stands_beside_the_verdict(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a blank in the folder, a member whose name looks like markup, and one that is a copy of the labels."""
+    votes = pd.read_csv(files / "labels.csv").filter(like="_vote").to_numpy()
+    hard = np.eye(3)[votes.argmax(axis=1)]
+    frame = pd.DataFrame(hard, columns=["x", "y", "z"]).assign(id=[f"r{i}" for i in range(300)])
+    frame.to_csv(files / "copy[tune].csv", index=False)
+    frame.assign(label=np.asarray(["x", "y", "z"])[votes.argmax(axis=1)])[["id", "label"]].assign(
+        patient=np.arange(300) // 5, fold=np.arange(300) // 5 % 3
+    ).to_csv(files / "hard.csv", index=False)
+    paths, out = [files / "a.csv", files / "b.csv", files / "copy[tune].csv"], files / "my answer"
+    line = ("verdict", *paths, "--labels", files / "hard.csv", "--group", "patient", "--out", out)
+    assert call(monkeypatch, *line, "--combiner", "convex", "-q") == 0
+    screen = capsys.readouterr().out
+    after = screen[screen.index("beats plain averaging") :]
+    assert "A5 warn: Hardly any label is missed by copy[tune]" in " ".join(after.split())
+    [command] = [text.partition(": ")[2] for text in screen.splitlines() if text.startswith("To use")]
+    assert shlex.split(command)[:3] == ["foldstill", "apply", str(out / "stacking" / "convex")]
+    assert call(monkeypatch, "stack", out, "--combiner", "convex", "--workers", "1", "-q") == 0
+    [following] = re.findall(r"Next: (.*)", capsys.readouterr().out)
+    assert call(monkeypatch, *shlex.split(following)[1:]) == 0
+
+
+def test_a_verdict_that_is_interrupted_ends_in_one_sentence(files: Path) -> None:
+    command = [sys.executable, "-m", "foldstill", *map(str, arguments(files, "--combiner", "mlp", "-q"))]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (files / "v" / "oof.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors.strip()) == (130, "", "interrupted; finished work is kept")

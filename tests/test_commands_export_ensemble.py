@@ -75,6 +75,8 @@ def test_the_file_of_a_run_gives_the_scores_of_predict(
     folder = shutil.copytree(smoke[0].dir.root, tmp_path / "smoke")
     assert call(monkeypatch, "export", folder, "--arm", "recalibrated", "--program") == 2
     assert "leave them out beside --arm" in " ".join(capsys.readouterr().err.split())
+    assert call(monkeypatch, "export", folder, "--arm", "") == 2
+    assert "the name of a combination is empty: name one of ['average'," in " ".join(capsys.readouterr().err.split())
     assert call(monkeypatch, "export", folder, "--arm", "recalibrated") == 0
     assert "recalibrated of 4 fold models" in capsys.readouterr().out
     run, path = find_run(folder), folder / "stacking" / "recalibrated" / "ensemble.onnx"

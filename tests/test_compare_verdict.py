@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldstill.compare import CompareSettings, Interval
+from foldstill.compare import Arm, CompareSettings, Interval, compare
 from foldstill.compare.judgement import carrying_groups, judge
 from foldstill.compare.results import ArmScore, StratumScore
 from foldstill.compare.verdict import headline, verdict
 from foldstill.cost import Cost
+from foldstill.data.labels import Labels
 from foldstill.errors import CompareError
 
 
@@ -79,6 +80,32 @@ def test_a_gain_that_only_its_own_interval_shows_is_not_proved():
         "−0.0500 to +0.0100) over 100 groups; about 230 groups would tell. Stay with plain averaging until then."
     )
     assert headline(judgement, "average").startswith("These rows cannot tell")
+
+
+def test_nobody_is_told_to_collect_an_absurd_number_of_groups():
+    arms = [AVERAGE, arm("convex", "combination", 0.4999, joint=0.03), arm("pool", "combination", 0.506, joint=0.03)]
+    judgement, text = judged(arms, margin=0.0001)
+    assert judgement.groups_needed is not None
+    assert judgement.groups_needed > 10_000
+    assert "; more than 100 times as many groups would be needed to tell, so the difference hardly matters." in text
+
+
+def test_an_arm_has_the_name_that_the_verdict_gives_it_everywhere():
+    labels = Labels.from_votes([[9, 1], [2, 8], [7, 3], [1, 9]] * 10)
+    truth = labels.target_NC
+    arms = [
+        Arm("average", "average", 0.5 * truth + 0.25),
+        Arm("twin", "combination", 0.5 * truth + 0.25),
+        Arm("auto", "combination", 0.9 * truth + 0.05, chosen="convex"),
+    ]
+    comparison = compare(arms, labels)
+    assert "auto (convex) beats plain averaging" in comparison.verdict
+    assert "| auto (convex) |" in comparison.to_markdown()
+    assert "auto (convex)" in comparison.to_latex()
+    assert "<td>auto (convex)</td>" in comparison._repr_html_()
+    # The arm that equals the average differs by no minus zero.
+    assert "-0.0000" not in comparison.to_markdown()
+    assert "+0.0000 to +0.0000" in comparison.to_markdown()
 
 
 def test_intervals_within_the_margin_say_no_gain_and_wider_ones_cannot_tell():
@@ -165,7 +192,7 @@ def test_strata_that_disagree_are_said_first_and_how_to_decide_for_one():
     assert text.startswith(
         "Strata disagree: pool is worse than the plain average by 0.0400 KL (95 % interval 0.0300 to 0.0500) in "
         "stratum many, and better by 0.0400 KL (95 % interval 0.0300 to 0.0500) over all rows. Decide for the rows "
-        'that you are judged on: `foldstill stack TABLE --strata "many"`.'
+        "that you are judged on: `foldstill stack TABLE --strata many`."
     )
     assert judgement.opposed == ("many",)
     assert headline(judgement, "average").startswith("Strata disagree")

@@ -126,3 +126,66 @@ def test_the_readme_lists_the_layers_in_the_order_of_the_contract() -> None:
     assert [layer.strip() for layer in " ".join(order.split()).split("->")] == layers()
     listed = re.findall(r"^  (\w+)/ ", tree, flags=re.MULTILINE)
     assert listed == [*(name for layer in ROOMS for name in layer.split(" | ")), "workers"]
+
+
+def texts_with_values(tree: ast.Module) -> Iterator[list[str | ast.expr]]:
+    """Every f-string, as its plain parts and the expressions between them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield [
+                part.value if isinstance(part, ast.FormattedValue) else str(getattr(part, "value", ""))
+                for part in node.values
+            ]
+
+
+NAMES = (
+    "verdict|init|run|train|stack|sizes|distill|compare|heads|apply|predict|export|tune|prepare|oof [a-z]+|show view"
+)
+COMMAND = re.compile(rf"(?:foldstill (?:{NAMES}) |`--[a-z]+ )(?:(?!: )[^`\n])*$")
+"""A text that ends inside a command: whatever follows is one of its words."""
+
+
+def unquoted(tree: ast.Module) -> list[str]:
+    """Values that a printed command holds as they are, so that a blank in them would make two words."""
+    found = []
+    for parts in texts_with_values(tree):
+        text = ""
+        for part in parts:
+            if isinstance(part, str):
+                text += part
+                continue
+            called = isinstance(part, ast.Call) and ast.unparse(part.func).rpartition(".")[2]
+            if COMMAND.search(text) and called not in ("quote", "join"):
+                found.append(ast.unparse(part))
+            text += "VALUE"
+    return found
+
+
+def test_every_value_in_a_printed_command_is_quoted_for_the_shell() -> None:
+    found = {module_of(path): unquoted(tree) for path, tree in source_trees().items()}
+    assert {name: values for name, values in found.items() if values} == {}
+
+
+def test_a_value_that_is_not_quoted_would_be_seen() -> None:
+    assert unquoted(ast.parse('f"run `foldstill oof build {folder} --force`"')) == ["folder"]
+    assert unquoted(ast.parse("f\"Next: foldstill run {path} --out {quote(out)} {' '.join(more)} {name}\"")) == [
+        "path",
+        "name",
+    ]
+    assert unquoted(ast.parse('f"use `--out {path}`"')) == ["path"]
+    assert unquoted(ast.parse('f"run `foldstill compare RUN` on {folder}: foldstill reads {n}"')) == []
+
+
+def test_differences_are_never_printed_as_minus_zero() -> None:
+    """The option `z` of a format turns -0.0000 into +0.0000, for example of an arm that equals the average."""
+    signed = re.compile(r":\+(?!z)[.\d{]|shown\([^)]*\):\.\d")
+    found = {module_of(path): signed.findall(text) for path, text in source_texts().items()}
+    assert {name: formats for name, formats in found.items() if formats} == {}
+    assert signed.findall("{d:+.4f} {metric.shown(x):.4f} {d:+z.4f}") == [":+.", "shown(x):.4"]
+
+
+def test_only_the_terminal_makes_consoles_because_its_own_print_names_without_markup() -> None:
+    """`[tune]` in a name or a message is text, and rich would take it for markup."""
+    makers = re.compile(r"\bConsole\(|rich import print|\becho\(|\bsecho\(|markup=True")
+    found = {module_of(path): makers.findall(text) for path, text in source_texts().items()}
+    assert {name for name, made in found.items() if made} == {"foldstill.cli.terminal"}

@@ -38,7 +38,7 @@ def html_table(title: str, lines: Sequence[Mapping[str, Any]], note: str = "") -
     import pandas as pd
 
     shown = pd.DataFrame(list(lines[:SHOWN])).to_html(
-        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4f}", justify="left"
+        index=False, border=0, na_rep="", float_format=lambda value: f"{value:z.4f}", justify="left"
     )
     more = f"{len(lines) - SHOWN} more lines: to_frame() has them all. " if len(lines) > SHOWN else ""
     foot = f"<p><small>{html.escape(more + note)}</small></p>" if more or note else ""

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -92,7 +93,7 @@ def synth_hms(
 
     with bars(quiet=quiet) as report:
         write_synthetic_hms(out, patients, seed, recordings=recordings, test_patients=test_patients, report=report)
-    console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {out}")
+    console().print(f"{patients} synthetic patients are in {out}. Next: foldstill prepare {quote(str(out))}")
 
 
 @show_app.command("view", cls=Command)

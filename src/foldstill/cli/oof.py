@@ -1,7 +1,9 @@
 """The commands about score tables: foldstill oof ..."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +38,7 @@ def oof_build(target: Target, out: Out = None, change: Changes = None, as_json: 
     table, test = oof_stage(opened)
     if as_json:
         locked = {"test": opened.dir.test, "test_rows": len(test)} if test else {"test": None, "test_rows": 0}
-        following = f"foldstill stack {opened.dir.root}"
+        following = f"foldstill stack {quote(str(opened.dir.root))}"
         print_json({**_table_facts(table), "out": opened.dir.oof, **locked, "next": following})
         return
     message = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
@@ -66,7 +68,8 @@ def oof_import(
     check_score_output(out, TABLE_SUFFIXES, inputs=[*paths, *named], force=force)
     table = import_scores(paths, settings)
     write_table_as(table, out)
-    report, following = audit(table), f"foldstill stack {out} --out {out.with_suffix('')}-stack"
+    report = audit(table)
+    following = shlex.join(["foldstill", "stack", str(out), "--out", f"{out.with_suffix('')}-stack"])
     if as_json:
         print_json({**_table_facts(table), "out": out, "audit": finding_records(report), "next": following})
         return

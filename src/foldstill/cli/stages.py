@@ -1,6 +1,9 @@
 """The commands that do stages of a run: run, train, stack, distill, compare."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from foldstill.compare import Comparison
+    from foldstill.oof import Finding
     from foldstill.pipeline import Run
 
 
@@ -64,7 +68,7 @@ def train(options: TrainOptions) -> None:
     if options.only:
         _say_trained_one(opened, options)
         return
-    folder, following = opened.dir.members, f"foldstill oof build {opened.dir.root}"
+    folder, following = opened.dir.members, f"foldstill oof build {quote(str(opened.dir.root))}"
     if options.as_json:
         names = [member.name for member in opened.experiment.member]
         print_json({"members": names, "folder": folder, "run": opened.dir.root, "next": following})
@@ -119,7 +123,7 @@ def stack(
         work = Work(workers, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
         explanation = stack_stage(opened, combiner or (), accept or (), metric, judged_on)
-    following = f"foldstill compare {opened.dir.root}{f' --metric {metric}' if metric else ''}"
+    following = shlex.join(["foldstill", "compare", str(opened.dir.root), *(["--metric", metric] if metric else [])])
     if as_json:
         answer = {
             "combinations": [one.fitted.name for one in opened.combinations],
@@ -140,7 +144,9 @@ def stack(
         screen.print(f"{unscored_note(n_unscored, len(opened.table) + n_unscored)}.")
     if flagged := opened.audit.flagged:
         names = ", ".join(f"{f.id} {f.name} ({f.shown})" for f in flagged)
-        screen.print(f"The audit found: {names}. See `foldstill oof audit {opened.dir.oof}`.", soft_wrap=True)
+        screen.print(
+            f"The audit found: {names}. See `foldstill oof audit {quote(str(opened.dir.oof))}`.", soft_wrap=True
+        )
     screen.print(f"Combinations are in {opened.dir.stacking}. Next: {following}")
 
 
@@ -155,7 +161,7 @@ def distill(options: RunOptions) -> None:
     with options.open() as opened:
         _show_sizes(opened, console(stderr=options.as_json))
         distill_stage(opened)
-    folder, following = opened.dir.student, f"foldstill compare {opened.dir.root}"
+    folder, following = opened.dir.student, f"foldstill compare {quote(str(opened.dir.root))}"
     if options.as_json:
         names = [one.settings.name for one in opened.students if one.test or one.oof]
         print_json({"students": names, "folder": folder, "run": opened.dir.root, "next": following})
@@ -200,8 +206,8 @@ def _show_sizes(opened: "Run", screen: "Console") -> None:
             screen.print(sizes.line(name))
 
 
-def show_comparison(opened: "Run", comparison: "Comparison") -> None:
-    """Print the tables and verdicts of a run."""
+def show_comparison(opened: "Run", comparison: "Comparison", findings: "Sequence[Finding]" = ()) -> None:
+    """Print the tables and verdicts of a run; findings of the audit follow the verdict, which rests on them."""
     from foldstill.compare.table import arms_table, strata_table, students_table
     from foldstill.pipeline.compare import command_of, cross_validation_of
 
@@ -216,6 +222,12 @@ def show_comparison(opened: "Run", comparison: "Comparison") -> None:
         screen.print(f"Cross-validated on the {validated.n_rows} rows that are not locked", style="bold")
         screen.print(arms_table(validated))
         screen.print(f"\n{validated.verdict}\n")
+    for finding in findings:
+        screen.print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}")
+    if findings:
+        screen.print()
     if command := command_of(opened, comparison.judgement.recommended):
-        screen.print(f"To use {comparison.judgement.recommended}: {command}", markup=False, soft_wrap=True)
+        screen.print(
+            f"To use {comparison[comparison.judgement.recommended].label}: {command}", markup=False, soft_wrap=True
+        )
     screen.print(f"Report: {opened.dir.report}")

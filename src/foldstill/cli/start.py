@@ -1,7 +1,9 @@
 """The commands before a run: demo, init, sizes, tune, doctor."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -60,8 +62,8 @@ def _demo_of_predictions(out: Path, workers: str, *, quiet: bool) -> None:
     show_comparison(run, comparison)
     files = out / "files"
     console().print(
-        f"{_known(truth_kl)}. By hand: foldstill verdict {files}/preds/*.csv --labels {files}/train.csv --group "
-        f"patient --combiner {' '.join(COMBINERS)}"
+        f"{_known(truth_kl)}. By hand: foldstill verdict {quote(str(files / 'preds'))}/*.csv --labels "
+        f"{quote(str(files / 'train.csv'))} --group patient --combiner {shlex.join(COMBINERS)}"
     )
 
 
@@ -98,7 +100,9 @@ def init(
     from foldstill.commands.template import write_template
 
     write_template(path, kind.value)
-    console().print(f"{path} is written. Its first lines say where the data come from. Next: foldstill run {path}")
+    console().print(
+        f"{path} is written. Its first lines say where the data come from. Next: foldstill run {quote(str(path))}"
+    )
 
 
 def sizes(target: Target, change: Changes = None, as_json: AsJson = False) -> None:
@@ -144,7 +148,7 @@ def tune(
         best = search(path, folder, out, change or (), trials=trials, work=work)
     if as_json:
         found = {"trial": best.number, "trials": best.trials, "kl": best.kl, "values": best.values}
-        print_json({**found, "experiment": best.path, "next": f"foldstill run {best.path}"})
+        print_json({**found, "experiment": best.path, "next": f"foldstill run {quote(str(best.path))}"})
         return
     screen = console()
     for field, value in best.values.items():
@@ -152,7 +156,7 @@ def tune(
     screen.print(
         f"Held-out KL {best.kl:.4f}: trial {best.number}, the best of {best.trials}. This value is a little too low, "
         "because the same rows chose the trial; the locked test rows are not affected.\n"
-        f"Next: foldstill run {best.path}",
+        f"Next: foldstill run {quote(str(best.path))}",
     )
 
 

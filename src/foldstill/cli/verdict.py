@@ -9,7 +9,7 @@ from foldstill.cli import import_options as options
 from foldstill.cli.arguments import JudgedOn, MetricName, Quiet, workers_option
 from foldstill.cli.json_answer import AsJson, comparison_answer, print_json
 from foldstill.cli.stages import show_comparison
-from foldstill.cli.terminal import bars, console
+from foldstill.cli.terminal import bars
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -66,6 +66,4 @@ def verdict(
     if as_json:
         print_json(comparison_answer(opened, comparison))
         return
-    for finding in opened.audit.flagged:
-        console().print(f"{finding.id} {finding.verdict}: {finding.evidence} Cure: {finding.cure}")
-    show_comparison(opened, comparison)
+    show_comparison(opened, comparison, opened.audit.flagged)

@@ -275,10 +275,10 @@ class Comparison:
             d = arm.difference
             lines.append(
                 {
-                    "arm": arm.name,
-                    self.metric.title: f"{self.metric.shown(arm.loss):.4f}",
-                    "difference": "" if d is None else f"{d.estimate:+.4f}",
-                    f"{100 * self.level:g} % interval": "" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
+                    "arm": arm.label,
+                    self.metric.title: f"{self.metric.shown(arm.loss):z.4f}",
+                    "difference": "" if d is None else f"{d.estimate:+z.4f}",
+                    f"{100 * self.level:g} % interval": "" if d is None else f"{d.low:+z.4f} to {d.high:+z.4f}",
                 }
             )
         return lines

@@ -93,8 +93,8 @@ class HeadsComparison:
 
     def _add(self, table: "Table", head: str, metric: MetricFacts, arm: ArmScore, answer: str) -> None:
         d = arm.difference and metric.shown_interval(arm.difference)
-        span = ["", "baseline"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
-        table.add_row(head, arm.name, f"{metric.shown(arm.loss):.4f}", *span, answer)
+        span = ["", "baseline"] if d is None else [f"{d.estimate:+z.4f}", f"{d.low:+z.4f} to {d.high:+z.4f}"]
+        table.add_row(head, arm.label, f"{metric.shown(arm.loss):z.4f}", *span, answer)
 
 
 def over_heads(heads: Mapping[str, Comparison]) -> HeadsComparison:

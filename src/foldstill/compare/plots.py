@@ -70,7 +70,7 @@ def forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: boo
             # Of a metric whose high values are better, bad arms lie at the left.
             right = interval.estimate > 0
             beyond = axes.annotate(
-                f"{interval.estimate:+.3f} →" if right else f"← {interval.estimate:+.3f}".replace("-", "−"),
+                f"{interval.estimate:+z.3f} →" if right else f"← {interval.estimate:+z.3f}".replace("-", "−"),
                 (1 if right else 0, y),
                 xycoords=("axes fraction", "data"),
                 color=shade,
@@ -98,7 +98,7 @@ def forest(axes: Any, lines: Sequence[tuple[ArmScore, Interval]], *, labels: boo
             interval.estimate, y, "o", markersize=7, color=shade, markerfacecolor=shade if filled else COLOURS["card"],
             markeredgewidth=1.6,
         )  # fmt: skip
-    axes.set_yticks(range(len(lines)), [short(arm.name) for arm, _ in lines] if labels else [""] * len(lines))
+    axes.set_yticks(range(len(lines)), [short(arm.label) for arm, _ in lines] if labels else [""] * len(lines))
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(length=0)
     axes.grid(axis="y", visible=False)
@@ -119,9 +119,9 @@ def arms_plot(comparison: Comparison) -> Figure:
         [axes] = page.axes
         forest(axes, drawn, labels=True, corrected=True)
         side = "left" if metric.better == "low" else "right"
-        axes.set_xlabel(f"{metric.title} minus the {base.name}'s ({metric.shown(base.loss):.4f}); {side} is better")
+        axes.set_xlabel(f"{metric.title} minus the {base.name}'s ({metric.shown(base.loss):z.4f}); {side} is better")
         right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(drawn)), [f"{metric.shown(arm.loss):.4f}" for arm, _ in drawn])
+        right.set_yticks(range(len(drawn)), [f"{metric.shown(arm.loss):z.4f}" for arm, _ in drawn])
         right.tick_params(length=0)
         right.spines["right"].set_visible(False)
     rows = [

@@ -37,10 +37,10 @@ def arms_table(comparison: Comparison) -> "Table":
         proved = arm.simultaneous is not None and arm.simultaneous.significant
         table.add_row(
             arm.label,
-            f"{metric.shown(arm.loss):.4f}",
+            f"{metric.shown(arm.loss):z.4f}",
             *(["" if arm.loss_deviation is None else f"{arm.loss_deviation:.4f}"] if by_seed else []),
-            "" if d is None else f"{d.estimate:+.4f}",
-            "baseline" if d is None else f"{d.low:+.4f} to {d.high:+.4f}",
+            "" if d is None else f"{d.estimate:+z.4f}",
+            "baseline" if d is None else f"{d.low:+z.4f} to {d.high:+z.4f}",
             "*" if proved else "",
             *[f"{arm.scores[name]:.3f}" for name in others],
             style="dim" if d is None else "green" if proved and metric.shown(d.estimate) < 0 else None,
@@ -70,9 +70,9 @@ def strata_table(comparison: Comparison) -> "Table | None":
         if combined and average is not None:
             best = min(combined, key=lambda arm: metric.shown(float(arm.strata[s].scores[metric.name] or 0.0)))
             best_score = best.strata[s]
-            row += [best.name, f"{best_score.scores[metric.name]:.4f}"]
+            row += [best.label, f"{best_score.scores[metric.name]:.4f}"]
             d = best_score.difference
-            row += ["", "one group"] if d is None else [f"{d.estimate:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}"]
+            row += ["", "one group"] if d is None else [f"{d.estimate:+z.4f}", f"{d.low:+z.4f} to {d.high:+z.4f}"]
         table.add_row(*row)
     return table
 
@@ -99,10 +99,10 @@ def students_table(comparison: Comparison) -> "Table | None":
         arm, shown = comparison[name], metric.shown_interval(gain)
         table.add_row(
             name,
-            f"{metric.shown(arm.loss):.4f}",
+            f"{metric.shown(arm.loss):z.4f}",
             "" if arm.loss_deviation is None else f"{arm.loss_deviation:.4f}",
-            f"{shown.estimate:+.4f} ({shown.estimate / metric.shown(arm.loss - gain.estimate):+.1%})",
-            f"{shown.low:+.4f} to {shown.high:+.4f}",
+            f"{shown.estimate:+z.4f} ({shown.estimate / metric.shown(arm.loss - gain.estimate):+z.1%})",
+            f"{shown.low:+z.4f} to {shown.high:+z.4f}",
             comparison.seeds_improved(name),
             style="green" if gain.high < 0 else None,
         )

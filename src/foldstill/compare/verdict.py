@@ -1,5 +1,6 @@
 """The verdict in sentences, as a pure function of the numbers."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ from foldstill.compare.intervals import Interval
 from foldstill.compare.judgement import Judgement, Pair, candidates, joint, prior_arm
 from foldstill.compare.results import ArmScore, MetricFacts
 from foldstill.cost import percent_of
+
+_MANY_TIMES = 100
+"""Times as many groups as there are that nobody is told to collect."""
 
 Carrying = Callable[[str], Sequence[str]]
 """The few groups that carry the interval of an arm, by the arm's name; empty where many do."""
@@ -92,10 +96,9 @@ def _disagreement(by_name: dict[str, ArmScore], judgement: Judgement, baseline: 
     better = [f"better by {words.size(d)} in {name}" for name, d in parts.items() if d.high < 0]
     if joint(leader).high < 0:
         better = [f"better by {words.size(joint(leader))} over all rows"]
-    named = " ".join(f'"{name}"' for name in judgement.opposed)
     return (
         f"Strata disagree: {leader.label} {' and '.join(losses)}, and {' and '.join(better)}. Decide for the rows that "
-        f"you are judged on: `foldstill stack TABLE --strata {named}`."
+        f"you are judged on: `foldstill stack TABLE --strata {shlex.join(judgement.opposed)}`."
     )
 
 
@@ -120,7 +123,7 @@ def _combinations(
         )
     if judgement.answer == "cannot tell":
         needed = judgement.groups_needed
-        more = f"; about {needed:,} groups would tell" if needed is not None else ""
+        more = "" if needed is None else f"; {_needed(needed, gap.n_groups)}"
         return (
             f"Cannot tell whether anything beats {average}: the best, {leader.label}, differs by {words.signed(gap)} "
             f"over {gap.n_groups} groups{more}. Stay with {average} until then."
@@ -131,6 +134,13 @@ def _combinations(
         f"No gain over {average}: no combination gains more than the margin of {margin:.4f} {words.title}; the best, "
         f"{leader.label}, differs by {words.signed(gap)}."
     )
+
+
+def _needed(needed: int, n_groups: int) -> str:
+    """How many groups would tell; where nobody will ever have as many, that."""
+    if needed > _MANY_TIMES * n_groups:
+        return f"more than {_MANY_TIMES} times as many groups would be needed to tell, so the difference hardly matters"
+    return f"about {needed:,} groups would tell"
 
 
 def _of_reducible(share: float) -> str:
@@ -145,7 +155,8 @@ def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair, wor
     gap = pair(judgement.recommended, judgement.leader)
     use = by_name[judgement.recommended].label
     return (
-        f"Use {use}, which is simpler and not surely worse than {judgement.leader}: it differs by {words.signed(gap)}."
+        f"Use {use}, which is simpler and not surely worse than {by_name[judgement.leader].label}: it differs by "
+        f"{words.signed(gap)}."
     )
 
 
@@ -211,7 +222,7 @@ class _Words:
         return "lower" if self.metric.better == "low" else "higher"
 
     def value(self, arm: ArmScore) -> str:
-        return f"{self.metric.shown(arm.loss):.4f}"
+        return f"{self.metric.shown(arm.loss):z.4f}"
 
     def size(self, interval: Interval) -> str:
         """A difference that is proved, without its sign, which the sentence states."""
@@ -220,9 +231,9 @@ class _Words:
         return f"{abs(interval.estimate):.4f} {self.title} ({level} {ends[0]:.4f} to {ends[1]:.4f})"
 
     def signed(self, interval: Interval) -> str:
-        estimate = f"{self.metric.shown_interval(interval).estimate:+.4f}".replace("-", "−")
+        estimate = f"{self.metric.shown_interval(interval).estimate:+z.4f}".replace("-", "−")
         return f"{estimate} {self.title} ({self.ends(interval)})"
 
     def ends(self, interval: Interval) -> str:
         shown = self.metric.shown_interval(interval)
-        return f"{100 * interval.level:g} % interval {shown.low:+.4f} to {shown.high:+.4f}".replace("-", "−")
+        return f"{100 * interval.level:g} % interval {shown.low:+z.4f} to {shown.high:+z.4f}".replace("-", "−")

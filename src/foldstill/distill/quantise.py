@@ -87,7 +87,7 @@ def quantise(
                 return Quantised(path, precision, path.stat().st_size, before, after, note)
     raise DistillError(
         f"{precision} is refused: KL on {len(deciding)} training rows rises from {before:.4f} to {after:.4f} "
-        f"({after / before - 1:+.1%}, allowed is {ALLOWED_RISE:+.0%}): use float32, or train another network"
+        f"({after / before - 1:+z.1%}, allowed is {ALLOWED_RISE:+z.0%}): use float32, or train another network"
     )
 
 

@@ -110,7 +110,7 @@ def ship(
         kl = rows.kl(path)
         files[path.name] = (
             f"ONNX, {precision}, {_megabytes(path)}, KL {kl:.4f} against {float_kl:.4f} in float32 on "
-            f"{len(rows.held_out)} held-out rows ({kl / float_kl - 1:+.2%}; {smaller.rise:+.2%} on the training rows "
+            f"{len(rows.held_out)} held-out rows ({kl / float_kl - 1:+z.2%}; {smaller.rise:+z.2%} on the training rows "
             f"that decided){f'; {smaller.note}' if smaller.note else ''}"
         )
     latencies = _latencies([source, *(each.path for each in quantised)], checked_N, threads)

@@ -11,6 +11,7 @@ N rows, M members, C classes, K fold models.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from types import NoneType
 from typing import Any
 
@@ -167,7 +168,8 @@ class ScoreFile:
         self.metadata: dict[str, Any] = parse_json(raw or b"{}", {}, path, error=OOFError, cure=_CURE)
         if "schema_version" not in self.metadata:
             raise OOFError(
-                f"{path} is parquet, but no score table of foldstill: bring it in with `foldstill oof import {path}`"
+                f"{path} is parquet, but no score table of foldstill: bring it in with "
+                f"`foldstill oof import {quote(str(path))}`"
             )
         if self.metadata["schema_version"] != SCHEMA_VERSION:
             raise OOFError(

@@ -1,5 +1,6 @@
 """Every arm of a run compared with the plain average on the same rows."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -81,9 +82,11 @@ def command_of(run: Run, arm: str, root: str = "") -> str:
     """
     root = root or str(run.dir.root)
     if run.settings is not None:
-        return f"foldstill predict --run {root} --arm {arm} --data NEW_DATA"
+        return shlex.join(["foldstill", "predict", "--run", root, "--arm", arm, "--data", "NEW_DATA"])
     folder = run.dir.combiner(arm)
-    return f"foldstill apply {Path(root) / folder.relative_to(run.dir.root)} NEW_SCORES" if folder.exists() else ""
+    if not folder.exists():
+        return ""
+    return shlex.join(["foldstill", "apply", str(Path(root) / folder.relative_to(run.dir.root)), "NEW_SCORES"])
 
 
 def cross_validation_of(run: Run, comparison: Comparison) -> Comparison | None:

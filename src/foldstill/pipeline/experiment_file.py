@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from foldstill.base_models.kinds import MEMBERS
@@ -44,7 +45,7 @@ class ExperimentFile:
         folder = RunDir(path)
         if not folder.experiment.exists():
             raise ExperimentError(f"{path} holds no experiment.toml: give the folder of a run, or an experiment file")
-        again = f"run the original experiment file with `--out {path}`, which writes it again"
+        again = f"run the original experiment file with `--out {quote(str(path))}`, which writes it again"
         if not folder.provenance.exists():
             raise ExperimentError(
                 f"{folder.provenance} is missing, which says where relative paths of {folder.experiment} start: {again}"

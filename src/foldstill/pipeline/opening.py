@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def _refuse_foreign(folder: RunDir, work: Work) -> None:
     if folder.experiment.exists():
         raise ExperimentError(
             f"{folder.root} holds the run of an experiment, whose table is its own: name another --out, or stack it "
-            f"with `foldstill stack {folder.root}`"
+            f"with `foldstill stack {quote(str(folder.root))}`"
         )
     foreign = folder.stacking.exists() and any(folder.stacking.iterdir()) and not (folder.stacking / DONE).exists()
     if foreign and not work.force:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
+from shlex import quote
 from types import NoneType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
@@ -160,7 +161,7 @@ class Run:
             if self.settings is not None and self.kept_plan is not None and len(self.kept_plan.test_rows):
                 raise ExperimentError(
                     f"{self.dir.test} is missing and the fold plan locks {len(self.kept_plan.test_rows)} rows: "
-                    f"run `foldstill oof build {self.dir.root}`"
+                    f"run `foldstill oof build {quote(str(self.dir.root))}`"
                 )
             return None
         scores, labels = read_labelled_scores(self.dir.test)
@@ -210,6 +211,9 @@ class Run:
 
     def combination(self, name: str) -> CombinationResult:
         """One combination of the run's table by its name, or by its path relative to the run's folder."""
+        if not name:
+            names = [one.fitted.name for one in self.combinations]
+            raise ExperimentError(f"the name of a combination is empty: name one of {names}")
         folder = combination_folder(self.dir.root / name)
         one = next((one for one in self.combinations if one.folder == folder), CombinationResult(folder))
         if (folder / DONE).exists():  # a combination that Python saved has none
@@ -220,16 +224,16 @@ class Run:
         """Raise ExperimentError unless a combination was fitted to the run's table."""
         if one.table_digest != self.table_digest:
             raise ExperimentError(
-                f"{one.folder} was fitted to another table than {self.dir.oof}: run `foldstill stack {self.dir.root} "
-                "--force`"
+                f"{one.folder} was fitted to another table than {self.dir.oof}: run `foldstill stack "
+                f"{quote(str(self.dir.root))} --force`"
             )
 
     def check_taught(self, one: StudentResult) -> None:
         """Raise ExperimentError for a student that learned from another table than the run's."""
         if one.table_digest not in (None, self.table_digest):
             raise ExperimentError(
-                f"{one.folder} learned from another table than {self.dir.oof}: run `foldstill distill {self.dir.root} "
-                "--force`"
+                f"{one.folder} learned from another table than {self.dir.oof}: run `foldstill distill "
+                f"{quote(str(self.dir.root))} --force`"
             )
 
     def student_folder(self, student: StudentSettings) -> Path:

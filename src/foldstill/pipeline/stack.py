@@ -1,5 +1,6 @@
 """Combiners over an OOF table: cross-fitted scores to be judged, and fits to all rows to be used."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -148,10 +149,10 @@ def refuse_leaked_table(report: AuditReport) -> None:
     """Raise StackError when a hard check failed: cross-fitting cannot rescue a leaked table."""
     if report.failed_hard:
         failures = "; ".join(f"{f.id} {f.name}: {f.evidence} Cure: {f.cure}" for f in report.hard_failures)
-        ids = " ".join(f.id for f in report.hard_failures)
         raise StackError(
             f"the OOF table fails a hard check, so no combination of it can be trusted: {failures}. If you know the "
-            f"reason and it is harmless, accept it with `--accept {ids}`, which the report records"
+            f"reason and it is harmless, accept it with "
+            f"`--accept {shlex.join(f.id for f in report.hard_failures)}`, which the report records"
         )
 
 

@@ -269,7 +269,7 @@ class Auto(NamedKind, kind="auto"):
         """A difference of losses as one of the metric."""
         facts = MetricFacts.of(metric_of(self.metric))
         shown = facts.shown_interval(difference)
-        return f"{shown.estimate:+.4f} {facts.title} [{shown.low:+.4f}, {shown.high:+.4f}]"
+        return f"{shown.estimate:+z.4f} {facts.title} [{shown.low:+z.4f}, {shown.high:+z.4f}]"
 
     def _gains(
         self, difference_NA: NDArray[np.float64], judged: OOFTable, level: float | None = None
