@@ -49,6 +49,7 @@ TOGETHER = (
         "test_cli_json.py",
         "test_commands_export_ensemble.py",
         "test_pipeline_tracking.py",
+        "test_pipeline_durations.py",
     },
     {"test_distill_export.py", "test_distill_quantise.py"},  # `exported`
     {"test_house.py", "test_errors.py", "test_packaging.py"},  # the syntax trees of the source

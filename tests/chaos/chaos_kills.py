@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import sys
@@ -68,8 +69,10 @@ ORPHAN_S = 5.0
 """Seconds after which no process of a killed call may be alive."""
 WITHOUT = {"done.json": ("cpu_s", "foldstill_seal")}
 """What may differ between two calls: the CPU time of a training, and with it the digest inside its file."""
-IGNORED = "journal.log"
-"""The beginning of the names of Optuna's journal, which holds dates, and of its locks, which are removed when old."""
+IGNORED = ("journal.log", "durations.json")
+"""Beginnings of names: Optuna's journal holds dates, and its locks are removed when old; durations are times."""
+DURATIONS = re.compile(rb"<dt>durations</dt><dd>[^<]*</dd>")
+"""What may differ between two reports."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def _bytes(path: Path) -> bytes:
+    if path.name == "report.html":
+        return DURATIONS.sub(b"", path.read_bytes())
     if path.name not in WITHOUT:
         return path.read_bytes()
     values: Mapping[str, Any] = json.loads(path.read_text())

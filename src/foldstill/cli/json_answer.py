@@ -43,6 +43,7 @@ def finding_records(audit: "AuditReport") -> list[dict[str, Any]]:
 def comparison_answer(run: "Run", comparison: "Comparison") -> dict[str, Any]:
     """What a run says of its arms. The lines of comparison.csv are its `arms`."""
     from foldstill.pipeline.compare import command_of, cross_validation_of
+    from foldstill.pipeline.durations import durations
 
     validated = cross_validation_of(run, comparison)
     return {
@@ -50,6 +51,7 @@ def comparison_answer(run: "Run", comparison: "Comparison") -> dict[str, Any]:
         "command": command_of(run, comparison.judgement.recommended),
         "audit": finding_records(run.audit),
         "cross_validated": None if validated is None else _compared(validated),
+        "durations": [asdict(one) for one in durations(run)],
         "run": run.dir.root,
         "report": run.dir.report,
     }

@@ -15,6 +15,7 @@ from foldstill.machine import versions
 from foldstill.manifest import DONE
 from foldstill.pipeline.arms import combination_arm, member_arms, prior_arm, simplest_first, student_arm
 from foldstill.pipeline.curves import finished_history
+from foldstill.pipeline.durations import durations_note, timed
 from foldstill.pipeline.results import CombinationResult
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.tracking import check_tracker, track_comparison
@@ -23,6 +24,7 @@ OPTIMISTIC = "its teachers saw the votes of the rows it is scored on: no estimat
 
 
 @one_writer
+@timed("compare")
 def compare_stage(run: Run, metric: str | None = None) -> Comparison:
     """Compare all arms with the plain average and write comparison.json, comparison.csv and report.html.
 
@@ -179,6 +181,9 @@ def _provenance(run: Run) -> dict[str, Any]:
         "labels digest": labels.digest,
         "fold plan digest": run.table.plan_digest or "none: scores were imported",
     }
+    # Of what came before: that of the comparison itself ends after the report.
+    if note := durations_note(run):
+        facts["durations"] = note
     return facts | versions()
 
 

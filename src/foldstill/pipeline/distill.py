@@ -26,6 +26,7 @@ from foldstill.oof.store import write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.beginning import begin
 from foldstill.pipeline.cross_validation import cross_validate
+from foldstill.pipeline.durations import timed
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import remove_exports
@@ -38,6 +39,7 @@ from foldstill.pipeline.unlabelled import Unlabelled, read_unlabelled
 
 
 @one_writer
+@timed("distill")
 def distill_stage(run: Run) -> None:
     """Train every student of the experiment on the out-of-fold rows; finished ones are kept, interrupted ones
     continue."""

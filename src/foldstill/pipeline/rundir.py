@@ -35,6 +35,8 @@ class RunDir:
     card = Inside("student/card.md")
     comparison = Inside("comparison.json")
     report = Inside("report.html")
+    # How long the stages took. No result depends on it.
+    durations = Inside("durations.json")
     # What a tracker of experiments has got. No result depends on it.
     tracking = Inside("tracking.json")
     # The comparison of cross-validated students, beside that of the locked samples.

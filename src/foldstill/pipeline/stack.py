@@ -25,6 +25,7 @@ from foldstill.oof.new_scores import import_new_scores
 from foldstill.oof.one_probability import known_positive
 from foldstill.oof.store import is_score_file, read_labelled_scores, read_table, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.pipeline.durations import timed
 from foldstill.pipeline.results import CombinationResult, single_scores
 from foldstill.pipeline.run import Run, one_writer
 from foldstill.pipeline.rundir import combination_folder, refuse_run_file
@@ -38,6 +39,7 @@ from foldstill.stacking.weight_intervals import weight_intervals
 
 
 @one_writer
+@timed("stack")
 def stack_stage(
     run: Run,
     names: Sequence[str] = (),

@@ -4,12 +4,14 @@ from foldstill.lock import require_unlocked
 from foldstill.oof.store import write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.beginning import begin, over_folds
+from foldstill.pipeline.durations import timed
 from foldstill.pipeline.run import Run, one_writer, table_digest, test_digest
 from foldstill.pipeline.rundir import remove_ensemble_files
 from foldstill.pipeline.tracking import tracked
 
 
 @one_writer
+@timed("train")
 def train_stage(run: Run) -> None:
     """Train every member on every fold, and without every two folds if a student needs that; finished jobs are kept."""
     from foldstill.base_models.members import check_members, train_members
@@ -42,6 +44,7 @@ def train_only(run: Run, job: str) -> None:
 
 
 @one_writer
+@timed("oof build")
 def oof_stage(run: Run) -> tuple[OOFTable, FoldScores | None]:
     """Collect held-out rows into the OOF table, and locked test rows, by all fold models, beside it."""
     from foldstill.base_models.collected import collect

@@ -1,6 +1,7 @@
 """Where jobs run, and how far they are: processes of this machine, its GPUs, or a Dask or Ray cluster."""
 
 from foldstill.workers.choice import VARIABLE, Workers
+from foldstill.workers.cpu_time import cpu_of_workers
 from foldstill.workers.shared_memory import SHARED_MEMORY, arrays_shared_in, folder_of_arrays, remove_shared_memory
 from foldstill.workers.spreading import spread
 from foldstill.workers.work import OnProgress, Progress, Work, silent
@@ -13,6 +14,7 @@ __all__ = [
     "Work",
     "Workers",
     "arrays_shared_in",
+    "cpu_of_workers",
     "folder_of_arrays",
     "remove_shared_memory",
     "silent",

@@ -1,9 +1,11 @@
 """The one way to spread jobs over workers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from foldstill.workers.choice import Workers
+from foldstill.workers.cpu_time import collected, metered
 from foldstill.workers.processes import in_active_backend, in_processes, in_threads
 from foldstill.workers.slots import on_slots
 
@@ -39,6 +41,18 @@ def spread(
     >>> sorted(spread(pow, [(2, 3), (2, 4)], Workers.parse("1")))
     [(0, 8), (1, 16)]
     """
+    return collected(_spread(partial(metered, function), calls, workers, shared, threads=threads, gpu=gpu))
+
+
+def _spread(
+    function: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    workers: Workers,
+    shared: Sequence[Any],
+    *,
+    threads: bool,
+    gpu: bool,
+) -> Any:
     if workers.kind == "dask":
         from foldstill.workers.dask_cluster import on_dask
 
