@@ -2,9 +2,10 @@
 
 from foldstill.workers.choice import VARIABLE, Workers
 from foldstill.workers.cpu_time import cpu_of_workers
+from foldstill.workers.progress import OnProgress, Progress, silent
 from foldstill.workers.shared_memory import SHARED_MEMORY, arrays_shared_in, folder_of_arrays, remove_shared_memory
 from foldstill.workers.spreading import spread
-from foldstill.workers.work import OnProgress, Progress, Work, silent
+from foldstill.workers.work import Work
 
 __all__ = [
     "SHARED_MEMORY",

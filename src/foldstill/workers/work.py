@@ -1,31 +1,14 @@
 """How work is done: where jobs run, on which device, and what receives the progress."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from foldstill.arguments import require_types
 from foldstill.errors import ArgumentError
 from foldstill.workers.choice import VARIABLE, Workers
+from foldstill.workers.notebook_bars import bars_in_notebooks
 from foldstill.workers.processes import in_joblib_context
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one task is: `done` out of `total`, with a note such as the current score."""
-
-    task: str
-    done: float
-    total: float
-    note: str = ""
-
-
-OnProgress = Callable[[Progress], None]
-"""Called again and again while a task runs, from one thread at a time."""
-
-
-def silent(progress: Progress) -> None:
-    """An `OnProgress` that shows nothing."""
+from foldstill.workers.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -48,8 +31,9 @@ class Work:
     """Where networks run: auto, cpu, cuda, cuda:<number> or mps; auto is the first CUDA GPU, or else the CPU."""
     force: bool = False
     """Whether finished work is done again."""
-    report: OnProgress = silent
-    """Receives the progress of every task."""
+    report: OnProgress = bars_in_notebooks
+    """Receives the progress of every task: bars below the cell of a notebook, and nothing elsewhere, by default. Give
+    `foldstill.workers.silent` to see nothing in notebooks either."""
 
     def __post_init__(self) -> None:
         require_types(Work, vars(self))
