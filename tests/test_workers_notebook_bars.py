@@ -14,7 +14,6 @@ from foldstill.testing import synthetic_table
 from foldstill.workers import Progress, Work, silent
 from foldstill.workers.notebook_bars import bars_in_notebooks
 
-
 NOTEBOOKS = count(100, 100)
 """Numbers of first cells, so that none is that of another test."""
 

@@ -90,10 +90,19 @@ def _write(run: Run, before: Duration, wall_s: float, cpu_s: float) -> None:
         "wall_s": round(before.wall_s + wall_s, 2),
         "cpu_s": round(before.cpu_s + cpu_s, 2),
     }
-    write_json(run.dir.durations, _kept(run) | {before.stage: total})
+    kept = vars(run)["durations"] = _kept(run) | {before.stage: total}
+    write_json(run.dir.durations, kept)
 
 
 def _kept(run: Run) -> dict[str, Any]:
+    """The content of the file, which is read once per run."""
+    if "durations" not in vars(run):
+        vars(run)["durations"] = _read(run)
+    kept: dict[str, Any] = vars(run)["durations"]
+    return kept
+
+
+def _read(run: Run) -> dict[str, Any]:
     if not run.dir.durations.exists():
         return {}
     cure = "remove it, nothing depends on it"
