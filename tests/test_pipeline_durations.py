@@ -11,7 +11,7 @@ import pytest
 from foldstill.compare import Comparison
 from foldstill.errors import CompareError, ExperimentError
 from foldstill.oof import write_table
-from foldstill.pipeline import Run, compare_stage, find_run, oof_stage, open_for_stacking, stack_stage
+from foldstill.pipeline import Run, compare_stage, find_run, oof_stage, open_for_stacking, run_all, stack_stage
 from foldstill.pipeline.durations import Duration, durations, timed
 from foldstill.testing import synthetic_table
 from foldstill.workers import Work, cpu_of_workers, spread
@@ -40,17 +40,27 @@ def test_every_stage_of_a_run_has_its_time_and_the_report_shows_it(finished: Pat
 
 def test_calls_add_up_force_begins_again_and_a_refused_call_changes_nothing(finished: Path) -> None:
     first = {one.stage: one for one in durations(find_run(finished))}
-    oof_stage(find_run(finished))
+    compare_stage(find_run(finished))
+    oof_stage(find_run(finished))  # which is finished
     second = {one.stage: one for one in durations(find_run(finished))}
-    assert second["oof build"].calls == first["oof build"].calls + 1
-    assert second["oof build"].wall_s >= first["oof build"].wall_s
-    assert {**second, "oof build": None} == {**first, "oof build": None}
-    oof_stage(find_run(finished, work=Work(1, "cpu", force=True)))
-    assert {one.stage: one.calls for one in durations(find_run(finished))}["oof build"] == 1
+    assert second["compare"].calls == first["compare"].calls + 1
+    assert second["compare"].wall_s > first["compare"].wall_s
+    assert {**second, "compare": None} == {**first, "compare": None}
+    compare_stage(find_run(finished, work=Work(1, "cpu", force=True)))
+    assert {one.stage: one.calls for one in durations(find_run(finished))}["compare"] == 1
 
     before = (finished / "durations.json").read_bytes()
     with pytest.raises(CompareError):
         compare_stage(find_run(finished), "no_such_file.py:metric")
+    assert (finished / "durations.json").read_bytes() == before
+
+
+def test_stages_that_find_everything_finished_change_nothing_before_a_later_one_is_refused(finished: Path) -> None:
+    mark = finished / "student" / "done.json"
+    mark.write_bytes(mark.read_bytes().replace(b"seed", b"sead"))
+    before = (finished / "durations.json").read_bytes()
+    with pytest.raises(ExperimentError):
+        run_all(find_run(finished, work=Work(1, "cpu")))
     assert (finished / "durations.json").read_bytes() == before
 
 

@@ -77,7 +77,7 @@ def train(options: TrainOptions) -> None:
 
 
 def _say_trained_one(opened: "Run", options: TrainOptions) -> None:
-    following = f"foldstill train {opened.dir.root}"
+    following = f"foldstill train {quote(str(opened.dir.root))}"
     if options.as_json:
         print_json({"trained": options.only, "run": opened.dir.root, "next": following})
     else:

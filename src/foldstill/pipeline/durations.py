@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from foldstill.errors import ExperimentError, FoldstillError
 from foldstill.json_files import Shape, check_shape, read_json, write_json
+from foldstill.manifest import DONE
 from foldstill.pipeline.run import Run
 from foldstill.workers import cpu_of_workers
 
@@ -25,8 +27,8 @@ def timed(
 ) -> Callable[[Callable[Concatenate[Run, Arguments], Result]], Callable[Concatenate[Run, Arguments], Result]]:
     """Decorator of a stage, whose time is added to durations.json of the run.
 
-    An interrupted call counts, because its work is kept; a refused one changes nothing. With `force` the stage is done
-    again, and its time begins again.
+    An interrupted call counts, because its work is kept. A call that is refused or finds everything finished changes
+    nothing. With `force` the stage is done again, and its time begins again.
     """
 
     def decorate(act: Callable[Concatenate[Run, Arguments], Result]) -> Callable[Concatenate[Run, Arguments], Result]:
@@ -68,7 +70,7 @@ def _measured(run: Run, stage: Stage) -> Iterator[None]:
     before = {one.stage: one for one in durations(run)}.get(stage)
     if before is None or run.work.force:
         before = Duration(stage)
-    wall_s, cpu_s = time.perf_counter(), _cpu_s()
+    wall_s, cpu_s, marks = time.perf_counter(), _cpu_s(), _marks(run, stage)
     try:
         yield
     except FoldstillError:
@@ -77,7 +79,18 @@ def _measured(run: Run, stage: Stage) -> Iterator[None]:
         if run.dir.root.exists():
             _write(run, before, time.perf_counter() - wall_s, _cpu_s() - cpu_s)
         raise
-    _write(run, before, time.perf_counter() - wall_s, _cpu_s() - cpu_s)
+    if _marks(run, stage) != marks:
+        _write(run, before, time.perf_counter() - wall_s, _cpu_s() - cpu_s)
+
+
+def _marks(run: Run, stage: Stage) -> dict[Path, int]:
+    """When each file was written that a stage leaves as its last one."""
+    folder = run.dir
+    students = (folder.student, folder.student_without_teacher, folder.ablations)
+    of_folders = {"train": (folder.members,), "stack": (folder.stacking,), "distill": students}.get(stage, ())
+    of_files = {"oof build": (folder.oof, folder.test), "compare": (folder.comparison,)}.get(stage, ())
+    paths = [mark for each in of_folders for mark in each.rglob(DONE)] + [path for path in of_files if path.exists()]
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def _cpu_s() -> float:
