@@ -339,3 +339,14 @@ def test_members_at_their_own_temperatures_are_averaged_as_they_should_have_been
     assert fit(Tempered(of=Convex()), table).weight_M is not None
     with pytest.raises(StackError, match="fitted to 2 members"):
         fitted.combination(scores.proba_NMC[:, :1])
+
+
+@pytest.mark.parametrize("combiner", [LogPool(ridge=0.0), Convex()])
+def test_a_member_that_repeats_another_leaves_a_pool_as_good_as_without_it(combiner: LogPool | Convex) -> None:
+    twice_NMC = TABLE.proba_NMC[:, [*range(len(TABLE.members)), 0]]
+    scores = ScoreTable(TABLE.labels.ids, (*TABLE.members, "again"), TABLE.classes, twice_NMC)
+    kl, kl_twice = (
+        row_kl(target=TABLE.labels.target_NC, proba=fit(combiner, table).apply(table.scores)).mean()
+        for table in (TABLE, replace(TABLE, scores=scores))
+    )
+    assert kl_twice == pytest.approx(kl, abs=1e-5)

@@ -153,7 +153,10 @@ class FewParameters:
             few = slice(-part.start % step, None, step)
             hessian_PP += _curvature(design_BCD[few], proba_BC[few], share_B[few])
             seen += float(share_B[few].sum())
-        return loss, gradient_P, hessian_PP / seen + np.diag(self.prior.ridge_P)
+        hessian_PP = hessian_PP / seen + np.diag(self.prior.ridge_P)
+        # Identical columns leave their parameters undetermined; a small pull towards the present ones decides.
+        hessian_PP += 1e-9 * np.trace(hessian_PP) / len(hessian_PP) * np.eye(len(hessian_PP))
+        return loss, gradient_P, hessian_PP
 
 
 def _curvature(design_BCD: NDArray[np.float64], proba_BC: NDArray[np.float64], share_B: Vector) -> NDArray[np.float64]:
