@@ -237,6 +237,29 @@ def test_the_files_of_300_members_stay_small(of_300):
     assert size["comparison.json"] < 6
 
 
+def test_the_report_of_33_members_and_25_combinations_stays_small(tmp_path):
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(6), (600, 33))
+    labels = Labels.from_votes(rng.multinomial(rng.choice([2, 5, 15], 600), np.ones(6) / 6), groups=np.arange(600) // 4)
+    names = tuple(f"efficientnet_b{m}_on_spectrograms" for m in range(33))
+    table = ScoreTable(labels.ids, names, labels.classes, proba.astype(np.float32))
+    weights = rng.dirichlet(np.full(33, 0.3), 25)
+    arms = [
+        Arm("average", "average", proba.mean(axis=1)),
+        *(Arm(f"c{i}", "combination", np.tensordot(proba, w, (1, 0)), weight_M=w) for i, w in enumerate(weights)),
+        *(Arm(name, "member", proba[:, m]) for m, name in enumerate(names)),
+    ]
+    curves = [
+        {"member": name, "fold": fold, "epoch": epoch, "loss": 1 / epoch, "kl": 1 / epoch}
+        for name in names
+        for fold in range(5)
+        for epoch in range(1, 41)
+    ]
+    compared = compare(arms, labels, members=table, intervals=IntervalSettings(resamples=20))
+    write_report(compared, tmp_path / "report.html", curves=curves)
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
 def test_a_report_of_300_members_says_which_are_drawn_and_holds_the_numbers_of_all(of_300):
     folder, compared = of_300
     html = (folder / "report.html").read_text(encoding="utf-8")
