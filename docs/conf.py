@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import myst_nb.core.render
+from myst_nb.core.utils import coalesce_streams
+
 ROOT = Path(__file__).parents[1]
 
 project = "foldstill"
@@ -66,6 +69,25 @@ def _write_generated(app: object) -> None:
     (docs / "_checks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _whole_streams(outputs: list[Any]) -> list[Any]:
+    """The outputs of a cell, each stream as one text.
+
+    IPython hands over what a command prints in parts of 100 bytes, and myst-nb 1.4 ends each part with a line break: on
+    a busy machine, lines and colours were cut.
+    """
+    whole: list[Any] = []
+    streams: dict[str, Any] = {}
+    for output in outputs:
+        name = output["name"] if output["output_type"] == "stream" else None
+        if name in streams:
+            streams[name]["text"] += output["text"]
+            continue
+        whole.append(output)
+        if name is not None:
+            streams[name] = output
+    return coalesce_streams(whole)
+
+
 def _name_toggles(app: object, page: str, template: str, context: dict[str, Any], tree: object) -> None:
     """Names the arrows of the side bar: the theme leaves them without text, so that a screen reader says nothing."""
     generate = context["generate_toctree_html"]
@@ -79,6 +101,7 @@ def _name_toggles(app: object, page: str, template: str, context: dict[str, Any]
 
 
 def setup(app):  # type: ignore[no-untyped-def]
+    myst_nb.core.render.coalesce_streams = _whole_streams
     app.connect("builder-inited", _write_generated)
     # After the theme, which adds the function.
     app.connect("html-page-context", _name_toggles, priority=900)

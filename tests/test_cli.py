@@ -163,3 +163,18 @@ def test_doctor_names_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_an_option_that_takes_several_values_ends_at_the_next_option() -> None:
     wanted = ["x", "--drop", "a", "--drop", "b", "--out", "c"]
     assert repeat_options(["x", "--drop", "a", "b", "--out", "c"], frozenset({"--drop"})) == wanted
+
+
+def test_forced_colours_make_no_terminal_of_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook sets FORCE_COLOR: a bar that is drawn again and again would fill it."""
+    from foldstill.cli.terminal import bars, console
+    from foldstill.workers import Progress
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert console().width == 120
+    with bars() as report:
+        for done in range(4):
+            report(Progress("cross-fit", done, 3, "KL 0.5"))
+    assert capsys.readouterr().err == "cross-fit: done, KL 0.5\n"

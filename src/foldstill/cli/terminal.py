@@ -21,20 +21,21 @@ def console(*, stderr: bool = False) -> "Console":
     # Names may look like markup or emoji, such as resnet[tta], and are printed as they are.
     plain: dict[str, Any] = {"stderr": stderr, "soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
     terminal = Console(**plain)
-    return terminal if terminal.is_terminal else Console(**plain, width=120)
+    return terminal if terminal.file.isatty() else Console(**plain, width=120)
 
 
 @contextmanager
 def bars(*, quiet: bool = False) -> Iterator[OnProgress]:
     """Progress bars, one per task, drawn on stderr while the block runs; gives the function that updates them.
 
-    Without a terminal (a log, a pipe) a task is one line when it is done, so that logs stay short.
+    Without a terminal (a log, a pipe) a task is one line when it is done, so that logs stay short. FORCE_COLOR, which
+    notebooks set, asks for colours and makes no terminal of a pipe.
     """
     if quiet:
         yield _logged(silent)
         return
     screen = console(stderr=True)
-    if not screen.is_terminal:
+    if not screen.file.isatty():
         done: set[str] = set()
 
         def print_line(progress: Progress) -> None:
