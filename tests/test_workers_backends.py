@@ -13,11 +13,23 @@ import pytest
 from foldstill.base_models import TimmMember, gpu_slots, train_members
 from foldstill.base_models.gpu_slots import gpu_workers
 from foldstill.errors import ArgumentError
+from foldstill.pipeline import ExperimentFile, start_run, train_stage
 from foldstill.workers import VARIABLE, Work, Workers, spread
 from made_up import RECIPE, bright_pictures, folds_of, weights
 
 DROPS = TimmMember("drops", view="image", network="test_resnet", drop_rate=0.3, recipe=replace(RECIPE, epochs=2))
 """Dropout draws from the generator that the threads of a process share."""
+TABLE = """
+name = "small"
+[data]
+kind = "table"
+path = "d.csv"
+label = "y"
+[[member]]
+kind = "sklearn"
+name = "regression"
+estimator = "LogisticRegression"
+"""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,28 @@ def test_all_gpus_are_used_unless_fewer_workers_are_wanted(monkeypatch: pytest.M
     assert gpu_workers(Work(), "cpu").is_this_process
     monkeypatch.setattr(gpu_slots, "_n_gpus", lambda: 1)
     assert gpu_workers(Work(), "cuda").is_this_process
+
+
+@pytest.mark.parametrize(("kind", "package"), [("dask", "distributed"), ("ray", "ray")])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
+    kind: str, package: str, missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "e.toml").write_text(TABLE)
+    (tmp_path / "d.csv").write_text("x,y\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40)))
+    run = start_run(ExperimentFile.read(tmp_path / "e.toml"), tmp_path / "run", Work(f"{kind}=tcp://127.0.0.1:1"))
+    if missing:
+        monkeypatch.setattr(f"foldstill.workers.{kind}_cluster.find_spec", lambda _: None)
+        message = rf"need the package {package}: pip install 'foldstill\[{kind}\]'"
+    elif kind == "ray":
+        pytest.skip("Ray waits for a minute")
+    else:
+        pytest.importorskip(package)
+        monkeypatch.setattr("foldstill.workers.dask_cluster.CONNECT_S", 0.5)
+        message = "no Dask scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`"
+    with pytest.raises(ArgumentError, match=message):
+        train_stage(run)
+    assert not (tmp_path / "run").exists()
 
 
 @contextmanager

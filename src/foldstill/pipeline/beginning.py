@@ -20,6 +20,7 @@ from foldstill.pipeline.stack import combiner_digest
 from foldstill.pipeline.synthetic import require_synthetic
 from foldstill.pipeline.tracking import check_tracker
 from foldstill.pipeline.unlabelled import view_of
+from foldstill.workers import check_workers
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ def begin(run: Run) -> None:
         return
     check_output(run.dir.experiment)
     check_tracker(run)
+    check_workers(run.work.cpu_workers)
     _check_kept(run)
     over_folds(run, check_members)
     _check_combinations(run)

@@ -4,7 +4,7 @@ from foldstill.workers.choice import VARIABLE, Workers
 from foldstill.workers.cpu_time import cpu_of_workers
 from foldstill.workers.progress import OnProgress, Progress, silent
 from foldstill.workers.shared_memory import SHARED_MEMORY, arrays_shared_in, folder_of_arrays, remove_shared_memory
-from foldstill.workers.spreading import spread
+from foldstill.workers.spreading import check_workers, spread
 from foldstill.workers.work import Work
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Work",
     "Workers",
     "arrays_shared_in",
+    "check_workers",
     "cpu_of_workers",
     "folder_of_arrays",
     "remove_shared_memory",

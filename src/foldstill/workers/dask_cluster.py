@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from foldstill.errors import ArgumentError, FoldstillError
@@ -47,6 +48,13 @@ def on_dask(
         client.cancel(list(futures))
 
 
+def check_dask(address: str) -> None:
+    """Raises ArgumentError unless a scheduler answers there; local workers are started when a job needs them."""
+    _require_package()
+    if address != "local":
+        _client(address)
+
+
 def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return call_in(folder, function, arguments)
 
@@ -63,10 +71,9 @@ def _client(address: str) -> Any:
 @lru_cache(maxsize=1)
 def _connected(address: str) -> Any:
     """A client that stays for the next jobs."""
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise ArgumentError("workers on Dask need the package distributed: pip install 'foldstill[dask]'") from None
+    _require_package()
+    from distributed import Client, LocalCluster
+
     if address == "local":
         from joblib import cpu_count
 
@@ -81,3 +88,8 @@ def _connected(address: str) -> Any:
             f"no Dask scheduler answers at {address}: start one with `dask scheduler`, and give the address that it "
             "prints"
         ) from error
+
+
+def _require_package() -> None:
+    if find_spec("distributed") is None:
+        raise ArgumentError("workers on Dask need the package distributed: pip install 'foldstill[dask]'")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from foldstill.errors import ArgumentError, FoldstillError
@@ -44,16 +45,22 @@ def on_ray(
             ray.cancel(reference, force=True)
 
 
+def check_ray(address: str) -> None:
+    """Raises ArgumentError unless a cluster answers there; local workers are started when a job needs them."""
+    _require_package()
+    if address != "local":
+        _connected(address)
+
+
 def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return call_in(folder, function, arguments)
 
 
 def _connected(address: str) -> Any:
     """The module ray, connected to a cluster; to the one that is active in this process where there is one."""
-    try:
-        import ray
-    except ImportError:
-        raise ArgumentError("workers on Ray need the package ray: pip install 'foldstill[ray]'") from None
+    _require_package()
+    import ray
+
     if ray.is_initialized():
         return ray
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"address": address}
@@ -64,3 +71,8 @@ def _connected(address: str) -> Any:
             f"no Ray cluster answers at {address!r}: start one with `ray start --head`, or use ray=local"
         ) from error
     return ray
+
+
+def _require_package() -> None:
+    if find_spec("ray") is None:
+        raise ArgumentError("workers on Ray need the package ray: pip install 'foldstill[ray]'")

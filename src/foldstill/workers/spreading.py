@@ -10,6 +10,18 @@ from foldstill.workers.processes import in_active_backend, in_processes, in_thre
 from foldstill.workers.slots import on_slots
 
 
+def check_workers(workers: Workers) -> None:
+    """Raises ArgumentError for a cluster that does not answer, or whose package is not installed."""
+    if workers.kind == "dask":
+        from foldstill.workers.dask_cluster import check_dask
+
+        check_dask(workers.address)
+    if workers.kind == "ray":
+        from foldstill.workers.ray_cluster import check_ray
+
+        check_ray(workers.address)
+
+
 def spread(
     function: Callable[..., Any],
     calls: Sequence[tuple[Any, ...]],
