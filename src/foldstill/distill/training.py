@@ -23,6 +23,7 @@ from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, array_of, view_digest
 from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
+from foldstill.data.temporary_map import joined_rows
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import Student, student_of
@@ -184,7 +185,7 @@ def _with_unlabelled(settings: StudentSettings, inputs: View, lesson: Lesson) ->
             f"unlabelled rows must be {inputs.dtype} of shape {inputs.shape[1:]} as the view {settings.view!r} is, "
             f"got {more.dtype} of {more.shape[1:]}: prepare them in the same way"
         )
-    return np.concatenate([inputs, more]), rows
+    return joined_rows(inputs, more), rows
 
 
 def _as_json(member: Member) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from foldstill.data.dataset import Dataset, Inputs
 from foldstill.data.submission import SampleSubmission, submission_like
+from foldstill.data.temporary_map import some_rows
 from foldstill.errors import DataError
 from foldstill.hms.cache import Cache
 from foldstill.hms.edf_windows import eeg_inputs, eeg_views, is_eeg
@@ -118,7 +119,8 @@ class HmsData(HmsViews, kind="hms", title="HMS files"):
                 f"{cache.problems_file}",
                 stacklevel=2,
             )
-            rows, views = rows.take(readable_N), {name: np.asarray(a[readable_N]) for name, a in views.items()}
+            kept = np.flatnonzero(readable_N)
+            rows, views = rows.take(readable_N), {name: some_rows(array, kept) for name, array in views.items()}
         units_N = rows.recordings_N if self.rows == "window" else None
         return Dataset(rows.labels(), views, units_N, {view.name: recipe(view) for view in self.views})
 
