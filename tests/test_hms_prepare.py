@@ -378,17 +378,18 @@ def test_the_data_set_mean_reads_every_training_row_once_and_equals_two_passes_t
     from foldstill.base_models import inputs
     from foldstill.base_models.inputs import DeviceInputs
 
-    monkeypatch.setattr(inputs, "_BLOCK_ROWS", 1)  # several blocks, as a whole data set has
+    monkeypatch.setattr(inputs, "_BLOCK_ROWS", {"cpu": 1})  # several blocks, as a whole data set has
     data = HmsData(folder=str(hms_files), cache="cache", views=(SMALL,))
     data.prepare(tmp_path)
     array = data.load(tmp_path).view("mel")
     rows, read = np.arange(0, len(array), 2), []
-    batches = DeviceInputs.batches
+    values = DeviceInputs._values
 
-    def spy(self, batches_of_rows):
-        return batches(self, (read.extend(some.tolist()) or some for some in batches_of_rows))
+    def spy(self, rows_N):
+        read.extend(rows_N.tolist())
+        return values(self, rows_N)
 
-    monkeypatch.setattr(DeviceInputs, "batches", spy)
+    monkeypatch.setattr(DeviceInputs, "_values", spy)
     mean, std = DeviceInputs(array).scaling(rows)
     assert sorted(read) == rows.tolist()
     training = np.asarray(array[rows], np.float64)
