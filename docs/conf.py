@@ -92,10 +92,11 @@ def _name_toggles(app: object, page: str, template: str, context: dict[str, Any]
     """Names the arrows of the side bar: the theme leaves them without text, so that a screen reader says nothing."""
     generate = context["generate_toctree_html"]
 
-    def named(*arguments: Any, **options: Any) -> Any:
-        made = generate(*arguments, **options)
+    def named(kind: str, **options: Any) -> Any:
+        made = generate(kind, **options)
+        # The side bar is text or a tree of elements, which the template prints as text.
         label = '<summary aria-label="Pages of this section">'
-        return made.replace("<summary>", label) if isinstance(made, str) else made
+        return made if kind == "raw" else str(made).replace("<summary>", label)
 
     context["generate_toctree_html"] = named
 
