@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from foldstill.base_models import TimmMember
 from foldstill.base_models.networks import InputLayer, Network
@@ -106,3 +107,23 @@ def test_a_network_without_a_classifier_cannot_be_frozen():
     body = torch.nn.Sequential(torch.nn.Conv1d(19, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     with pytest.raises(MemberError, match="no last layer"):
         Network(body, 19).freeze(True)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "mobilenetv3_small_050"])
+def test_activations_whose_input_is_needed_again_are_not_in_place_and_give_the_same(name):
+    """In place, autograd copies the input of each of them before it is overwritten."""
+    torch.manual_seed(0)
+    network = TimmMember("m", name).build([(32, 32, 3)], 3).train()
+    activations = [m for m in network.modules() if isinstance(m, nn.SiLU | nn.Hardswish)]
+    images, values = torch.randint(0, 256, (4, 3, 32, 32)), []
+    for inplace in (False, True):
+        assert len(activations) > 3
+        if not inplace:
+            assert not any(activation.inplace for activation in activations)
+        for activation in activations:
+            activation.inplace = inplace
+        network.zero_grad()
+        loss = network(images).square().sum()
+        loss.backward()
+        values.append([loss.detach(), *(p.grad for p in network.parameters())])
+    assert all(torch.equal(one, two) for one, two in zip(*values, strict=True))

@@ -142,6 +142,10 @@ class TimmMember(NetworkSettings, SingleViewMember, kind="timm", title="timm"):
             raise MemberError(f"member {self.name!r}: {_why(self, error)}") from error
         if weights is not None:
             self._named(require_loaded, body, weights, str(self.pretrained), self.network)
+        for module in body.modules():
+            # Autograd needs their input, so that in place they copy it first.
+            if isinstance(module, nn.SiLU | nn.Hardswish | nn.Mish):
+                module.inplace = False
         if self.stem_stride is not None:
             _set_stem_stride(self, body)
         if self.temperature != "none":
