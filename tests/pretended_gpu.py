@@ -100,16 +100,19 @@ def _leave_inference_mode(self: Any, *_: Any) -> None:
     torch._C._set_grad_enabled(self.was_enabled)
 
 
+captured_modules: list[torch.nn.Module] = []
+"""Every module that was captured in CUDA graphs, in order."""
+
+
 def _graphed(module: torch.nn.Module, sample: Any, num_warmup_iters: int = 3, **_: Any) -> Any:
     """What torch does before it captures: forward and backward passes that change gradients and running statistics."""
     for _step in range(num_warmup_iters):
         out = module(*sample)
         torch.autograd.grad(out.sum(), [p for p in module.parameters() if p.requires_grad], allow_unused=True)
-    _graphed.calls.append(module)  # type: ignore[attr-defined]
+    own = module.forward
+    module.forward = lambda *inputs: own(*inputs)  # type: ignore[method-assign]
+    captured_modules.append(module)
     return module
-
-
-_graphed.calls = []  # type: ignore[attr-defined]
 
 
 @dataclass
@@ -170,6 +173,7 @@ def pretended_gpu(
         "stream": lambda *_: contextlib.nullcontext(),
         "current_stream": lambda *_: Stream(),
         "Event": Event,
+        "device": lambda *_: contextlib.nullcontext(),
         "synchronize": lambda *_: None,
         "is_current_stream_capturing": lambda *_: False,
         "make_graphed_callables": _graphed,

@@ -466,14 +466,43 @@ def test_a_read_only_memory_map_is_read_as_it_lies(data, tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_gpu_learns_the_same_thing(data):
+@pytest.mark.parametrize("precision", ["auto", "float16", "float32"])
+@pytest.mark.parametrize(
+    ("free_share", "graph"), [(0.5, "0"), (0.0, "0"), (0.5, "1")]
+)  # resident, read ahead, captured
+def test_a_gpu_learns_the_same_thing(data, monkeypatch, precision, free_share, graph):
     images, target = data
-    for share in (0.5, 0.0):  # resident, then pinned with prefetch
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("foldstill.base_models.inputs._FREE_SHARE", share)
-            inputs = DeviceInputs(images, "cuda")
-            net = network()
-            recipe = Recipe(epochs=15, batch_size=16, augment=(HorizontalFlip(), Mixup()))
-            training_set = TrainingSet({"image": images}, ("a", "b", "c"), np.arange(N), target)
-            fit_network(net, training_set, Phase(recipe, np.arange(N)), FitContext(device="cuda"))
-        assert kl_divergence(target=target, proba=predict_proba(net, inputs, np.arange(N))) < 0.2
+    monkeypatch.setattr("foldstill.base_models.inputs._FREE_SHARE", free_share)
+    monkeypatch.setenv("FOLDSTILL_CUDA_GRAPH", graph)
+    recipe = Recipe(epochs=15, batch_size=16, ema=0.9, augment=(HorizontalFlip(), Mixup()), precision=precision)
+    net, _ = train(data, recipe=recipe, context=FitContext(device="cuda"))
+    proba = predict_proba(net, DeviceInputs(images, "cuda"), np.arange(N))
+    assert kl_divergence(target=target, proba=proba) < 0.2
+    np.testing.assert_allclose(proba, predict_proba(net, DeviceInputs(images), np.arange(N)), atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_training_on_a_gpu_goes_on_where_it_stopped(data, every_epoch_saved, tmp_path):
+    def stop(progress):
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    recipe = Recipe(epochs=4, batch_size=16, ema=0.9, augment=(HorizontalFlip(), Mixup()))
+    _, unbroken = train(data, recipe=recipe, context=FitContext(device="cuda"))
+    with pytest.raises(KeyboardInterrupt):
+        train(data, recipe=recipe, context=FitContext(device="cuda", folder=tmp_path, report=stop))
+    _, resumed = train(data, recipe=recipe, context=FitContext(device="cuda", folder=tmp_path))
+    np.testing.assert_allclose([e.loss for e in resumed], [e.loss for e in unbroken], rtol=0.05)
+
+
+@pytest.mark.gpu
+def test_a_batch_that_a_gpu_cannot_hold_is_one_sentence(data):
+    class Greedy(KL):
+        def __call__(self, logits_BC, target_BC, weight_B):
+            free, _ = torch.cuda.mem_get_info()
+            # Rows of a sixth of the free memory each.
+            taken = torch.empty(len(logits_BC) * (free // 6), dtype=torch.uint8, device="cuda")
+            return super().__call__(logits_BC, target_BC, weight_B) + 0 * taken[0]
+
+    with pytest.raises(MemberError, match="batches of 16 rows need more memory than cuda has: set batch_size to [24], which fits"):
+        train(data, recipe=Recipe(epochs=1, batch_size=16, loss=Greedy()), context=FitContext(device="cuda"))

@@ -28,7 +28,7 @@ from foldstill.data.moving import ChainReversal, HemisphereSwap, HorizontalFlip,
 from foldstill.data.training import FitContext, TrainingSet
 from foldstill.errors import MemberError
 from pretended_device import UNSUPPORTED
-from pretended_gpu import Steps, pretended_gpu, watched_steps
+from pretended_gpu import Steps, captured_modules, pretended_gpu, watched_steps
 
 pytestmark = pytest.mark.skipif(bool(UNSUPPORTED), reason=UNSUPPORTED)
 
@@ -290,6 +290,23 @@ def test_kernels_are_measured_where_batches_have_one_size_and_rounded_nowhere_el
     predict_proba(network, DeviceInputs(images), np.arange(2))
     assert not seen["tf32"]
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_captured_network_learns_the_same_and_is_released(images, monkeypatch) -> None:
+    """The passes before a capture are made on the pretended device, so that what they change would show."""
+    plain = on_gpu("cuda", RESNET, images, replace(EVERYTHING, epochs=2))
+    monkeypatch.setenv("FOLDSTILL_CUDA_GRAPH", "1")
+    before = len(captured_modules)
+    captured = on_gpu("cuda", RESNET, images, replace(EVERYTHING, epochs=2))
+    [body] = captured_modules[before:]
+    assert "forward" not in vars(body)
+    assert captured.history == plain.history
+    np.testing.assert_array_equal(captured.proba, plain.proba)
+    with pytest.raises(MemberError, match="FOLDSTILL_CUDA_GRAPH=1 needs a CUDA GPU and the device is cpu: unset it"):
+        on_cpu(RESNET, images, PLAIN)
+    monkeypatch.setenv("FOLDSTILL_CUDA_GRAPH", "yes")
+    with pytest.raises(MemberError, match="must be 0 or 1, got 'yes'"):
+        on_cpu(RESNET, images, PLAIN)
 
 
 def planted(fault: Callable[[torch.Tensor], torch.Tensor]) -> Recipe:

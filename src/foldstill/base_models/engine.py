@@ -71,6 +71,7 @@ def fit_network(
             write_checkpoint(path, context.made_from, network, trainer.optimization.optimizer, trainer.states(), lines)
             saved_s = monotonic()
         context.report(FitProgress(len(history), recipe.epochs, mean_loss))
+    trainer.release()
     if trainer.best and phase.keep_best:
         network.load_state_dict(trainer.best)
     elif trainer.average:

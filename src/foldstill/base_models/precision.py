@@ -28,9 +28,13 @@ def lower_precision(precision: Precision, device: torch.device) -> torch.dtype |
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
 
 
-def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
-    """Computes in a lower precision where it is safe; None leaves everything in float32."""
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+def autocast(dtype: torch.dtype | None, device: torch.device, *, keeps_casts: bool = True) -> torch.autocast:
+    """Computes in a lower precision where it is safe; None leaves everything in float32.
+
+    `keeps_casts` keeps the weights of the lower type for as long as the block runs.
+    """
+    on = dtype is not None
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=on, cache_enabled=keeps_casts)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from foldstill.base_models import cuda_graph
 from foldstill.base_models.inference import predict_logits
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.joined_network import AnyNetwork
@@ -72,6 +73,8 @@ class Trainer:
     draw: Tensor | None
     unit_N: NDArray[np.intp] | None
     within_N: Tensor | None
+    captured: nn.Module | None = None
+    """The network that replays CUDA graphs, if any."""
 
     @property
     def predicting(self) -> AnyNetwork:
@@ -117,6 +120,7 @@ class Trainer:
                 total_step = epoch * len(batches) + step
                 rate = learning_rate(self.recipe, total_step, len(batches), judged)
                 batch = self._augmented((rows_B, host_rows[step]), raw, generator, augmentation_pass)
+                self._capture(batch)
                 losses[step] = self._step(batch, weight_N, rate)
                 if self.average is not None:
                     self.average.update(total_step)
@@ -132,8 +136,23 @@ class Trainer:
             )
         return math.fsum(values) / len(values), rate
 
+    def _capture(self, batch: Batch) -> None:
+        """Capture the network in CUDA graphs before its first step, where the environment asks for it."""
+        if self.captured is not None or self.hint is not None or not isinstance(self.network, Network):
+            return
+        if self.network.body.training and cuda_graph.is_wanted(self.inputs.device):
+            cuda_graph.capture(self.network.body, batch.inputs, self.optimization.dtype)
+            self.captured = self.network.body
+
+    def release(self) -> None:
+        """Leave the network as it was, apart from what it has learned."""
+        if self.captured is not None:
+            cuda_graph.release(self.captured)
+            self.captured = None
+
     def fits(self, size: int) -> bool:
         """Whether a step on a batch of this size fits into memory; the network is of no use afterwards."""
+        self.release()
         if self.inputs.device.type == "cuda":
             torch.cuda.empty_cache()
         rows_B = self.rows[:size]
