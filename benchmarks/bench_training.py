@@ -1,6 +1,6 @@
 """Training on a CPU: fold jobs in processes (G6), channels-last steps (G7), the share of data loading in an epoch (G8).
 
-python benchmarks/bench_training.py [G6 G7 G8]
+python benchmarks/bench_training.py [G6 G7 G8 augmentation scaling]
 """
 
 import sys
@@ -16,6 +16,8 @@ from foldstill.base_models import Recipe, TimmMember, train_members
 from foldstill.base_models.engine import fit_network
 from foldstill.base_models.inputs import DeviceInputs
 from foldstill.base_models.rows import Phase
+from foldstill.base_models.scaling import channel_scaling
+from foldstill.base_models.trainer import Trainer
 from foldstill.data.dataset import Dataset
 from foldstill.data.erasing import Cutout, FrequencyMask, TimeMask
 from foldstill.data.folds import make_plan
@@ -26,6 +28,7 @@ from foldstill.data.training import FitContext, TrainingSet
 from foldstill.workers import Work
 
 CLASSES = 6
+HEAVY = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
 
 
 def make_data(rows: int, height: int, width: int, channels: int = 4) -> Dataset:
@@ -114,14 +117,13 @@ def g7() -> None:
 def g8() -> None:
     """The time that gathering, scaling and augmenting add to an epoch, compared with an epoch on one fixed batch."""
     data = make_data(1024, 64, 128)
-    heavy = (HorizontalFlip(), Shift(), Cutout(holes=8, size=0.1), FrequencyMask(), TimeMask(), CutMix())
     network = TimmMember("m", "test_efficientnet").build([(64, 128, 4)], CLASSES)
     inputs, target = DeviceInputs(data.views["image"]), data.labels.target_NC
     training_set = TrainingSet.from_labels(data.labels, data.views, np.arange(1024))
     batches = list(inputs.batches(torch.arange(1024).split(32)))
     fixed = network.input(batches[0]).contiguous(memory_format=torch.channels_last)
 
-    def epoch(augment: tuple = heavy) -> None:
+    def epoch(augment: tuple = HEAVY) -> None:
         # Phases after the first keep the input scaling.
         phase = Phase(Recipe(epochs=1, batch_size=32, augment=augment), np.arange(1024), number=2)
         fit_network(network, training_set, phase, FitContext())
@@ -146,6 +148,54 @@ def g8() -> None:
         sys.exit("G8: data and augmentation take more than 15 % of an epoch")
 
 
+def augmentation() -> None:
+    """Milliseconds per step of augmentation, and of everything after it, inside the epochs of G8."""
+    data, spent = make_data(1024, 64, 128), {"_augmented": [0.0], "_step": [0.0]}
+    network = TimmMember("m", "test_efficientnet").build([(64, 128, 4)], CLASSES)
+    training_set = TrainingSet.from_labels(data.labels, data.views, np.arange(1024))
+
+    def watch(name: str) -> None:
+        real = getattr(Trainer, name)
+
+        def timed(*arguments):
+            start = time.process_time()
+            result = real(*arguments)
+            spent[name][-1] += 1e3 / 32 * (time.process_time() - start)
+            return result
+
+        setattr(Trainer, name, timed)
+
+    for name in spent:
+        watch(name)
+    for _ in range(7):
+        fit_network(
+            network,
+            training_set,
+            Phase(Recipe(epochs=1, augment=HEAVY, batch_size=32), np.arange(1024), number=2),
+            FitContext(),
+        )
+        for each in spent.values():
+            each.append(0.0)
+    augmented, step = (float(np.median(each[:-1])) for each in spent.values())
+    print(f"augmentation {augmented:.1f} ms, network and optimizer {step:.1f} ms: {augmented / (augmented + step):.1%}")
+
+
+def scaling() -> None:
+    """Scaling of bytes by counting, compared with blocks of 256 rows in float32."""
+    images = make_data(512, 128, 256).views["image"]
+
+    def by_blocks() -> tuple[torch.Tensor, torch.Tensor]:
+        blocks = (torch.from_numpy(images[start : start + 256]).float() for start in (0, 256))
+        return channel_scaling((block.permute(3, 0, 1, 2).flatten(1) for block in blocks), 4)
+
+    def same(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> None:
+        assert [each.tolist() for each in ours] == [each.tolist() for each in theirs]
+
+    harness.side_by_side(
+        "scaling of bytes", ours=lambda: DeviceInputs(images).scaling(np.arange(512)), baseline=by_blocks, same=same
+    )
+
+
 def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
     torch.manual_seed(0)
     network = member.build([data.view(member.view).shape[1:]], CLASSES)
@@ -158,5 +208,5 @@ if __name__ == "__main__":
     names = sys.argv[1:] or ["G6", "G7", "G8"]
     start = time.perf_counter()
     for name in names:
-        {"G6": g6, "G7": g7, "G8": g8}[name]()
+        {"G6": g6, "G7": g7, "G8": g8, "augmentation": augmentation, "scaling": scaling}[name]()
     print(f"{time.perf_counter() - start:.0f} s in total")

@@ -42,15 +42,16 @@ class Cutout(SomeRows, RowAugmentation, kind="cutout"):
             raise DataError(f"augmentation cutout: holes must be 1 or more, got {self.holes}")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        import torch
 
         images_only(self.kind, x)
         chosen, draw = rand(x, generator) < self.p, rand(x, generator, self.holes, 4)
         side = self.size * (0.5 + draw[..., :2] / 2) * chosen[:, None, None]
-        rows = [strip(x, 2, side[:, i, 0], draw[:, i, 2]).flatten(1) for i in range(self.holes)]
-        columns = [strip(x, 3, side[:, i, 1], draw[:, i, 3]).flatten(1) for i in range(self.holes)]
+        rows, columns = (
+            strip(x, axis, side[..., i].flatten(), draw[..., 2 + i].flatten()).view(len(x), self.holes, -1)
+            for i, axis in enumerate((2, 3))
+        )
         # Rectangles as one product (B, H, holes) @ (B, holes, W): four times faster than one by one.
-        covered = torch.stack(rows, 2).to(x.dtype) @ torch.stack(columns, 1).to(x.dtype)
+        covered = rows.to(x.dtype).mT @ columns.to(x.dtype)
         return _without(x, [(covered > 0)[:, None]])
 
 
