@@ -504,5 +504,5 @@ def test_a_batch_that_a_gpu_cannot_hold_is_one_sentence(data):
             taken = torch.empty(len(logits_BC) * (free // 6), dtype=torch.uint8, device="cuda")
             return super().__call__(logits_BC, target_BC, weight_B) + 0 * taken[0]
 
-    with pytest.raises(MemberError, match="batches of 16 rows need more memory than cuda has: set batch_size to [24], which fits"):
+    with pytest.raises(MemberError, match=r"need more memory than cuda has: set batch_size to [24], which"):
         train(data, recipe=Recipe(epochs=1, batch_size=16, loss=Greedy()), context=FitContext(device="cuda"))
