@@ -51,7 +51,12 @@ def demo(
         comparison, run, truth_kl = run_demo(out or Path("runs/demo"), work=Work(workers, report=report))
     show_comparison(run, comparison)
     if truth_kl is not None:
-        console().print(_known(truth_kl) + ". No model can be expected to beat it.", soft_wrap=True)
+        # Experts of one row share an opinion (Dirichlet-multinomial), which an estimate from votes alone cannot know.
+        console().print(
+            f"{_known(truth_kl)}. No model can be expected to beat it; the report's estimate of a perfect model is "
+            "lower, because it takes the votes of a row as independent.",
+            soft_wrap=True,
+        )
 
 
 def _demo_of_predictions(out: Path, workers: str, *, quiet: bool) -> None:
