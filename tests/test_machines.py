@@ -20,6 +20,7 @@ import pytest
 
 import foldstill as fs
 from foldstill.lock import LOCK, SILENT_S
+from made_up import call
 
 EXPERIMENT = """
 name = "shared"
@@ -106,6 +107,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "e.toml").write_text(EXPERIMENT)
     assert finish(start("one", place, "train", "e.toml", "--out", "alone", "--workers", "1"))[0] == 0
     return place
+
+
+def test_one_job_is_trained_by_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = folder / "one"
+    assert call(monkeypatch, "train", folder / "e.toml", "--out", run, "--only", "regression/1", "--json", "-q") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"trained": "regression/1", "run": str(run), "next": f"foldstill train {run}"}
+    assert [path.parent.relative_to(run / "members").as_posix() for path in run.rglob("done.json")] == [
+        "regression/fold-1"
+    ]
 
 
 def test_a_machine_is_refused_while_another_one_works_and_takes_over_when_it_is_dead(folder: Path) -> None:
