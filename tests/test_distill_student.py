@@ -11,9 +11,9 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import Lesson, StudentSettings, distill, load_student, predict_student, train_student
-from foldstill.errors import DistillError, ExperimentError, FoldstillWarning
+from foldstill.errors import DistillError, ExperimentError, FileError, FoldstillWarning
 from foldstill.workers import silent
-from made_up import one_worker
+from made_up import held_by_another_thread, one_worker
 
 SETTINGS = StudentSettings(network="test_efficientnet", recipe=Recipe(epochs=3, batch_size=16))
 
@@ -204,3 +204,17 @@ def test_a_student_of_signals_trains_and_is_read_back(rng, tmp_path):
 def test_unlabelled_rows_of_another_shape_are_refused(dataset, tmp_path):
     with pytest.raises(DistillError, match="prepare them in the same way"):
         train(dataset, tmp_path, unlabelled=np.zeros((3, 8, 8, 3), np.uint8))
+
+
+def test_a_student_is_kept_in_the_folder_of_the_call_which_has_one_writer(tmp_path):
+    """The folder of the first seed is that of the call, and each training locks its own."""
+    images, votes = np.zeros((8, 16, 16, 3), np.uint8), np.eye(2)[np.arange(8) % 2]
+    settings = StudentSettings(network="test_resnet", recipe=Recipe(epochs=1, batch_size=4))
+    given = (0.8 * votes + 0.1, images, votes, settings)
+    first = distill(*given, folder=tmp_path / "student", seeds=2, work=one_worker())
+    mark = (tmp_path / "student" / "done.json").stat().st_mtime_ns
+    again = distill(*given, folder=tmp_path / "student", seeds=2, work=one_worker())
+    np.testing.assert_array_equal(again.predict(images), first.predict(images))
+    assert (tmp_path / "student" / "done.json").stat().st_mtime_ns == mark
+    with held_by_another_thread(tmp_path / "other"), pytest.raises(FileError, match="is being written by"):
+        distill(*given, folder=tmp_path / "other", work=one_worker())

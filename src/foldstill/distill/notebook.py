@@ -226,11 +226,9 @@ def _kept(folder: Path | str | None) -> Iterator[Path]:
     """The folder, or a temporary one."""
     from tempfile import TemporaryDirectory
 
-    from foldstill.lock import sole_writer
-
     if folder is not None:
-        with sole_writer(Path(folder)):
-            yield Path(folder)
+        # Not locked here: every training locks its own folder, and that of the first seed is this one.
+        yield Path(folder)
         return
     with TemporaryDirectory() as scratch:
         yield Path(scratch)
