@@ -95,8 +95,8 @@ def test_a_recording_becomes_a_picture_and_a_prediction(
     np.testing.assert_allclose(scores[["a", "b"]].sum(axis=1), 1, atol=1e-5)
     experiment, out = trained / "run.toml", tmp_path / "x.png"
     assert call(monkeypatch, "show", "view", experiment, "mel", "--sample", "1.edf@3.5", "--out", out) == 0
-    assert call(monkeypatch, "prepare", experiment, "-q") == 2
-    assert "need no preparation" in capsys.readouterr().err
+    assert call(monkeypatch, "prepare", experiment, "-q") == 0
+    assert "need no preparation" in capsys.readouterr().out
 
 
 def test_real_eeg_becomes_a_picture_and_a_prediction(

@@ -74,7 +74,7 @@ def test_a_settings_own_check_is_reported_with_its_path() -> None:
 
 def test_an_unknown_kind_lists_the_kinds_there_are() -> None:
     with pytest.raises(ExperimentError, match=r"data.*(npz|digits)"):
-        parse_experiment(GOOD.replace('"digits"', '"parquet"'), "x.toml")
+        parse_experiment(GOOD.replace('"digits"', '"spreadsheet"'), "x.toml")
 
 
 def test_two_members_of_one_name_are_refused() -> None:

@@ -9,6 +9,7 @@ from foldstill.cli import import_options as options
 from foldstill.cli.arguments import MetricName, Quiet
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.terminal import bars, console
+from foldstill.errors import ArgumentError
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def heads(
     else:
         if settings != ImportSettings():
             require_effect(paths[0], settings)
+        _require_none(combiner=combiner, metric=metric)
         summary = compared_heads(paths)
     page = None if folder is None else write_summary(summary, folder)
     if as_json:
@@ -76,3 +78,13 @@ def heads(
     screen.print(f"\n{summary.verdict}\n", style="bold", soft_wrap=False)
     if page is not None:
         screen.print(f"The report is {page}.")
+
+
+def _require_none(**choices: object) -> None:
+    """Refuse what was chosen for a comparison where runs are given that are compared already."""
+    for name, choice in choices.items():
+        if choice:
+            raise ArgumentError(
+                f"--{name} has no effect on runs that are compared: name the heads of prediction files with --heads, "
+                "or leave it out"
+            )

@@ -40,6 +40,8 @@ def compare_stage(run: Run, metric: str | None = None) -> Comparison:
     run.dir.require(run.dir.oof, "oof build")
     run.dir.require(run.dir.stacking, "stack")
     check_tracker(run)
+    for combination in run.combinations:
+        run.check_fitted(combination)
     for one in run.students:
         run.check_taught(one)
     settings = _settings(run, metric)
