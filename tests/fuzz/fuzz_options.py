@@ -129,7 +129,9 @@ VALID: set[tuple[str, str, str]] = {
     ),
     *((command, "--set", "student.network=zebra") for command in ("oof build", "tune")),
     ("synth-hms", "--seed", "0"),
-    ("verdict", "--positive", ""),
+    *((command, "--positive", "") for command in BASE),
+    ("heads", "--metric", ""),
+    ("distill", "--device", "cuda:99"),  # the student is finished and needs no device
 }
 """Values from the lists that a command may accept."""
 

@@ -66,7 +66,7 @@ def heads(
     else:
         if settings != ImportSettings():
             require_effect(paths[0], settings)
-        _require_none(combiner=combiner, metric=metric)
+        _require_none(combiner=combiner, metric=metric, drop_members=settings.drop_members)
         summary = compared_heads(paths)
     page = None if folder is None else write_summary(summary, folder)
     if as_json:
@@ -84,7 +84,8 @@ def _require_none(**choices: object) -> None:
     """Refuse what was chosen for a comparison where runs are given that are compared already."""
     for name, choice in choices.items():
         if choice:
+            option = f"--{name.replace('_', '-')}"
             raise ArgumentError(
-                f"--{name} has no effect on runs that are compared: name the heads of prediction files with --heads, "
+                f"{option} has no effect on runs that are compared: name the heads of prediction files with --heads, "
                 "or leave it out"
             )
