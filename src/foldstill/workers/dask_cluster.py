@@ -33,7 +33,7 @@ def on_dask(
     options: dict[str, Any] = {"pure": False, "retries": 0} | ({"resources": {"GPU": 1}} if gpu else {})
     folder = os.getcwd()
     futures = {
-        client.submit(_call, folder, function, *sent, *call, **options): index for index, call in enumerate(calls)
+        client.submit(call_in, folder, function, *sent, *call, **options): index for index, call in enumerate(calls)
     }
     try:
         for future in as_completed(futures):
@@ -53,10 +53,6 @@ def check_dask(address: str) -> None:
     _require_package()
     if address != "local":
         _client(address)
-
-
-def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    return call_in(folder, function, arguments)
 
 
 def _client(address: str) -> Any:

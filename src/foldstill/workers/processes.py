@@ -68,4 +68,4 @@ def _delayed(function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[An
 
 
 def _numbered(index: int, folder: str, function: Callable[..., Any], call: Call) -> tuple[int, Any]:
-    return index, call_in(folder, function, call)
+    return index, call_in(folder, function, *call)

@@ -26,7 +26,7 @@ def on_ray(
     """
     ray = _connected(address)
     sent, folder = [ray.put(value) for value in shared], os.getcwd()
-    remote = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=RETRIES)(_call)
+    remote = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=RETRIES)(call_in)
     numbers = {remote.remote(folder, function, *sent, *call): index for index, call in enumerate(calls)}
     waiting = list(numbers)
     try:
@@ -50,10 +50,6 @@ def check_ray(address: str) -> None:
     _require_package()
     if address != "local":
         _connected(address)
-
-
-def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    return call_in(folder, function, arguments)
 
 
 def _connected(address: str) -> Any:

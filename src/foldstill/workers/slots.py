@@ -23,7 +23,7 @@ def on_slots(
 
     def start(executor: Executor) -> None:
         for index, call in waiting:
-            running[executor.submit(call_in, folder, function, call)] = executor, index
+            running[executor.submit(call_in, folder, function, *call)] = executor, index
             return
 
     try:

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from foldstill.errors import FoldstillError
@@ -13,7 +13,7 @@ from foldstill.errors import FoldstillError
 PARENT_POLL_S = 0.25
 
 
-def call_in(folder: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+def call_in(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a folder, in which relative paths start.
 
     joblib uses processes again, which stay in the folder in which they were started when a notebook goes to another.
