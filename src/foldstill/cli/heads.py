@@ -54,7 +54,6 @@ def heads(
     """
     from dataclasses import asdict
 
-    from foldstill.oof import ImportSettings
     from foldstill.oof.imports import require_effect
     from foldstill.pipeline.heads import Choices, compare_heads, compared_heads, write_summary
 
@@ -64,8 +63,7 @@ def heads(
             work = Work(1, force=force, report=report)
             summary = compare_heads(paths, heads, settings, folder, Choices(combiner or (), metric), work)
     else:
-        if settings != ImportSettings():
-            require_effect(paths[0], settings)
+        require_effect(paths[0], settings)
         _require_none(combiner=combiner, metric=metric, drop_members=settings.drop_members)
         summary = compared_heads(paths)
     page = None if folder is None else write_summary(summary, folder)

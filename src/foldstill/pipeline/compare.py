@@ -154,8 +154,7 @@ def _combination(
     members: tuple[str, ...],
     costs: Mapping[str, Cost] | None = None,
 ) -> Arm:
-    """The arm of a combination, which must have been fitted to the run's table."""
-    run.check_fitted(one)
+    """The arm of a combination."""
     others = [other.fitted.combiner for other in run.combinations]
     return combination_arm(one.fitted, proba_NC, members, costs, others)
 
