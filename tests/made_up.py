@@ -22,6 +22,7 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.mixing import CutMix
+from foldstill.errors import DataError
 from foldstill.lock import sole_writer
 from foldstill.workers import OnProgress, Progress, Work, silent
 
@@ -218,3 +219,19 @@ def eeg_table(name: str, view: str = "signal", **settings: Any) -> str:
 def member_table(**settings: Any) -> str:
     """A `[[member]]` table of these settings."""
     return "".join(["[[member]]\n", *(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())])
+
+
+def refusals_of_damage(path: Path, load: Callable[[], object], changes: int) -> int:
+    """How often a source is refused, in one sentence, when its file is cut or `changes` of its bytes are others."""
+    rng, whole, refused = np.random.default_rng(0), path.read_bytes(), 0
+    for cut in [False, True] * 20:
+        bad = bytearray(whole[: rng.integers(len(whole)) if cut else None])
+        for at in rng.integers(0, max(len(bad), 1), changes):
+            bad[at : at + 1] = rng.bytes(1)
+        path.write_bytes(bad)
+        try:
+            load()
+        except DataError as error:
+            refused += 1
+            assert "\n" not in str(error)  # noqa: PT017
+    return refused

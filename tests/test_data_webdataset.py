@@ -11,6 +11,7 @@ from PIL import Image
 
 from foldstill.data.webdataset import WebDatasetData
 from foldstill.errors import DataError
+from made_up import refusals_of_damage
 
 
 def png(shade: int) -> bytes:
@@ -153,18 +154,5 @@ def test_the_image_is_chosen_where_a_sample_has_several(tmp_path):
 
 
 def test_a_damaged_shard_never_raises_anything_else(tmp_path):
-    rng = np.random.default_rng(0)
     write(tmp_path / "x.tar", shard())
-    whole = (tmp_path / "x.tar").read_bytes()
-    refused = 0
-    for cut in [False, True] * 20:
-        bad = bytearray(whole[: rng.integers(len(whole)) if cut else None])
-        for at in rng.integers(0, max(len(bad), 1), 12):
-            bad[at : at + 1] = rng.bytes(1)
-        (tmp_path / "x.tar").write_bytes(bad)
-        try:
-            DATA.load(tmp_path)
-        except DataError as error:
-            refused += 1
-            assert "\n" not in str(error)  # noqa: PT017
-    assert refused > 10
+    assert refusals_of_damage(tmp_path / "x.tar", lambda: DATA.load(tmp_path), changes=12) > 10
