@@ -82,6 +82,23 @@ def test_after_a_kill_no_process_works_on_and_the_next_writer_frees_the_memory(
         others.unlink()
 
 
+_kept: list[bytes] = []
+
+
+def grow(size: int) -> int:
+    """Work for longer than the second after which joblib looks at the memory of a process, and keep some."""
+    time.sleep(1.1)
+    _kept.append(b"x" * size)
+    return os.getpid()
+
+
+def test_a_process_that_has_grown_as_by_importing_torch_is_not_replaced() -> None:
+    """Where psutil is installed, joblib replaces it and warns; with warnings as errors the run waited for ever."""
+    pytest.importorskip("psutil")
+    sizes = [(0,), (0,), (350_000_000,), (350_000_000,), (0,), (0,)]
+    assert len({pid for _, pid in spread(grow, sizes, Workers.parse("2"))}) == 2
+
+
 def test_a_folder_for_shared_arrays_that_the_user_chose_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,7 +164,8 @@ BACKENDS: dict[str, tuple[Any, Work]] = {
 }
 
 
-SLOW = ("dask of threads", "ray")
+SLOW = ("multiprocessing", "dask of threads", "ray")
+"""`multiprocessing` forks this process, which has threads of other tests: that may hang, and is the user's choice."""
 
 
 @pytest.fixture(scope="module")

@@ -96,8 +96,6 @@ def print_warnings() -> None:
             others(message, category, *rest, **more)
 
     warnings.simplefilter("always", FoldstillWarning)
-    # joblib replaces a worker whose memory has grown, as it does when torch is imported. No job is lost.
-    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     warnings.showwarning = show
 
 

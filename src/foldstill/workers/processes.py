@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from foldstill.workers.choice import Workers
-from foldstill.workers.worker import call_in, end_with_parent
+from foldstill.workers.worker import call_in, prepare_worker
 
 Call = tuple[Any, ...]
 
@@ -55,7 +55,7 @@ def _parallel(n_jobs: int) -> Any:
     backend, _ = get_active_backend()
     options: dict[str, Any] = {"return_as": "generator_unordered" if backend.supports_return_generator else "list"}
     if type(backend).__name__ in ("LokyBackend", "MultiprocessingBackend"):
-        options |= {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+        options |= {"initializer": prepare_worker, "initargs": (os.getpid(),)}
     # One call at a time: a job is long, and an interruption loses what was not given back.
     return Parallel(n_jobs=n_jobs, batch_size=1, **options)
 

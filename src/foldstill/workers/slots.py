@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import lru_cache
 from typing import Any
 
-from foldstill.workers.worker import call_in, end_with_parent
+from foldstill.workers.worker import call_in, prepare_worker
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 IDLE_S = 300
@@ -58,5 +58,5 @@ def _executors(slots: tuple[str, ...], visible: str | None) -> list[Any]:
     """One executor of one process per slot; they stay for the next jobs, because a start takes seconds."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    options = {"timeout": IDLE_S, "initializer": end_with_parent, "initargs": (os.getpid(),)}
+    options = {"timeout": IDLE_S, "initializer": prepare_worker, "initargs": (os.getpid(),)}
     return [ProcessPoolExecutor(1, env=environment(slot, visible), **options) for slot in slots]

@@ -33,7 +33,25 @@ def call_in(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def end_with_parent(parent: int) -> None:
+def prepare_worker(parent: int) -> None:
+    """What a process that works for `parent` does first."""
+    _end_with(parent)
+    _stay()
+
+
+def _stay() -> None:
+    """Stay for the next job also when a job has made this process larger.
+
+    Where psutil is installed, joblib replaces a process that has grown by 300 MB, as one does that imports torch: it
+    warns, and the next one imports torch again. Where warnings are errors, the warning ends the thread that gives out
+    jobs, and the caller waits for ever.
+    """
+    from joblib.externals.loky import process_executor
+
+    process_executor._USE_PSUTIL = False
+
+
+def _end_with(parent: int) -> None:
     """End this process at most a second after `parent`, which started it, ended for whatever reason.
 
     Otherwise the processes of a killed run would go on training. Linux could send them a signal (PR_SET_PDEATHSIG), but
