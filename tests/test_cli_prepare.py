@@ -1,11 +1,17 @@
-"""`foldstill prepare` for every kind of data, and what `run` prepares by itself."""
+"""`foldstill prepare` for every kind of data, what `run` prepares by itself, and processes that prepare the same."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import foldstill as fs
 from foldstill.data.images import ImageReader
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -91,3 +97,69 @@ def test_a_run_prepares_hms_files_and_then_reads_their_cache_alone(tmp_path: Pat
 def read_experiment_of_images(folder: Path) -> Experiment:
     (folder / "mine.toml").write_text(IMAGES)
     return read_experiment(folder / "mine.toml", ())
+
+
+PREPARE = """
+import sys, time
+from pathlib import Path
+import foldstill.data.folder, foldstill.hms.prepare
+from foldstill.data import array_filling
+for module in ("foldstill.data.folder", "foldstill.hms.prepare"):
+    sys.modules[module].PART_ROWS = 2
+add, name = array_filling.Journal.add, sys.argv[1]
+
+def hold(journal, part):
+    add(journal, part)
+    with Path("parts").open("a") as stream:
+        stream.write(f"{name}\\n")
+    while name == "first" and not Path("go").exists():
+        time.sleep(0.02)
+
+array_filling.Journal.add = hold
+from foldstill.cli import main
+sys.argv = ["foldstill", *sys.argv[2:]]
+main()
+"""
+"""A command that writes its name into a file per part; the first process stops after one part until it may go on."""
+
+
+@pytest.mark.parametrize(("target", "is_killed"), [("mine.toml", False), ("mine.toml", True), ("hms", False)])
+def test_a_second_process_waits_for_the_one_that_prepares_the_same_and_takes_over_when_it_is_killed(
+    images: Path, target: str, is_killed: bool
+) -> None:
+    line = [target]
+    if target == "hms":
+        write_synthetic_hms(images / "hms", patients=3, recordings=1)
+        line += ["--view", "kaggle_spectrogram"]
+    first = start_preparing(images, "first", line)
+    wait_until((images / "parts").exists, first)
+    second = start_preparing(images, "second", line)
+    assert second.stderr is not None
+    said = second.stderr.readline()
+    assert f"is being written by process {first.pid} on" in said
+    assert said.endswith(": waiting until it ends\n")
+    first.kill() if is_killed else (images / "go").touch()
+    first.communicate(timeout=60)
+    output, errors = second.communicate(timeout=60)
+    assert second.returncode == 0, errors
+    assert ("3 of 3 samples in" if target == "hms" else "12 images of 8 x 8 x 3 are in") in output
+    assert ("ended before it was done: going on from what it left" in errors) is is_killed
+    by = (images / "parts").read_text().split()
+    n_parts = 2 if target == "hms" else 6
+    assert by == ["first"] + ["second" if is_killed else "first"] * (n_parts - 1), "no part is made twice"
+
+
+def start_preparing(folder: Path, name: str, line: list[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(fs.__file__).parents[1])}
+    command = [sys.executable, "-c", PREPARE, name, "prepare", *line, "--workers", "1", "-q"]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until something is so, which the process does."""
+    while not is_so():
+        if process.poll() is not None:
+            pytest.fail(f"ended before: {process.communicate()}")
+        time.sleep(0.01)

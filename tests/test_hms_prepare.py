@@ -47,12 +47,12 @@ def change_eeg(path: Path, **change) -> None:
     pq.write_table(table, path)
 
 
-def test_a_second_preparation_is_refused_while_one_writes_into_the_cache(hms_files, tmp_path):
+def test_a_second_preparation_by_force_is_refused_while_one_writes_into_the_cache(hms_files, tmp_path):
     """It truncated the unfinished arrays under the first one, which was killed by the system without a message."""
     with held_by_another_thread(tmp_path / "cache"):
         before = sorted((tmp_path / "cache").iterdir())
         with pytest.raises(FileError, match=r"cache is being written by process"):
-            prepare(hms_files, tmp_path / "cache", (SMALL,))
+            prepare(hms_files, tmp_path / "cache", (SMALL,), work=FORCED)
         assert sorted((tmp_path / "cache").iterdir()) == before
 
 
@@ -156,10 +156,7 @@ def test_a_finished_cache_is_read_without_a_lock(hms_files, tmp_path):
         assert prepare(hms_files, tmp_path, (SMALL,)) == first
         assert {path: path.stat().st_mtime_ns for path in before} == before
         with pytest.raises(FileError, match="is being written by process"):
-            prepare(hms_files, tmp_path, (SMALL,), work=Work(workers=1, force=True))
-        first.cache.manifest_file.rename(tmp_path / "manifest")
-        with pytest.raises(FileError, match="is being written by process"):
-            prepare(hms_files, tmp_path, (SMALL,))
+            prepare(hms_files, tmp_path, (SMALL,), work=FORCED)
 
 
 def test_the_lock_of_a_writer_that_was_killed_at_the_end_is_removed(hms_files, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_second_writer_is_refused_in_one_sentence_and_changes_nothing(tmp_path
     assert not is_locked(tmp_path / "run")
     with sole_writer(tmp_path / "run"):
         assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+def test_a_writer_that_waits_says_once_for_whom_and_begins_when_that_one_has_ended(tmp_path: Path) -> None:
+    with ExitStack() as other:
+        other.enter_context(held_by_another_thread(tmp_path))
+        threading.Timer(0.35, other.close).start()  # after several tries
+        waits = f"process {os.getpid()} on .*: waiting until it ends"
+        with pytest.warns(FoldstillWarning, match=waits) as said, sole_writer(tmp_path, wait=True):
+            assert (tmp_path / LOCK).exists()
+        assert len(said) == 1
 
 
 def test_a_killed_writer_is_replaced_at_once_and_its_temporary_files_are_removed(tmp_path: Path) -> None:

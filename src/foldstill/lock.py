@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
@@ -48,8 +49,16 @@ class Writer:
         return f"process {self.pid} on {self.host}, since {since}"
 
 
+class _BusyError(FileError):
+    """Somebody writes into the folder: who that is, and the cure."""
+
+    def __init__(self, who: str, cure: str) -> None:
+        super().__init__(f"{who}: {cure}")
+        self.who = who
+
+
 @contextmanager
-def sole_writer(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
+def sole_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes from writing into a folder while the block runs; a missing folder is made.
 
     Temporary files that a killed writer left are removed first. The kernel releases the lock of a process that is
@@ -57,20 +66,23 @@ def sole_writer(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
     locks, a writer counts as dead when its last sign of life is older than `SILENT_S`. The thread that holds the lock
     can take it again. Large arrays for the processes of this one are kept in the folder.
 
-    Raises FileError, which names the writer, while another process or thread writes into the folder and goes on for
-    `patience_s`.
+    While another process or thread writes into the folder, raises FileError, which names the writer. With `wait`, one
+    warning names it, and the block begins when it has ended.
     """
     place = folder.resolve()
     if _held.get(place) == threading.get_ident():
         yield
         return
-    with locked(folder, patience_s=patience_s), arrays_shared_in(place / SHARED):
+    with locked(folder, patience_s=math.inf if wait else 0.0), arrays_shared_in(place / SHARED):
         yield
 
 
 @contextmanager
 def locked(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
-    """The lock of `sole_writer` alone, as the folder of one job has it inside the folder of a run."""
+    """The lock of `sole_writer` alone, as the folder of one job has it inside the folder of a run.
+
+    Raises FileError when another writer goes on for `patience_s`; infinite patience begins with a warning.
+    """
     place = folder.resolve()
     new = [each for each in (place, *place.parents) if not each.exists()]
     try:
@@ -99,13 +111,16 @@ def locked(folder: Path, *, patience_s: float = 0.0) -> Iterator[None]:
 
 def _acquire_patiently(place: Path, folder: Path, patience_s: float) -> int:
     """`_acquire`, tried until it succeeds or the patience is over."""
-    end = time.monotonic() + patience_s
+    end, is_said = time.monotonic() + patience_s, patience_s < math.inf
     while True:
         try:
             return _acquire(place, folder)
-        except FileError:
+        except _BusyError as busy:
             if time.monotonic() >= end:
                 raise
+            if not is_said:
+                warnings.warn(f"{busy.who}: waiting until it ends", FoldstillWarning, stacklevel=5)
+                is_said = True
             time.sleep(RETRY_S)
 
 
@@ -147,7 +162,7 @@ def _take(lock: int, is_new: bool, path: Path, folder: Path) -> bool:
         cure = "wait until it ends, or end it"
         if granted is not False:
             cure += f"; its last sign of life is {silent_s:.0f} s old, and after {SILENT_S:.0f} s it counts as dead"
-        raise FileError(f"{folder} is being written by {before or 'another process'}: {cure}")
+        raise _BusyError(f"{folder} is being written by {before or 'another process'}", cure)
     if before is not None:
         if _replaced.isdisjoint({(before.host, before.pid), (before.host, before.parent)}):
             message = f"{folder}: {before}, ended before it was done: going on from what it left"

@@ -109,14 +109,15 @@ class ImageCache:
     def make(self, work: Work = Work()) -> None:
         """Read all images, or those that an interrupted call has left; does nothing where the pixels are there.
 
-        Pixels of images that have changed since are made again, and the progress says so.
-        Raises DataError that names images that cannot be read, and FileError while another process writes here.
+        Pixels of images that have changed since are made again, and the progress says so. While another process makes
+        them, this one waits for it; with `force` it raises FileError.
+        Raises DataError that names images that cannot be read.
         """
         if self.is_made() and not work.force:
             return
-        with sole_writer(self.folder):
+        with sole_writer(self.folder, wait=not work.force):
             if self.is_made() and not work.force:
-                return  # another process was faster
+                return  # another process has made them
             self._make(work)
 
     def open(self) -> NDArray[Any]:

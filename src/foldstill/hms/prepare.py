@@ -57,8 +57,8 @@ def prepare(
 ) -> Prepared:
     """Make the views of a folder's samples, as arrays in a cache that HmsData reads.
 
-    What is finished and made from the same files is kept, and an interrupted preparation is resumed. Problems of files
-    are collected in problems.csv of the cache.
+    What is finished and made from the same files is kept, and an interrupted preparation is resumed. While another
+    process writes into the cache, this one waits for it. Problems of files are collected in problems.csv of the cache.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def prepare(
     DataError
         Where the folder, its table or the views do not fit, or a view in the cache was made from other inputs.
     FileError
-        Where something is left to prepare while another process writes into the same cache.
+        With `force`, while another process writes into the same cache.
     """
     check_names(views)
     source, cache = HmsFolder(folder, split), Cache(out)
@@ -111,11 +111,11 @@ def prepare(
         if cache.is_complete and not pending():
             _remove_left_lock(out)
             return _prepared(cache, _Findings.of(cache), len(table))
-    with sole_writer(out):
+    with sole_writer(out, wait=not work.force):
         if work.force:
             _drop(cache, table, views)
         else:
-            _refuse_other_rows(cache, table)  # another process may have been faster
+            _refuse_other_rows(cache, table)  # another process may have made some
         todo, findings = pending(), _Findings.of(cache)
         if todo:
             task = PartTask(source, cache, todo, strict, None if work.device in ("auto", "cpu") else work.device)
