@@ -68,6 +68,17 @@ def test_shards_of_a_folder_are_one_data_set(tmp_path):
     assert dataset.view("image")[:, 0, 0, 0].tolist() == [10 * k for k in range(8)]
 
 
+def test_the_headers_of_prepared_shards_are_read_once_per_command(tmp_path, monkeypatch):
+    write(tmp_path / "x.tar", shard())
+    DATA.prepare(tmp_path)
+    opened = []
+    monkeypatch.setattr(tarfile, "open", lambda path, mode, open=tarfile.open: opened.append(path) or open(path, mode))
+    assert DATA.is_prepared(tmp_path)
+    assert opened == []
+    assert len(DATA.load(tmp_path).labels) == 4
+    assert opened == [tmp_path / "x.tar"]
+
+
 def test_folders_inside_a_shard_belong_to_the_name_of_a_sample(tmp_path):
     write(tmp_path / "x.tar", {"a/1.png": png(1), "a/1.cls": b"0", "b/1.png": png(2), "b/1.cls": b"1"})
     assert DATA.load(tmp_path).labels.ids.tolist() == ["a/1", "b/1"]

@@ -55,14 +55,17 @@ class ImageSource(LabelledTable, PlainSource, ABC):
     def _labelled(self, root: Path) -> tuple[EncodedImages, "Labels"]:
         """The images and labels of the data set, in the same order; no image is read."""
 
+    def _images(self, root: Path) -> EncodedImages:
+        """The images of the data set, without a look at the labels where these are elsewhere."""
+        return self._labelled(root)[0]
+
     @abstractmethod
     def _new(self, path: Path) -> tuple[EncodedImages, "Strings"]:
         """The images at another path, and their ids; no image is read."""
 
     def is_prepared(self, root: Path) -> bool:
         """Whether the array of the images is there, of these images as they are now."""
-        images, _ = self._labelled(root)
-        return self._cache(root, images).is_made()
+        return self._cache(root, self._images(root)).is_made()
 
     def prepare(self, root: Path, work: Work = Work()) -> str:
         """Make the array of the images where it is missing or the images have changed, and return where it is."""

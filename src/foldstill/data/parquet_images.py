@@ -88,9 +88,12 @@ class ParquetImagesData(ImageSource, kind="parquet_images", title="Parquet files
         return cls(path="images.parquet", label="label", size=8), folder / "images.parquet"
 
     def _labelled(self, root: Path) -> "tuple[ParquetImages, Labels]":
-        images = ParquetImages.of(root / self.path, self.image, self.id)
+        images = self._images(root)
         columns = self.label_columns(images.class_names(self.label))
         return images, columns.read(images.other_columns())
+
+    def _images(self, root: Path) -> "ParquetImages":
+        return ParquetImages.of(root / self.path, self.image, self.id)
 
     def label_columns(self, names: tuple[str, ...]) -> LabelColumns:
         """The columns of the labels; `names` are those of the classes where the settings give none."""

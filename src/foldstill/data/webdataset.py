@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -83,20 +84,22 @@ class WebDatasetData(ImageSource, kind="webdataset", title="WebDataset shards"):
         return cls(path="shard-000.tar", label="cls", size=8), folder / "shard-000.tar"
 
     def _labelled(self, root: Path) -> "tuple[TarImages, Labels]":
-        samples = read_samples(root / self.path)
-        images = TarImages.of(root / self.path, samples, self.image)
+        images = self._images(root)
         columns = LabelColumns.of(
             self,
             classes=self.classes or self.votes or self.shares,
             id=self.id or KEY,
             group=group_column(self.group),
         )
-        return images, columns.read(_columns(root / self.path, samples, self._facts))
+        return images, columns.read(_columns(images, self._facts))
+
+    def _images(self, root: Path) -> "TarImages":
+        return TarImages.of(root / self.path, self.image)
 
     def _new(self, path: Path) -> "tuple[TarImages, Strings]":
-        samples = read_samples(path)
-        ids = _columns(path, samples, [self.id or KEY]).text(self.id or KEY, "id")
-        return TarImages.of(path, samples, self.image), np.asarray(ids, np.str_)
+        images = TarImages.of(path, self.image)
+        ids = _columns(images, [self.id or KEY]).text(self.id or KEY, "id")
+        return images, np.asarray(ids, np.str_)
 
     @property
     def _facts(self) -> list[str]:
@@ -143,19 +146,29 @@ class Members:
 
 @dataclass(frozen=True)
 class TarImages:
-    """One image per sample."""
+    """One image per sample. The headers of the tar files are read when somebody asks for more than `made_from`."""
 
-    members: tuple[Member, ...]
+    path: Path
+    extension: str
     made_from: Mapping[str, Any]
     backend: Backend = "loky"
 
     @classmethod
-    def of(cls, path: Path, samples: Sequence[Sample], extension: str) -> "Self":
-        """The images of samples; raises DataError naming a sample without one, or with several."""
-        members = tuple(_image_of(sample, extension) for sample in samples)
+    def of(cls, path: Path, extension: str) -> "Self":
+        """The images of a tar file, or of the tar files of a folder."""
         shards = _shards(path)
         versions = sizes_and_times(shards, [shard.name for shard in shards])
-        return cls(members, {"files": versions, "image": extension})
+        return cls(path, extension, {"files": versions, "image": extension})
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """All samples; raises DataError for names that repeat, and where there is none."""
+        return read_samples(self.path)
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The image of each sample; raises DataError naming a sample without one, or with several."""
+        return tuple(_image_of(sample, self.extension) for sample in self.samples)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -228,16 +241,16 @@ def _image_of(sample: Sample, extension: str) -> Member:
     return sample.members[found[0]]
 
 
-def _columns(path: Path, samples: Sequence[Sample], names: Sequence[str]) -> Columns:
+def _columns(images: TarImages, names: Sequence[str]) -> Columns:
     """What is known of every sample by name: the text of a member, or a value of the member `json`."""
     values: dict[str, list[Any]] = {name: [] for name in names}
-    for sample in samples:
+    for sample in images.samples:
         facts: dict[str, Any] = {KEY: sample.key}
         if "json" in sample.members and not all(name in (KEY, *sample.members) for name in names):
             facts = _json_of(sample) | facts
         for name in names:
             values[name].append(_fact(sample, name, facts))
-    return Columns(path, {name: _array(of_name) for name, of_name in values.items()})
+    return Columns(images.path, {name: _array(of_name) for name, of_name in values.items()})
 
 
 def _fact(sample: Sample, name: str, facts: Mapping[str, Any]) -> Any:
