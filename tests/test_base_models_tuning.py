@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from foldstill.base_models import tuning
 from foldstill.base_models.tuning import (
     ERROR,
     PLACE,
@@ -170,12 +169,6 @@ def test_the_settings_import_neither_torch_nor_optuna():
 def test_a_search_of_nothing_is_refused(make, said):
     with pytest.raises(MemberError, match=said):
         make()
-
-
-def test_a_missing_extra_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(tuning, "find_spec", lambda name: None if name == "optuna" else object())
-    with pytest.raises(MemberError, match=r"tuning needs optuna: pip install 'foldstill\[tune\]'"):
-        tuning.require_extra()
 
 
 @pytest.mark.parametrize(

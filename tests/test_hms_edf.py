@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from foldstill.errors import DataError, FoldstillError, FoldstillWarning
-from foldstill.hms import edf
 from foldstill.hms.edf import open_eeg
 from foldstill.hms.edf_source import EdfData
 from foldstill.hms.edf_windows import Windows, eeg_inputs, windows_of
@@ -215,8 +214,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(mne, make, message: str, tmp
 
 
 def test_without_mne_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(edf, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"needs MNE: pip install 'foldstill\[eeg\]'"):
+    monkeypatch.setattr("foldstill.errors.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"needs mne, which is not installed: pip install 'foldstill\[eeg\]'"):
         open_eeg(tmp_path / "a.edf")
 
 

@@ -203,10 +203,8 @@ def test_views_of_other_rows_never_share_a_cache(hms_files, tmp_path):
 
 
 def test_a_missing_package_stops_it_and_is_no_problem_of_the_files(hms_files, tmp_path, monkeypatch):
-    from foldstill.data import wavelets
-
-    monkeypatch.setattr(wavelets, "find_spec", lambda name: None)
-    with pytest.raises(FoldstillError, match=r"needs PyWavelets: pip install 'foldstill\[wavelets\]'"):
+    monkeypatch.setattr("foldstill.errors.find_spec", lambda name: None)
+    with pytest.raises(FoldstillError, match=r"needs pywt, which is not installed: .*'foldstill\[wavelets\]'"):
         prepare(hms_files, tmp_path, (Denoised(of=SMALL),))
     assert not Cache(tmp_path).manifest_file.exists()
 

@@ -8,6 +8,8 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from foldstill.machine import OPTIONAL
+from foldstill.pipeline.trackers import TRACKERS
 from source_trees import PACKAGE, source_texts, source_trees
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +176,44 @@ def test_a_value_that_is_not_quoted_would_be_seen() -> None:
     ]
     assert unquoted(ast.parse('f"use `--out {path}`"')) == ["path"]
     assert unquoted(ast.parse('f"run `foldstill compare RUN` on {folder}: foldstill reads {n}"')) == []
+
+
+def install_hints(tree: ast.Module) -> list[str]:
+    """Texts of the code, not of its docstrings, that say how an extra is installed."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docstrings]
+    return [text.value for text in texts if isinstance(text.value, str) and "pip install 'foldstill[" in text.value]
+
+
+def named_extras() -> Iterator[str]:
+    """Every extra that a document, a docstring or a template names, and that the code asks for."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.toml"), *PACKAGE.rglob("*.py")]
+    for path in documents:
+        for names in re.findall(r"foldstill\[([a-z,]+)\]", path.read_text(encoding="utf-8")):
+            yield from names.split(",")
+    for tree in source_trees().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "require_package":
+                extra = node.args[1]
+                yield from [str(extra.value)] if isinstance(extra, ast.Constant) else []
+    yield from (extra for _, extra in OPTIONAL.values())
+    yield from (kind.kind for kind in TRACKERS)
+
+
+def test_one_function_says_how_an_extra_is_installed_and_every_extra_that_is_named_exists() -> None:
+    found = {module_of(path): install_hints(tree) for path, tree in source_trees().items()}
+    assert {name: texts for name, texts in found.items() if texts} == {
+        "foldstill.errors": ["pip install 'foldstill["],
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(named_extras()) <= set(extras)
+    assert {"dask", "eeg", "mlflow", "onnx", "polars", "ray", "tune", "wavelets"} <= set(named_extras())
+
+
+def test_a_second_hint_how_to_install_an_extra_would_be_seen() -> None:
+    command = "pip install 'foldstill[eeg]'"
+    tree = ast.parse(f'def f():\n    "Needs {command}."\n    raise E(f"{{path}}: {command}")')
+    assert install_hints(tree) == [f": {command}"]
 
 
 def test_differences_are_never_printed_as_minus_zero() -> None:

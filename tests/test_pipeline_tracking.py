@@ -157,7 +157,7 @@ def test_a_change_of_the_tracker_makes_no_finished_stage_stale(finished: Path) -
 def test_a_missing_package_is_one_sentence_before_anything_is_written(
     kind: type[Tracker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("foldstill.pipeline.tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("foldstill.errors.find_spec", lambda name: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smoke.toml").write_text(SMOKE, encoding="utf-8")
     assert call(monkeypatch, "run", "smoke.toml", *ON_CPU, "--set", f"track.kind={kind.kind}") == 2

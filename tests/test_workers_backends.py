@@ -129,8 +129,8 @@ def test_a_cluster_that_is_not_there_is_refused_before_anything_is_written(
     (tmp_path / "d.csv").write_text("x,y\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40)))
     run = start_run(ExperimentFile.read(tmp_path / "e.toml"), tmp_path / "run", Work(f"{kind}=tcp://127.0.0.1:1"))
     if missing:
-        monkeypatch.setattr(f"foldstill.workers.{kind}_cluster.find_spec", lambda _: None)
-        message = rf"need the package {package}: pip install 'foldstill\[{kind}\]'"
+        monkeypatch.setattr("foldstill.errors.find_spec", lambda _: None)
+        message = rf"needs {package}, which is not installed: pip install 'foldstill\[{kind}\]'"
     elif kind == "ray":
         pytest.skip("Ray waits for a minute")
     else:

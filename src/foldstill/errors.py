@@ -1,10 +1,11 @@
-"""The errors that a user's mistake raises, one class per package.
+"""The errors that a user's mistake raises, one class per package, and what several of them have in common.
 
 Each message is one sentence: what was wanted, what was received, where, and the cure.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 class FoldstillError(ValueError):
@@ -85,6 +86,23 @@ def lacks_memory(error: BaseException) -> bool:
     """
     in_text = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _NO_MEMORY)
     return in_text or isinstance(error, MemoryError)
+
+
+def require_package(package: str, extra: str, *, purpose: str, error: type[FoldstillError]) -> None:
+    """Raise an error where a package is not installed that a purpose needs; the package is not imported.
+
+    >>> require_package("json", "none", purpose="reading settings", error=FileError)
+    >>> require_package("nowhere", "eeg", purpose="reading a.edf", error=FileError)
+    Traceback (most recent call last):
+    foldstill.errors.FileError: reading a.edf needs nowhere, which is not installed: pip install 'foldstill[eeg]'
+    """
+    if find_spec(package) is None:
+        raise error(f"{purpose} needs {package}, which is not installed: {pip_install(extra)}")
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs the packages of an extra."""
+    return f"pip install 'foldstill[{extra}]'"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from foldstill.errors import ArgumentError
+from foldstill.errors import ArgumentError, require_package
 
 FrameLibrary = Literal["pandas", "polars"]
 """The library of a data frame; polars is an optional extra."""
@@ -24,10 +24,9 @@ def make_frame(columns: Mapping[str, Any], library: FrameLibrary = "pandas") -> 
         return pd.DataFrame(dict(columns))
     if library != "polars":
         raise ArgumentError(f"library must be 'pandas' or 'polars', got {library!r}")
-    try:
-        import polars
-    except ImportError:
-        raise ArgumentError("library='polars' needs polars: pip install 'foldstill[polars]'") from None
+    require_package("polars", "polars", purpose="library='polars'", error=ArgumentError)
+    import polars
+
     return polars.DataFrame({name: list(values) for name, values in columns.items()})
 
 

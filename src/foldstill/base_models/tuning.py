@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,12 +156,6 @@ def _check_range(field: str, low: float, high: float, log: bool) -> None:
         raise MemberError(
             f"search of {field}: low must be less than high{' and positive' if log else ''}, got {low} and {high}"
         )
-
-
-def require_extra() -> None:
-    """Raises MemberError unless Optuna is installed."""
-    if find_spec("optuna") is None:
-        raise MemberError("tuning needs optuna: pip install 'foldstill[tune]'")
 
 
 def open_study(journal: Path, settings: TuneSettings) -> Study:

@@ -5,6 +5,7 @@ import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foldstill.errors import pip_install
 from foldstill.machine import OPTIONAL, REQUIRED, processor, versions
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def machine_parts() -> list[Part]:
         Part("processor", processor(), cores),
     ]
     cures = {name: f"pip install {name}" for name in REQUIRED} | {
-        name: f"only for {purpose}: pip install 'foldstill[{extra}]'" for name, (purpose, extra) in OPTIONAL.items()
+        name: f"only for {purpose}: {pip_install(extra)}" for name, (purpose, extra) in OPTIONAL.items()
     }
     for name, cure in cures.items():
         parts.append(Part(name, installed.get(name), "" if name in installed else cure))

@@ -20,13 +20,12 @@ from foldstill.base_models.tuning import (
     end_killed_trials,
     n_finished,
     open_study,
-    require_extra,
     run_trial,
     trials_of,
 )
 from foldstill.data.dataset import Dataset
 from foldstill.data.source import DataSource
-from foldstill.errors import ExperimentError
+from foldstill.errors import ExperimentError, MemberError, require_package
 from foldstill.files import check_output, refuse_unmarked, write_csv, write_text
 from foldstill.lock import sole_writer
 from foldstill.manifest import changes
@@ -103,7 +102,7 @@ def tune(
     once; several workers do so from here. Raises ExperimentError for fields that do not exist, have no effect on the
     member, or change which rows are scored.
     """
-    require_extra()
+    require_package("optuna", "tune", purpose="tuning", error=MemberError)
     _LOADED.clear()
     file = ExperimentFile.read(path, changes)
     base = file.experiment

@@ -5,14 +5,13 @@ E electrodes or other channels, T time, F frequencies, W columns. SciPy does the
 
 import difflib
 import math
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.signals import Signal
-from foldstill.errors import FoldstillError
+from foldstill.errors import FoldstillError, require_package
 
 Threshold = Literal["soft", "hard"]
 
@@ -88,8 +87,7 @@ def wavelet_denoise(x_ET: Signal, wavelet: str, level: int, threshold: Threshold
 
     Raises FoldstillError where PyWavelets is not installed, or does not have the wavelet.
     """
-    if find_spec("pywt") is None:
-        raise FoldstillError("wavelet denoising needs PyWavelets: pip install 'foldstill[wavelets]'")
+    require_package("pywt", "wavelets", purpose="wavelet denoising", error=FoldstillError)
     import pywt
 
     names = pywt.wavelist(kind="discrete")

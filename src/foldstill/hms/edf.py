@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.signals import Signal
-from foldstill.errors import DataError
+from foldstill.errors import DataError, require_package
 from foldstill.hms.electrodes import Channel, find_electrodes, mixed_references
 from foldstill.hms.files import Problem
 from foldstill.hms.montage import EEG_CHANNELS, EEG_SECONDS, SFREQ_HZ, channel_index
@@ -162,8 +161,7 @@ def _read(path: Path, names: list[str] | None = None) -> tuple[Any, list[str]]:
 
     `names` are channels, None for all.
     """
-    if find_spec("mne") is None:
-        raise DataError(f"reading {path} needs MNE: pip install 'foldstill[eeg]'")
+    require_package("mne", "eeg", purpose=f"reading {path}", error=DataError)
     if not path.is_file():
         raise DataError(f"no file {path}: correct the path")
     if not is_eeg_file(path):

@@ -1,12 +1,11 @@
 """What every tracker of experiments can do: keep the curves, the comparison and the report of a run."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
 from foldstill.compare import Comparison
-from foldstill.errors import ExperimentError
+from foldstill.errors import ExperimentError, require_package
 from foldstill.settings import Kind
 
 
@@ -55,13 +54,10 @@ class Tracker(Kind, Protocol):
         ...
 
 
-def require_package(tracker: Tracker) -> None:
+def require_tracker(tracker: Tracker) -> None:
     """Raise ExperimentError where the package of a tracker is not installed; nothing is imported."""
-    if find_spec(tracker.package) is None:
-        raise ExperimentError(
-            f'[track] kind = "{tracker.kind}" needs {tracker.package}, which is not installed: '
-            f"pip install 'foldstill[{tracker.kind}]', or leave [track] out"
-        )
+    purpose = f'[track] kind = "{tracker.kind}"'
+    require_package(tracker.package, tracker.kind, purpose=purpose, error=ExperimentError)
 
 
 def scores_of(comparison: Comparison) -> dict[str, float]:

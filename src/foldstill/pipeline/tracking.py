@@ -18,7 +18,7 @@ from foldstill.files import digest, file_digest
 from foldstill.json_files import Shape, read_json, write_json
 from foldstill.pipeline.curves import Curve, curves
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.tracker import OpenTracker, TrackedRun, Tracker, require_package
+from foldstill.pipeline.tracker import OpenTracker, TrackedRun, Tracker, require_tracker
 
 POLL_S = 5.0
 """Seconds between two looks at the histories of the trainings that go on."""
@@ -57,7 +57,7 @@ class Tracking:
     """A run in its tracker, with a thread that looks at the histories on disk."""
 
     def __init__(self, tracker: Tracker, run: Run) -> None:
-        require_package(tracker)
+        require_tracker(tracker)
         self._dir, self._ledger = run.dir, _Ledger(run.dir.tracking, asdict(tracker))  # type: ignore[call-overload]
         about = TrackedRun(run.experiment.name, run.dir.root, run.root, self._ledger.content["run"])
         try:
@@ -192,4 +192,4 @@ class _Ledger:
 def check_tracker(run: Run) -> None:
     """Raise ExperimentError where the tracker of the experiment is not installed; nothing is imported."""
     if run.settings is not None and run.settings.track is not None:
-        require_package(run.settings.track)
+        require_tracker(run.settings.track)

@@ -4,10 +4,9 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
-from foldstill.errors import ArgumentError, FoldstillError
+from foldstill.errors import ArgumentError, FoldstillError, require_package
 from foldstill.workers.worker import call_in
 
 CONNECT_S = 10
@@ -87,5 +86,4 @@ def _connected(address: str) -> Any:
 
 
 def _require_package() -> None:
-    if find_spec("distributed") is None:
-        raise ArgumentError("workers on Dask need the package distributed: pip install 'foldstill[dask]'")
+    require_package("distributed", "dask", purpose="work on Dask", error=ArgumentError)

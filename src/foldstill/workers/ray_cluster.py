@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
-from foldstill.errors import ArgumentError, FoldstillError
+from foldstill.errors import ArgumentError, FoldstillError, require_package
 from foldstill.workers.worker import call_in
 
 RETRIES = 3
@@ -70,5 +69,4 @@ def _connected(address: str) -> Any:
 
 
 def _require_package() -> None:
-    if find_spec("ray") is None:
-        raise ArgumentError("workers on Ray need the package ray: pip install 'foldstill[ray]'")
+    require_package("ray", "ray", purpose="work on Ray", error=ArgumentError)
