@@ -2,8 +2,9 @@
 
 import pytest
 
-from foldstill.base_models.device import pick_device
+from foldstill.base_models.device import pick_device, require_device
 from foldstill.errors import MemberError
+from foldstill.workers import Work
 from made_up import call
 from pretended_device import UNSUPPORTED
 from pretended_gpu import pretended_gpu
@@ -36,6 +37,14 @@ def test_a_gpu_that_is_not_there_is_one_sentence(name, message, monkeypatch):
     assert pick_device("auto") == "cpu"
     with pytest.raises(MemberError, match=f"^{message}$"):
         pick_device(name)
+
+
+def test_the_machines_of_a_cluster_have_devices_of_their_own(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    require_device(Work("dask=tcp://host:8786", "cuda"))
+    require_device(Work(1, "auto"))
+    with pytest.raises(MemberError, match="device 'cuda' needs a GPU"):
+        require_device(Work(2, "cuda"))
 
 
 @pytest.mark.skipif(bool(UNSUPPORTED), reason=UNSUPPORTED)

@@ -46,6 +46,26 @@ def test_help_prints_every_word_that_was_written(
             assert " ".join(words(paragraph)) in page
 
 
+WITH_DEVICE = [name for name, command in COMMANDS.items() if any("--device" in one.opts for one in command.params)]
+
+
+def test_commands_that_compute_with_networks_take_a_device() -> None:
+    assert sorted(WITH_DEVICE) == ["distill", "predict", "prepare", "run", "train", "tune"]
+
+
+@pytest.mark.parametrize("name", WITH_DEVICE)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where all is finished and nothing would be computed. No file of the example is there."""
+    [example] = re.findall(r"Example: foldstill (.*)", COMMANDS[name].help)
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *example.split(), "--device", "cuda:99") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert re.fullmatch(r"foldstill: device 'cuda:99' (needs a GPU, and torch finds no|is not there: torch).*", message)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_of_a_command_is_one_that_it_accepts(name: str) -> None:
     [example] = re.findall(r"Example: foldstill (.*)", COMMANDS[name].help)

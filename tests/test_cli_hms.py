@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foldstill.commands.hms import prepare_views
+from foldstill.errors import ExperimentError
 from foldstill.hms.montage import VOTE_COLUMNS
+from foldstill.workers import Work
 from made_up import call
 
 SMALL = """
@@ -144,7 +147,6 @@ def test_prepare_takes_a_folder_and_views_by_kind(hms: Path, tmp_path: Path, mon
         (("prepare", "{file}", "--rows", "window"), "leave the options out"),
         (("prepare", "{run}", "--strict"), "--strict and --device are for HMS files"),
         (("prepare", "{hms}", "--view", "mell"), "no view of kind 'mell'"),
-        (("prepare", "{hms}", "--view", "raw_eeg", "--device", "cuda"), "would have no effect"),
         (("prepare", "nowhere"), "not an HMS folder"),
         (("show", "view", "{run}", "kaggle"), "no view 'kaggle'"),
         (("show", "view", "{hms}", "mel", "--sample", "7"), "no sample '7'"),
@@ -168,6 +170,12 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     error = capsys.readouterr().err
     assert error.startswith("foldstill:")
     assert message in error
+
+
+def test_a_gpu_that_would_compute_no_view_is_refused(hms: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"device 'cuda' would have no effect: none of the views \(raw_eeg\)"):
+        prepare_views(hms, cache=tmp_path / "cache", views=("raw_eeg",), work=Work(device="cuda"))
+    assert not list(tmp_path.iterdir())
 
 
 def recording(path: Path) -> Path:

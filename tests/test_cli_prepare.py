@@ -65,7 +65,7 @@ def test_data_that_need_no_preparation_say_so(
 ) -> None:
     assert call(monkeypatch, "prepare", images / "digits.toml") == 0
     assert "data of kind 'digits' need no preparation" in capsys.readouterr().out
-    assert call(monkeypatch, "prepare", images / "mine.toml", "--device", "cuda") == 2
+    assert call(monkeypatch, "prepare", images / "mine.toml", "--device", "cpu") == 2
     assert "--device are for HMS files" in capsys.readouterr().err
     assert not (images / "image-cache").exists()
 

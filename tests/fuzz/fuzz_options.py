@@ -131,7 +131,6 @@ VALID: set[tuple[str, str, str]] = {
     ("synth-hms", "--seed", "0"),
     *((command, "--positive", "") for command in BASE),
     ("heads", "--metric", ""),
-    ("distill", "--device", "cuda:99"),  # the student is finished and needs no device
 }
 """Values from the lists that a command may accept."""
 

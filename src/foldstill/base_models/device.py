@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foldstill.errors import MemberError
+from foldstill.workers import Work
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,15 @@ def pick_device(device: str) -> str:
                 f"{n_gpus - 1} or less"
             )
     return device
+
+
+def require_device(work: Work) -> None:
+    """Raises MemberError for a GPU that this machine does not have; machines of a cluster have devices of their own.
+
+    Torch is imported only where a GPU is named.
+    """
+    if work.device not in ("auto", "cpu") and not work.cpu_workers.is_cluster:
+        pick_device(work.device)
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from foldstill.cli.json_answer import AsJson
 from foldstill.cli.terminal import bars
 from foldstill.errors import FileError, FoldstillError
-from foldstill.workers import VARIABLE, Work
+from foldstill.workers import VARIABLE, OnProgress, Work, silent
 
 if TYPE_CHECKING:
     from foldstill.pipeline import Run
@@ -40,13 +40,22 @@ Workers = Annotated[str | None, workers_option("Where jobs run; one process per 
 
 
 def device_name(text: str) -> str:
-    """The name of a device, whether it is there or not; torch is not imported to know."""
+    """The name of a device, whether it is there or not: `work_of` asks for that."""
     from foldstill.base_models.device import check_device
 
     try:
         return check_device(text)
     except FoldstillError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def work_of(workers: str | None, device: str, *, force: bool, report: OnProgress = silent) -> Work:
+    """How a command does its work; raises MemberError for a device that is not there, before anything is read."""
+    from foldstill.base_models.device import require_device
+
+    work = Work(workers, device, force, report)
+    require_device(work)
+    return work
 
 
 DEVICES = "auto|cpu|cuda|cuda:N|mps"
@@ -113,7 +122,7 @@ class RunOptions:
         from foldstill.pipeline import open_run
 
         with bars(quiet=self.quiet) as report:
-            work = Work(self.workers, self.device, self.force, report)
+            work = work_of(self.workers, self.device, force=self.force, report=report)
             yield open_run(self.target, self.out, changes=self.change or (), work=work)
 
 

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import DEVICES, Changes, Command, Replace, device_name, workers_option
+from foldstill.cli.arguments import DEVICES, Changes, Command, Replace, device_name, work_of, workers_option
 from foldstill.cli.terminal import bars, console
-from foldstill.workers import Work
 
 show_app = typer.Typer(no_args_is_help=True, help="Draw what members read.")
 
@@ -61,7 +60,7 @@ def prepare(
             rows=None if rows is None else rows.value,
             views=tuple(view or ()),
             strict=strict,
-            work=Work(workers, device, force, report),
+            work=work_of(workers, device, force=force, report=report),
         )
     screen = console()
     if isinstance(prepared, str):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foldstill.cli.arguments import Changes, On, Quiet, Replace, Target, Workers, workers_option
+from foldstill.cli.arguments import Changes, On, Quiet, Replace, Target, Workers, work_of, workers_option
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.stages import show_comparison
 from foldstill.cli.terminal import bars, console
@@ -149,7 +149,7 @@ def tune(
     from foldstill.commands.tune import tune as search
 
     with bars(quiet=quiet) as report:
-        work = Work(workers, device, force, report)
+        work = work_of(workers, device, force=force, report=report)
         best = search(path, folder, out, change or (), trials=trials, work=work)
     if as_json:
         found = {"trial": best.number, "trials": best.trials, "kl": best.kl, "values": best.values}

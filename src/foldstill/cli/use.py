@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldstill.cli import import_options as options
-from foldstill.cli.arguments import On, Out, Replace, Target
+from foldstill.cli.arguments import On, Out, Replace, Target, work_of
 from foldstill.cli.json_answer import AsJson, print_json
 from foldstill.cli.terminal import console
-from foldstill.workers import Work
 
 if TYPE_CHECKING:
     from foldstill.oof import ImportSettings
@@ -97,7 +96,7 @@ def predict(
     """
     from foldstill.commands.predict import predict_inputs
 
-    work = Work(device=device, force=force)
+    work = work_of(None, device, force=force)
     predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, like=like, work=work)
     scores = predicted.scores
     if as_json:
