@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.arms import Arm
-from foldstill.compare.calibration import top_reliability
+from foldstill.compare.calibration import reliability
 from foldstill.compare.left_out import row_losses
 from foldstill.compare.metrics import KL, Metric, scores_of
-from foldstill.compare.predictions import Predictions
+from foldstill.compare.predictions import Predictions, by_class
 from foldstill.compare.results import ArmScore, Fidelity, Scores, StratumScore
 from foldstill.compare.row_losses import row_class_kl
 from foldstill.compare.rows import ComparedRows
-from foldstill.data.simplex import row_kl
+from foldstill.data.simplex import row_kl, row_sum
 from foldstill.errors import CompareError
 
 Floats = NDArray[np.float64]
@@ -23,9 +23,10 @@ Floats = NDArray[np.float64]
 
 def normalised(proba_NC: NDArray[Any]) -> Floats:
     """Rows that sum to one exactly: the rounding of float16 files would count as a negative KL."""
-    proba = np.clip(proba_NC, 0, None, dtype=np.float64)
-    normal: Floats = proba / proba.sum(axis=1, keepdims=True)
-    return normal
+    proba = by_class(proba_NC)
+    np.maximum(proba, 0, out=proba)
+    proba /= row_sum(proba)[:, None]
+    return proba
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ScoredArm:
 
 def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None, metric: Metric) -> ScoredArm:
     """Score an arm on all rows and per stratum."""
-    target_NC, weight_N = rows.labels.target_NC, rows.weight_N
+    target_NC, weight_N = rows.target_NC, rows.weight_N
     by_seed = [
         Predictions(target_NC, normalised(proba_NC), weight_N).with_halves(rows.halves) for proba_NC in arm.by_seed
     ]
@@ -66,9 +67,9 @@ def score_arm(arm: Arm, rows: ComparedRows, teacher: Arm | None, metric: Metric)
             )
             for name, halves in rows.halves_of.items()
         ),
-        reliability=top_reliability(
-            target=np.tile(target_NC, (n_seeds, 1)),
-            proba=np.concatenate([one.proba_NC for one in by_seed]),
+        reliability=reliability(
+            predicted_N=np.concatenate([one.top[0] for one in by_seed]),
+            observed_N=np.concatenate([one.top[1] for one in by_seed]),
             weight=np.tile(weight_N, n_seeds),
         ),
         kl_by_seed=tuple(float(kl_C.sum()) for kl_C in class_kl) if n_seeds > 1 else (),

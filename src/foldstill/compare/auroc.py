@@ -21,15 +21,17 @@ def class_auroc(
     auroc_C = np.full(target.shape[1], np.nan)
     for c in range(target.shape[1]):
         order = np.argsort(proba[:, c]) if order_CN is None else order_CN[c]
-        rising = proba[order, c]
-        first = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])
-        share, mass = target[order, c], weight_N[order]
-        positive = np.add.reduceat(mass * share, first)
-        negative = np.add.reduceat(mass * (1 - share), first)
+        rising, mass = proba[order, c], weight_N[order]
+        positive = mass * target[order, c]
+        negative = mass - positive
+        differs = rising[1:] != rising[:-1]
+        if not differs.all():
+            first = np.flatnonzero(np.append(True, differs))
+            positive, negative = np.add.reduceat(positive, first), np.add.reduceat(negative, first)
         pairs = positive.sum() * negative.sum()
         if pairs > 0:
             # A tie counts one half (Mann-Whitney).
-            auroc_C[c] = (positive * (np.cumsum(negative) - negative / 2)).sum() / pairs
+            auroc_C[c] = positive @ (np.cumsum(negative) - negative / 2) / pairs
     return auroc_C
 
 

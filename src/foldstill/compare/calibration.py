@@ -3,17 +3,19 @@
 N rows, C classes, Q bins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS, clip_rows, row_sum
+from foldstill.data.simplex import EPS, clip_rows, finite_log, row_sum
 
 Floats = NDArray[np.float64]
 
 BINS = 15
+_BLOCK = 2**14
+"""Number of rows that are processed together."""
 _LOG_EPS = float(np.log(EPS))
 
 
@@ -41,37 +43,38 @@ def reliability(
     weight_N = np.ones(len(predicted_N)) if weight is None else weight
     # The order of tied rows is that of the sort, which decides nothing below.
     order = np.argsort(predicted_N) if order is None else order
-    predicted_N, observed_N, mass_N = predicted_N[order], observed_N[order], weight_N[order]
-    first = np.flatnonzero(np.r_[True, predicted_N[1:] != predicted_N[:-1]])
-    # The middle of a row's mass decides its bin; tied rows take the bin of the first of them.
-    before = np.r_[0.0, np.cumsum(mass_N)]
-    middle = (before[first] + weight_N[np.minimum.reduceat(order, first)] / 2) / before[-1]
-    bin_of_tie = np.minimum((middle * bins).astype(np.intp), bins - 1)
-    bin_N = np.repeat(bin_of_tie, np.diff(np.r_[first, len(order)]))
-    total = np.bincount(bin_N, mass_N, bins)
-    predicted = np.bincount(bin_N, mass_N * predicted_N, bins)
-    observed = np.bincount(bin_N, mass_N * observed_N, bins)
+    rising_N, mass_N = predicted_N[order], weight_N[order]
+    starts = _bin_starts(rising_N, order, weight_N, mass_N, bins)
+    total, predicted, observed = (
+        np.add.reduceat(values, starts) for values in (mass_N, mass_N * rising_N, mass_N * observed_N[order])
+    )
     return tuple(
-        Bin(float(p / t), float(o / t), float(t / before[-1]))
+        Bin(float(p / t), float(o / t), float(t / total.sum()))
         for p, o, t in zip(predicted, observed, total, strict=True)
         if t > 0
     )
 
 
-def top_reliability(*, target: Floats, proba: Floats, weight: Floats | None = None) -> tuple[Bin, ...]:
-    """Bins of the predicted class: its probability against its vote share."""
-    top_N = proba.argmax(axis=1)[:, None]
-    predicted_N, observed_N = (np.take_along_axis(a, top_N, axis=1)[:, 0] for a in (proba, target))
-    return reliability(predicted_N=predicted_N, observed_N=observed_N, weight=weight)
+def _bin_starts(
+    rising_N: Floats, order: NDArray[np.intp], weight_N: Floats, mass_N: Floats, bins: int
+) -> NDArray[np.intp]:
+    """The first row of each bin among sorted predictions; a bin that would be empty is left out.
+
+    The middle of a row's mass decides its bin; tied rows take the bin of the first of them.
+    """
+    before = np.concatenate([[0.0], np.cumsum(mass_N)])
+    bounds = np.arange(1, bins) / bins * before[-1]
+    # Only the ties around a bound can lie on either side of it.
+    last = np.searchsorted(before, bounds) - 1
+    first, after = (np.searchsorted(rising_N, rising_N[last], side) for side in ("left", "right"))
+    half = [weight_N[order[a:b].min()] / 2 for a, b in zip(first.tolist(), after.tolist(), strict=True)]
+    starts = np.unique(np.append(0, np.where(before[first] + half >= bounds, first, after)))
+    return starts[starts < len(order)]
 
 
-def _error(bins: tuple[Bin, ...]) -> float:
+def calibration_error(bins: tuple[Bin, ...]) -> float:
+    """Expected calibration error (Guo et al., 2017, equation 3, with bins of equal mass)."""
     return float(sum(b.share * abs(b.predicted - b.observed) for b in bins))
-
-
-def top_calibration_error(*, target: Floats, proba: Floats, weight: Floats | None = None) -> float:
-    """Expected calibration error of the predicted class (Guo et al., 2017, equation 3, with bins of equal mass)."""
-    return _error(top_reliability(target=target, proba=proba, weight=weight))
 
 
 def class_calibration_error(
@@ -82,7 +85,7 @@ def class_calibration_error(
     `order_CN` sorts the predictions of each class, where it is known.
     """
     errors = [
-        _error(
+        calibration_error(
             reliability(
                 predicted_N=proba[:, c],
                 observed_N=target[:, c],
@@ -98,37 +101,62 @@ def class_calibration_error(
 def calibration_slope(*, target: Floats, proba: Floats, weight: Floats | None = None) -> float:
     """The power b for which p^b, normalised, has the smallest cross-entropy to the votes; 1 is calibrated.
 
-    The slope is one over the best temperature. Newton's method on a convex function of one number, kept in [0, 20].
+    The slope is one over the best temperature. It minimises a convex function of one number, and is kept in [0, 20].
     """
     return log_slope(target=target, log_NC=np.log(clip_rows(proba)), weight=weight)
 
 
 def log_slope(*, target: Floats, log_NC: Floats, weight: Floats | None) -> float:
-    """As `calibration_slope`, of log-probabilities from which `clip_rows` took zeros."""
+    """As `calibration_slope`, of log-probabilities from which EPS took zeros; rows need not be normalised."""
     weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
-    return _best_power(float(weight_N @ np.einsum("nc,nc->n", target, log_NC)), log_NC, weight_N)
+    wanted = weight_N @ np.einsum("nc,nc->n", target, log_NC)
+    return float(_best_powers(np.array([wanted]), log_NC, weight_N[None], np.zeros(len(target), np.intp), 1.0)[0])
 
 
-def _best_power(wanted: float, log_NC: Floats, weight_N: Floats, start: float = 1.0) -> float:
-    """The slope for normalised log-probabilities whose mean under the votes is `wanted`, by Newton's method."""
-    slope = start
+def _best_powers(
+    wanted_P: Floats, log_NC: Floats, share_PN: Floats, part_N: NDArray[np.intp], start: float | Floats
+) -> Floats:
+    """The slope of each part of the rows for which the mean of the log-probabilities is `wanted_P`, as under the votes.
+
+    Halley's method, which is Newton's with the third derivative: each pass over the rows triples the number of correct
+    digits. `share_PN` are the weights of each part, which sum to one and are zero for other rows.
+    """
+    slope_P: Floats = np.full(len(wanted_P), start, dtype=np.float64)
     for _ in range(30):
-        # Normalised log-probabilities are at most 0, and the largest of a row is near it: the powers cannot overflow.
-        power_NC = np.exp(slope * log_NC)
-        total_N = row_sum(power_NC)
-        power_NC *= log_NC
-        mean_N = row_sum(power_NC) / total_N
-        gradient = float(weight_N @ mean_N) - wanted
-        curvature = float(weight_N @ (np.einsum("nc,nc->n", power_NC, log_NC) / total_N - mean_N**2))
-        if curvature <= 1e-12:
-            break
+        moments_P3 = np.zeros((len(wanted_P), 3))
+        for rows in _blocks(log_NC):
+            moments_P3 += share_PN[:, rows] @ _moments(log_NC[rows], slope_P[part_N[rows]])
+        gradient_P, curvature_P, third_P = moments_P3[:, 0] - wanted_P, moments_P3[:, 1], moments_P3[:, 2]
+        curved_P = curvature_P > 1e-12
+        newton_P = np.divide(gradient_P, curvature_P, out=np.zeros_like(slope_P), where=curved_P)
+        bend_P = np.divide(third_P, 2 * curvature_P, out=np.zeros_like(slope_P), where=curved_P)
+        step_P = newton_P / np.maximum(1 - newton_P * bend_P, 0.5)
         # Longer steps diverge where the softmax is flat.
-        step = float(np.clip(gradient / curvature, -slope - 0.5, slope / 2 + 0.1))
-        slope = float(np.clip(slope - step, 0.0, 20.0))
-        # The error after a step is of the order of its square.
-        if abs(step) < 1e-6:
+        moved_P = np.clip(slope_P - np.clip(step_P, -slope_P - 0.5, slope_P / 2 + 0.1), 0.0, 20.0)
+        step = float(np.abs(moved_P - slope_P).max())
+        slope_P = moved_P
+        # The error after a step is of the order of its cube.
+        if step < 1e-4:
             break
-    return slope
+    return slope_P
+
+
+def _blocks(log_NC: Floats) -> Iterator[slice]:
+    """Parts of the rows that stay in the cache."""
+    return (slice(start, start + _BLOCK) for start in range(0, len(log_NC), _BLOCK))
+
+
+def _moments(log_NC: Floats, slope_N: Floats) -> Floats:
+    """Mean, variance and third central moment of the log-probabilities under their powers, (N, 3)."""
+    # Log-probabilities are at most 0, and the largest of a row is near it: the powers cannot overflow.
+    power_NC = np.exp(slope_N[:, None] * log_NC)
+    total_N = row_sum(power_NC)
+    power_NC *= log_NC
+    mean_N = row_sum(power_NC) / total_N
+    square_N = np.einsum("nc,nc->n", power_NC, log_NC) / total_N
+    power_NC *= log_NC
+    cube_N = np.einsum("nc,nc->n", power_NC, log_NC) / total_N
+    return np.stack([mean_N, square_N - mean_N**2, cube_N + mean_N * (2 * mean_N**2 - 3 * square_N)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -139,42 +167,42 @@ class Halves:
     *Pitfalls of in-domain uncertainty estimation*, section 5).
     """
 
-    order: NDArray[np.intp]
-    """The rows with weight, those of the first half before those of the second."""
-    parts: tuple[tuple[slice, Floats, Floats, float], ...]
-    """Of each half: where it is in that order, its targets, its weights, and what its votes add to the KL."""
+    target_NC: Floats
+    weight_N: Floats
+    """Weights that sum to one."""
+    half_N: NDArray[np.intp]
+    """0 or 1; rows without weight are in neither half, whatever their number."""
+    share_2N: Floats
+    """The weights of each half, which sum to one."""
+    of_votes: float
+    """What votes add to the KL."""
 
     @classmethod
     def of(cls, target: Floats, weight: Floats | None) -> "Halves | None":
         """The halves of some rows; None for fewer than two rows with weight."""
-        counted = np.arange(len(target)) if weight is None else np.flatnonzero(weight > 0)
+        weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
+        counted = np.flatnonzero(weight_N > 0)
         if len(counted) < 2:
             return None
-        weight_N = np.full(len(target), 1 / len(target)) if weight is None else weight / weight.sum()
-        rows = [np.sort(half) for half in np.array_split(np.random.default_rng(0).permutation(counted), 2)]
-        bounds = (slice(0, len(rows[0])), slice(len(rows[0]), len(counted)))
-        parts = []
-        for half, bound in zip(rows, bounds, strict=True):
-            target_HC, weight_H = target[half], weight_N[half]
-            of_votes = np.einsum("nc,nc->n", target_HC, np.log(np.where(target_HC > 0, target_HC, 1.0)))
-            parts.append((bound, target_HC, weight_H, float(weight_H @ of_votes)))
-        return cls(np.concatenate(rows), tuple(parts))
+        half_N = np.zeros(len(target), np.intp)
+        half_N[np.array_split(np.random.default_rng(0).permutation(counted), 2)[1]] = 1
+        share_2N = np.stack([np.where(half_N == half, weight_N, 0.0) for half in (0, 1)])
+        share_2N /= share_2N.sum(axis=1, keepdims=True)
+        of_votes = float(weight_N @ np.einsum("nc,nc->n", target, finite_log(target)))
+        return cls(target, weight_N, half_N, share_2N, of_votes)
 
-    def calibrated_kl(self, log_NC: Floats, start: float = 1.0) -> float:
-        """KL of a prediction; `start` is a guess of the slope.
+    def slopes(self, log_NC: Floats, start: float | Floats = 1.0) -> Floats:
+        """The slope of each half, (2,), for log-probabilities; `start` is a guess."""
+        wanted_2 = self.share_2N @ np.einsum("nc,nc->n", self.target_NC, log_NC)
+        return _best_powers(wanted_2, log_NC, self.share_2N, self.half_N, start)
 
-        `log_NC` are its log-probabilities, after `clip_rows`, with rows in the order of the halves.
-        """
-        slopes = []
-        for bound, target_HC, weight_H, _ in self.parts:
-            share_H = weight_H / weight_H.sum()
-            wanted = float(share_H @ np.einsum("nc,nc->n", target_HC, log_NC[bound]))
-            slopes.append(_best_power(wanted, log_NC[bound], share_H, start))
-        total = 0.0
-        for (bound, target_HC, weight_H, of_votes), slope in zip(self.parts, reversed(slopes), strict=True):
-            # Logarithms of a softmax: powers of normalised log-probabilities cannot overflow.
-            scaled_HC = slope * log_NC[bound]
-            scaled_HC -= np.log(row_sum(np.exp(scaled_HC)))[:, None]
-            np.maximum(scaled_HC, _LOG_EPS, out=scaled_HC)
-            total += of_votes - float(weight_H @ np.einsum("nc,nc->n", target_HC, scaled_HC))
-        return total
+    def calibrated_kl(self, log_NC: Floats, slope_2: Floats) -> float:
+        """KL of a prediction each half of which is calibrated by the slope of the other."""
+        kl = self.of_votes
+        for rows in _blocks(log_NC):
+            # Logarithms of a softmax: powers of log-probabilities cannot overflow.
+            scaled_BC = slope_2[1 - self.half_N[rows]][:, None] * log_NC[rows]
+            scaled_BC -= np.log(row_sum(np.exp(scaled_BC)))[:, None]
+            np.maximum(scaled_BC, _LOG_EPS, out=scaled_BC)
+            kl -= float(self.weight_N[rows] @ np.einsum("nc,nc->n", self.target_NC[rows], scaled_BC))
+        return kl

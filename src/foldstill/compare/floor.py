@@ -15,7 +15,7 @@ from foldstill.compare.calibration import calibration_slope
 from foldstill.compare.rows import ComparedRows
 from foldstill.data.bounded import bounded_minimum
 from foldstill.data.labels import whole_totals
-from foldstill.data.simplex import clip_rows, softmax
+from foldstill.data.simplex import clip_rows, finite_log, softmax
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def noise_floor(votes_NC: Floats, proba_NC: Floats, *, stratum_N: NDArray[Any] |
     shown_N, agreed_N, modelled_N, tail_N = _entropy(share_NC, total_N, *model)
     # The later terms that votes show say how large the terms after them are.
     scale = agreed_N.sum() / modelled_N.sum() if modelled_N.sum() > 0 else 1.0
-    floor_N: Floats = shown_N + scale * tail_N + (share_NC * np.log(np.where(share_NC > 0, share_NC, 1.0))).sum(axis=1)
+    floor_N: Floats = shown_N + scale * tail_N + (share_NC * finite_log(share_NC)).sum(axis=1)
     return floor_N
 
 

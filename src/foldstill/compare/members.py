@@ -10,9 +10,10 @@ from itertools import chain, count
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.compare.calibration import Halves, calibration_slope
+from foldstill.compare.calibration import Halves
+from foldstill.compare.predictions import by_class
 from foldstill.compare.results import SizePoint
-from foldstill.data.simplex import EPS, Float, clip_rows
+from foldstill.data.simplex import EPS, Float
 
 Floats = NDArray[np.float64]
 
@@ -107,34 +108,39 @@ def _calibrated_means(
     halves, m = Halves.of(target, weight), proba_NMC.shape[1]
     if halves is None:
         return [None] * m
-    near = calibration_slope(target=target, proba=proba_NMC.mean(axis=1, dtype=np.float64), weight=weight)
     by_size: dict[int, list[float]] = {n: [] for n in range(1, m + 1)}
+    slopes: dict[int, Floats] = {}
+    log_NC = np.empty(target.shape, order="F")
 
     def add(sum_NC: Floats, n: int) -> None:
-        by_size[n].append(halves.calibrated_kl(np.log(clip_rows(sum_NC / n)), near))
+        np.divide(sum_NC, n, out=log_NC)
+        np.log(np.maximum(log_NC, EPS, out=log_NC), out=log_NC)
+        # Averages of equally many members have nearly equal slopes.
+        slopes[n] = halves.slopes(log_NC, slopes.get(n, 1.0))
+        by_size[n].append(halves.calibrated_kl(log_NC, slopes[n]))
 
     if m <= _ALL_SUBSETS and 2**m * target.size <= _SUBSET_WORK:
 
         def grow(sum_NC: Floats, n: int, first: int) -> None:
             """Add every subset that begins with the `n` members of a sum, and goes on with later ones."""
             for member in range(first, m):
-                larger_NC = sum_NC + proba_NMC[halves.order, member]
+                larger_NC = sum_NC + proba_NMC[:, member]
                 add(larger_NC, n + 1)
                 grow(larger_NC, n + 1, member + 1)
 
-        grow(np.zeros(target[halves.order].shape), 0, 0)
+        grow(np.zeros(target.shape, order="F"), 0, 0)
     else:
         for member in range(m):
-            add(proba_NMC[halves.order, member].astype(np.float64), 1)
-        add(proba_NMC.sum(axis=1, dtype=np.float64)[halves.order], m)
+            add(by_class(proba_NMC[:, member]), 1)
+        add(by_class(proba_NMC.sum(axis=1, dtype=np.float64)), m)
         drawn = range(2, m)
         affordable = max(2, min(_MOST_ORDERS, int(_SUBSET_WORK / (target.size * m))))
         for o, order in zip(range(affordable), orders, strict=False):
             if o >= enough and _known(by_size, drawn):
                 break
-            sum_NC = proba_NMC[halves.order, order[0]].astype(np.float64)
+            sum_NC = by_class(proba_NMC[:, order[0]])
             for n in drawn:
-                sum_NC += proba_NMC[halves.order, order[n - 1]]
+                sum_NC += proba_NMC[:, order[n - 1]]
                 add(sum_NC, n)
     return [float(np.mean(by_size[n])) for n in range(1, m + 1)]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.auroc import auroc_without_groups, class_auroc, mean_of_defined
-from foldstill.compare.calibration import class_calibration_error, top_calibration_error
+from foldstill.compare.calibration import calibration_error, class_calibration_error
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.row_losses import row_accuracy, row_brier
 
@@ -108,7 +108,9 @@ class CalibratedKL:
 
     def score(self, predictions: Predictions) -> float | None:
         halves = predictions.halves
-        return None if halves is None else halves.calibrated_kl(predictions.log_NC[halves.order], predictions.slope)
+        if halves is None:
+            return None
+        return halves.calibrated_kl(predictions.log_NC, halves.slopes(predictions.log_NC, predictions.slope))
 
 
 class Brier(RowLoss):
@@ -172,7 +174,7 @@ class CalibrationError:
     summary: ClassVar[str] = "expected calibration error of the predicted class, in 15 bins of equal mass"
 
     def score(self, predictions: Predictions) -> float | None:
-        return top_calibration_error(**predictions.arrays)
+        return calibration_error(predictions.top_reliability)
 
 
 class ClassCalibrationError:

@@ -169,7 +169,7 @@ def _of_members(
     """Score against the number of members, and the correlation of their errors; empty without members."""
     if members is None:
         return (), ()
-    target_NC, proba_NMC = compared.labels.target_NC, members.proba_NMC
+    target_NC, proba_NMC = compared.target_NC, members.proba_NMC
     curve = size_curve(target=target_NC, proba_NMC=proba_NMC, weight=compared.weight_N, seed=seed)
     return curve, error_correlation(target=target_NC, proba_NMC=proba_NMC)
 

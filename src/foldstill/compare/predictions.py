@@ -5,15 +5,16 @@ N rows, C classes.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.compare.calibration import Halves, log_slope
+from foldstill.compare.calibration import Bin, Halves, log_slope, reliability
 from foldstill.compare.rejection import RejectionCurve, rejection_curve
 from foldstill.compare.row_losses import row_log_loss
 from foldstill.compare.weights import row_weights
-from foldstill.data.simplex import check_rows, clip_rows, row_kl
+from foldstill.data.simplex import EPS, check_rows, row_kl
 from foldstill.errors import CompareError
 
 Floats = NDArray[np.float64]
@@ -89,6 +90,18 @@ class Predictions:
         return rejection_curve(self.kl_N.clip(0), self.entropy_N, weight_N=self.weight_N)
 
     @cached_property
+    def top(self) -> tuple[Floats, Floats]:
+        """Probability and vote share of the predicted class per row."""
+        place_N1 = self.proba_NC.argmax(axis=1)[:, None]
+        proba_N, share_N = (np.take_along_axis(a, place_N1, axis=1)[:, 0] for a in (self.proba_NC, self.target_NC))
+        return proba_N, share_N
+
+    @cached_property
+    def top_reliability(self) -> tuple[Bin, ...]:
+        """Bins of the predicted class: its probability against its vote share."""
+        return reliability(predicted_N=self.top[0], observed_N=self.top[1], weight=self.weight_N)
+
+    @cached_property
     def slope(self) -> float:
         """The power of the predictions that fits the votes best."""
         return log_slope(target=self.target_NC, log_NC=self.log_NC, weight=self.weight_N)
@@ -96,7 +109,7 @@ class Predictions:
     @cached_property
     def log_NC(self) -> Floats:
         """Log-probabilities, of at least EPS."""
-        return np.log(clip_rows(self.proba_NC))
+        return np.log(np.maximum(self.proba_NC, EPS))
 
     @cached_property
     def order_CN(self) -> tuple[NDArray[np.intp], ...]:
@@ -124,11 +137,26 @@ class Predictions:
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Predictions":
         """The predictions of some of the rows, with the values per row that were computed already."""
-        part = Predictions(self.target_NC[rows], self.proba_NC[rows], self.weight_N[rows])
+        index: NDArray[np.intp] = np.arange(len(self))[rows]
+        part = Predictions(_taken(self.target_NC, index), _taken(self.proba_NC, index), self.weight_N[index])
         # cached_property reads this dictionary.
-        part.__dict__.update({name: self.__dict__[name][rows] for name in _PER_ROW if name in self.__dict__})
-        if rows.dtype.kind == "b" and "order_CN" in self.__dict__:
+        known = self.__dict__
+        part.__dict__.update({name: _taken(known[name], index) for name in _PER_ROW if name in known})
+        if "top" in known:
+            part.__dict__["top"] = tuple(value_N[index] for value_N in self.top)
+        if rows.dtype.kind == "b" and "order_CN" in known:
             # To leave rows out of a sorted order is faster than to sort again.
             place_N = np.cumsum(rows) - 1
-            part.__dict__["order_CN"] = tuple(place_N[order_N[rows[order_N]]] for order_N in self.order_CN)
+            part.__dict__["order_CN"] = tuple(place_N[order_N.compress(rows[order_N])] for order_N in self.order_CN)
         return part
+
+
+def _taken(values: Floats, index: NDArray[np.intp]) -> Floats:
+    """Some rows; of two dimensions, each class lies in memory as a whole, as in `by_class`."""
+    taken: Floats = np.take(values.T, index, axis=-1).T
+    return taken
+
+
+def by_class(values_NC: NDArray[np.floating[Any]]) -> Floats:
+    """The same values in float64 with each class in memory as a whole: sums over few classes are twice as fast so."""
+    return np.array(values_NC, dtype=np.float64, order="F")

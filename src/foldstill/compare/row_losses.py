@@ -6,7 +6,7 @@ N rows, C classes. `target` and `proba` are keyword only: swapped, most of these
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.simplex import EPS, row_max, row_sum
+from foldstill.data.simplex import EPS, finite_log, row_max, row_sum
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +42,6 @@ def row_class_kl(*, target: Floats, proba: Floats) -> Floats:
     Bregman divergence of its class; the sum over classes is still the KL.
     """
     p = np.maximum(proba, EPS)
-    ratio = np.log(np.where(target > 0, target, 1.0)) - np.log(p)
+    ratio = finite_log(target) - np.log(p)
     part: Floats = target * ratio - target + proba
     return part

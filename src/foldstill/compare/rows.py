@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.calibration import Halves
 from foldstill.compare.intervals import group_sums
+from foldstill.compare.predictions import by_class
 from foldstill.data.labels import Labels
 
 
@@ -20,6 +21,11 @@ class ComparedRows:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def target_NC(self) -> NDArray[np.float64]:
+        """Vote shares, each class in memory as a whole."""
+        return by_class(self.labels.target_NC)
 
     @cached_property
     def group_N(self) -> NDArray[np.intp]:
@@ -39,14 +45,15 @@ class ComparedRows:
     @cached_property
     def halves(self) -> Halves | None:
         """The halves of all rows that are calibrated by each other."""
-        return Halves.of(self.labels.target_NC, self.weight_N)
+        return Halves.of(self.target_NC, self.weight_N)
 
     @cached_property
     def halves_of(self) -> dict[str, Halves | None]:
         """The same of the rows of each stratum."""
-        target_NC = self.labels.target_NC
         held = {name: self.of_stratum(name) for name in self.strata}
-        return {name: Halves.of(target_NC[held_N], self.weight_N[held_N]) for name, held_N in held.items()}
+        return {
+            name: Halves.of(by_class(self.target_NC[held_N]), self.weight_N[held_N]) for name, held_N in held.items()
+        }
 
     def of_stratum(self, name: str) -> NDArray[np.bool_]:
         """Which rows belong to a stratum, (N,)."""

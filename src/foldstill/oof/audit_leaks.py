@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from foldstill.data.simplex import finite_log
 from foldstill.oof.audit_check import AuditInput, Check, finding, member_kl
 from foldstill.oof.audit_statistics import Array, clustered_means, errors_of_four
 from foldstill.oof.findings import Finding, Severity, Verdict
@@ -109,7 +110,7 @@ def noise_slopes(inputs: AuditInput) -> NoiseSlopes:
     labels = inputs.table.labels
     centred_N = 1 / labels.total_N - (1 / labels.total_N).mean()
     share = labels.target_NC
-    noise_N = (share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
+    noise_N = (share * finite_log(share)).sum(axis=1)
     kl_NM, median_N = inputs.kl_NM, inputs.median_kl_N
     _, group_N = np.unique(labels.groups, return_inverse=True)
     scale = (centred_N**2).sum()
