@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from foldstill.base_models import predict_members
 from foldstill.commands.export import export_stage
 from foldstill.data.dataset import Dataset
 from foldstill.distill import predict_onnx
@@ -66,12 +68,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_student_keeps_the_spread_of_its_members_and_says_what_that_is_worth(run: Run) -> None:
     assert (run.dir.student / "precision.safetensors").exists()
     worth = json.loads((run.dir.student / "uncertainty.json").read_text())
-    assert set(worth) == {"total", "data", "knowledge"}
+    worth = {part: worth[part] for part in ("total", "data", "knowledge")}
     assert all(-1.5 <= each["prediction_rejection_ratio"] <= 1 for each in worth.values())
     for each in worth.values():
         assert set(each["auroc"]) == {"noise", "saturation", "foreign (foreign)"}  # one channel: none to lose
         assert all(0 <= auroc <= 1 for auroc in each["auroc"].values())
+        assert set(each["auroc_of_ensemble"]) == set(each["auroc"])
         assert -1 <= each["rank_correlation_with_ensemble"] <= 1
+    with np.load(run.root / "foreign.npz") as file:
+        scores = predict_members(
+            run.dir.members, run.experiment.member, {"image": file["image"]}, run.dataset.labels.classes
+        )
+    assert run.test is not None
+    proba = [each.mean().proba_NMC.mean(axis=1, dtype=np.float64) for each in (run.test, scores)]
+    entropy = np.concatenate([-(each * np.log(each)).sum(axis=1) for each in proba])
+    is_foreign = np.repeat([False, True], [len(each) for each in proba])
+    right = roc_auc_score(is_foreign, entropy)
+    np.testing.assert_allclose(worth["total"]["auroc_of_ensemble"]["foreign (foreign)"], right, atol=1e-9)
     assert not (run.dir.student_without_teacher / "precision.safetensors").exists()
     comparison = compare_stage(run)
     assert "foreign (foreign) " in comparison["student"].note
@@ -118,7 +131,9 @@ def test_what_locked_rows_hold_reaches_neither_student_nor_precision_head_nor_in
     image[locked], votes_NC[locked] = 255 - image[locked], votes_NC[locked][:, ::-1]
     other = start_run(ExperimentFile(TEXT, run.root, "small"), tmp_path / "other", Work(1, "cpu"))
     other.__dict__["plan"] = run.plan
-    other.__dict__["dataset"] = Dataset(replace(labels, votes_NC=votes_NC), {"image": image})
+    other.__dict__["dataset"] = Dataset(
+        replace(labels, votes_NC=votes_NC), {"image": image}, recipes=run.dataset.recipes
+    )
     taught(other)
     for one in (run, other):
         compare_stage(one)

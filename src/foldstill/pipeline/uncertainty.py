@@ -1,11 +1,14 @@
 """The uncertainty of a student, and whether it can be trusted. N locked rows."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.base_models.imported_member import ImportedMember
+from foldstill.base_models.joined_member import resolve
 from foldstill.compare.rejection import rejection_curve
 from foldstill.data.features import array_of
 from foldstill.distill import Student, StudentSettings
@@ -31,7 +34,8 @@ def keep_uncertainty(
     """Fit a precision head for the student on out-of-fold rows, write it, and evaluate it on the locked rows.
 
     Does uncertainty predict the KL per row (`error_N`)? Area under the rejection curve and prediction-rejection ratio.
-    Does it rise on corrupted rows, and on foreign rows where there are some? AUROC against the locked rows.
+    Does it rise on corrupted rows, and on foreign rows where there are some? AUROC against the locked rows, beside that
+    of the ensemble where every member can be shown these rows.
     Does it rank rows as the ensemble's uncertainty does? Spearman's correlation. Returns the paths of what was written.
     """
     from scipy.stats import spearmanr
@@ -44,6 +48,7 @@ def keep_uncertainty(
     unusual = {name: student_uncertainty(student, head, inputs) for name, inputs in unusual_rows.items()}
     assert run.test is not None, "locked rows are scored by every fold model"
     ensemble = _parts(of_members(run.test.mean().proba_NMC))
+    unusual_to_ensemble = _of_ensemble(run, student.view, unusual_rows)
     facts: dict[str, Any] = {}
     for part, value_N in _parts(uncertainty).items():
         curve = rejection_curve(error_N, value_N)
@@ -51,6 +56,9 @@ def keep_uncertainty(
             "area_under_risk_kl": curve.area,
             "prediction_rejection_ratio": curve.prediction_rejection_ratio,
             "auroc": {name: ood_auroc(value_N, _parts(each)[part]) for name, each in unusual.items()},
+            "auroc_of_ensemble": {
+                name: ood_auroc(ensemble[part], _parts(each)[part]) for name, each in unusual_to_ensemble.items()
+            },
             "rank_correlation_with_ensemble": float(spearmanr(value_N, ensemble[part]).statistic),
         }
     write_json(folder / SCORES, facts, sealed=True)
@@ -65,12 +73,31 @@ def uncertainty_note(folder: Path) -> str:
     facts = read_json(folder / SCORES, {"knowledge": dict, "total": dict}, error=DistillError, cure=CURE)
     knowledge, total = facts["knowledge"], facts["total"]
     auroc = ", ".join(f"{name} {total['auroc'][name]:.2f} / {value:.2f}" for name, value in knowledge["auroc"].items())
+    of_ensemble = ", ".join(
+        f"{name} {total['auroc_of_ensemble'][name]:.2f} / {value:.2f}"
+        for name, value in knowledge["auroc_of_ensemble"].items()
+    )
     ratio, correlation = "prediction_rejection_ratio", "rank_correlation_with_ensemble"
     return (
         f"uncertainty by entropy / by knowledge: prediction-rejection ratio {total[ratio]:.2f} / "
         f"{knowledge[ratio]:.2f}; AUROC against locked rows, where one half is chance: {auroc}; "
-        f"rank correlation with the ensemble {total[correlation]:.2f} / {knowledge[correlation]:.2f}"
+        + (f"that of the ensemble: {of_ensemble}; " if of_ensemble else "")
+        + f"rank correlation with the ensemble {total[correlation]:.2f} / {knowledge[correlation]:.2f}"
     )
+
+
+def _of_ensemble(run: Run, view: str, unusual: Mapping[str, NDArray[Any]]) -> dict[str, Uncertainty]:
+    """The ensemble's uncertainty of rows that exist in the student's view alone; empty unless all members read it."""
+    from foldstill.base_models.members import predict_members
+
+    members = resolve(run.experiment.member)
+    if any(member.views != (view,) or isinstance(member, ImportedMember) for member in members):
+        return {}
+    classes, device = run.dataset.labels.classes, run.work.device
+    return {
+        name: of_members(predict_members(run.dir.members, members, {view: rows_N}, classes, device).mean().proba_NMC)
+        for name, rows_N in unusual.items()
+    }
 
 
 def _foreign(run: Run, settings: StudentSettings) -> dict[str, NDArray[Any]]:
