@@ -23,6 +23,7 @@ test_share = 0.3
 [recipe]
 epochs = 2
 batch_size = 16
+ema = 0.0
 optimizer = "sgd"
 lr = 0.05
 [[member]]

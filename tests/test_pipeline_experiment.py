@@ -130,6 +130,45 @@ def test_ablations_without_a_name_of_their_own_or_a_student_are_refused(text: st
         parse_experiment(GOOD + text, "x.toml")
 
 
+FLIPPED = 'recipe = { augment = [{ kind = "horizontal_flip" }] }\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "views"),
+    [
+        ("", "bank"),
+        ('mix = { kind = "votes" }\n', "auto"),
+        ('cross_validate = "pairs"\n', "auto"),
+        ('view = "other"\n', "auto"),
+        ('views = "identity"\n', "identity"),
+    ],
+)
+def test_teachers_predict_augmented_images_wherever_they_can(changed: str, views: str) -> None:
+    text = GOOD + '[student]\nnetwork = "test_resnet"\n' + FLIPPED
+    student = parse_experiment(text + changed, "x.toml").student
+    assert student is not None
+    assert student.views == views
+    assert parse_experiment(text.replace(FLIPPED, ""), "x.toml").student.views == "auto"  # type: ignore[union-attr]
+    boosted = text.replace("[student]", '[[member]]\nkind = "sklearn"\nname = "b"\nestimator = "GaussianNB"\n[student]')
+    assert parse_experiment(boosted + changed, "x.toml").student.views != "bank"  # type: ignore[union-attr]
+
+
+def test_a_student_is_patient_unless_the_file_says_otherwise() -> None:
+    recipes = {
+        "": (100, 0.998),
+        "recipe = { lr = 1e-3 }": (100, 0.998),
+        "recipe = { epochs = 7 }": (7, 0.998),
+        "recipe = { ema = 0.0 }": (100, 0.0),
+    }
+    for own, expected in recipes.items():
+        student = parse_experiment(GOOD + f'[student]\nnetwork = "test_resnet"\n{own}\n', "x.toml").student
+        assert student is not None
+        assert (student.recipe.epochs, student.recipe.ema) == expected
+    shared = parse_experiment(GOOD + '[recipe]\nepochs = 9\n[student]\nnetwork = "nano"\n', "x.toml")
+    assert shared.student is not None
+    assert (shared.student.recipe.epochs, shared.student.recipe.ema) == (9, 0.998)
+
+
 def test_thinning_to_no_vote_is_refused() -> None:
     with pytest.raises(ExperimentError, match="thin_votes must be 1 or more"):
         parse_experiment("thin_votes = 0" + GOOD, "x.toml")

@@ -19,7 +19,7 @@ from foldstill.errors import DistillError
 from foldstill.files import name_problems
 from foldstill.settings import ByKind, Settings
 
-ViewSource = Literal["identity", "live", "bank"]
+ViewSource = Literal["auto", "identity", "live", "bank"]
 CrossValidation = Literal["none", "pairs", "naive"]
 LossName = Literal["kl", "mse", "standardised", "dist", "dkd", "jsd"]
 
@@ -33,6 +33,10 @@ SIZES = {
 int8 makes them faster; `quality` gains nothing from it."""
 
 
+PATIENT = Recipe(epochs=100, ema=0.998)
+"""How a student is trained where nothing else is asked for: longer than its teachers, and averaged over many steps, so
+that seeds differ less."""
+
 OF_NETWORKS: Mapping[str, Any] = {
     "network": "small",
     "module": "",
@@ -40,8 +44,8 @@ OF_NETWORKS: Mapping[str, Any] = {
     "pretrained": False,
     "stem_stride": None,
     "options": {},
-    "recipe": Recipe(),
-    "views": "identity",
+    "recipe": PATIENT,
+    "views": "auto",
     "features": None,
     "uncertainty": False,
     "loss": "kl",
@@ -107,8 +111,9 @@ class StudentSettings(Settings):
     learner: Annotated[Member, ByKind("member")] | None = None
     """A member that is no network, which the student is then. In a file, give its `kind` and keys in the table of the
     student instead."""
-    recipe: Recipe = field(default_factory=Recipe)
-    """How the student is trained. Its loss and row_weight are for members; those of the student are below."""
+    recipe: Recipe = PATIENT
+    """How the student is trained, by default for 100 epochs and with the average of its weights (ema = 0.998). Its loss
+    and row_weight are for members; those of the student are below."""
     teacher: str = "auto"
     """Name of the combination whose held-out predictions teach it."""
     calibrate_members: bool = True
@@ -130,9 +135,10 @@ class StudentSettings(Settings):
     synthetic: SyntheticRows | None = None
     """Synthetic rows for the teacher to label, for students of a feature table; none by default: they helped one
     decision tree and harmed boosted trees (LOG.md)."""
-    views: ViewSource = "identity"
+    views: ViewSource = "auto"
     """Whose prediction is the target of an augmented image: that of the row as it is (identity), or that of the same
-    augmented image, computed in every epoch (live) or once for each of `bank_views` recurring epochs (bank)."""
+    augmented image, computed in every epoch (live) or once for each of `bank_views` recurring epochs (bank). auto is
+    bank where the recipe augments and all members are networks that read the student's view, and identity elsewhere."""
     bank_views: int = 32
     """Number of different augmentations per row in a bank."""
     features: FeatureHint | None = None
@@ -173,7 +179,7 @@ class StudentSettings(Settings):
             raise DistillError(f"seeds must be 1 or more, got {self.seeds}")
         if self.bank_views < 1:
             raise DistillError(f"bank_views must be 1 or more, got {self.bank_views}: a third of the epochs is usual")
-        if self.views != "identity" and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
+        if self.teachers_see_views and (self.ablation != "none" or isinstance(self.mix, VotesOnly)):
             raise DistillError(
                 f"views = {self.views!r} needs the models that did not see a row, "
                 'so it cannot be combined with an ablation or a mix of votes only: set views = "identity"'
@@ -201,7 +207,7 @@ class StudentSettings(Settings):
             raise DistillError(
                 "foreign inputs test the uncertainty of a student: set uncertainty = true, or leave `foreign` out"
             )
-        taught_elsewhere = self.ablation == "in_sample" or self.views != "identity" or bool(self.unlabelled)
+        taught_elsewhere = self.ablation == "in_sample" or self.teachers_see_views or bool(self.unlabelled)
         taught_elsewhere = taught_elsewhere or self.features is not None or self.synthetic is not None
         if self.cross_validate != "none" and taught_elsewhere:
             raise DistillError(
@@ -264,6 +270,11 @@ class StudentSettings(Settings):
             )
 
     @property
+    def teachers_see_views(self) -> bool:
+        """Whether teachers predict the augmented images themselves."""
+        return self.views in ("live", "bank")
+
+    @property
     def cross_validated_name(self) -> str:
         """Name of the cross-validated student; a name with an optimistic score begins with that word wherever it is
         printed."""
@@ -283,7 +294,7 @@ class StudentSettings(Settings):
             mix=VotesOnly(),
             loss="kl",
             temperature=1.0,
-            views="identity",
+            views="auto",
             uncertainty=False,
             foreign="",
             ablation="none",
@@ -304,12 +315,12 @@ class StudentSettings(Settings):
         if not self.control_arms:
             return ()
         same = replace(self, control_arms=False, without_teacher=False, uncertainty=False, foreign="")
-        of_rows = replace(same, views="identity")
+        of_rows = replace(same, views="identity") if self.teachers_see_views else same
         stackers = [name for name in ("auto", *combinations) if name in combinations and name != "average"]
         other = "average" if self.teacher != "average" else next(iter(stackers), "")
         return (
             *([replace(same, name=f"{other} as teacher", teacher=other)] if other in combinations else []),
-            *([replace(of_rows, name="teacher of whole rows")] if self.views != "identity" else []),
+            *([replace(of_rows, name="teacher of whole rows")] if self.teachers_see_views else []),
             replace(of_rows, name="in-sample teacher", ablation="in_sample", cross_validate="none", synthetic=None),
             replace(of_rows, name="permuted teacher", ablation="class_permuted", synthetic=None),
         )

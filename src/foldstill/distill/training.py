@@ -206,7 +206,7 @@ def _groups(lesson: Lesson, n: int) -> NDArray[Any]:
 
 def _check_teachers(settings: StudentSettings, lesson: Lesson) -> None:
     """Raises DistillError for teachers that the settings need and the lesson lacks, or the other way round."""
-    if (lesson.teachers is None) != (settings.views == "identity"):
+    if (lesson.teachers is None) == settings.teachers_see_views:
         verb = "needs" if lesson.teachers is None else "takes no"
         raise DistillError(
             f"a student with views = {settings.views!r} {verb} teachers of augmented images: "

@@ -161,7 +161,7 @@ def _view_teachers(
     unlabelled: Unlabelled | None,
 ) -> ViewTeachers | None:
     """The teachers of augmented images, where the settings ask for them."""
-    if settings.views == "identity":
+    if not settings.teachers_see_views:
         return None
     assert soft is not None, "settings refuse teachers of augmented images for a mix of votes only"
     return view_teachers(

@@ -1,6 +1,6 @@
 """The settings of one experiment, composed of the settings that live beside what they configure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import AnyMember, resolve
 from foldstill.base_models.kinds import MEMBERS
+from foldstill.base_models.member import Member
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.compare.settings import CompareSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
@@ -140,7 +141,9 @@ class Experiment(Settings):
             )
         if not self.member:
             raise ExperimentError("an experiment needs at least one [[member]], got none")
-        resolve(self.member)
+        members = resolve(self.member)
+        object.__setattr__(self, "student", None if self.student is None else _with_views(self.student, members))
+        object.__setattr__(self, "ablation", tuple(_with_views(one, members) for one in self.ablation))
         self._check_students()
         self._check_names()
 
@@ -202,7 +205,7 @@ class Experiment(Settings):
         imported = [m.name for m in self.member if isinstance(m, ImportedMember)]
         named = student.features is not None and student.features.member in imported
         asked = {
-            f"views = {student.views!r} asks every member about augmented inputs": student.views != "identity",
+            f"views = {student.views!r} asks every member about augmented inputs": student.teachers_see_views,
             "the in-sample teacher (control_arms) asks every member about rows that it saw": student.ablation
             == "in_sample",
             "`unlabelled` asks every member about further rows": bool(student.unlabelled),
@@ -222,6 +225,15 @@ class Experiment(Settings):
         controls = self.student.controls([c.name for c in self.stacking.combiner])
         taught = (self.student, *controls, *self.ablation)
         return tuple(one for s in taught for one in ((s, s.untaught()) if s.without_teacher else (s,)))
+
+
+def _with_views(student: StudentSettings, members: Sequence[Member]) -> StudentSettings:
+    """The student, with a bank where views = "auto" means one beside these members."""
+    if student.views != "auto" or student.learner is not None or not student.recipe.augment:
+        return student
+    shown = all(one.uses_device and one.views == (student.view,) and not one.parts for one in members)
+    of_rows = isinstance(student.mix, VotesOnly) or student.ablation != "none" or student.cross_validate != "none"
+    return replace(student, views="bank") if shown and not of_rows else student
 
 
 def _refuse_repeated(kind: str, names: Iterable[str]) -> None:

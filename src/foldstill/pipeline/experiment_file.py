@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldstill.base_models.kinds import MEMBERS
 from foldstill.base_models.timm_member import TimmMember
-from foldstill.distill.settings import OF_NETWORKS
+from foldstill.distill.settings import OF_NETWORKS, PATIENT
 from foldstill.errors import ExperimentError
 from foldstill.json_files import read_json
 from foldstill.pipeline.experiment import KINDS, Experiment
@@ -120,7 +120,10 @@ def _toml(text: str, name: str) -> dict[str, Any]:
 
 
 def _share_recipe(raw: dict[str, Any], name: str) -> None:
-    """Copy the top-level [recipe] into the recipe of every network and of the student, below their own keys."""
+    """Copy the top-level [recipe] into the recipe of every network and of the student, below their own keys.
+
+    What neither says of the student's recipe is as patient as that of a student without a recipe.
+    """
     shared = raw.pop("recipe", {})
     if not isinstance(shared, dict):
         raise ExperimentError(
@@ -129,7 +132,8 @@ def _share_recipe(raw: dict[str, Any], name: str) -> None:
     members, student = raw.get("member"), raw.get("student")
     for table in [*(members if isinstance(members, list) else []), student]:
         if isinstance(table, dict) and isinstance(table.get("recipe", {}), dict) and _has_recipe(table):
-            table["recipe"] = {**shared, **table.get("recipe", {})}
+            patient = {"epochs": PATIENT.epochs, "ema": PATIENT.ema} if table is student else {}
+            table["recipe"] = {**patient, **shared, **table.get("recipe", {})}
 
 
 def _has_recipe(table: dict[str, Any]) -> bool:
