@@ -66,7 +66,7 @@ def test_identical_files_under_two_names_are_one_group(root):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "must name one of votes, shares, annotators or label, got none"),
+        ({}, "must name one of votes, shares, annotators, heads or label, got none"),
         ({"votes": ("a", "b"), "label": "c"}, r"got \['votes', 'label'\]"),
         ({"label": "c", "size": 0}, "size must be positive"),
         ({"label": "c", "total": 2.0}, "data: total goes with shares only"),

@@ -68,7 +68,7 @@ def test_a_cache_is_used_by_the_next_call(dataset, tmp_path, monkeypatch):
         (lambda d: d, {"image": "label"}, "has no images in 'label'"),
         (lambda d: d, {"label": "class"}, "has no 'class' .for label., it has"),
         (lambda d: datasets.DatasetDict(train=d), {}, r"wants one split .* got DatasetDict: .*dataset\[.train.\]"),
-        (lambda d: d, {"label": ""}, "must name one of votes, shares, annotators or label"),
+        (lambda d: d, {"label": ""}, "must name one of votes, shares, annotators, heads or label"),
     ],
 )
 def test_mistakes_are_one_sentence(dataset, change, settings, message):

@@ -82,7 +82,7 @@ def test_content_as_group_joins_copies_and_keeps_a_given_group_whole(root):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"path": "d.npz", "images": "images"}, "must name one of votes, shares, annotators or labels, got none"),
+        ({"path": "d.npz", "images": "images"}, "annotators, heads or labels, got none"),
         (
             {"path": "d.npz", "images": "images", "votes": "votes", "labels": "y"},
             r"got \['votes', 'labels'\]: " "keep one",

@@ -116,7 +116,7 @@ def test_paths_without_parquet_files_are_refused(tmp_path):
     for path, message in messages.items():
         with pytest.raises(DataError, match=message):
             ParquetImagesData(path=path, label="label").load(tmp_path)
-    with pytest.raises(DataError, match="must name one of votes, shares, annotators or label"):
+    with pytest.raises(DataError, match="must name one of votes, shares, annotators, heads or label"):
         ParquetImagesData(path="x.parquet")
     with pytest.raises(DataError, match=r"data\.image a column of them, got 'x.parquet' and ''"):
         ParquetImagesData(path="x.parquet", image="", label="label")

@@ -126,13 +126,14 @@ class Scoring:
 
 
 def _on_disk(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    """Digest per file name, once the files and their names are on the disk."""
+    """Digest per file, by its path in the folder, once the files and their names are on the disk."""
     make_folder(folder)  # work without files of its own has no folder yet
     digests = {}
     for path in files:
         sync(path)
-        digests[path.name] = file_digest(path)
-    sync(folder)
+        digests[path.relative_to(folder).as_posix()] = file_digest(path)
+    for parent in {folder, *((folder / name).parent for name in digests)}:
+        sync(parent)
     return digests
 
 

@@ -128,6 +128,7 @@ def _start(
         rows=put(rows, np.int64),
         host_rows=rows,
         target_NC=put(training_set.target_NC, np.float32),
+        multi_label=training_set.multi_label,
         weight_N=put(training_set.row_weights(rows, recipe.row_weight, recipe.row_weight_maximum), np.float32),
         early_weight_N=put(training_set.row_weights(rows, "none"), np.float32),
         draw=None if rates is None else put(rates[rows], np.float32 if device.type == "mps" else np.float64),

@@ -80,6 +80,8 @@ def check_network(member: NetworkMember, training_set: TrainingSet) -> float:
             'sampling = "one_each" draws one row of each unit, and the rows of this data have no units: use it with '
             'HMS data of rows = "window"'
         )
+    if training_set.multi_label:
+        member.recipe.require_heads()
     training_set, forms = _as_arrays(member, training_set)
     other = [each.kind for each in member.recipe.augment if each.kind not in _FOR_FEATURES]
     if other and (tables := [name for name, form in forms.items() if isinstance(form, FeatureForm)]):
@@ -139,7 +141,7 @@ def adopt_weights(member: TrainedMember, training_set: TrainingSet, context: Fit
         network.fit_scaling(open_inputs(_arrays(training_set), "cpu"), training_set.rows)
     context.report(FitProgress(1, 1, 0.0))
     facts = {"loss": 0.0, "epochs": 0, "parameters": sum(p.numel() for p in network.parameters())}
-    return NetworkModel(network.eval(), forms, training_set.classes, facts)
+    return NetworkModel(network.eval(), forms, training_set.classes, facts, multi_label=training_set.multi_label)
 
 
 def fit_phases(
@@ -176,7 +178,7 @@ def fit_phases(
         "epochs": len(lines),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    return NetworkModel(network.eval(), forms, training_set.classes, facts)
+    return NetworkModel(network.eval(), forms, training_set.classes, facts, multi_label=training_set.multi_label)
 
 
 def _as_arrays(member: NetworkMember, training_set: TrainingSet) -> tuple[TrainingSet, dict[str, Form]]:

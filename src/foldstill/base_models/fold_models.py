@@ -1,7 +1,7 @@
 """The models of one member over folds, read from its folder: the one place that loads them. Importing this imports no
 torch.
 
-K fold models.
+N rows, M members, C classes, K fold models.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from foldstill.base_models.device import device_for, views_kept
 from foldstill.base_models.member import Member, Model
 from foldstill.data.feature_form import Form
 from foldstill.data.features import View
 from foldstill.data.row_form import Recipe, RowForm
+from foldstill.data.training import Rows
 from foldstill.errors import DataError, MemberError
 from foldstill.files import file_digest
 from foldstill.manifest import DONE, check_files
@@ -118,3 +123,39 @@ class FoldModels:
         folders = [model_folder(self.folder, self.member.name, fold) for fold in folds]
         files = [path for folder in folders for path in sorted(folder.iterdir()) if path.name not in NOT_THE_MODEL]
         return [file_digest(path) for path in files]
+
+
+def fold_scores(
+    folder: Path,
+    members: Sequence[Member],
+    views: Mapping[str, View],
+    classes: Sequence[str],
+    device: str,
+    *,
+    recipes: Mapping[str, Recipe] = MappingProxyType({}),
+    rows: Rows | None = None,
+) -> NDArray[np.float32]:
+    """What all fold models of every member predict for rows of the views, (K, N, M, C).
+
+    Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
+    """
+    device = device_for(members, device)
+    needed = {view for m in members for view in m.views}
+    missing = sorted(needed - views.keys())
+    if missing:
+        raise MemberError(
+            f"members read the views {missing}, got {sorted(views)}: give every view that they were trained on"
+        )
+    proba_MKNC = []
+    with views_kept(members):
+        for member in members:
+            models = FoldModels(member, folder)
+            proba_KNC = [
+                models.load_for(fold, views, classes, recipes).predict(views, rows, device=device)
+                for fold in models.folds
+            ]
+            proba_MKNC.append(proba_KNC)
+    counts = {member.name: len(proba_KNC) for member, proba_KNC in zip(members, proba_MKNC, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise MemberError(f"members must have the same number of trained folds, got {counts}: finish training")
+    return np.stack([np.stack(proba_KNC) for proba_KNC in proba_MKNC], axis=2)

@@ -20,12 +20,16 @@ PREDICT_ROWS = 256
 
 
 def predict_proba(
-    network: AnyNetwork, inputs: AnyInputs, rows: Rows, *, batch_size: int = PREDICT_ROWS
+    network: AnyNetwork, inputs: AnyInputs, rows: Rows, *, batch_size: int = PREDICT_ROWS, multi_label: bool = False
 ) -> NDArray[np.float32]:
-    """Probabilities (rows, C) of the network in evaluation mode, float32, rows summing to one; nothing is augmented."""
+    """Probabilities (rows, C) of the network in evaluation mode, float32; nothing is augmented.
+
+    Rows sum to one, unless the outputs are those of the heads of a multi-label problem.
+    """
     move_to(network, inputs)
     logits_NC = predict_logits(network, inputs, rows, batch_size)
-    proba_NC: NDArray[np.float32] = logits_NC.softmax(dim=1).cpu().numpy()
+    proba = logits_NC.sigmoid() if multi_label else logits_NC.softmax(dim=1)
+    proba_NC: NDArray[np.float32] = proba.cpu().numpy()
     return proba_NC
 
 

@@ -15,10 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foldstill.base_models.device import device_for, one_thread_for, views_kept
 from foldstill.base_models.gpu_slots import gpu_workers
 from foldstill.base_models.member import Member
 from foldstill.base_models.references import Shipment, store_in
+from foldstill.data.heads import BINARY, two_classes
 from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
@@ -198,13 +202,9 @@ def _run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
             raise MemberError(f"{job.name}: not enough memory to train it: {cure}") from error
         for prediction in job.predictions:
             proba_NC = model.predict(training_set.views, prediction.rows, device=device)
-            scores = ScoreTable(
-                prediction.ids, (member.name,), training_set.classes, proba_NC[:, None], (member.family,)
-            )
-            write_scores(scores, job.folder / prediction.file)
+            write_scores(_scores(job, prediction, proba_NC), job.folder / prediction.file)
             if prediction is job.predictions[0]:
-                target_NC = training_set.target_NC[prediction.rows]
-                notes["held_out_kl"] = kl_divergence(target=target_NC, proba=proba_NC)
+                notes["held_out_kl"] = _held_out_kl(training_set, prediction.rows, proba_NC)
     model.save(job.folder)
     files = [path for path, version in _versions(job.folder).items() if before.get(path) != version]
     job.stage.finish(sorted(files), **model.facts, **notes, cpu_s=round(time.process_time() - start, 2))
@@ -212,12 +212,29 @@ def _run_job(job: Job, device: str, on_progress: OnJobProgress) -> None:
         path.unlink(missing_ok=True)
 
 
+def _scores(job: Job, prediction: Prediction, proba_NC: NDArray[np.float32]) -> ScoreTable:
+    """The scores of one member; of a multi-label problem those of each head, of the classes 0 and 1, in its place."""
+    member, training_set = job.member, job.training_set
+    if training_set.multi_label:
+        return ScoreTable(prediction.ids, training_set.classes, BINARY, two_classes(proba_NC))
+    return ScoreTable(prediction.ids, (member.name,), training_set.classes, proba_NC[:, None], (member.family,))
+
+
+def _held_out_kl(training_set: TrainingSet, rows: Rows, proba_NC: NDArray[np.float32]) -> float:
+    """Mean KL of these rows; of a multi-label problem over rows and heads whose label is known."""
+    target_NC = training_set.target_NC[rows]
+    if not training_set.multi_label:
+        return kl_divergence(target=target_NC, proba=proba_NC)
+    known_NH = ~np.isnan(target_NC)
+    return kl_divergence(target=two_classes(target_NC[known_NH]), proba=two_classes(proba_NC[known_NH]))
+
+
 def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Inode and time of change of every file that a job leaves in its folder, so that what it wrote is known."""
+    """Inode and time of change of every file that a job leaves below its folder, so that what it wrote is known."""
     if not folder.is_dir():
         return {}
     temporary = {folder / DONE, folder / _PROGRESS, *_checkpoints(folder)}
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path not in temporary}
 
 

@@ -244,6 +244,21 @@ def row_kl(logits_BC: Tensor, target_BC: Tensor) -> Tensor:
     return (torch.xlogy(target_BC, target_BC) - target_BC * log_proba_BC).sum(dim=1)
 
 
+def heads_kl(logits_BH: Tensor, target_BH: Tensor, weight_B: Tensor) -> Tensor:
+    """The mean of KL over the rows and heads whose target is known (not NaN), each head a sigmoid of its own.
+
+    With targets of 0 and 1 it is the binary cross-entropy.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    known_BH = ~target_BH.isnan()
+    target_BH = target_BH.nan_to_num()
+    loss_BH = binary_cross_entropy_with_logits(logits_BH.float(), target_BH, reduction="none")
+    kl_BH = loss_BH + torch.xlogy(target_BH, target_BH) + torch.xlogy(1 - target_BH, 1 - target_BH)
+    return (kl_BH * known_BH * weight_B.float()[:, None]).sum() / known_BH.sum().clamp_min(1)
+
+
 def _mean(row_B: Tensor, weight_B: Tensor) -> Tensor:
     return (row_B * weight_B.float()).mean()
 

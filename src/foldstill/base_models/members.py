@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from foldstill.base_models.device import device_for, views_kept
-from foldstill.base_models.fold_models import FoldModels, model_folder
+from foldstill.base_models.device import device_for
+from foldstill.base_models.fold_models import fold_scores, model_folder
 from foldstill.base_models.gpu_slots import check_slots
-from foldstill.base_models.imported_member import Imported, ImportedMember, no_model
+from foldstill.base_models.imported_member import ImportedMember, no_model
 from foldstill.base_models.jobs import Job, JobProgress, Prediction, check_locks, clean_folders, run_jobs
-from foldstill.base_models.joined_member import AnyMember, Joined, resolve
-from foldstill.base_models.member import Member, is_made_elsewhere
+from foldstill.base_models.joined_member import AnyMember, resolve
+from foldstill.base_models.member import MadeFromSettings, Member, is_made_elsewhere
 from foldstill.base_models.named_files import digests_of_files, settings_as_json
+from foldstill.base_models.per_head import learners
 from foldstill.base_models.recipes import check_recipes
 from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
@@ -61,7 +62,7 @@ def train_members(
     Raises MemberError for a member that cannot be built or trained, and ExperimentError, with every difference, for a
     folder made from other inputs; `work.force` trains those again.
     """
-    jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1)
+    jobs = _jobs(members, dataset, plan, folder, seed, left_out=2 if pairs else 1)
     jobs = [job for job in jobs if folds is None or set(job.folds) <= set(folds)]
     return _train(jobs, dataset, plan, work, of_pairs=pairs)
 
@@ -81,7 +82,7 @@ def train_job(
     Other processes may do the others into the same folder at the same time. Raises MemberError for another name.
     """
     of_pairs = "-" in name.rpartition("/")[2]
-    jobs = _jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if of_pairs else 1)
+    jobs = _jobs(members, dataset, plan, folder, seed, left_out=2 if of_pairs else 1)
     by_name = {f"{job.member.name}/{'-'.join(map(str, job.folds))}": job for job in jobs}
     if name not in by_name:
         raise MemberError(f"there is no job {name!r} among {', '.join(by_name)}: name a member and a fold of these")
@@ -124,7 +125,7 @@ def check_members(
 
     Nothing is written.
     """
-    pending = _checked(_jobs(resolve(members), dataset, plan, folder, seed, left_out=2 if pairs else 1), work)
+    pending = _checked(_jobs(members, dataset, plan, folder, seed, left_out=2 if pairs else 1), work)
     return tuple(job.folder for job in pending)
 
 
@@ -147,15 +148,17 @@ def _checked(jobs: Sequence[Job], work: Work) -> list[Job]:
 
 
 def _jobs(
-    members: Sequence[Member], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, *, left_out: int
+    named: Sequence[AnyMember], dataset: Dataset, plan: FoldPlan, folder: Path, seed: int, *, left_out: int
 ) -> list[Job]:
     """One job per member and fold, or two folds, left out, each with everything it is made from."""
     labels = dataset.labels
+    members = learners(named, multi_label=labels.heads is not None)
     _require_one_plan(members, labels, plan, left_out)
     of_fold = _made_elsewhere(members, labels, plan, left_out)
     views = {name: dataset.view(name) for name in sorted({view for m in members for view in m.views})}
     digests = {name: {"data": view_digest(array), "shape": list(array.shape[1:])} for name, array in views.items()}
-    common = {"labels": labels.digest, "classes": list(labels.classes), "plan": plan.digest, "seed": seed}
+    classes = labels.classes if labels.heads is None else labels.heads.names
+    common = {"labels": labels.digest, "classes": list(classes), "plan": plan.digest, "seed": seed}
     if dataset.units_N is not None:
         common["units"] = digest(dataset.units_N)
 
@@ -265,7 +268,7 @@ def flat(name: str, value: Any) -> dict[str, Any]:
 
 def _settings(member: Member) -> dict[str, Any]:
     """The settings of a member and of its parts, and digests of the files that they name."""
-    own = member.settings if isinstance(member, Joined | Imported) else member
+    own = member.settings if isinstance(member, MadeFromSettings) else member
     described = [flat("member", settings_as_json(own)), _digests("file", own)]
     for part in member.parts:
         described += [flat(f"part.{part.name}", settings_as_json(part)), _digests(f"file.{part.name}", part)]
@@ -349,29 +352,10 @@ def predict_members(
     Raises MemberError for a member that is not trained, a view that is missing, or one of another shape.
     """
     resolved = resolve(members)
-    device = device_for(resolved, device)
     for member in resolved:
         if isinstance(member, ImportedMember):
             raise MemberError(no_model(member.name))
-    needed = {view for m in resolved for view in m.views}
-    missing = sorted(needed - views.keys())
-    if missing:
-        raise MemberError(
-            f"members read the views {missing}, got {sorted(views)}: give every view that they were trained on"
-        )
-    proba_MKNC = []
-    with views_kept(resolved):
-        for member in resolved:
-            models = FoldModels(member, folder)
-            proba_KNC = [
-                models.load_for(fold, views, classes, recipes).predict(views, rows, device=device)
-                for fold in models.folds
-            ]
-            proba_MKNC.append(proba_KNC)
-    counts = {member.name: len(proba_KNC) for member, proba_KNC in zip(resolved, proba_MKNC, strict=True)}
-    if len(set(counts.values())) > 1:
-        raise MemberError(f"members must have the same number of trained folds, got {counts}: finish training")
-    proba_KNMC = np.stack([np.stack(proba_KNC) for proba_KNC in proba_MKNC], axis=2)
+    proba_KNMC = fold_scores(folder, resolved, views, classes, device, recipes=recipes, rows=rows)
     names = as_strings(np.arange(proba_KNMC.shape[1]) if ids is None else np.asarray(ids), "ids")
     families = tuple(m.family for m in resolved)
     return FoldScores(names, tuple(m.name for m in resolved), tuple(classes), proba_KNMC, families)

@@ -44,6 +44,8 @@ class NetworkModel:
     facts: Mapping[str, Any] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     """Name and text of each file of the user's own that builds the network, kept beside its weights."""
+    multi_label: bool = False
+    """Whether the classes are heads, each with a sigmoid of its own."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -56,14 +58,17 @@ class NetworkModel:
         """Probabilities (rows, C) of rows of the views; raises DataError for rows of another shape or type."""
         arrays = self.arrays(views)
         inputs = open_inputs(arrays, pick_device(device))
-        return predict_proba(self.network, inputs, np.arange(len(inputs)) if rows is None else rows)
+        rows = np.arange(len(inputs)) if rows is None else rows
+        return predict_proba(self.network, inputs, rows, multi_label=self.multi_label)
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`; its header names classes and forms of rows, so that it needs no other file."""
-        about = {
+        about: dict[str, Any] = {
             "classes": list(self.classes),
             "views": [{"name": name, **form.as_json()} for name, form in self.forms.items()],
         }
+        if self.multi_label:
+            about["multi_label"] = True
         for name, text in self.code.items():
             write_text(folder / name, text)
         write_tensors(folder / WEIGHTS, self.network.state_dict(), about)
@@ -93,7 +98,8 @@ def load_network(folder: Path, build: Callable[[Sequence[InputShape], int], AnyN
     forms = {view["name"]: form_from_json(view) for view in about["views"]}
     network = build_seeded(build, [input_shape(form) for form in forms.values()], len(about["classes"]), 0)
     network.load_state_dict(state)
-    return NetworkModel(network.eval(), forms, tuple(about["classes"]))
+    classes, multi_label = tuple(about["classes"]), about.get("multi_label", False)
+    return NetworkModel(network.eval(), forms, classes, multi_label=multi_label)
 
 
 def build_seeded(

@@ -230,6 +230,21 @@ class Recipe(Settings):
         mosaics = [op.epochs for op in self.augment if isinstance(op, Mosaic)]
         return max(self.unweighted_epochs, *mosaics) if mosaics else self.unweighted_epochs
 
+    def require_heads(self) -> None:
+        """Raises MemberError for settings that need one distribution over classes, or votes, per row."""
+        needing = {
+            f"loss = {self.loss.kind!r}": self.loss != KL(),
+            f"sampling = {self.sampling!r}": self.sampling in ("balanced", "votes"),
+            f"row_weight = {self.row_weight!r}": self.row_weight != "none",
+            "second_stage": self.second_stage is not None,
+            "augment same_class_cutmix": any(op.kind == "same_class_cutmix" for op in self.augment),
+        }
+        for setting in (setting for setting, given in needing.items() if given):
+            raise MemberError(
+                f"recipe: {setting} needs votes for classes, and the labels are heads, which are learned by the binary "
+                "cross-entropy of each: leave it out"
+            )
+
     def for_second_stage(self) -> Recipe:
         """The recipe of the second stage alone."""
         if self.second_stage is None:

@@ -19,7 +19,7 @@ from foldstill.base_models import cuda_graph
 from foldstill.base_models.inference import predict_logits
 from foldstill.base_models.inputs import AnyInputs
 from foldstill.base_models.joined_network import AnyNetwork
-from foldstill.base_models.losses import row_kl
+from foldstill.base_models.losses import heads_kl, row_kl
 from foldstill.base_models.networks import Network
 from foldstill.base_models.optimization import Optimization, WarmedAverage
 from foldstill.base_models.precision import autocast, measured_kernels
@@ -68,6 +68,7 @@ class Trainer:
     rows: Tensor
     host_rows: Rows
     target_NC: Tensor
+    multi_label: bool
     weight_N: Tensor
     early_weight_N: Tensor
     draw: Tensor | None
@@ -93,7 +94,10 @@ class Trainer:
     def inner_kl(self, judges: Rows) -> float:
         """Mean KL on the inner split, of the weights that would predict."""
         logits = predict_logits(self.predicting, self.inputs, judges)
-        return float(row_kl(logits, self.target_NC[torch.from_numpy(judges).to(self.inputs.device)]).mean())
+        target = self.target_NC[torch.from_numpy(judges).to(self.inputs.device)]
+        if self.multi_label:
+            return float(heads_kl(logits, target, torch.ones_like(target[:, 0])))
+        return float(row_kl(logits, target).mean())
 
     def epoch(self, history: list[Epoch]) -> tuple[float, float]:
         """Mean loss and last learning rate of one more pass over the rows."""
@@ -190,7 +194,8 @@ class Trainer:
                 guess = self.hint(features)
         target_BC = self._targets(batch)
         weight_B = batch.mixed(weight_N[batch.rows_B])
-        value = self.recipe.loss(logits.float(), target_BC, weight_B)
+        loss = heads_kl if self.multi_label else self.recipe.loss
+        value = loss(logits.float(), target_BC, weight_B)
         if self.hint is not None and guess is not None:
             with measured_kernels(on=False):
                 value = value + self.hint.loss(guess, batch, weight_B)

@@ -1,7 +1,8 @@
 """The command that answers for all heads of a multi-label problem: foldstill heads."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from foldstill.errors import ArgumentError
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
+    from foldstill.compare import HeadsComparison
     from foldstill.oof import ImportSettings
 
 
@@ -52,8 +54,6 @@ def heads(
 
     Example: foldstill heads preds/*.csv --labels train.csv --heads kidney liver spleen --metric auroc
     """
-    from dataclasses import asdict
-
     from foldstill.oof.imports import require_effect
     from foldstill.pipeline.heads import Choices, compare_heads, compared_heads, write_summary
 
@@ -68,14 +68,24 @@ def heads(
         summary = compared_heads(paths)
     page = None if folder is None else write_summary(summary, folder)
     if as_json:
-        facts = {"verdict": summary.verdict, **asdict(summary.judgement), "metric": summary.metric.name}
-        print_json(facts | {"arms": summary.records(), "report": page})
+        print_json({**heads_answer(summary), "report": page})
         return
+    show_heads(summary)
+    if page is not None:
+        console().print(f"The report is {page}.")
+
+
+def heads_answer(summary: "HeadsComparison") -> dict[str, Any]:
+    """What `--json` says of a summary over heads."""
+    facts = {"verdict": summary.verdict, **asdict(summary.judgement), "metric": summary.metric.name}
+    return facts | {"arms": summary.records()}
+
+
+def show_heads(summary: "HeadsComparison") -> None:
+    """Print the table and the verdict of a summary over heads."""
     screen = console()
     screen.print(summary.table())
     screen.print(f"\n{summary.verdict}\n", style="bold", soft_wrap=False)
-    if page is not None:
-        screen.print(f"The report is {page}.")
 
 
 def _require_none(**choices: object) -> None:

@@ -14,7 +14,10 @@ from foldstill.cli.json_answer import AsJson, finding_records, print_json
 from foldstill.cli.terminal import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from foldstill.oof import ImportSettings, OOFTable
+    from foldstill.pipeline import Run
 
 
 oof_app = typer.Typer(no_args_is_help=True, help="Build, import, check and export out-of-fold score tables.")
@@ -32,9 +35,12 @@ def oof_build(target: Target, out: Out = None, change: Changes = None, as_json: 
 
     Example: foldstill oof build runs/mine
     """
-    from foldstill.pipeline import oof_stage, open_run
+    from foldstill.pipeline import oof_heads, oof_stage, open_run
 
     opened = open_run(target, out, changes=change or ())
+    if opened.dataset.labels.heads is not None:
+        _say_heads(opened, oof_heads(opened), as_json=as_json)
+        return
     table, test = oof_stage(opened)
     if as_json:
         locked = {"test": opened.dir.test, "test_rows": len(test)} if test else {"test": None, "test_rows": 0}
@@ -43,6 +49,16 @@ def oof_build(target: Target, out: Out = None, change: Changes = None, as_json: 
         return
     message = f"{len(table)} rows x {len(table.members)} members x {len(table.classes)} classes in {opened.dir.oof}"
     console().print(message + (f", {len(test)} locked test rows in {opened.dir.test}" if test else ""))
+
+
+def _say_heads(run: "Run", tables: "Mapping[str, OOFTable]", *, as_json: bool) -> None:
+    following = f"foldstill stack {quote(str(run.dir.root))}"
+    if as_json:
+        heads = {head: {**_table_facts(table), "out": run.dir.head(head).oof} for head, table in tables.items()}
+        print_json({"heads": heads, "next": following})
+        return
+    for head, table in tables.items():
+        console().print(f"{head}: {len(table)} rows x {len(table.members)} members in {run.dir.head(head).oof}")
 
 
 @oof_app.command("import", cls=Command)

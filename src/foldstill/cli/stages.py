@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from foldstill.cli.arguments import (
     Workers,
     takes_run_options,
 )
+from foldstill.cli.heads import heads_answer, show_heads
 from foldstill.cli.json_answer import AsJson, comparison_answer, finding_records, print_json
 from foldstill.cli.terminal import bars, console
 from foldstill.workers import Work
@@ -27,7 +28,7 @@ from foldstill.workers import Work
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from foldstill.compare import Comparison
+    from foldstill.compare import Comparison, HeadsComparison
     from foldstill.oof import Finding
     from foldstill.pipeline import Run
 
@@ -45,10 +46,7 @@ def run(options: RunOptions) -> None:
         _show_few_groups(opened, notes)
         _show_sizes(opened, notes)
         comparison = run_all(opened)
-    if options.as_json:
-        print_json(comparison_answer(opened, comparison))
-    else:
-        show_comparison(opened, comparison)
+    _answer(opened, comparison, as_json=options.as_json)
 
 
 @takes_run_options
@@ -116,38 +114,56 @@ def stack(
 
     Example: foldstill stack oof.parquet --out my-stack --combiner average auto
     """
-    from foldstill.oof.unscored import unscored_note
-    from foldstill.pipeline import open_for_stacking, stack_stage
+    from foldstill.pipeline import head_runs, open_for_stacking, stack_heads, stack_stage
 
     with bars(quiet=quiet) as report:
         work = Work(workers, force=force, report=report)
         opened = open_for_stacking(target, out, strata=strata or (), test=test, changes=change or (), work=work)
-        explanation = stack_stage(opened, combiner or (), accept or (), metric, judged_on)
+        if opened.heads:
+            runs = head_runs(opened)
+            chosen = stack_heads(opened, combiner or (), accept or (), metric, judged_on)
+        else:
+            explanation = stack_stage(opened, combiner or (), accept or (), metric, judged_on)
     following = shlex.join(["foldstill", "compare", str(opened.dir.root), *(["--metric", metric] if metric else [])])
-    if as_json:
-        answer = {
-            "combinations": [one.fitted.name for one in opened.combinations],
-            "explanation": explanation,
-            "rows": len(opened.table),
-            "unscored": opened.table.n_unscored,
-            "audit": finding_records(opened.audit),
-            "folder": opened.dir.stacking,
-            "run": opened.dir.root,
-            "next": following,
-        }
-        print_json(answer)
-        return
+    if opened.heads and as_json:
+        heads = {head: _stacked_facts(runs[head], text) for head, text in chosen.items()}
+        print_json({"heads": heads, "run": opened.dir.root, "next": following})
+    elif opened.heads:
+        for head, text in chosen.items():
+            console().print(f"{head}:", style="bold")
+            _show_stacked(runs[head], text)
+        console().print(f"Combinations are in {opened.dir.heads}. Next: {following}")
+    elif as_json:
+        print_json({**_stacked_facts(opened, explanation), "run": opened.dir.root, "next": following})
+    else:
+        _show_stacked(opened, explanation)
+        console().print(f"Combinations are in {opened.dir.stacking}. Next: {following}")
+
+
+def _stacked_facts(run: "Run", explanation: str) -> dict[str, Any]:
+    """What `--json` says of stacked combiners."""
+    return {
+        "combinations": [one.fitted.name for one in run.combinations],
+        "explanation": explanation,
+        "rows": len(run.table),
+        "unscored": run.table.n_unscored,
+        "audit": finding_records(run.audit),
+        "folder": run.dir.stacking,
+    }
+
+
+def _show_stacked(run: "Run", explanation: str) -> None:
+    """Print what combiners chose, and what is to be known of the table."""
+    from foldstill.oof.unscored import unscored_note
+
     screen = console()
     if explanation:
         screen.print(explanation)
-    if n_unscored := opened.table.n_unscored:
-        screen.print(f"{unscored_note(n_unscored, len(opened.table) + n_unscored)}.")
-    if flagged := opened.audit.flagged:
+    if n_unscored := run.table.n_unscored:
+        screen.print(f"{unscored_note(n_unscored, len(run.table) + n_unscored)}.")
+    if flagged := run.audit.flagged:
         names = ", ".join(f"{f.id} {f.name} ({f.shown})" for f in flagged)
-        screen.print(
-            f"The audit found: {names}. See `foldstill oof audit {quote(str(opened.dir.oof))}`.", soft_wrap=True
-        )
-    screen.print(f"Combinations are in {opened.dir.stacking}. Next: {following}")
+        screen.print(f"The audit found: {names}. See `foldstill oof audit {quote(str(run.dir.oof))}`.", soft_wrap=True)
 
 
 @takes_run_options
@@ -179,14 +195,34 @@ def compare(
 
     Example: foldstill compare my-stack
     """
-    from foldstill.pipeline import compare_stage, find_run
+    from foldstill.pipeline import compare_heads_of_run, compare_stage, find_run
 
     opened = find_run(target, out)
-    comparison = compare_stage(opened, metric)
+    comparison = compare_heads_of_run(opened, metric) if opened.heads else compare_stage(opened, metric)
+    _answer(opened, comparison, as_json=as_json)
+
+
+def _answer(opened: "Run", comparison: "Comparison | HeadsComparison", *, as_json: bool) -> None:
+    """Print what a run says of its arms; of a multi-label run what its heads say together."""
+    from foldstill.compare import Comparison
+    from foldstill.pipeline.compare import command_of
+    from foldstill.pipeline.heads import REPORT
+
+    if isinstance(comparison, Comparison):
+        if as_json:
+            print_json(comparison_answer(opened, comparison))
+        else:
+            show_comparison(opened, comparison)
+        return
+    recommended = comparison.judgement.recommended
+    command, report = command_of(opened, recommended), opened.dir.heads / REPORT
     if as_json:
-        print_json(comparison_answer(opened, comparison))
-    else:
-        show_comparison(opened, comparison)
+        print_json({**heads_answer(comparison), "command": command, "run": opened.dir.root, "report": report})
+        return
+    show_heads(comparison)
+    screen = console()
+    screen.print(f"To use {comparison[recommended].label}: {command}", markup=False, soft_wrap=True)
+    screen.print(f"Report: {report}")
 
 
 def _show_few_groups(opened: "Run", screen: "Console") -> None:

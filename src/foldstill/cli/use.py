@@ -99,14 +99,15 @@ def predict(
     work = work_of(None, device, force=force)
     predicted = predict_inputs(target, data, out, arm=arm, seed=seed, onnx=onnx, like=like, work=work)
     scores = predicted.scores
+    what, columns = ("heads", scores.members) if predicted.of_heads else ("classes", scores.classes)
+    name = arm if predicted.of_heads else scores.members[0]
     if as_json:
-        shape = {"rows": len(scores), "classes": scores.classes}
-        print_json({"arm": scores.members[0], **shape, "inputs": predicted.recipe, "out": out})
+        print_json({"arm": name, "rows": len(scores), what: columns, "inputs": predicted.recipe, "out": out})
         return
     screen = console()
     for line in predicted.recipe:
         screen.print(line)
-    screen.print(f"{len(scores)} rows x {len(scores.classes)} classes by {scores.members[0]} in {out}")
+    screen.print(f"{len(scores)} rows x {len(columns)} {what} by {name} in {out}")
 
 
 def export(

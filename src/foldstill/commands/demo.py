@@ -50,6 +50,7 @@ def run_demo(
     with sole_writer(out):
         prepare_demo_data(data, out, patients, file.experiment.seed, work)
         comparison = run_all(run)
+    assert isinstance(comparison, Comparison), "the demo has one label per row"
     return comparison, run, _true_kl(out / data.folder / TRUTH, run.test_labels)
 
 

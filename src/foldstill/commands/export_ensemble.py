@@ -54,6 +54,8 @@ def export_ensemble(run: Run, name: str) -> EnsembleFile:
     """
     from foldstill.base_models.members import predict_members
 
+    if run.heads:
+        raise DistillError("heads of a multi-label run are combined one by one and have no one file: use predict")
     members = resolve(run.experiment.member)
     view = common_view(members)
     fitted = run.combination(name).fitted

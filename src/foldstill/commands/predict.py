@@ -3,7 +3,7 @@
 N rows, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +12,22 @@ from numpy.typing import NDArray
 
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
+from foldstill.base_models.member import Member
 from foldstill.data.dataset import Inputs
 from foldstill.data.feature_form import Form
 from foldstill.data.features import View
+from foldstill.data.heads import BINARY
 from foldstill.data.row_form import RowForm
+from foldstill.data.submission import submission_like
 from foldstill.distill import OnnxStudent, Student, load_student
 from foldstill.errors import ExperimentError
-from foldstill.oof.exports import check_score_output, write_scores_as
+from foldstill.oof.exports import check_score_output, write_heads_as, write_scores_as
 from foldstill.oof.table import ScoreTable
+from foldstill.pipeline.head_runs import head_runs
 from foldstill.pipeline.opening import find_run
 from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.run import Run
-from foldstill.pipeline.rundir import refuse_run_file
+from foldstill.pipeline.rundir import COMBINATION, refuse_run_file
 from foldstill.workers import Work
 
 MEAN = "-mean"
@@ -36,6 +40,8 @@ class Predictions:
 
     scores: ScoreTable
     forms: Mapping[str, Form]
+    of_heads: bool = False
+    """Whether the members of the scores are the heads of a multi-label run."""
 
     @property
     def recipe(self) -> list[str]:
@@ -64,13 +70,17 @@ def predict_inputs(
     then averaged) or a student. A student of several seeds is that of `seed`, the first when not given, and its name
     with `-mean` stands for the average over its seeds. `onnx` is an exported student, which needs no torch.
 
-    `out` is .parquet, or .csv with one column per class; with a sample file `like` it is .csv with the rows and
+    `out` is .parquet, or .csv with one column per class or head; with a sample file `like` it is .csv with the rows and
     columns of the sample. The kind of data of the run decides the form of a submission. With `work.force`, an output
     that foldstill did not write is replaced.
     """
     refuse_run_file(out)
     check_score_output(out, inputs=[data, *([like] if like else [])], force=work.force)
     run = find_run(target, work=work)
+    if run.heads:
+        if seed is not None or onnx is not None:
+            raise ExperimentError("--seed and --onnx choose a student, and a multi-label run has none: leave them out")
+        return _all_heads(run, data, out, arm, like)
     form = run.experiment.data.submission(data, out, like)
     rows = run.experiment.data.inputs(data)
     predictions = _by_onnx(onnx, rows, seed) if onnx is not None else _by_arm(run, rows, arm, seed)
@@ -82,6 +92,36 @@ def predict_inputs(
     return predictions
 
 
+def _all_heads(run: Run, data: Path, out: Path, arm: str, like: Path | None) -> Predictions:
+    """Write the probability of every head of a multi-label run, and return it as the members of a table."""
+    from foldstill.base_models.per_head import learners, predict_heads
+
+    form = None if like is None else submission_like(like, out)
+    runs = head_runs(run)
+    names, each = _names(run), [[path.parent.name for path in _combined(one)] for one in runs.values()]
+    combinations = sorted(set(each[0]).intersection(*each))
+    if arm not in (*names, *combinations):
+        raise ExperimentError(
+            f"the heads of {run.dir.root} have no arm {arm!r}: name a member {names} or a combination {combinations}"
+        )
+    rows = run.experiment.data.inputs(data)
+    members = [m for m in learners(run.experiment.member, multi_label=True) if arm not in names or m.name == arm]
+    for view in (view for m in members for view in m.views):
+        _view(rows, view)
+    by_head = predict_heads(run.dir.members, members, rows, run.heads, run.work.device)
+    proba_HNC: list[NDArray[np.floating]]
+    if arm in names:
+        proba_HNC = [scores.mean().proba_NMC[:, 0] for scores in by_head.values()]
+    else:
+        proba_HNC = [runs[head].combination(arm).fitted.apply(scores) for head, scores in by_head.items()]
+    scores = ScoreTable(rows.ids, run.heads, BINARY, np.stack(proba_HNC, axis=1).astype(np.float32))
+    if form is not None:
+        form.write_heads(scores.ids.tolist(), scores.proba_NMC[:, :, 1], scores.members, out)
+    else:
+        write_heads_as(scores, out)
+    return Predictions(scores, _forms(run, members), of_heads=True)
+
+
 def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> Predictions:
     students = {one.settings.name: one for one in run.students}
     if (student := students.get(arm) or students.get(arm.removesuffix(MEAN))) is not None:
@@ -90,7 +130,7 @@ def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> Predictions:
         raise ExperimentError(f"--seed {seed} has no effect on the arm {arm!r}: only students have seeds; leave it out")
     from foldstill.base_models.members import predict_members
 
-    combinations = sorted(p.parent.name for p in run.dir.stacking.glob("*/combination.json"))
+    combinations = sorted(path.parent.name for path in _combined(run))
     if arm not in (*_names(run), *combinations):
         raise ExperimentError(
             f"{run.dir.root} has no arm {arm!r}: name a member {_names(run)}, a combination {combinations} or a "
@@ -103,10 +143,7 @@ def _by_arm(run: Run, rows: Inputs, arm: str, seed: int | None) -> Predictions:
     scores = predict_members(
         run.dir.members, members, rows.views, classes, run.work.device, ids=rows.ids.tolist(), recipes=rows.recipes
     )
-    forms: dict[str, Form] = {}
-    for member in members:
-        if not set(member.views) <= forms.keys():
-            forms |= FoldModels(member, run.dir.members).forms()
+    forms = _forms(run, members)
     if arm in _names(run):
         return Predictions(scores.mean(), forms)
     proba_NC = run.combination(arm).fitted.apply(scores).astype(np.float32)
@@ -144,6 +181,20 @@ def _by_onnx(path: Path, rows: Inputs, seed: int | None) -> Predictions:
     proba_NC = student.predict(rows.views[view])
     scores = ScoreTable(rows.ids, (path.stem,), student.classes, proba_NC[:, None])
     return Predictions(scores, {view: student.form})
+
+
+def _forms(run: Run, members: Sequence[Member]) -> dict[str, Form]:
+    """What the rows of each view must look like for these members."""
+    forms: dict[str, Form] = {}
+    for member in members:
+        if not set(member.views) <= forms.keys():
+            forms |= FoldModels(member, run.dir.members).forms()
+    return forms
+
+
+def _combined(run: Run) -> list[Path]:
+    """The files of the combinations of a run."""
+    return list(run.dir.stacking.glob(f"*/{COMBINATION}"))
 
 
 def _names(run: Run) -> list[str]:

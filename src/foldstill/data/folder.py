@@ -108,7 +108,7 @@ class FolderData(ImageSource, kind="folder", title="Image folder"):
 
     def _refuse_columns(self) -> None:
         """Raise DataError for columns of a table that is not there."""
-        columns = ("suffix", "votes", "shares", "label", "id", "stratum")
+        columns = ("suffix", "votes", "shares", "heads", "label", "id", "stratum")
         if given := [name for name in columns if getattr(self, name)]:
             raise DataError(
                 f"data.{given[0]} names a column of data.table, and there is no table: set data.table, or leave "

@@ -14,7 +14,7 @@ from foldstill.data.labels import Labels
 from foldstill.errors import DataError, at
 from foldstill.settings import Settings
 
-LABEL_FORMS = ("votes", "shares", "annotators", "label")
+LABEL_FORMS = ("votes", "shares", "annotators", "heads", "label")
 """The forms that labels come in; a file holds one of them."""
 
 
@@ -22,7 +22,7 @@ LABEL_FORMS = ("votes", "shares", "annotators", "label")
 class LabelColumns:
     """The role that each column (or key of an `.npz`) plays; an empty name means that the file has no such column.
 
-    Exactly one of votes, shares, annotators and label is named.
+    Exactly one of votes, shares, annotators, heads and label is named.
 
     >>> import numpy as np
     >>> from pathlib import Path
@@ -40,10 +40,12 @@ class LabelColumns:
     """With shares: column of the number of votes per row, or one number for all rows."""
     annotators: str | tuple[str, ...] = ""
     """Key of the class that each annotator chose, (N, annotators), or one column per annotator."""
+    heads: str | tuple[str, ...] = ""
+    """Key of the labels of a multi-label problem, (N, H), or one column per head."""
     label: str = ""
     """Column of hard labels: class index or name."""
     classes: str | tuple[str, ...] = ""
-    """Key of the class names, or the names themselves."""
+    """Key of the names of classes or heads, or the names themselves."""
     id: str = ""
     group: str = ""
     stratum: str = ""
@@ -88,6 +90,9 @@ class LabelColumns:
                 return Labels.from_shares(values, total, **others)
             if form == "annotators":
                 return Labels.from_annotators(values, **others)
+            if form == "heads":
+                names = others.pop("classes") or (None if isinstance(columns, str) else columns)
+                return Labels.from_heads(values, heads=names, **others)
             return Labels.from_hard(values, **others)
 
     def _class_names(self, file: Columns) -> tuple[str, ...] | None:
@@ -109,6 +114,9 @@ class LabelledTable(Settings):
     """With shares: column of the number of votes per row, or one number for all rows."""
     annotators: tuple[str, ...] = ()
     """Columns of the class that each annotator chose, by name or index; an empty cell or -1 for no vote."""
+    heads: tuple[str, ...] = ()
+    """Columns of a multi-label problem, one per head: 1, 0 or a share between them, empty where it is not known. Each
+    head is a question of its own, and members have one sigmoid output per head."""
     label: str = ""
     """Column of hard labels: class indices or names."""
     classes: tuple[str, ...] = ()

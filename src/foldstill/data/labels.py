@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foldstill.arguments import require_types
 from foldstill.data.classes import in_order, match_classes
+from foldstill.data.heads import BINARY, NONE, Heads, two_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows, rounding_tolerance
 from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole, require_values
@@ -64,7 +65,7 @@ _NUMBERS = ("votes_NC", "sample_weight_N")
 class Labels:
     """Votes per sample, with ids, groups, strata and sample weights.
 
-    Make labels with `from_votes`, `from_shares`, `from_annotators` or `from_hard`.
+    Make labels with `from_votes`, `from_shares`, `from_annotators`, `from_hard` or `from_heads`.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ class Labels:
         Weight of a sample for reasons other than its votes; 1 by default.
     counted : bool, default True
         Whether the numbers of votes are true counts. False when only the shares are certain.
+    heads : Heads, optional
+        The labels of a multi-label problem. Votes and classes then only say what folds balance.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class Labels:
     stratum_N: Strings = field(default_factory=lambda: np.empty(0, np.str_))
     sample_weight_N: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     counted: bool = True
+    heads: Heads | None = None
 
     def __post_init__(self) -> None:
         require_types(Labels, vars(self))
@@ -148,6 +152,8 @@ class Labels:
                 f"sample weights must be one finite number per row ({n}), not negative and not all zero, "
                 f"got shape {weight.shape}: leave them out to weigh all rows alike"
             )
+        if self.heads is not None and len(self.heads.share_NH) != n:
+            raise DataError(f"heads must have one row of labels per row ({n}), got {len(self.heads.share_NH)}")
 
     def _check_votes(self) -> None:
         for wrong, problem, cure in (
@@ -333,6 +339,59 @@ class Labels:
         index_N = match_classes(labels, names, "labels").index_N
         return cls.from_votes(np.eye(len(names))[index_N], classes=names, **rest)
 
+    @classmethod
+    def from_heads(cls, share_NH: ArrayLike, *, heads: Sequence[str | int] | None = None, **rest: Any) -> "Labels":
+        """Labels of a multi-label problem: one yes-or-no label per row and head.
+
+        Parameters
+        ----------
+        share_NH : array, shape (N, H)
+            1 where a row has the label of a head and 0 where it has not, or the share of annotators who say so. NaN
+            where it is not known: the row is neither learned from nor judged in that head.
+        heads : sequence of str, optional
+            Names of the heads; by default those of the columns of a frame, else head0, head1, ...
+        **rest
+            `ids`, `groups`, `stratum` and `sample_weight`, as in `from_votes`.
+
+        Examples
+        --------
+        >>> labels = Labels.from_heads([[1, 0], [0, float("nan")], [0, 1]], heads=["kidney", "liver"])
+        >>> rows, liver = labels.of_head("liver")
+        >>> rows.tolist(), liver.target_NC[:, 1].tolist()
+        ([0, 2], [0.0, 1.0])
+        """
+        require_types(Labels.from_heads, locals())
+        share = as_numbers(share_NH, "labels").astype(np.float64)
+        names = tuple(map(str, getattr(share_NH, "columns", ()) if heads is None else heads))
+        if not names and share.ndim == 2:
+            names = tuple(f"head{h}" for h in range(share.shape[1]))
+        of_heads = Heads(names, share)
+        if unknown := [name for name, column in zip(names, share.T, strict=True) if np.isnan(column).all()]:
+            raise DataError(f"head {unknown[0]!r} has no label in any row: leave it out")
+        votes = cls.from_votes(of_heads.balanced_NC, classes=(*names, NONE), counted=False, **rest)
+        return replace(votes, heads=of_heads)
+
+    def of_head(self, name: str) -> "tuple[NDArray[np.intp], Labels]":
+        """The rows whose label of one head is known, and their labels, of the classes 0 and 1."""
+        if self.heads is None or name not in self.heads.names:
+            names = None if self.heads is None else list(self.heads.names)
+            raise DataError(f"the labels have no head {name!r}, they have {names}: name one of these")
+        share_N = self.heads.share_NH[:, self.heads.names.index(name)]
+        rows = np.flatnonzero(~np.isnan(share_N))
+        if not len(rows):
+            raise DataError(f"head {name!r} has no label in any of {len(self)} rows: leave it out, or use fewer folds")
+        own = Labels.from_shares(
+            two_classes(share_N[rows]),
+            1.0,
+            ids=self.ids[rows],
+            groups=self.groups[rows],
+            classes=BINARY,
+            stratum=self.stratum_N[rows],
+            sample_weight=self.sample_weight_N[rows],
+            counted=bool(np.isin(share_N[rows], (0, 1)).all()),
+        )
+        return rows, own
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -365,13 +424,16 @@ class Labels:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of ids, groups, votes, classes, strata and sample weights; equal labels have equal digests."""
-        return digest(self.ids, self.groups, self.votes_NC, list(self.classes), self.stratum_N, self.sample_weight_N)
+        """Digest of ids, groups, votes, classes, strata, sample weights and heads; equal labels have equal digests."""
+        votes = (self.votes_NC, list(self.classes))
+        heads = () if self.heads is None else (self.heads.share_NH,)
+        return digest(self.ids, self.groups, *votes, self.stratum_N, self.sample_weight_N, *heads)
 
     def take(self, rows: NDArray[Any]) -> "Labels":
         """The rows selected by an index or a mask, in that order."""
         names = ("ids", "groups", "votes_NC", "stratum_N", "sample_weight_N")
         part: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        part["heads"] = self.heads and self.heads.take(rows)
         if rows.dtype.kind != "b" or not part["sample_weight_N"].any():
             return replace(self, **part)
         # The rows of a mask differ, and were checked: to sort their ids again would take longer than to copy them.

@@ -30,7 +30,7 @@ ENOUGH = 10
 class NpzData(PlainSource, kind="npz", title="NPZ file"):
     """Reads images, signals or features and their labels from one NumPy .npz file.
 
-    Name the keys of its inputs and of one of votes, shares, annotators or labels.
+    Name the keys of its inputs and of one of votes, shares, annotators, heads or labels.
 
     Examples
     --------
@@ -63,10 +63,13 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
     """With shares: key of the number of votes per row, or one number for all rows."""
     annotators: str = ""
     """Key of the class index that each annotator chose (N, annotators); -1 or NaN where an annotator did not vote."""
+    heads: str = ""
+    """Key of the labels of a multi-label problem (N, H): 1, 0 or a share between them, NaN where it is not known. Each
+    head is a question of its own, and members have one sigmoid output per head."""
     labels: str = ""
     """Key of hard labels (N,): class indices or names."""
     classes: str | tuple[str, ...] = ""
-    """Key of the class names, or the names themselves."""
+    """Key of the names of classes or heads, or the names themselves."""
     id: str = ""
     """Key of the ids. The row numbers when empty."""
     group: str | tuple[str, ...] = ""
@@ -87,7 +90,7 @@ class NpzData(PlainSource, kind="npz", title="NPZ file"):
                 f"data.views names the view {twice[0]!r} twice: images, signals and features become the views 'image', "
                 "'signal' and 'features', so give other arrays other names"
             )
-        forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "labels")}
+        forms = {name: getattr(self, name) for name in ("votes", "shares", "annotators", "heads", "labels")}
         require_one_form("data", forms, self.total)
         group_column(self.group)
 

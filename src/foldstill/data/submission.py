@@ -67,15 +67,18 @@ class SampleSubmission:
 
         Raises DataError where a row of the sample was not scored, or where its columns are not those of the classes.
         """
+        proba: NDArray[np.float64] = check_rows(proba_NC, "predictions").astype(np.float64)
+        self.write_heads(ids, proba / proba.sum(axis=1, keepdims=True), classes, out)
+
+    def write_heads(self, ids: Sequence[str], proba_NH: Float, heads: Sequence[str], out: Path) -> None:
+        """Write the probability of each head of a multi-label problem, (N, H), as it is; raises as `write` does."""
         import pandas as pd
 
-        template, columns = self._template, self.columns(classes)
+        template, columns = self._template, self.columns(heads)
         id_name = str(template.columns[0])
         wanted = as_strings(template[id_name].to_numpy(), f"ids in {self.sample}")
         order = match_ids("the predictions", wanted, as_strings(np.asarray(ids), "ids of the predictions"))
-        proba: NDArray[np.float64] = check_rows(proba_NC, "predictions").astype(np.float64)[order]
-        proba /= proba.sum(axis=1, keepdims=True)
-        filled = {name: proba[:, list(classes).index(one)] for name, one in columns.items()}
+        filled = {name: proba_NH[order, list(heads).index(one)] for name, one in columns.items()}
         write_csv(out, pd.DataFrame({id_name: template[id_name]} | filled))
 
 

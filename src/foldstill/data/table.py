@@ -29,8 +29,9 @@ VIEW = "features"
 class TableData(LabelledTable, PlainSource, kind="table", title="Feature table"):
     """Reads features and labels from one CSV or parquet file, one row per sample.
 
-    Name the columns of one of votes, shares, annotators or label. Every column that plays no other role is a feature of
-    the view `features`. Columns of text and pandas categories are categories; an empty cell is a missing value.
+    Name the columns of one of votes, shares, annotators, heads or label. Every column that plays no other role is a
+    feature of the view `features`. Columns of text and pandas categories are categories; an empty cell is a missing
+    value.
 
     Examples
     --------
@@ -112,7 +113,7 @@ class TableData(LabelledTable, PlainSource, kind="table", title="Feature table")
         """The columns that are no features."""
         single = (self.label, self.id, self.stratum, self.weight, self.fold, group_column(self.group))
         total = (self.total,) if isinstance(self.total, str) else ()
-        return {*single, *total, *self.votes, *self.shares, *self.annotators, *self.ignored} - {""}
+        return {*single, *total, *self.votes, *self.shares, *self.annotators, *self.heads, *self.ignored} - {""}
 
     @property
     def _label_columns(self) -> LabelColumns:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.batch import BatchTeacher, Hint
 from foldstill.data.features import View
+from foldstill.data.heads import BINARY, two_classes
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.row_form import Recipe
 from foldstill.data.row_weights import RowWeight, vote_weights
@@ -38,7 +39,7 @@ class TrainingSet:
     classes: tuple[str, ...]
     rows: Rows
     target_NC: Float
-    """One distribution per row."""
+    """One distribution per row; of a multi-label problem one share per head, NaN where the label is not known."""
     weight_N: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty(0))
     """Sample weight per row; ones by default."""
     total_N: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -55,6 +56,8 @@ class TrainingSet:
     """Features to match besides the targets."""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     """How the rows of each view were prepared, where that is known; kept with the model."""
+    multi_label: bool = False
+    """Whether the classes are heads, each with a probability of its own."""
 
     def __post_init__(self) -> None:
         n = len(self.target_NC)
@@ -74,8 +77,10 @@ class TrainingSet:
         rows = self.rows
         if rows.dtype.kind not in "iu" or rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() < n):
             raise DataError(f"rows must be indices 0..{n - 1}, got {rows.dtype} of shape {rows.shape}")
-        if len(rows):
+        if len(rows) and not self.multi_label:
             check_rows(self.target_NC[rows], "the training targets")
+        if self.multi_label and ((self.target_NC < 0) | (self.target_NC > 1)).any():
+            raise DataError("targets of heads must be in [0, 1], or NaN where they are not known")
         weight = self.weight_N[rows]
         if not (np.isfinite(weight).all() and (weight >= 0).all() and (weight.any() or not len(rows))):
             raise DataError("weights of training rows must be finite, not negative and not all zero")
@@ -89,22 +94,24 @@ class TrainingSet:
         unit_N: Strings | None = None,
         recipes: Mapping[str, Recipe] = MappingProxyType({}),
     ) -> TrainingSet:
-        """A training set whose targets are the vote shares of the labels.
+        """A training set whose targets are the vote shares of the labels, or the labels of all heads.
 
         >>> labels = Labels.from_votes([[3, 1], [0, 2]])
         >>> TrainingSet.from_labels(labels, {"signal": np.zeros((2, 1, 8))}, np.array([0])).target_NC[0].tolist()
         [0.75, 0.25]
         """
+        heads = labels.heads
         return cls(
             views,
-            labels.classes,
+            labels.classes if heads is None else heads.names,
             rows,
-            labels.target_NC,
+            labels.target_NC if heads is None else heads.share_NH,
             weight_N=labels.sample_weight_N,
             total_N=labels.total_N,
             group_N=labels.groups,
             unit_N=unit_N,
             recipes=recipes,
+            multi_label=heads is not None,
         )
 
     def __len__(self) -> int:
@@ -118,6 +125,14 @@ class TrainingSet:
                 f"no view {missing[0]!r}, there is {sorted(self.views)}: name one of these in the member's `view`"
             )
         return replace(self, views={name: self.views[name] for name in names})
+
+    def of_head(self, head: int) -> TrainingSet:
+        """The binary problem of one head, learned from the rows whose label is known."""
+        positive_N = self.target_NC[:, head]
+        known_N = ~np.isnan(positive_N)
+        target_NC = two_classes(np.where(known_N, positive_N, 0.0))
+        rows = self.rows[known_N[self.rows]]
+        return replace(self, classes=BINARY, target_NC=target_NC, rows=rows, multi_label=False)
 
     def row_weights(self, rows: Rows, scheme: RowWeight, maximum: float = 10.0) -> NDArray[np.float64]:
         """Weight per row, (N,): the sample weight times the weight by votes, mean 1 over `rows`, 0 elsewhere."""

@@ -106,7 +106,7 @@ class WebDatasetData(ImageSource, kind="webdataset", title="WebDataset shards"):
         """What must be known of every sample: members of text, or keys of the member `json`."""
         single = [self.id or KEY, self.label, group_column(self.group), self.stratum]
         total = [self.total] if isinstance(self.total, str) else []
-        return [name for name in (*single, *total, *self.votes, *self.shares, *self.annotators) if name]
+        return [name for name in (*single, *total, *self.votes, *self.shares, *self.annotators, *self.heads) if name]
 
 
 @dataclass(frozen=True)

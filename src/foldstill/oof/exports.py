@@ -73,6 +73,19 @@ def write_scores_as(scores: ScoreTable, path: Path, labels: Labels | None = None
         write_csv(path, {"id": scores.ids} | columns, float_format=FLOAT_FORMAT)
 
 
+def write_heads_as(scores: ScoreTable, path: Path) -> None:
+    """Write the scores of heads, which are the members of a table of the classes 0 and 1: .parquet, or .csv.
+
+    The columns of a CSV are named like the heads; `p__<head>` where a head is called `id`.
+    """
+    if path.suffix == ".parquet":
+        write_scores(scores, path)
+    else:
+        prefix = "p__" if "id" in scores.members else ""
+        columns = {f"{prefix}{head}": scores.proba_NMC[:, h, 1] for h, head in enumerate(scores.members)}
+        write_csv(path, {"id": scores.ids} | columns, float_format=FLOAT_FORMAT)
+
+
 def write_table_as(table: OOFTable, path: Path) -> None:
     """Write a table in the format that the suffix names: .parquet, .csv (wide) or .npz."""
     if path.suffix == ".parquet":

@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.features import FeatureTable
+from foldstill.data.folds import TEST
 from foldstill.data.training import TrainingSet
 from foldstill.distill.mixes import VotesOnly
 from foldstill.distill.settings import StudentSettings
 from foldstill.errors import DistillError, ExperimentError
-from foldstill.files import check_output, refuse_unmarked
+from foldstill.files import check_output, name_problems, refuse_unmarked
 from foldstill.manifest import DONE, Stage, changes
 from foldstill.pipeline.experiment import NO_LOCKED_ROWS, Experiment
 from foldstill.pipeline.experiment_file import parse_experiment
@@ -42,11 +43,26 @@ def begin(run: Run) -> None:
     check_tracker(run)
     check_workers(run.work.cpu_workers)
     _check_kept(run)
+    _check_heads(run)
     over_folds(run, check_members)
     _check_combinations(run)
     _check_students(run)
     run.keep()
     vars(run)["begun"] = True
+
+
+def _check_heads(run: Run) -> None:
+    """Heads of a multi-label problem must name folders, and have labels in every fold."""
+    labels, fold_N = run.dataset.labels, run.plan.fold_N
+    if labels.heads is None:
+        return
+    if problems := name_problems("head", labels.heads.names):
+        raise ExperimentError(f"{problems[0]}: rename its column")
+    for head in labels.heads.names:
+        rows, _ = labels.of_head(head)
+        if empty := sorted(set(fold_N.tolist()) - set(fold_N[rows].tolist())):
+            where = "among the locked rows" if empty[0] == TEST else f"in fold {empty[0]}"
+            raise ExperimentError(f"head {head!r} has no label {where}: use fewer folds, or leave the head out")
 
 
 def _check_kept(run: Run) -> None:

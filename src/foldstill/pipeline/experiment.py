@@ -178,6 +178,11 @@ class Experiment(Settings):
             raise ExperimentError(
                 "control_arms belongs to [student], and an [[ablation]] sets it: leave it out of [[ablation]]"
             )
+        if self.student is not None and getattr(self.data, "heads", None):
+            raise ExperimentError(
+                "[student] learns one distribution over classes per row, and data.heads are labels with a probability "
+                "each: leave [student] out"
+            )
         locked = self.folds.test_share or self.folds.path
         if self.student is not None and self.student.control_arms and not locked:
             raise ExperimentError(

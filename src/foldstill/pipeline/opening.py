@@ -71,7 +71,8 @@ def open_for_stacking(
     """
     if path.is_dir() or path.suffix == ".toml":
         run = find_run(path, out, work=work)
-        run.dir.require(run.dir.oof, "oof build")
+        if not run.heads:
+            run.dir.require(run.dir.oof, "oof build")
         if strata:
             raise StackError(
                 f"--strata selects rows of a table on its own, got the run {run.dir.root}: give its oof.parquet and "

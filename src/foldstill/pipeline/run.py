@@ -37,6 +37,8 @@ from foldstill.workers import Work
 
 AUDIT: Shape = {"table": str, "test": (str, NoneType), "findings": list}
 """Keys of audit.json and their types."""
+HEADS: Shape = {"heads": list}
+"""Keys of heads.json and their types."""
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Part = Literal["table", "table_digest", "test_file", "test_digest", "audit", "combinations", "students", "comparison"]
@@ -81,9 +83,17 @@ class Run:
                 stage.finish()
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads of a multi-label run, each with a run of its own; none before `oof build`, and for other runs."""
+        if not self.dir.head_names.exists():
+            return ()
+        cure = f"run `foldstill oof build {quote(str(self.dir.root))}` again"
+        return tuple(read_json(self.dir.head_names, HEADS, error=ExperimentError, cure=cure)["heads"])
+
+    @property
     def table_inputs(self) -> dict[str, str]:
         """What combinations of a table on its own are made from."""
-        test = {} if self.imported_test is None else {"test": str(self.test_digest)}
+        test = {} if self.test_file is None else {"test": str(self.test_digest)}
         return {"table": self.table_digest} | test
 
     @cached_property

@@ -29,6 +29,9 @@ class RunDir:
     test = Inside("test.parquet")
     audit = Inside("audit.json")
     stacking = Inside("stacking")
+    # Of a multi-label run: one run per head, and their names in order.
+    heads = Inside("heads")
+    head_names = Inside("heads.json")
     student = Inside("student")
     student_without_teacher = Inside("student-without-teacher")
     ablations = Inside("ablations")
@@ -64,6 +67,9 @@ class RunDir:
         folder = self.combiner(name) / "calibrated-members" if calibrated else self.combiner(name)
         return folder if without is None else folder / f"without-fold-{without}"
 
+    def head(self, name: str) -> "RunDir":
+        return RunDir(self.heads / name)
+
     def ablation(self, name: str) -> Path:
         return self.ablations / name
 
@@ -82,6 +88,11 @@ class RunDir:
     def require(self, path: Path, command: str) -> Path:
         """`path` if it exists; otherwise raises ExperimentError that names the command which makes it."""
         if not path.exists():
+            if self.head_names.exists():
+                raise ExperimentError(
+                    f"{self.root} is a multi-label run, and each of its heads is a run of its own: name one of them, "
+                    f"in {self.heads}"
+                )
             raise ExperimentError(f"{path} is not there: run `foldstill {command}` on {self.root} first")
         return path
 

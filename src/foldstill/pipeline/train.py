@@ -19,9 +19,11 @@ def train_stage(run: Run) -> None:
     for folder in run.dir.members.glob("*/*/"):
         require_unlocked(folder)  # before anything is written: `train_only` may be at work there
     begin(run)
-    if run.work.force and run.dir.oof.exists() and over_folds(run, check_members):
-        # It holds scores of the members before; what needs it asks for `oof build`.
-        run.dir.oof.unlink()
+    tables = [path for path in (run.dir.oof, run.dir.head_names) if path.exists()]
+    if run.work.force and tables and over_folds(run, check_members):
+        # They hold scores of the members before; what needs them asks for `oof build`.
+        for path in tables:
+            path.unlink()
         remove_ensemble_files(run.dir)
         run.refresh("table")
     with tracked(run):
@@ -73,9 +75,9 @@ def _measure_costs(run: Run) -> None:
     """Measure one fold model of each member, once, on the CPU: parameters, MACs, latency and bytes."""
     from foldstill.base_models.fold_models import FoldModels
     from foldstill.base_models.imported_member import ImportedMember
-    from foldstill.base_models.joined_member import resolve
+    from foldstill.base_models.per_head import learners
 
-    for member in resolve(run.experiment.member):
+    for member in learners(run.experiment.member, multi_label=run.dataset.labels.heads is not None):
         if isinstance(member, ImportedMember):
             continue  # nothing is known about what made its predictions
         path = run.dir.member_cost(member.name)
