@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pandas as pd
 import pytest
 
 from foldstill.compare import Comparison, over_heads
+from foldstill.errors import FoldstillError, FoldstillWarning
+from foldstill.oof import ImportSettings, import_scores
+from foldstill.pipeline.heads import head_settings
 from made_up import call
 
 HEADS = ("kidney", "liver")
@@ -91,3 +95,53 @@ def test_heads_that_cannot_be_read_are_one_sentence_and_leave_no_folder(
     assert call(monkeypatch, *heads(files, *more, "--out", files / "all")) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (files / "all").exists()
+
+
+@pytest.mark.parametrize("form", ["own file", "votes", "every file", "npz"])
+def test_rows_without_a_label_are_left_out_of_that_head_and_counted(files: Path, form: str) -> None:
+    labels = pd.read_csv(files / "labels.csv")
+    known_N = np.arange(200) % 4 > 0
+    scores = {name: pd.read_csv(files / f"{name}.csv") for name in "ab"}
+    settings = ImportSettings(labels=str(files / "labels.csv"), group="patient")
+    paths = [files / "a.csv", files / "b.csv"]
+    if form == "votes":
+        labels["liver_0"], labels["liver_1"] = (1 - labels["liver"]) * known_N, labels["liver"] * known_N
+        settings = replace(settings, votes="{head}_{class}", classes=("0", "1"))
+    elif form == "every file":
+        for name, frame in scores.items():
+            both = frame.add_prefix("p_").rename(columns={"p_id": "id"}).merge(labels, on="id")
+            both.assign(liver=both["liver"].where(known_N)).to_csv(files / f"{name}.csv", index=False)
+        settings = ImportSettings(group="patient", scores="p_{head}")
+    elif form == "npz":
+        arrays = {key: labels[key].to_numpy() for key in ("fold", "patient")} | {"id": labels["id"].to_numpy(str)}
+        proba = np.stack([scores[name]["liver"] for name in "ab"], axis=1)
+        np.savez(files / "p.npz", liver_p=proba, liver=labels["liver"].where(known_N), members=["a", "b"], **arrays)
+        settings, paths = ImportSettings(group="patient", pred="{head}_p", label="{head}"), [files / "p.npz"]
+    labels.assign(liver=labels["liver"].where(known_N)).to_csv(files / "labels.csv", index=False)
+    with pytest.warns(FoldstillWarning, match="50 of 200 rows have no label in .*liver.*; the other 150 are used"):
+        table = import_scores(paths, head_settings(settings, "liver"))
+    kept = labels[known_N]
+    assert table.labels.ids.tolist() == kept["id"].tolist()
+    assert table.labels.groups.tolist() == kept["patient"].astype(str).tolist()
+    assert table.fold_N.tolist() == kept["fold"].tolist()
+    assert table.labels.target_NC[:, 1].tolist() == kept["liver"].tolist()
+    for m, frame in enumerate(scores.values()):
+        np.testing.assert_allclose(table.proba_NMC[:, m, 1], frame["liver"][known_N], rtol=1e-6)
+    if form == "own file":
+        with pytest.raises(FoldstillError):
+            import_scores(paths, replace(head_settings(settings, "liver"), skip_unlabelled=False))
+
+
+def test_heads_of_files_are_judged_on_their_own_rows(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = pd.read_csv(files / "labels.csv")
+    labels["liver"] = labels["liver"].where(np.arange(200) % 4 > 0)
+    labels.to_csv(files / "labels.csv", index=False)
+    assert call(monkeypatch, *heads(files, "--heads", *HEADS, "--out", files / "all", "-q")) == 0
+    assert "50 of 200 rows have no label in 'liver' and are left out" in " ".join(capsys.readouterr().err.split())
+    assert [Comparison.read(files / "all" / head).n_rows for head in HEADS] == [200, 150]
+    labels.assign(liver=np.nan).to_csv(files / "labels.csv", index=False)
+    assert call(monkeypatch, *heads(files, "--heads", *HEADS, "--out", files / "none", "-q")) == 2
+    assert "has no label in any row of ['liver']" in " ".join(capsys.readouterr().err.split())
+    assert not (files / "none").exists()

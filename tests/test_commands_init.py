@@ -103,6 +103,25 @@ def test_templates_of_tables_run(
     run_template(kind, tmp_path, monkeypatch, (*changes, *few))
 
 
+def test_the_template_of_several_labels_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    labels = rng.integers(0, 2, (32, 3)).astype(float)
+    (tmp_path / "images").mkdir()
+    for i, row in enumerate(labels):
+        Image.fromarray((np.full((8, 8, 3), 60) * (1 + row)).astype(np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    labels[::5, 1] = np.nan
+    frame = pd.DataFrame(labels, columns=["kidney", "liver", "spleen"])
+    frame.assign(file=[f"{i}.png" for i in range(32)]).to_csv(tmp_path / "train.csv", index=False)
+    path = tmp_path / "mine.toml"
+    assert call(monkeypatch, "init", path, "--kind", "multi_label") == 0
+    small = ("member.efficientnet.network=test_efficientnet", "member.resnet.network=test_resnet", "data.size=32")
+    changes = [change for change in QUICK if not change.startswith("student") and "teacher" not in change]
+    sets = [part for change in (*changes, *small) for part in ("--set", change)]
+    assert call(monkeypatch, "run", path, "--out", tmp_path / "run", "--workers", "1", "-q", *ON_CPU, *sets) == 0
+    assert (tmp_path / "run" / "heads" / "heads.html").exists()
+
+
 @pytest.mark.slow
 def test_the_template_of_eeg_runs_on_files_of_the_competition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch of small networks on a dozen patients."""

@@ -81,6 +81,7 @@ class TemplateOf(StrEnum):
     FOLDER = "folder"
     PARQUET_IMAGES = "parquet_images"
     WEBDATASET = "webdataset"
+    MULTI_LABEL = "multi_label"
     TABLE = "table"
     EEG = "eeg"
     EDF = "edf"
@@ -93,8 +94,9 @@ def init(
         TemplateOf,
         typer.Option(
             help="What the data are: images or signals in one .npz, a folder of images, images in parquet files (as of "
-            "Hugging Face) or in WebDataset shards, a table of features, EEG in the files of the HMS competition, EEG "
-            "recordings (.edf, .bdf, .fif), or predictions of models that exist already."
+            "Hugging Face) or in WebDataset shards, images with several labels each, a table of features, EEG in the "
+            "files of the HMS competition, EEG recordings (.edf, .bdf, .fif), or predictions of models that exist "
+            "already."
         ),
     ] = TemplateOf.IMAGES,
 ) -> None:

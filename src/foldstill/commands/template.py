@@ -7,7 +7,18 @@ from typing import Literal
 from foldstill.errors import ExperimentError
 from foldstill.files import check_output, write_text
 
-TemplateKind = Literal["images", "folder", "parquet_images", "webdataset", "table", "eeg", "edf", "predictions", "demo"]
+TemplateKind = Literal[
+    "images",
+    "folder",
+    "parquet_images",
+    "webdataset",
+    "multi_label",
+    "table",
+    "eeg",
+    "edf",
+    "predictions",
+    "demo",
+]
 
 
 def template(kind: TemplateKind) -> str:

@@ -40,6 +40,8 @@ class ImportSettings(Settings):
     """Key of the class index that each annotator chose (N, annotators); -1 or NaN for no vote."""
     label: str = ""
     """Key or column of hard labels: class indices or names."""
+    skip_unlabelled: bool = False
+    """Whether rows without a label are left out, with a warning that says how many; else they are refused."""
     id: str = ""
     """Key or column of the ids. The row numbers when there is none."""
     group: str = ""

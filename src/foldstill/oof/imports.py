@@ -39,7 +39,11 @@ from foldstill.oof.probabilities import as_proba, smoothed_proba
 from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
+from foldstill.oof.unlabelled import note_unlabelled, with_every_label
 from foldstill.oof.unscored import scored_rows
+
+Labelled = tuple[Labels, NDArray[np.bool_]]
+"""Labels of all rows, and which rows have one: the others are left out of the table."""
 
 
 def import_scores(paths: Sequence[str | Path], settings: ImportSettings | None = None) -> OOFTable:
@@ -131,11 +135,11 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
     label_source = _label_source(source, settings)
     name = f"{source.path}: predictions"
     if raw.ndim == 2 and raw.dtype.kind in "iuU":
-        labels = _labels(label_source, label_columns(label_source, settings, classes))
+        labels, known_N = _labels(label_source, label_columns(label_source, settings, classes), settings)
         named = match_classes(raw.ravel(), labels.classes, name).index_N.reshape(raw.shape)
         proba = smoothed_proba(named, name, len(labels.classes), settings.smoothing)
     elif (columns_NM := columns_of_members(raw, settings.positive, members)) is not None:
-        labels = _labels(label_source, label_columns(label_source, settings, classes))
+        labels, known_N = _labels(label_source, label_columns(label_source, settings, classes), settings)
         logits = settings.space == "logit"
         pair_NM2 = both_classes(columns_NM, name, labels.classes, named=settings.positive, logits=logits)
         proba = as_proba(pair_NM2, name, 2, settings.space, settings.smoothing, unscored=True, overwrite=True)
@@ -146,9 +150,10 @@ def _from_npz(source: Columns, settings: ImportSettings) -> OOFTable:
         raw = raw[:, None, :] if raw.ndim == 2 else raw
         n_classes = len(classes) or raw.shape[-1]
         proba = as_proba(raw, name, n_classes, settings.space, settings.smoothing, unscored=True, overwrite=True)
-        labels = _labels(label_source, label_columns(label_source, settings, classes), proba.shape[-1])
+        columns = label_columns(label_source, settings, classes)
+        labels, known_N = _labels(label_source, columns, settings, proba.shape[-1])
     members = members or tuple(f"m{i}" for i in range(proba.shape[1]))
-    return _assembled(source, label_source, proba, members, labels, settings)
+    return _assembled(source, label_source, proba, members, (labels, known_N), settings)
 
 
 def _names(source: Columns, settings: ImportSettings, role: Literal["members", "classes"]) -> tuple[str, ...] | None:
@@ -162,11 +167,19 @@ def _names(source: Columns, settings: ImportSettings, role: Literal["members", "
     return tuple(names)
 
 
-def _labels(source: Columns, columns: LabelColumns, n_classes: int = 0) -> Labels:
-    """The labels in a file; a warning says where classes and labels were matched by position.
+def _labels(source: Columns, columns: LabelColumns, settings: ImportSettings, n_classes: int = 0) -> Labelled:
+    """The labels in a file, and which rows have one; a warning says where classes and labels were matched by position.
 
     `n_classes` is the number of columns of predictions that have no names.
     """
+    known_N = np.ones(len(next(iter(source.arrays.values()))), dtype=bool)
+    if settings.skip_unlabelled:
+        source, known_N = with_every_label(source, columns)
+        note_unlabelled(known_N, columns)
+    return _read_labels(source, columns, n_classes), known_N
+
+
+def _read_labels(source: Columns, columns: LabelColumns, n_classes: int) -> Labels:
     if not columns.label:
         return columns.read(source)
     values = source.text(columns.label, "label")
@@ -200,12 +213,12 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
     label_source = _label_source(source, settings)
     if "{member}" in settings.scores:
         columns = member_columns(source, settings)
-        labels = _labels(label_source, label_columns(label_source, settings, settings.classes))
+        labels, known_N = _labels(label_source, label_columns(label_source, settings, settings.classes), settings)
         each = [
             one_probability(source, column, f"{column!r} in {source.path}", labels.classes, settings, unscored=True)
             for column in columns.values()
         ]
-        return _assembled(source, label_source, np.stack(each, axis=1), tuple(columns), labels, settings)
+        return _assembled(source, label_source, np.stack(each, axis=1), tuple(columns), (labels, known_N), settings)
     if len(sources) > 1 or settings.scores:
         return None
     by_votes = vote_columns(label_source, settings)
@@ -215,12 +228,12 @@ def _from_wide(sources: Sequence[Columns], settings: ImportSettings) -> OOFTable
     if not members:
         return None
     require_effect(source.path, settings, ("positive",))
-    labels = _labels(label_source, label_columns(label_source, settings, classes))
+    labels, known_N = _labels(label_source, label_columns(label_source, settings, classes), settings)
     raw = source.matrix([f"p__{m}__{c}" for m in members for c in classes], "scores")
     raw = raw.reshape(-1, len(members), len(classes))
     name = f"{source.path}: predictions"
     proba = as_proba(raw, name, len(classes), settings.space, settings.smoothing, unscored=True, overwrite=True)
-    return _assembled(source, label_source, proba, members, labels, settings)
+    return _assembled(source, label_source, proba, members, (labels, known_N), settings)
 
 
 def _assembled(
@@ -228,10 +241,11 @@ def _assembled(
     label_source: Columns,
     proba_NMC: NDArray[np.float32],
     members: tuple[str, ...],
-    labels: Labels,
+    labelled: Labelled,
     settings: ImportSettings,
 ) -> OOFTable:
     """The table of scores that one file holds for all members, with its labels from the same file or another one."""
+    labels, _ = labelled
     if proba_NMC.shape[-1] != len(labels.classes):
         raise OOFError(
             f"{source.path} has predictions of {proba_NMC.shape[-1]} classes, "
@@ -245,7 +259,7 @@ def _assembled(
             "give both the same rows, or ids to match them by"
         )
     files = [(label_source, None), *([] if label_source is source else [(source, rows)])]
-    return _of_scored_rows(members, proba_NMC if rows is None else proba_NMC[rows], labels, files, settings)
+    return _of_used_rows(members, proba_NMC if rows is None else proba_NMC[rows], labelled, files, settings)
 
 
 def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTable:
@@ -254,9 +268,9 @@ def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTabl
     plain = label_source is files[0] and layout.pattern == "{class}"
     id_name = layout.id_names[label_source.path]
     columns = label_columns(label_source, settings, layout.classes, id_name, classes_are_scores=plain)
-    labels = _labels(label_source, columns)
+    labels, known_N = _labels(label_source, columns, settings)
     if label_source is files[0]:
-        _require_same_labels(files, labels, columns, layout)
+        _require_same_labels(files, (labels, known_N), columns, layout)
     names = tuple(member_name(file.path.name) for file in files)
     proba: list[NDArray[np.float32]] = []
     sources: list[tuple[Columns, NDArray[np.intp] | None]] = [(label_source, None)]
@@ -266,33 +280,42 @@ def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTabl
         proba.append(own if rows is None else own[rows])
         if file is not label_source:
             sources.append((file, rows))
-    return _of_scored_rows(names, np.stack(proba, axis=1), labels, sources, settings)
+    return _of_used_rows(names, np.stack(proba, axis=1), (labels, known_N), sources, settings)
 
 
-def _of_scored_rows(
+def _of_used_rows(
     members: tuple[str, ...],
     proba_NMC: NDArray[np.float32],
-    labels: Labels,
+    labelled: Labelled,
     sources: Sequence[tuple[Columns, NDArray[np.intp] | None]],
     settings: ImportSettings,
 ) -> OOFTable:
-    """The table of the rows that have predictions, with their folds; `sources` are as in `_with_folds`."""
-    if not np.isnan(proba_NMC[:, :, 0]).any():
+    """The table of the rows that have labels and predictions, with their folds; `sources` are as in `_with_folds`."""
+    labels, known_N = labelled
+    scored_N = known_N
+    if np.isnan(proba_NMC[:, :, 0]).any():
+        scored_N = scored_rows(proba_NMC, members, labels.ids)
+    used_N = known_N & scored_N
+    if used_N.all():
         return _with_folds(ScoreTable(labels.ids, members, labels.classes, proba_NMC), labels, sources, settings)
-    scored_N = scored_rows(proba_NMC, members, labels.ids)
-    kept = np.flatnonzero(scored_N)
-    files = [(file, kept if rows is None else rows[kept]) for file, rows in sources]
-    taken = labels.take(kept)
-    table = _with_folds(ScoreTable(taken.ids, members, taken.classes, proba_NMC[kept]), taken, files, settings)
-    return replace(table, n_unscored=len(labels) - len(kept))
+    if not used_N.any():
+        raise OOFError(f"{sources[0][0].path}: no row has both a label and predictions: give both for the same rows")
+    used = np.flatnonzero(used_N)
+    files = [(file, used if rows is None else rows[used]) for file, rows in sources]
+    taken = labels.take(used)
+    table = _with_folds(ScoreTable(taken.ids, members, taken.classes, proba_NMC[used]), taken, files, settings)
+    return replace(table, n_unscored=int((known_N & ~scored_N).sum()))
 
 
-def _require_same_labels(files: Sequence[Columns], labels: Labels, columns: LabelColumns, layout: Layout) -> None:
+def _require_same_labels(files: Sequence[Columns], labelled: Labelled, columns: LabelColumns, layout: Layout) -> None:
     """Refuse members whose files hold different labels for the same ids: their rows or their labels are misaligned."""
+    labels, known_N = labelled
     for file in files[1:]:
-        other = replace(columns, id=layout.id_names[file.path], classes=labels.classes).read(file)
+        own, own_N = (file, known_N) if known_N.all() else with_every_label(file, columns)
+        other = replace(columns, id=layout.id_names[file.path], classes=labels.classes).read(own)
         rows = rows_by_id(other.ids, labels.ids, member_name(file.path.name))
-        differ = np.flatnonzero((other.votes_NC[rows] != labels.votes_NC).any(axis=1))
+        same_N = (other.votes_NC[rows] == labels.votes_NC).all(axis=1) | ~known_N
+        differ = np.flatnonzero(~same_N | (own_N[rows] != known_N))
         if len(differ):
             raise OOFError(
                 f"{file.path} and {files[0].path} hold different labels for {len(differ)} of {len(labels)} rows; "

@@ -33,6 +33,7 @@ def head_settings(settings: ImportSettings, head: str) -> ImportSettings:
     """The settings with the name of a head in place of `{head}`.
 
     Where they name no head, the column of the head holds its label, and its probability in the files of predictions.
+    Rows without a label of the head are left out.
 
     >>> one = head_settings(ImportSettings(group="patient"), "liver")
     >>> one.scores, one.label, one.group
@@ -47,7 +48,7 @@ def head_settings(settings: ImportSettings, head: str) -> ImportSettings:
         settings = replace(settings, label=HEAD)
     texts = {f.name: getattr(settings, f.name) for f in fields(ImportSettings)}
     changed: dict[str, Any] = {name: text.replace(HEAD, head) for name, text in texts.items() if isinstance(text, str)}
-    return replace(settings, **changed)
+    return replace(settings, skip_unlabelled=True, **changed)
 
 
 def compare_heads(
