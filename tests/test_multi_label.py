@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import foldstill as fs
-from foldstill.base_models.collected import collect_heads
+from foldstill.base_models import collect_heads
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.lightgbm_member import LightGBMMember
 from foldstill.base_models.losses import DKD, heads_kl
@@ -409,6 +409,11 @@ def test_what_needs_votes_for_classes_is_refused_for_heads(organs):
     ):
         with pytest.raises(MemberError, match="needs votes for classes, and the labels are heads"):
             two_epochs(**setting).check(training_set)
+
+
+def test_train_of_arrays_names_what_collects_heads(organs, tmp_path):
+    with pytest.raises(MemberError, match="use train_members and collect_heads"):
+        fs.train(organs.views, organs.labels, [two_epochs()], tmp_path)
 
 
 def test_a_head_without_labels_in_a_fold_is_refused(experiment: Path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """Members, their training engine and the loop over folds. Importing this package imports no torch."""
 
-from foldstill.base_models.collected import collect, collect_without
+from foldstill.base_models.collected import collect, collect_heads, collect_without
 from foldstill.base_models.eeg_member import EegMember
 from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.imported_member import ImportedMember
@@ -30,6 +30,7 @@ __all__ = [
     "TimmMember",
     "TorchMember",
     "collect",
+    "collect_heads",
     "collect_without",
     "predict_members",
     "resolve",

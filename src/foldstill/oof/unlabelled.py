@@ -62,7 +62,8 @@ def _known(arrays: Sequence[NDArray[Any]], *, votes: bool) -> NDArray[np.bool_]:
 
 def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
     if column.dtype.kind == "f":
-        return np.isnan(column)
+        missing_N: NDArray[np.bool_] = np.isnan(column)
+        return missing_N
     if column.dtype.kind in "OUT":
         return np.asarray([is_missing(value) or value == "" for value in column.tolist()], dtype=bool)
     return np.zeros(len(column), dtype=bool)

@@ -13,7 +13,7 @@ from foldstill.base_models.joined_member import AnyMember
 from foldstill.compare import CompareSettings, Comparison, compare
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
-from foldstill.errors import StackError
+from foldstill.errors import MemberError, StackError
 from foldstill.frames import FrameLibrary, html_table, make_frame
 from foldstill.lock import sole_writer
 from foldstill.oof.audit import audit
@@ -234,6 +234,11 @@ def train(
     require_types(train, locals())
     from foldstill.base_models import collect, train_members
 
+    if labels.heads is not None:
+        raise MemberError(
+            "train collects one table, and labels of heads (multi-label) have a table per head: use train_members and "
+            "collect_heads of foldstill.base_models, or an experiment file with data.heads"
+        )
     dataset = Dataset(labels, views)
     plan = folds.plan(labels, seed, Path())
     with sole_writer(Path(folder)):
