@@ -94,6 +94,7 @@ def drawing(
 ) -> Iterator[Drawing]:
     """Axes in the report's style, sizes in inches; needs no display and changes no global state of matplotlib."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
     ink, muted, grid = COLOURS["ink"], COLOURS["muted"], COLOURS["grid"]
@@ -140,6 +141,12 @@ def drawing(
         if of_pyplot is not None:
             of_pyplot += page.axes
             return
+        # Saving draws everything a first time for the layout alone, unless it is made and ended before.
+        FigureCanvasSVG(canvas)
+        layout = canvas.get_layout_engine()
+        assert layout is not None, "it was asked for above"
+        layout.execute(canvas)
+        canvas.set_layout_engine("none")
         text = io.StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     page.svg = _themed(text.getvalue(), key)

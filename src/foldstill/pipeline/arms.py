@@ -12,7 +12,6 @@ from foldstill.cost import Cost, total_cost
 from foldstill.data.labels import Labels
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.pipeline.results import StudentResult
-from foldstill.pipeline.uncertainty import uncertainty_note
 from foldstill.stacking import COMBINERS, Combiner, FittedCombiner
 from foldstill.stacking.auto import Auto, AutoCombination, named
 
@@ -93,6 +92,8 @@ def _without_name(combiner: Combiner) -> dict[str, Any]:
 
 def student_arm(student: StudentResult, scores: Sequence[ScoreTable]) -> Arm:
     """A student with its scores per seed: the first seed stands for it, the others show the spread."""
+    from foldstill.pipeline.uncertainty import uncertainty_note
+
     first, *others = scores
     teaching = f"taught by {student.targets['made']}" if student.targets else ""
     return Arm(

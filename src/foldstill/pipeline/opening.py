@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +17,16 @@ from foldstill.oof.imports import import_scores
 from foldstill.oof.locked_scores import read_test_scores
 from foldstill.oof.store import read_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.experiment import Experiment
-from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.rundir import RunDir
 from foldstill.workers import Work
 
+if TYPE_CHECKING:
+    from foldstill.pipeline.experiment import Experiment
+    from foldstill.pipeline.experiment_file import ExperimentFile
 
-def start_run(file: ExperimentFile, out: Path | None = None, work: Work = Work()) -> Run:
+
+def start_run(file: "ExperimentFile", out: Path | None = None, work: Work = Work()) -> Run:
     """The run of an experiment in `out` (runs/<name> when None); the first stage keeps its text there."""
     folder = _run_folder(file.experiment, out)
     if folder.root.exists() and not folder.root.is_dir():
@@ -36,6 +39,8 @@ def open_run(path: Path, out: Path | None = None, *, changes: Sequence[str] = ()
 
     The first stage keeps the changed text in the run's own experiment.toml.
     """
+    from foldstill.pipeline.experiment_file import ExperimentFile
+
     file = ExperimentFile.read(path, changes)
     if path.is_dir() and not changes:
         return Run(RunDir(path), file.experiment, file.root, work)
@@ -47,6 +52,11 @@ def find_run(path: Path, out: Path | None = None, *, work: Work = Work()) -> Run
 
     The experiment is the one that the run's folder holds. A run of an imported table has none.
     """
+    if path.is_dir() and not RunDir(path).experiment.exists():
+        return Run(RunDir(path), work=work)
+    # An experiment knows every kind of member and student; a table needs none of them.
+    from foldstill.pipeline.experiment_file import ExperimentFile
+
     folder = RunDir(path) if path.is_dir() else _run_folder(ExperimentFile.read(path).experiment, out)
     if not folder.experiment.exists():
         return Run(folder, work=work)
@@ -142,7 +152,7 @@ def _refuse_foreign(folder: RunDir, work: Work) -> None:
         )
 
 
-def _run_folder(experiment: Experiment, out: Path | None) -> RunDir:
+def _run_folder(experiment: "Experiment", out: Path | None) -> RunDir:
     return RunDir(out if out is not None else Path("runs") / experiment.name)
 
 

@@ -6,14 +6,13 @@ N samples, C classes.
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.arms import Kind
 from foldstill.cost import Cost
-from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.json_files import read_json
 from foldstill.manifest import CURE, DONE, check_files, has_file, read_done
@@ -21,6 +20,9 @@ from foldstill.oof.store import read_scores
 from foldstill.oof.table import FoldScores, ScoreTable
 from foldstill.pipeline.rundir import COMBINATION
 from foldstill.stacking import FittedCombiner, load
+
+if TYPE_CHECKING:
+    from foldstill.distill.settings import StudentSettings
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class StudentResult:
     the OOF table by the cross-validated student (`oof_files`).
     """
 
-    settings: StudentSettings
+    settings: "StudentSettings"
     kind: Kind
     folder: Path
     test_files: tuple[Path, ...]

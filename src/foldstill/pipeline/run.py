@@ -9,7 +9,7 @@ from functools import cached_property, wraps
 from pathlib import Path
 from shlex import quote
 from types import NoneType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from foldstill.compare import Comparison
 from foldstill.compare.arms import Kind
@@ -18,7 +18,6 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
-from foldstill.distill.settings import StudentSettings
 from foldstill.errors import ExperimentError
 from foldstill.files import digest, write_text
 from foldstill.json_files import Shape, read_json, write_json
@@ -29,11 +28,15 @@ from foldstill.oof.audit import audit
 from foldstill.oof.findings import AuditReport, Finding
 from foldstill.oof.store import read_labelled_scores, read_table, write_scores, write_table
 from foldstill.oof.table import FoldScores, OOFTable
-from foldstill.pipeline.experiment import Experiment, StackingSettings
 from foldstill.pipeline.results import CombinationResult, StudentResult
 from foldstill.pipeline.rundir import COMBINATION, RunDir, combination_folder, remove_combination
 from foldstill.stacking import Combiner
+from foldstill.stacking.kinds import default_combiners
 from foldstill.workers import Work
+
+if TYPE_CHECKING:
+    from foldstill.distill.settings import StudentSettings
+    from foldstill.pipeline.experiment import Experiment
 
 AUDIT: Shape = {"table": str, "test": (str, NoneType), "findings": list}
 """Keys of audit.json and their types."""
@@ -50,7 +53,7 @@ class Run:
     """One run of an experiment or of an imported table: its folder, how it is worked on, and what it holds."""
 
     dir: RunDir
-    settings: Experiment | None = None
+    settings: "Experiment | None" = None
     """The experiment; None for a run of an imported table."""
     root: Path = Path()
     """Folder from which relative paths of the experiment start."""
@@ -107,7 +110,7 @@ class Run:
         return FoldPlan.read(self.dir.folds) if self.dir.folds.exists() else None
 
     @property
-    def experiment(self) -> Experiment:
+    def experiment(self) -> "Experiment":
         """The experiment; raises ExperimentError for a run of an imported table, which has none."""
         if self.settings is None:
             raise ExperimentError(f"{self.dir.root} holds no experiment.toml: it was made from an imported table")
@@ -116,7 +119,7 @@ class Run:
     @property
     def combiners(self) -> tuple[Combiner, ...]:
         """The combiners of the experiment, or the default ones."""
-        return (self.settings.stacking if self.settings else StackingSettings()).combiner
+        return self.settings.stacking.combiner if self.settings else default_combiners()
 
     @property
     def metric(self) -> Any:
@@ -246,7 +249,7 @@ class Run:
                 f"{quote(str(self.dir.root))} --force`"
             )
 
-    def student_folder(self, student: StudentSettings) -> Path:
+    def student_folder(self, student: "StudentSettings") -> Path:
         """The folder of a student of the experiment."""
         main = self.experiment.student
         if student == main:
