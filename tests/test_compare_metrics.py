@@ -3,7 +3,8 @@ import pytest
 
 from foldstill.compare import noise_floor, scores
 from foldstill.compare.auroc import class_auroc
-from foldstill.compare.calibration import calibration_slope, reliability
+from foldstill.compare.calibration import Halves, calibration_slope, reliability
+from foldstill.compare.floor import floor_bounds, floor_parts
 from foldstill.compare.metrics import METRICS, ROW_LOSSES, scores_of
 from foldstill.compare.predictions import Predictions
 from foldstill.compare.row_losses import row_accuracy, row_class_kl
@@ -119,6 +120,45 @@ def test_equal_predictions_share_a_bin_whatever_the_order_of_rows(rng):
     assert [b.observed for b in one] == pytest.approx([b.observed for b in other])
 
 
+def test_bins_follow_the_middle_of_the_mass_of_rows_with_ties_and_weights(rng):
+    """The reference assigns every row to a bin; the code looks for the edges of the bins alone."""
+    for ties in (5, 40, 1000):
+        predicted, observed, weight = rng.integers(ties, size=200) / ties, rng.random(200), rng.integers(4, size=200)
+        order = np.argsort(predicted, kind="stable")
+        before = np.cumsum(weight[order]) - weight[order]
+        first = np.searchsorted(predicted[order], predicted[order])
+        bin_N = ((before[first] + weight[order][first] / 2) / weight.sum() * 15).astype(int)
+        expected = [
+            (np.average(predicted[order][at], weights=w), np.average(observed[order][at], weights=w), w.sum())
+            for b in range(15)
+            if (w := weight[order][(at := bin_N == b)]).sum() > 0
+        ]
+        bins = reliability(predicted_N=predicted, observed_N=observed, weight=weight.astype(float))
+        np.testing.assert_allclose(
+            [(b.predicted, b.observed, b.share * weight.sum()) for b in bins], expected, atol=1e-12
+        )
+
+
+def test_each_half_of_the_rows_is_calibrated_by_the_best_temperature_of_the_other(rng):
+    """A fine grid of temperatures in place of derivatives; some rows have no weight."""
+    target, log_NC = rng.dirichlet(np.ones(3), 500), np.log(rng.dirichlet(np.ones(3), 500))
+    weight = rng.integers(3, size=500).astype(float)
+    halves = Halves.of(target, weight)
+    slope_2 = halves.slopes(log_NC)
+    grid = np.linspace(0, 1, 20_001)
+    for half in (0, 1):
+        at = (halves.half_N == half) & (weight > 0)
+        wanted = (weight[at] * (target[at] * log_NC[at]).sum(axis=1)).sum()
+        loss = [weight[at] @ np.log(np.exp(s * log_NC[at]).sum(axis=1)) - s * wanted for s in grid[::100]]
+        near = grid[::100][np.argmin(loss)]
+        fine = grid[np.abs(grid - near) <= 0.005]
+        loss = [weight[at] @ np.log(np.exp(s * log_NC[at]).sum(axis=1)) - s * wanted for s in fine]
+        assert slope_2[half] == pytest.approx(fine[np.argmin(loss)], abs=6e-5)
+    calibrated = softmax(slope_2[1 - halves.half_N][:, None] * log_NC)
+    expected = np.average(row_kl(target=target, proba=calibrated), weights=weight)
+    assert halves.calibrated_kl(log_NC, slope_2) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("power", [0.4, 1.0, 2.5])
 def test_the_calibration_slope_recovers_the_power_of_the_prediction(rng, power):
     truth = rng.dirichlet(np.ones(5), 400)
@@ -154,6 +194,16 @@ def test_the_noise_floor_is_near_the_truth_for_flat_predictions_that_know_little
     drawn = rng.multinomial(votes, truth)
     reached = row_kl(target=drawn / votes, proba=truth).mean()
     assert noise_floor(drawn.astype(float), proba).mean() == pytest.approx(reached, rel=0.07)
+
+
+@pytest.mark.parametrize(("spread", "votes"), [(0.7, 3), (3.0, 3), (3.0, 10)])
+def test_the_bounds_of_the_noise_floor_hold_the_truth_where_the_estimate_is_too_low(rng, spread, votes):
+    """Of six classes and sure truths (spread 3) the estimate is 0.86 to 0.89 of the truth."""
+    logits = spread * rng.standard_normal((4000, 6))
+    truth, proba = softmax(logits), softmax(0.7 * (logits + rng.standard_normal((4000, 6))))
+    reached = np.mean([row_kl(target=rng.multinomial(votes, truth) / votes, proba=truth).mean() for _ in range(5)])
+    low, high = floor_bounds(*floor_parts(rng.multinomial(votes, truth).astype(float), proba, None), np.ones(4000))
+    assert low < reached < high < 1.35 * low
 
 
 def test_with_one_vote_per_row_there_is_no_noise_floor(rng):

@@ -113,6 +113,11 @@ def test_the_reducible_share_counts_from_the_vote_noise_floor(comparison):
     assert 0 < comparison.floor < best.kl
     assert best.reducible == pytest.approx((average.kl - best.kl) / (average.kl - comparison.floor))
     assert average.reducible is None
+    low, high = comparison.floor_bounds
+    assert low < comparison.floor <= high <= best.kl
+    fewest, most = comparison.reducible_bounds("v")
+    assert fewest < best.reducible <= most <= 1
+    assert comparison.reducible_bounds("average") is None
 
 
 def test_a_floor_above_a_score_that_was_reached_is_left_out(table, arms):

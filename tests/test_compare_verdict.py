@@ -42,7 +42,7 @@ def test_a_significant_gain_says_stack_and_how_much():
     judgement, text = judged(arms)
     assert text == (
         "Stack: convex beats plain averaging by 0.0400 KL (95 % interval 0.0300 to 0.0500), "
-        "34 % of what a perfect model could still remove."
+        "about 34 % or more of what a perfect model could still remove."
     )
     assert (judgement.answer, judgement.recommended) == ("yes", "convex")
     assert headline(judgement, "average") == "Yes: stack."

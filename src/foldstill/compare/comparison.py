@@ -66,6 +66,8 @@ class Comparison:
         Number of further rows that no member has a held-out prediction of.
     metric : MetricFacts
         The metric that decides.
+    floor_bounds : tuple of float, optional
+        Bounds of `floor`: of votes it is known in part, and the rest is a model that errs to one side.
 
     Examples
     --------
@@ -101,6 +103,7 @@ class Comparison:
     correlation: tuple[tuple[float, ...], ...] = ()
     n_unscored: int = 0
     metric: MetricFacts = MetricFacts()
+    floor_bounds: tuple[float, float] | None = None
 
     @property
     def intervals(self) -> IntervalSettings:
@@ -121,6 +124,14 @@ class Comparison:
         if self.metric.better == "low":
             return self
         return replace(self, arms=tuple(shown_arm(arm, self.metric) for arm in self.arms))
+
+    def reducible_bounds(self, name: str) -> tuple[float, float] | None:
+        """Bounds of the share of the KL above that of a perfect model that an arm removes; None without a floor."""
+        if self.floor_bounds is None or self[name].reducible is None:
+            return None
+        base, gained = self[self.baseline].kl, self[self.baseline].kl - self[name].kl
+        low, high = sorted(min(gained / (base - floor), 1.0) if base > floor else 1.0 for floor in self.floor_bounds)
+        return low, high
 
     def __getitem__(self, name: str) -> ArmScore:
         return self.arms[self._index(name)]

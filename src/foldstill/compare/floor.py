@@ -28,6 +28,10 @@ _BINS = 4
 _TERMS = 60
 """Terms that are estimated from votes; what is left of the entropy after so many is small."""
 
+_LARGEST_TAIL = 1.4
+"""The largest plausible part of the entropy that votes leave open, divided by what the model says of it. The bounds that
+follow hold the truth in 95 % of 130 kinds of simulated votes (`benchmarks/noise_floor.py`)."""
+
 _ABOVE_THE_FLOOR = 1.1
 """A floor this many times above a score that was reached is not plausible: too low totals of votes raise it."""
 
@@ -70,6 +74,12 @@ def noise_floor(votes_NC: Floats, proba_NC: Floats, *, stratum_N: NDArray[Any] |
     >>> print(floor_N.shape, round(floor_N.mean(), 2))
     (500,) 0.21
     """
+    parts = floor_parts(votes_NC, proba_NC, stratum_N)
+    return None if parts is None else parts[0] + parts[1]
+
+
+def floor_parts(votes_NC: Floats, proba_NC: Floats, stratum_N: NDArray[Any] | None) -> tuple[Floats, Floats] | None:
+    """What votes show of the floor of each row, and what the model adds; None as in `noise_floor`."""
     total_N = whole_totals(votes_NC.sum(axis=1))
     share_NC = votes_NC / votes_NC.sum(axis=1, keepdims=True)
     prior_NC = clip_rows(proba_NC)
@@ -79,8 +89,18 @@ def noise_floor(votes_NC: Floats, proba_NC: Floats, *, stratum_N: NDArray[Any] |
     shown_N, agreed_N, modelled_N, tail_N = _entropy(share_NC, total_N, *model)
     # The later terms that votes show say how large the terms after them are.
     scale = agreed_N.sum() / modelled_N.sum() if modelled_N.sum() > 0 else 1.0
-    floor_N: Floats = shown_N + scale * tail_N + (share_NC * finite_log(share_NC)).sum(axis=1)
-    return floor_N
+    return shown_N + (share_NC * finite_log(share_NC)).sum(axis=1), scale * tail_N
+
+
+def floor_bounds(shown_N: Floats, modelled_N: Floats, weight_N: Floats) -> tuple[float, float]:
+    """The bounds of a mean floor: two standard errors below the estimate, and as many above its largest error.
+
+    The error is that of the part that the model adds; `_LARGEST_TAIL` says how much too small it can be.
+    """
+    floor_N = shown_N + modelled_N
+    estimate, modelled = np.average(np.column_stack([floor_N, modelled_N]), axis=0, weights=weight_N)
+    error = np.sqrt((weight_N**2 * (floor_N - estimate) ** 2).sum()) / weight_N.sum()
+    return float(estimate - 2 * error), float(estimate + (_LARGEST_TAIL - 1) * modelled + 2 * error)
 
 
 def _parts(prior_NC: Floats, total_N: Floats, stratum_N: NDArray[Any] | None) -> list[NDArray[np.bool_]]:
@@ -170,16 +190,17 @@ class Floors:
     """Vote-noise floor of all rows and per stratum; None where it cannot be estimated or is not plausible."""
 
     overall: float | None
+    bounds: tuple[float, float] | None
     by_stratum: tuple[float | None, ...]
 
     @classmethod
     def estimate(cls, rows: ComparedRows, proba_NC: Floats, reached_N: Floats) -> "Floors":
         """Floors around the prediction of the best arm, which reached the KL `reached_N` per row."""
         labels = rows.labels
-        floor_N = noise_floor(labels.votes_NC, proba_NC, stratum_N=labels.stratum_N)
-        if floor_N is None:
-            return cls(None, tuple(None for _ in rows.strata))
-        both = np.column_stack([floor_N, reached_N])
+        parts = floor_parts(labels.votes_NC, proba_NC, labels.stratum_N)
+        if parts is None:
+            return cls(None, None, tuple(None for _ in rows.strata))
+        both = np.column_stack([parts[0] + parts[1], reached_N])
 
         def plausible(mask_N: NDArray[np.bool_]) -> float | None:
             floor, reached = np.average(both[mask_N], axis=0, weights=rows.weight_N[mask_N])
@@ -187,7 +208,13 @@ class Floors:
 
         by_stratum = tuple(plausible(rows.of_stratum(name)) for name in rows.strata)
         # One stratum whose totals are wrong makes the floor of all rows wrong.
-        return cls(None if None in by_stratum else plausible(rows.weight_N > 0), by_stratum)
+        overall = None if None in by_stratum else plausible(rows.weight_N > 0)
+        if overall is None:
+            return cls(None, None, by_stratum)
+        low, high = floor_bounds(*parts, rows.weight_N)
+        # A perfect model is no worse than what was reached.
+        reached = float(np.average(reached_N, weights=rows.weight_N))
+        return cls(overall, (low, max(min(high, reached), overall)), by_stratum)
 
     def reducible(self, kl: float, baseline_kl: float) -> float | None:
         """Share of the baseline's KL above the floor that is removed; None where the baseline is at the floor."""

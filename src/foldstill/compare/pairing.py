@@ -126,6 +126,7 @@ def compare(
         n_groups=len(size_G),
         effective_groups=float(size_G.sum() ** 2 / (size_G**2).sum()),
         floor=floors.overall,
+        floor_bounds=floors.bounds,
         level=intervals.level,
         resamples=intervals.resamples,
         seed=intervals.seed,

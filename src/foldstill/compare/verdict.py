@@ -144,7 +144,8 @@ def _needed(needed: int, n_groups: int) -> str:
 
 
 def _of_reducible(share: float) -> str:
-    return f", {100 * share:.0f} % of what a perfect model could still remove"
+    # The floor is estimated from below, and the share with it.
+    return f", about {100 * share:.0f} % or more of what a perfect model could still remove"
 
 
 def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair, words: "_Words") -> str:
