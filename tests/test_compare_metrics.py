@@ -294,3 +294,11 @@ def test_row_losses_are_metrics_whose_score_is_the_mean_of_their_rows(soft):
         assert loss in METRICS
         assert loss.unit.endswith("per row")
         assert loss().score(predictions) == pytest.approx(loss().rows(predictions).mean())
+
+
+def test_the_noise_floor_of_a_large_table_is_the_same_block_by_block(rng, monkeypatch):
+    truth = rng.dirichlet(np.ones(3), 400)
+    votes = rng.multinomial(rng.integers(2, 12, 400), truth).astype(float)
+    whole = noise_floor(votes, truth)
+    monkeypatch.setattr("foldstill.data.simplex.BLOCK", 24 * 100)  # 100 of 400 rows a block
+    np.testing.assert_allclose(noise_floor(votes, truth), whole, rtol=1e-12)

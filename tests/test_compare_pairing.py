@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from foldstill.compare import Arm, Comparison, IntervalSettings, compare, paired_intervals
@@ -230,6 +231,15 @@ def test_a_comparison_is_read_back_unchanged(comparison, tmp_path):
     np.testing.assert_array_equal(again.row_loss_NA, comparison.row_loss_NA)
     assert again.pair("convex", "v") == comparison.pair("convex", "v")
     assert again["convex"].weights == pytest.approx([0.8, 0.05, 0.05, 0.05, 0.05])
+
+
+def test_losses_that_are_written_part_by_part_are_read_as_they_were(comparison, tmp_path, monkeypatch):
+    monkeypatch.setattr("foldstill.data.simplex.BLOCK", 50 * len(comparison.arms))  # 50 of 240 rows a part
+    comparison.write(tmp_path)
+    assert pq.ParquetFile(tmp_path / "comparison-rows.parquet").num_row_groups == 5
+    again = Comparison.read(tmp_path).losses
+    for name, values in vars(comparison.losses).items():
+        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
 
 
 def test_files_hold_no_nan_and_one_line_per_arm_and_stratum(comparison, tmp_path):

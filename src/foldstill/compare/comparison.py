@@ -12,6 +12,7 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.judgement import Judgement
 from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
+from foldstill.data.simplex import row_blocks
 from foldstill.errors import CompareError
 from foldstill.files import check_seal, digest, no_formula, write_csv, write_parquet
 from foldstill.frames import FrameLibrary, html_table, make_frame, markdown_table
@@ -308,15 +309,22 @@ class Comparison:
         records = [{name: no_formula(value) for name, value in record.items()} for record in self.table()]
         write_csv(folder / "comparison.csv", records)
         losses = self.losses
-        columns = {"id": losses.ids.tolist(), "group": losses.groups.tolist(), "stratum": losses.stratum_N.tolist()}
-        columns |= {"weight": losses.weight_N} | {
-            f"{self.metric.name}:{arm.name}": losses.loss_NA[:, i] for i, arm in enumerate(self.arms)
-        }
         facts = asdict(replace(self, losses=None))  # type: ignore[arg-type]
         facts |= {"losses": losses.digest, "format": 3}
         # The rows are sealed, and know the digest of the facts.
-        table = pa.table(columns).replace_schema_metadata({"comparison.json": digest(facts)})
-        write_parquet(folder / "comparison-rows.parquet", table)
+        metadata = {"comparison.json": digest(facts)}
+
+        def part(rows: slice) -> Any:
+            texts = {"id": losses.ids, "group": losses.groups, "stratum": losses.stratum_N}
+            columns = {name: values[rows].tolist() for name, values in texts.items()}
+            columns |= {"weight": losses.weight_N[rows]} | {
+                f"{self.metric.name}:{arm.name}": losses.loss_NA[rows, i] for i, arm in enumerate(self.arms)
+            }
+            return pa.table(columns).replace_schema_metadata(metadata)
+
+        # Part by part: a large table of losses is not copied as a whole.
+        first, *further = row_blocks(self.n_rows, len(self.arms))
+        write_parquet(folder / "comparison-rows.parquet", part(first), further=map(part, further))
         write_json(folder / "comparison.json", facts)
 
     @classmethod

@@ -15,7 +15,7 @@ from foldstill.compare.calibration import calibration_slope
 from foldstill.compare.rows import ComparedRows
 from foldstill.data.bounded import bounded_minimum
 from foldstill.data.labels import whole_totals
-from foldstill.data.simplex import clip_rows, finite_log, softmax
+from foldstill.data.simplex import clip_rows, finite_log, row_blocks, softmax
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +86,10 @@ def floor_parts(votes_NC: Floats, proba_NC: Floats, stratum_N: NDArray[Any] | No
     model = _fit(votes_NC, prior_NC, total_N, _parts(prior_NC, total_N, stratum_N))
     if model is None:
         return None
-    shown_N, agreed_N, modelled_N, tail_N = _entropy(share_NC, total_N, *model)
+    blocks = row_blocks(len(total_N), 8 * share_NC.shape[1])
+    shown_N, agreed_N, modelled_N, tail_N = np.concatenate(
+        [_entropy(*(values[rows] for values in (share_NC, total_N, *model))) for rows in blocks], axis=1
+    )
     # The later terms that votes show say how large the terms after them are.
     scale = agreed_N.sum() / modelled_N.sum() if modelled_N.sum() > 0 else 1.0
     return shown_N + (share_NC * finite_log(share_NC)).sum(axis=1), scale * tail_N
