@@ -115,7 +115,7 @@ def test_the_reducible_share_counts_from_the_vote_noise_floor(comparison):
     assert best.reducible == pytest.approx((average.kl - best.kl) / (average.kl - comparison.floor))
     assert average.reducible is None
     low, high = comparison.floor_bounds
-    assert low < comparison.floor <= high <= best.kl
+    assert low < comparison.floor <= high <= best.kl + 1e-9
     fewest, most = comparison.reducible_bounds("v")
     assert fewest < best.reducible <= most <= 1
     assert comparison.reducible_bounds("average") is None

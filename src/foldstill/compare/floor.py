@@ -29,8 +29,9 @@ _TERMS = 60
 """Terms that are estimated from votes; what is left of the entropy after so many is small."""
 
 _LARGEST_TAIL = 1.4
-"""The largest plausible part of the entropy that votes leave open, divided by what the model says of it. The bounds that
-follow hold the truth in 95 % of 130 kinds of simulated votes (`benchmarks/noise_floor.py`)."""
+"""The largest plausible part of the entropy that votes leave open, divided by what the model says of it.
+
+Bounds that follow from it hold the truth in 95 % of 130 kinds of simulated votes (`benchmarks/noise_floor.py`)."""
 
 _ABOVE_THE_FLOOR = 1.1
 """A floor this many times above a score that was reached is not plausible: too low totals of votes raise it."""
