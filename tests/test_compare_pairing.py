@@ -234,7 +234,7 @@ def test_a_comparison_is_read_back_unchanged(comparison, tmp_path):
 
 
 def test_losses_that_are_written_part_by_part_are_read_as_they_were(comparison, tmp_path, monkeypatch):
-    monkeypatch.setattr("foldstill.data.simplex.BLOCK", 50 * len(comparison.arms))  # 50 of 240 rows a part
+    monkeypatch.setattr("foldstill.compare.comparison._PART_ROWS", 50)  # of 240 rows
     comparison.write(tmp_path)
     assert pq.ParquetFile(tmp_path / "comparison-rows.parquet").num_row_groups == 5
     again = Comparison.read(tmp_path).losses

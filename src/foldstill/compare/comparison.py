@@ -12,7 +12,6 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.judgement import Judgement
 from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
-from foldstill.data.simplex import row_blocks
 from foldstill.errors import CompareError
 from foldstill.files import check_seal, digest, no_formula, write_csv, write_parquet
 from foldstill.frames import FrameLibrary, html_table, make_frame, markdown_table
@@ -20,6 +19,9 @@ from foldstill.json_files import read_json, write_json
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""
+
+_PART_ROWS = 2**14
+"""Number of rows whose losses are written together."""
 
 WITHOUT_TEACHER = " without teacher"
 """Ends the name of the same student trained on the votes alone."""
@@ -322,8 +324,8 @@ class Comparison:
             }
             return pa.table(columns).replace_schema_metadata(metadata)
 
-        # Part by part: a large table of losses is not copied as a whole.
-        first, *further = row_blocks(self.n_rows, len(self.arms))
+        # Part by part: losses of a large table are not copied as a whole, and few names are Python objects at a time.
+        first, *further = (slice(start, start + _PART_ROWS) for start in range(0, self.n_rows, _PART_ROWS))
         write_parquet(folder / "comparison-rows.parquet", part(first), further=map(part, further))
         write_json(folder / "comparison.json", facts)
 
