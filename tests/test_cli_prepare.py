@@ -1,8 +1,6 @@
 """`foldstill prepare` for every kind of data, what `run` prepares by itself, and processes that prepare the same."""
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import foldstill as fs
+from command_processes import start_process
 from foldstill.data.images import ImageReader
 from foldstill.hms.source import HmsData
 from foldstill.hms.synthetic import write_synthetic_hms
@@ -127,13 +125,13 @@ main()
 def test_a_second_process_waits_for_the_one_that_prepares_the_same_and_takes_over_when_it_is_killed(
     images: Path, target: str, is_killed: bool
 ) -> None:
-    line = [target]
+    line = ["prepare", target, "--workers", "1", "-q"]
     if target == "hms":
         write_synthetic_hms(images / "hms", patients=3, recordings=1)
         line += ["--view", "kaggle_spectrogram"]
-    first = start_preparing(images, "first", line)
+    first = start_process(images, "first", *line, code=PREPARE)
     wait_until((images / "parts").exists, first)
-    second = start_preparing(images, "second", line)
+    second = start_process(images, "second", *line, code=PREPARE)
     assert second.stderr is not None
     said = second.stderr.readline()
     assert f"is being written by process {first.pid} on" in said
@@ -147,14 +145,6 @@ def test_a_second_process_waits_for_the_one_that_prepares_the_same_and_takes_ove
     by = (images / "parts").read_text().split()
     n_parts = 2 if target == "hms" else 6
     assert by == ["first"] + ["second" if is_killed else "first"] * (n_parts - 1), "no part is made twice"
-
-
-def start_preparing(folder: Path, name: str, line: list[str]) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(fs.__file__).parents[1])}
-    command = [sys.executable, "-c", PREPARE, name, "prepare", *line, "--workers", "1", "-q"]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:

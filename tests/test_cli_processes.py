@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-import foldstill as fs
+from command_processes import start_process, write_experiment
 
-EXPERIMENT = """
-name = "interrupted"
-[data]
-kind = "table"
-path = "d.csv"
-label = "label"
-[folds]
-n_folds = 2
-test_share = 0.2
-[[member]]
-kind = "sklearn"
-name = "regression"
-estimator = "LogisticRegression"
-[[member]]
-kind = "sklearn"
-name = "boosting"
-estimator = "HistGradientBoostingClassifier"
-options = { max_iter = 150 }
+COMBINERS = """
 [[stacking.combiner]]
 kind = "average"
 [[stacking.combiner]]
 kind = "convex"
 """
-"""A fold of the regression is finished first, and the boosting takes a second, so that it is interrupted. There is no
-network, so that no process imports torch."""
+ROUNDS = 150
+"""The boosting takes a second, so that it is interrupted."""
 WITHOUT_TIMES = ("oof.parquet", "test.parquet", "folds.parquet", "combination.npz", "combination.json", "weights.json")
-
-
-def start(arguments: list[str], folder: Path, *, code: str = "") -> subprocess.Popen[str]:
-    """A command in a process group of its own, as a shell starts it."""
-    # A relative PYTHONPATH would start at the folder of the command.
-    environment = {**os.environ, "PYTHONPATH": str(Path(fs.__file__).parents[1])}
-    command = [sys.executable, *(("-c", code) if code else ("-m", "foldstill")), *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes)
 
 
 def run(out: str, jobs: int) -> list[str]:
@@ -79,12 +51,8 @@ def results(folder: Path) -> dict[str, bytes]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The experiment, and a run of it that nothing disturbed."""
     place = tmp_path_factory.mktemp("processes")
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(rng.normal(size=(240, 6)), columns=[f"x{i}" for i in range(6)])
-    rows["label"] = np.where(rows["x0"] + rng.normal(size=240) > 0, "yes", "no")
-    rows.to_csv(place / "d.csv", index=False)
-    (place / "e.toml").write_text(EXPERIMENT)
-    whole = start(run("whole", 1), place)
+    write_experiment(place, n_folds=2, rounds=ROUNDS, more=COMBINERS)
+    whole = start_process(place, *run("whole", 1))
     _, errors = whole.communicate()
     assert whole.returncode == 0, errors
     return place
@@ -96,7 +64,7 @@ def test_a_run_that_is_interrupted_ends_in_one_sentence_and_is_continued_to_the_
     folder: Path, jobs: int
 ) -> None:
     out = folder / f"jobs-{jobs}"
-    process = start(run(out.name, jobs), folder)
+    process = start_process(folder, *run(out.name, jobs))
     deadline = time.monotonic() + 120
     while not (found := list(out.glob("members/*/fold-*/done.json"))) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -114,7 +82,7 @@ def test_a_run_that_is_interrupted_ends_in_one_sentence_and_is_continued_to_the_
     assert 1 <= len(kept) <= len(list(out.glob("members/*/fold-*/done.json"))) < 4
     assert not (out / "oof.parquet").exists()
 
-    continued = start(run(out.name, 1), folder)
+    continued = start_process(folder, *run(out.name, 1))
     _, errors = continued.communicate()
     assert continued.returncode == 0, errors
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -137,7 +105,7 @@ main()
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 def test_a_file_that_does_not_fit_into_memory_is_named_in_one_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", pred=np.full((400_000, 1, 50), 0.02), label=np.arange(400_000) % 50)  # 160 MB
-    process = start(["oof", "import", "scores.npz", "--out", "table.parquet"], tmp_path, code=LIMITED)
+    process = start_process(tmp_path, "oof", "import", "scores.npz", "--out", "table.parquet", code=LIMITED)
     _, errors = process.communicate()
     assert process.returncode == 2, errors
     assert " ".join(errors.split()) == (

@@ -10,37 +10,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-import foldstill as fs
+from command_processes import start_process, write_experiment
 from foldstill.lock import LOCK, SILENT_S
 from made_up import call
 
-EXPERIMENT = """
-name = "shared"
-[data]
-kind = "table"
-path = "d.csv"
-label = "label"
-[folds]
-n_folds = 3
-test_share = 0.2
-[[member]]
-kind = "sklearn"
-name = "regression"
-estimator = "LogisticRegression"
-[[member]]
-kind = "sklearn"
-name = "slow"
-estimator = "HistGradientBoostingClassifier"
-options = { max_iter = 20 }
-"""
 MACHINE = """
 import fcntl, socket, sys, time
 from pathlib import Path
@@ -63,11 +41,8 @@ main()
 
 
 def start(host: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A command on a machine, in a process group of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(fs.__file__).parents[1])}
-    command = [sys.executable, "-c", MACHINE, host, *arguments, "-q"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes)
+    """A command on a machine."""
+    return start_process(folder, host, *arguments, "-q", code=MACHINE)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -100,11 +75,7 @@ def results(run: Path) -> dict[str, bytes]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The experiment, and a run of it that one machine did alone."""
     place = tmp_path_factory.mktemp("machines")
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(rng.normal(size=(300, 6)), columns=[f"x{i}" for i in range(6)])
-    rows["label"] = np.where(rows["x0"] + rng.normal(size=300) > 0, "yes", "no")
-    rows.to_csv(place / "d.csv", index=False)
-    (place / "e.toml").write_text(EXPERIMENT)
+    write_experiment(place, n_folds=3, rounds=20)
     assert finish(start("one", place, "train", "e.toml", "--out", "alone", "--workers", "1"))[0] == 0
     return place
 
