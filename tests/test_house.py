@@ -229,3 +229,16 @@ def test_only_the_terminal_makes_consoles_because_its_own_print_names_without_ma
     makers = re.compile(r"\bConsole\(|rich import print|\becho\(|\bsecho\(|markup=True")
     found = {module_of(path): makers.findall(text) for path, text in source_texts().items()}
     assert {name for name, made in found.items() if made} == {"foldstill.cli.terminal"}
+
+
+def test_no_name_that_a_package_imports_late_is_that_of_one_of_its_files() -> None:
+    """Importing the file would set the name in the package to the file, in place of the function."""
+    late = re.compile(r'^    "(\w+)": "foldstill\.', re.MULTILINE)
+    names = {
+        module_of(path): late.findall(text) for path, text in source_texts().items() if "= late_names(__name__" in text
+    }
+    assert {"foldstill", "foldstill.distill", "foldstill.pipeline"} == set(names)
+    assert all(names.values())
+    assert [
+        f"{package}.{name}" for package in names for name in names[package] if f"{package}.{name}" in modules()
+    ] == []

@@ -23,11 +23,11 @@ from foldstill.distill import OnnxStudent, Student, load_student
 from foldstill.errors import ExperimentError
 from foldstill.oof.exports import check_score_output, write_heads_as, write_scores_as
 from foldstill.oof.table import ScoreTable
-from foldstill.pipeline.head_runs import head_runs
 from foldstill.pipeline.opening import find_run
 from foldstill.pipeline.results import StudentResult
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.rundir import COMBINATION, refuse_run_file
+from foldstill.pipeline.runs_of_heads import head_runs
 from foldstill.workers import Work
 
 MEAN = "-mean"

@@ -4,8 +4,8 @@ from foldstill.compare import Comparison, HeadsComparison
 from foldstill.pipeline.beginning import begin
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.distill import distill_stage
-from foldstill.pipeline.head_runs import compare_heads_of_run, oof_heads, stack_heads
 from foldstill.pipeline.run import Run, one_writer
+from foldstill.pipeline.runs_of_heads import compare_heads_of_run, oof_heads, stack_heads
 from foldstill.pipeline.stack import stack_stage
 from foldstill.pipeline.tracking import tracked
 from foldstill.pipeline.train import oof_stage, train_stage
