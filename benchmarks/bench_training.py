@@ -57,7 +57,7 @@ def g6() -> None:
             torch.set_num_threads(torch.get_num_interop_threads())
             for member in members:
                 for fold in range(plan.n_folds):
-                    _fit(data, member, plan.training(fold))
+                    fit(data, member, plan.training(fold))
             torch.set_num_threads(1)
             return folder
 
@@ -196,7 +196,7 @@ def scaling() -> None:
     )
 
 
-def _fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
+def fit(data: Dataset, member: TimmMember, rows: np.ndarray) -> None:
     torch.manual_seed(0)
     network = member.build([data.view(member.view).shape[1:]], CLASSES)
     # Not `member.fit`, which computes on one thread.
