@@ -5,10 +5,14 @@ Two spinning threads on two busy cores are ten times slower.
 
 import os
 import shutil
+import signal
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell that starts tests in the background has them ignore Ctrl-C, and the commands that they start would as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Iterator
 from io import StringIO
