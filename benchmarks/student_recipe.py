@@ -5,7 +5,7 @@
 The pictures that the experiment trains on become a data set of their own, with folds, members and locked pictures of
 its own. On these inner locked pictures, networks at about a fifteenth and a fiftieth of the ensemble's
 multiply-accumulates are compared on the votes alone, and shares of the teacher and lengths of the training on one of
-them. One seed each; about 70 CPU-minutes. Finished stages are kept.
+them. One seed each; about two CPU-hours. Finished stages are kept.
 """
 
 import argparse
@@ -42,13 +42,18 @@ epochs = 40
 ema = 0.998
 """
 )
+VOTES = 'mix = {{ kind = "votes" }}\nviews = "identity"\nunlabelled = ""\n'
+QUARTER = 'mix = {{ kind = "fixed", share = 0.25 }}\nrecipe = {{ epochs = 100 }}\n'
 ABLATIONS = {
     "share 0.75": 'mix = {{ kind = "fixed", share = 0.75 }}\n',
     "share 0.95": 'mix = {{ kind = "fixed", share = 0.95 }}\n',
     "100 epochs": "recipe = {{ epochs = 100 }}\n",
+    "100 epochs, votes": VOTES + "recipe = {{ epochs = 100 }}\n",
+    "100 epochs, a quarter": QUARTER,
+    "100 epochs, a quarter, no further inputs": QUARTER + 'unlabelled = ""\n',
+    "100 epochs, a quarter, no further inputs, original images": QUARTER + 'unlabelled = ""\nviews = "identity"\n',
     "a fiftieth, 100 epochs": "options = {{ widths = [8, 15, 30], stem = 4 }}\nrecipe = {{ epochs = 100 }}\n",
 }
-VOTES = 'mix = {{ kind = "votes" }}\nviews = "identity"\nunlabelled = ""\n'
 RESNET = 'kind = "timm"\nnetwork = "test_resnet"\n'
 ARCHITECTURES = {
     "resnet, stride 2": RESNET + "options = {{ channels = [24, 32, 48, 96], stem_width = 12 }}\n",
