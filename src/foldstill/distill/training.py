@@ -129,9 +129,7 @@ def student_jobs(
     target_NC, weight_N = np.zeros((len(array), len(classes)), np.float32), np.zeros(len(array))
     target_NC[rows], weight_N[rows] = target, lesson.weight_N
     made_from: dict[str, Any] = {
-        "member": json.loads(json.dumps(settings_as_json(learner), default=saved_estimator))
-        if member is None
-        else None,
+        "member": _as_json(learner) if member is None else None,
         "targets": digest(target, np.asarray(lesson.weight_N)),
         "data": view_digest(array, rows),
         "shape": list(array.shape[1:]),
