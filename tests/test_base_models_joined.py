@@ -371,7 +371,7 @@ def test_a_file_says_what_is_wrong_with_a_joined_member():
     )
     with pytest.raises(ExperimentError, match="'both' joins 'sound', which is none of"):
         parse_experiment(FILE.replace('["picture", "signal"]', '["picture", "sound"]'), "file")
-    with pytest.raises(ExperimentError, match="view: no such key"):
+    with pytest.raises(ExperimentError, match=r"view \(member 'both'\): no such key"):
         parse_experiment(FILE + 'view = "image"', "file")
 
 

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ('kind = "sklearn"\nestimator = "Ridge"\noptions = { alhpa = 1 }', "options of sklearn do not fit Ridge"),
         ('kind = "sklearn"\nestimator = "Ridge"\noptions = { alpha = -1 }', "'k': options of sklearn do not fit Ridge"),
-        ('kind = "lightgbm"\nround = 3', r"member\.1\.round: no such key; did you mean rounds"),
+        ('kind = "lightgbm"\nround = 3', r"member\.1\.round \(member 'k'\): no such key; did you mean rounds"),
         (f'{TORCH}five"', r"'k': my_models\.py:five must give logits of shape \(2, 3\)"),
         (f'{TORCH}number"', r"'k': my_models\.py:number must return a torch\.nn\.Module, got int"),
         (f'{TORCH}mlp"\nweights = "nine-{{fold}}.pt"', r"'k': .*nine-0\.pt does not fit the network: weight has shape"),

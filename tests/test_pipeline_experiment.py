@@ -62,13 +62,13 @@ lr = -1.0
     message = str(caught.value)
     assert "x.toml" in message
     assert "data.sise: no such key; did you mean size?" in message
-    assert "member.0.recipe.epohcs: no such key; did you mean epochs?" in message
+    assert "member.0.recipe.epohcs (member 'a'): no such key; did you mean epochs?" in message
     assert "folds.n_folds" in message
     assert '"five"' in message
 
 
 def test_a_settings_own_check_is_reported_with_its_path() -> None:
-    with pytest.raises(ExperimentError, match=r"member\.0\.recipe: lr must be positive"):
+    with pytest.raises(ExperimentError, match=r"member\.0\.recipe \(member 'a'\): lr must be positive"):
         parse_experiment(GOOD + "recipe = { lr = -1.0 }\n", "x.toml")
 
 

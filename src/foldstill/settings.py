@@ -217,6 +217,25 @@ def settings_classes(settings: type, kinds: Kinds) -> list[Any]:
     return classes
 
 
+def kinds_of_table(settings: type, kinds: Kinds, tables: Any, path: Sequence[str]) -> tuple[Any, ...]:
+    """Return the settings classes among which the table at a path selects by its `kind`, none where it does not.
+
+    `settings` is the class of the outermost table. The kinds of the tables on the way are read from `tables`, and a
+    number in the path is an item of a list.
+    """
+    classes: tuple[Any, ...] = (settings,)
+    for step in path:
+        if isinstance(tables, list):
+            tables = tables[int(step)]
+            continue
+        kind = tables.get("kind")
+        own = [one for one in classes if is_dataclass(one) and getattr(one, "kind", kind) == kind]
+        hints = [get_type_hints(one, include_extras=True).get(step) for one in own]
+        classes = tuple(part for hint in hints if hint is not None for part in alternatives(hint, kinds))
+        tables = tables.get(step)
+    return tuple(one for one in classes if isinstance(getattr(one, "kind", None), str) and one.kind)
+
+
 def type_adapter(settings: Any, kinds: Kinds) -> "TypeAdapter[Any]":
     """Return pydantic's reader of `settings`, with the classes that nested tables can select by `kind`."""
     from pydantic import TypeAdapter

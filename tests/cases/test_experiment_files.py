@@ -22,8 +22,27 @@ TWO_COMBINERS = '[stacking]\ncombiner = [{kind = "average"}, {kind = "recalibrat
         ("[student]\nmix = {share = 0.5}\n", "student.mix: needs a table with a `kind`"),
         (
             '[[stacking.combiner]]\nkind = "average"\nrounds = 5\n',
-            "stacking.combiner.0.rounds: no such key in this table",
+            'stacking.combiner.0.rounds: is a key of kind = "lightgbm", not of kind = "average"; change the kind, or',
         ),
+        (
+            '[[member]]\nname = "mine"\nmodule = "my_models.py:residual"\n',
+            'member.1.module (member \'mine\'): is a key of kind = "torch"; add kind = "torch"',
+        ),
+        ('[[member]]\nmodule = "my_models.py:residual"\n', 'member.1.module: is a key of kind = "torch"; add kind'),
+        (
+            '[[member]]\nname = "both"\nmembers = ["a", "b"]\nview = "image"\n',
+            'member.1.members (member \'both\'): is a key of kind = "joined"; add kind = "joined"',
+        ),
+        (
+            '[recipe]\naugment = [{kind = "cutmix", share = 0.5}]\n',
+            'recipe.augment.0.share: is a key of kind = "shift", "time_shift", "time_mask" or "frequency_mask", not of',
+        ),
+        ('[[member]]\nname = "b"\nkind = "sklearn"\n', "member.1.estimator (member 'b'): is required and missing"),
+        (
+            '[[member]]\nname = "b"\nkind = "joined"\nmembers = ["a", "a"]\nview = "image"\n',
+            "member.1.view (member 'b'): no such key in this table",
+        ),
+        ('[[member]]\nname = "b"\nnetwork = 3\n', "member.1.network (member 'b'): input should be a valid string"),
         ("[folds]\nn_fold = 3\n", "folds.n_fold: no such key; did you mean n_folds?"),
         ("[recipe]\nclip_norm = inf\n", "recipe.clip_norm: input should be a finite number, got Infinity"),
         ("[recipe]\nlr = nan\n", "recipe.lr: input should be a finite number, got NaN"),
@@ -75,3 +94,24 @@ def test_negative_seeds_are_refused(seed: str) -> None:
     text = seed + (GOOD if "data" not in seed else GOOD.replace('[data]\nkind = "digits"\n', ""))
     with pytest.raises(ExperimentError, match="seed must be 0 or more, got -1"):
         parse_experiment(text, "x.toml")
+
+
+def test_a_key_of_another_kind_hides_no_mistake_where_the_kind_is_written() -> None:
+    member = '[[member]]\nname = "b"\nkind = "timm"\nmodule = "my_models.py:Net"\n'
+    with pytest.raises(ExperimentError) as caught:
+        parse_experiment(GOOD + member, "x.toml")
+    assert str(caught.value).splitlines()[1:] == [
+        "  member.1.network (member 'b'): is required and missing",
+        '  member.1.module (member \'b\'): is a key of kind = "torch", not of kind = "timm"; change the kind, or leave '
+        "the key out",
+    ]
+
+
+def test_two_tables_with_the_same_mistake_are_two_mistakes_each_with_the_name_of_its_member() -> None:
+    members = "".join(f'[[member]]\nname = "{name}"\nrounds = 3\n' for name in ("b", "c"))
+    with pytest.raises(ExperimentError) as caught:
+        parse_experiment(GOOD + members, "x.toml")
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "  member.1.rounds (member 'b')",
+        "  member.2.rounds (member 'c')",
+    ]

@@ -18,7 +18,7 @@ from foldstill.pipeline.experiment import KINDS, Experiment
 from foldstill.pipeline.mistakes import sentences
 from foldstill.pipeline.overrides import with_changes
 from foldstill.pipeline.rundir import RunDir
-from foldstill.settings import settings_classes, type_adapter
+from foldstill.settings import type_adapter
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -99,7 +99,7 @@ def parse_experiment(text: str, name: str) -> Experiment:
         # Parsed from JSON, where pydantic's strict mode still accepts an array for a tuple.
         experiment = _reader().validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        lines = sentences(error, raw, written, settings_classes(Experiment, KINDS))
+        lines = sentences(error, raw, written, Experiment, KINDS)
         raise ExperimentError(
             f"{name} has {len(lines)} mistake{'s'[: len(lines) > 1]}:\n  " + "\n  ".join(lines)
         ) from error
