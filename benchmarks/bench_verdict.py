@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from bench_peers import HERE, PEERS, python_of
+from foldstill.csv_files import write_csv
 from foldstill.data import Labels
 from foldstill.data.simplex import softmax
-from foldstill.files import write_csv
 
 FREE = ("best_member", "geometric", "recalibrated", "convex", "log_pool", "lightgbm", "auto")
 """The default combiners without the MLP, which imports torch; the average is always added."""

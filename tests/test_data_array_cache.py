@@ -7,8 +7,8 @@ import pytest
 
 from foldstill.data.array_cache import ArrayCache, ArrayForm, stored_digest
 from foldstill.data.features import view_digest
+from foldstill.digests import digest, file_digest, npy_digest
 from foldstill.errors import DataError
-from foldstill.files import digest, file_digest, npy_digest
 
 
 def made(folder: Path, values: np.ndarray) -> ArrayCache:

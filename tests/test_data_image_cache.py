@@ -18,8 +18,8 @@ from foldstill.data.features import view_digest
 from foldstill.data.folder import FolderData
 from foldstill.data.image_cache import sums_of
 from foldstill.data.images import ImageReader
+from foldstill.digests import digest
 from foldstill.errors import DataError, FileError, FoldstillWarning
-from foldstill.files import digest
 from foldstill.workers import Progress, Work
 from made_up import held_by_another_thread
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.csv_files import csv_text, write_csv
 from foldstill.errors import FileError
-from foldstill.files import atomic_write, check_output, csv_text, write_csv
+from foldstill.files import atomic_write, check_output
 
 
 def test_a_file_that_the_system_does_not_let_grow_is_one_sentence_whoever_writes_it(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldstill.files import SEAL
 from foldstill.hms import prepare
 from foldstill.hms.cache import Cache
 from foldstill.hms.chains import ChainSpectrogram
@@ -18,6 +17,7 @@ from foldstill.hms.synthetic import write_synthetic_hms
 from foldstill.hms.views_kaggle import KaggleSpectrogram
 from foldstill.hms.views_raw import RawEeg
 from foldstill.hms.views_spectra import MelSpectrogram, ScipySpectrogram, StftSpectrogram
+from foldstill.seals import SEAL
 from foldstill.workers import Progress, Work
 
 torch = pytest.importorskip("torch")

@@ -25,11 +25,11 @@ from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.distill.student import load_student
 from foldstill.distill.uncertainty import PrecisionHead
 from foldstill.errors import FoldstillError
-from foldstill.files import BLANK_SEAL
 from foldstill.hms.rows import LabelRows
 from foldstill.pipeline import Run, apply_combination, find_run
 from foldstill.pipeline.compare import _curves, _member_costs
 from foldstill.pipeline.train import oof_stage
+from foldstill.seals import BLANK_SEAL
 from foldstill.stacking import fit, load, save
 from foldstill.stacking.gradient_boosting import LightGBM
 

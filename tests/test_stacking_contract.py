@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from foldstill.errors import StackError
-from foldstill.files import SEAL
 from foldstill.json_files import write_json
 from foldstill.oof.table import FoldScores, OOFTable
+from foldstill.seals import SEAL
 from foldstill.settings import NamedKind
 from foldstill.stacking import COMBINERS, Combiner, crossfit, default_combiners, fit, load, save
 from foldstill.stacking.auto import Auto

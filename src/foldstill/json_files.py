@@ -7,7 +7,8 @@ from types import NoneType
 from typing import Any, TypeAlias
 
 from foldstill.errors import FoldstillError
-from foldstill.files import BLANK_SEAL, SEAL, check_seal, write_text
+from foldstill.files import write_text
+from foldstill.seals import BLANK_SEAL, SEAL, check_seal
 
 Kind: TypeAlias = type | tuple[type, ...]
 Shape: TypeAlias = Kind | Mapping[str, Kind]

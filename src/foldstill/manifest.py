@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldstill.digests import file_digest
 from foldstill.errors import ExperimentError, FoldstillWarning
-from foldstill.files import file_digest, make_folder, sync
+from foldstill.files import make_folder, sync
 from foldstill.json_files import read_json, write_json
 
 DONE = "done.json"

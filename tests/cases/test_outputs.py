@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foldstill.digests import file_digest
 from foldstill.errors import FileError, OOFError
-from foldstill.files import file_digest
 from foldstill.oof import ScoreTable, read_scores, read_table, write_table
 from made_up import call
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foldstill.compare import Comparison
-from foldstill.files import file_digest
+from foldstill.digests import file_digest
 from foldstill.json_files import write_json
 from foldstill.lock import SHARED
 from foldstill.manifest import DONE, read_done

@@ -20,8 +20,8 @@ from foldstill.cost.measure import measure_latency
 from foldstill.data.feature_form import FeatureForm
 from foldstill.data.features import FeatureTable, View
 from foldstill.data.training import Rows, TrainingSet
+from foldstill.digests import file_digest
 from foldstill.errors import DataError, MemberError
-from foldstill.files import file_digest
 from foldstill.json_files import read_json, write_json
 
 ABOUT = "model.json"

@@ -21,8 +21,8 @@ from foldstill.data.feature_form import Form
 from foldstill.data.features import View
 from foldstill.data.row_form import Recipe, RowForm
 from foldstill.data.training import Rows
+from foldstill.digests import file_digest
 from foldstill.errors import DataError, MemberError
-from foldstill.files import file_digest
 from foldstill.manifest import DONE, check_files
 
 if TYPE_CHECKING:

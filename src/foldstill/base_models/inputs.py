@@ -18,8 +18,8 @@ from torch import Tensor
 from foldstill.base_models.mapped_view import MappedView
 from foldstill.base_models.read_ahead import read_ahead
 from foldstill.base_models.scaling import channel_scaling
+from foldstill.digests import digest
 from foldstill.errors import MemberError
-from foldstill.files import digest
 
 _KEPT = ("uint8", "int8", "int16", "float16", "float32")
 """Types that are kept until a batch is scaled; images of uint16 become float32 in every batch,

@@ -32,8 +32,8 @@ from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels, as_strings
 from foldstill.data.row_form import Recipe
 from foldstill.data.training import Rows, TrainingSet
+from foldstill.digests import digest
 from foldstill.errors import ExperimentError, FoldstillWarning, MemberError
-from foldstill.files import digest
 from foldstill.manifest import Stage, note_made_again
 from foldstill.oof.table import FoldScores
 from foldstill.workers import Progress, Work

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from foldstill.digests import digest
 from foldstill.errors import MemberError
-from foldstill.files import digest
 
 Factory = Callable[..., Any]
 """Called with the shape of a row, the number of classes and the options, it gives a fresh module."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.base_models.module_code import Factory, ModuleCode, factory_digest, factory_name
+from foldstill.digests import digest, file_digest
 from foldstill.errors import MemberError
-from foldstill.files import digest, file_digest
 
 FOLD = "{fold}"
 """Stands in a path for the number of a fold, where there is one file per fold."""

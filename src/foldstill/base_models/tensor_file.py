@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from foldstill.errors import FoldstillError
-from foldstill.files import BLANK_SEAL, SEAL, atomic_write, check_seal
+from foldstill.files import atomic_write
+from foldstill.seals import BLANK_SEAL, SEAL, check_seal
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -31,8 +31,8 @@ from foldstill.data.augmentation import RowMix
 from foldstill.data.batch import Batch, BatchTargets, OpenHint
 from foldstill.data.dataset import one_of_each
 from foldstill.data.training import Rows
+from foldstill.digests import digest
 from foldstill.errors import MemberError, lacks_memory
-from foldstill.files import digest
 
 
 @dataclass(frozen=True)

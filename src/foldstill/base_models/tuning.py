@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from foldstill.digests import digest
 from foldstill.errors import FileError, FoldstillError, MemberError
-from foldstill.files import digest
 from foldstill.lock import SILENT_S, is_locked, remove_dead
 from foldstill.settings import ByKind, KindSettings, Settings
 

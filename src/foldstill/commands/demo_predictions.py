@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.comparison import Comparison
+from foldstill.csv_files import write_csv
 from foldstill.data.simplex import kl_divergence, softmax
-from foldstill.files import write_csv
 from foldstill.oof.import_settings import ImportSettings
 from foldstill.pipeline.compare import compare_stage
 from foldstill.pipeline.opening import open_imported

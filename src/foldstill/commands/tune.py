@@ -23,10 +23,11 @@ from foldstill.base_models.tuning import (
     run_trial,
     trials_of,
 )
+from foldstill.csv_files import write_csv
 from foldstill.data.dataset import Dataset
 from foldstill.data.source import DataSource
 from foldstill.errors import ExperimentError, MemberError, require_package
-from foldstill.files import check_output, refuse_unmarked, write_csv, write_text
+from foldstill.files import check_output, refuse_unmarked, write_text
 from foldstill.lock import sole_writer
 from foldstill.manifest import changes
 from foldstill.pipeline.experiment import Experiment

@@ -12,10 +12,13 @@ from foldstill.compare.intervals import Interval, IntervalSettings, paired_inter
 from foldstill.compare.judgement import Judgement
 from foldstill.compare.results import ArmScore, MetricFacts, RowLosses, SizePoint, Stratum
 from foldstill.cost import Cost
+from foldstill.csv_files import no_formula, write_csv
+from foldstill.digests import digest
 from foldstill.errors import CompareError
-from foldstill.files import check_seal, digest, no_formula, write_csv, write_parquet
+from foldstill.files import write_parquet
 from foldstill.frames import FrameLibrary, html_table, make_frame, markdown_table
 from foldstill.json_files import read_json, write_json
+from foldstill.seals import check_seal
 
 EvaluationRows = Literal["test", "oof cross-fitted"]
 """The rows that are scored: locked test rows, or out-of-fold rows with cross-fitted combinations."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from foldstill.files import csv_lines, no_formula
+from foldstill.csv_files import csv_lines, no_formula
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from foldstill.compare.calibration import Bin
 from foldstill.compare.intervals import Interval
 from foldstill.cost import Cost
 from foldstill.data.labels import Strings
+from foldstill.digests import digest
 from foldstill.errors import CompareError
-from foldstill.files import digest
 
 if TYPE_CHECKING:
     from foldstill.compare.metrics import Metric

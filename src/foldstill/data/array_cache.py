@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.digests import file_digest, npy_digest
 from foldstill.errors import DataError
-from foldstill.files import Inside, file_digest, npy_digest, sync
+from foldstill.files import Inside, sync
 from foldstill.json_files import read_json, write_json
 
 SIDECAR = {"made_from": dict, "checksum": str}

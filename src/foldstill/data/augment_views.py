@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from foldstill.data.augment import AnyAugmentation, augment
 from foldstill.data.augmentation import RowMix, RowMixing
-from foldstill.files import digest
+from foldstill.digests import digest
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -14,8 +14,8 @@ from foldstill.data.array_cache import stored_beside
 from foldstill.data.features import FeatureTable, View, as_view, view_digest
 from foldstill.data.labels import Labels, Strings
 from foldstill.data.row_form import Recipe
+from foldstill.digests import digest
 from foldstill.errors import DataError
-from foldstill.files import digest
 
 _BLOCK_ROWS = 256
 

@@ -14,8 +14,8 @@ from foldstill.data.array_cache import stored_digest
 from foldstill.data.classes import in_order
 from foldstill.data.columns import series_array
 from foldstill.data.text import as_strings, is_missing
+from foldstill.digests import digest, rows_digest
 from foldstill.errors import DataError
-from foldstill.files import digest, rows_digest
 
 if TYPE_CHECKING:
     import pandas as pd

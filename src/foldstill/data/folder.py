@@ -18,8 +18,8 @@ from foldstill.data.images import IMAGE_SUFFIXES
 from foldstill.data.label_columns import LabelColumns
 from foldstill.data.labels import Labels
 from foldstill.data.text import as_strings
+from foldstill.digests import digest
 from foldstill.errors import DataError
-from foldstill.files import digest
 
 if TYPE_CHECKING:
     from typing import Self

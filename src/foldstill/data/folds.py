@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.labels import Labels, Strings, as_strings
+from foldstill.digests import digest
 from foldstill.errors import FoldError
-from foldstill.files import check_seal, digest, write_parquet
+from foldstill.files import write_parquet
+from foldstill.seals import check_seal
 
 Strategy = Literal["grouped", "stratified_grouped"]
 

@@ -13,7 +13,7 @@ from foldstill.data.image_cache import EncodedImages, ImageCache, read_once
 from foldstill.data.images import ImageReader
 from foldstill.data.label_columns import LabelledTable
 from foldstill.data.source import PlainSource
-from foldstill.files import digest
+from foldstill.digests import digest
 from foldstill.workers import Work
 
 if TYPE_CHECKING:

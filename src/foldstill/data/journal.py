@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from foldstill.files import digest, write_text
+from foldstill.digests import digest
+from foldstill.files import write_text
 
 if TYPE_CHECKING:
     from typing import Self

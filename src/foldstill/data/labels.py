@@ -17,8 +17,8 @@ from foldstill.data.heads import BINARY, NONE, Heads, two_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows, rounding_tolerance
 from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole, require_values
+from foldstill.digests import digest
 from foldstill.errors import DataError
-from foldstill.files import digest
 
 STRATUM_BOUNDS = (3, 10)
 """Numbers of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). Thresholds are named only here."""

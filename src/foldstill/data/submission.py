@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.csv_files import write_csv
 from foldstill.data.columns import read_frame
 from foldstill.data.labels import as_strings, match_ids
 from foldstill.data.simplex import Float, check_rows
 from foldstill.errors import DataError
-from foldstill.files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd

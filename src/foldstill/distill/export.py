@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from foldstill.distill.onnx_file import METADATA_KEY, OnnxStudent
 from foldstill.errors import DistillError, lacks_memory
-from foldstill.files import BLANK_SEAL, SEAL, atomic_write, set_seal
+from foldstill.files import atomic_write
+from foldstill.seals import BLANK_SEAL, SEAL, set_seal
 
 if TYPE_CHECKING:
     from torch import nn

@@ -22,10 +22,10 @@ from foldstill.base_models.joined_network import AnyNetwork
 from foldstill.base_models.networks import Network
 from foldstill.data.batch import Batch
 from foldstill.data.folds import FoldPlan
+from foldstill.digests import digest
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.view_teachers import positions_by_fold
 from foldstill.errors import DistillError
-from foldstill.files import digest
 
 
 @dataclass(frozen=True, eq=False)

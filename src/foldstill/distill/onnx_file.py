@@ -16,7 +16,7 @@ from foldstill.data.feature_form import Form, array_in, form_from_json
 from foldstill.data.features import View
 from foldstill.data.row_form import RowForm
 from foldstill.errors import DataError, DistillError, lacks_memory
-from foldstill.files import SEAL, check_seal
+from foldstill.seals import SEAL, check_seal
 
 METADATA_KEY = "foldstill"
 _CURE = "restore it from a copy, or export the student again"

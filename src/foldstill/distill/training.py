@@ -25,11 +25,11 @@ from foldstill.data.row_form import Recipe
 from foldstill.data.simplex import Float, check_rows
 from foldstill.data.temporary_map import joined_rows
 from foldstill.data.training import Rows, TrainingSet
+from foldstill.digests import digest
 from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import Student, student_of
 from foldstill.distill.view_teachers import ViewTeachers
 from foldstill.errors import DistillError
-from foldstill.files import digest
 from foldstill.manifest import note_made_again
 from foldstill.workers import Progress, Work
 

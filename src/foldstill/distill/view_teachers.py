@@ -21,10 +21,10 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows
+from foldstill.digests import digest
 from foldstill.distill.mixes import Mix, VotesOnly, mixed
 from foldstill.distill.targets import SoftTargets
 from foldstill.errors import DistillError
-from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.oof.temperatures import member_temperatures, tempered
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.array_cache import ArrayCache
+from foldstill.digests import file_digest
 from foldstill.errors import DataError
-from foldstill.files import Inside, file_digest
+from foldstill.files import Inside
 from foldstill.hms.rows import LabelRows
 from foldstill.hms.storage import stored_dtype
 from foldstill.hms.views import View, settings_json

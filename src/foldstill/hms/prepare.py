@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from foldstill.csv_files import write_csv
 from foldstill.data.array_cache import ArrayForm
 from foldstill.data.array_filling import Backend, fill_arrays, forget_filling
 from foldstill.data.journal import Journal
+from foldstill.digests import digest, file_digest
 from foldstill.errors import DataError, FileError
-from foldstill.files import digest, file_digest, write_csv
 from foldstill.hms.cache import FORMAT, Cache
 from foldstill.hms.files import HmsFolder, Problem, Split
 from foldstill.hms.part import BLANK, LEFT_OUT, Part, PartTask, blank_detail, make_part

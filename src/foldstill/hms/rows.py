@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels, Strings
+from foldstill.digests import digest
 from foldstill.errors import DataError
-from foldstill.files import check_seal, digest, write_parquet
+from foldstill.files import write_parquet
 from foldstill.hms.files import HmsFolder
 from foldstill.hms.montage import CLASSES, VOTE_COLUMNS
+from foldstill.seals import check_seal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.csv_files import write_csv
 from foldstill.data.signals import Signal, mean_for_gaps
 from foldstill.data.spectra import extended, frame_power, window_frames
 from foldstill.errors import DataError
-from foldstill.files import atomic_write, write_csv
+from foldstill.files import atomic_write
 from foldstill.hms.chains import chain_differences
 from foldstill.hms.files import TEST_COLUMNS, TRAIN_COLUMNS
 from foldstill.hms.montage import (

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldstill.csv_files import write_csv
 from foldstill.data.columns import read_npz
 from foldstill.data.labels import Labels
 from foldstill.errors import FileError, FoldstillError, OOFError
-from foldstill.files import atomic_write, check_output, name_problems, refuse_unmarked, write_csv
+from foldstill.files import atomic_write, check_output, name_problems, refuse_unmarked
 from foldstill.oof.column_names import members_by_columns, score_columns, votes_column
 from foldstill.oof.store import SCHEMA_VERSION, is_score_file, write_scores, write_table
 from foldstill.oof.table import OOFTable, ScoreTable

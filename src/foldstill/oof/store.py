@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
 from foldstill.data.labels import Labels, as_strings
+from foldstill.digests import digest
 from foldstill.errors import OOFError
-from foldstill.files import SEAL, check_output, check_seal, digest, write_parquet
+from foldstill.files import check_output, write_parquet
 from foldstill.json_files import Kind, check_shape, parse_json
 from foldstill.oof.column_names import label_columns, score_columns, votes_column
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
+from foldstill.seals import SEAL, check_seal
 
 SCHEMA_VERSION = 2
 

@@ -18,8 +18,9 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
 from foldstill.data.labels import Labels
 from foldstill.data.thinning import thin_votes
+from foldstill.digests import digest
 from foldstill.errors import ExperimentError
-from foldstill.files import digest, write_text
+from foldstill.files import write_text
 from foldstill.json_files import Shape, read_json, write_json
 from foldstill.lock import sole_writer
 from foldstill.machine import versions

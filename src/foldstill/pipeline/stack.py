@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from foldstill.data.labels import Labels
 from foldstill.data.submission import SampleSubmission, submission_like
+from foldstill.digests import digest
 from foldstill.errors import StackError
-from foldstill.files import digest
 from foldstill.json_files import write_json
 from foldstill.manifest import Stage, note_made_again
 from foldstill.oof.audit import audit

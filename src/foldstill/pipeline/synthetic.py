@@ -12,10 +12,10 @@ from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
 from foldstill.data.features import FeatureTable
 from foldstill.data.folds import FoldPlan
+from foldstill.digests import digest
 from foldstill.distill import SoftTargets, StudentSettings
 from foldstill.distill.synthetic_rows import SyntheticRows, munge
 from foldstill.errors import DistillError
-from foldstill.files import digest
 from foldstill.oof.table import FoldScores, OOFTable
 from foldstill.pipeline.run import Run
 from foldstill.pipeline.teachers import teacher_of_fold

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from foldstill.base_models.joined_member import resolve
+from foldstill.digests import digest
 from foldstill.distill import SoftTargets, StudentSettings
-from foldstill.files import digest
 from foldstill.manifest import Stage, check_files
 from foldstill.oof.store import read_scores, write_scores
 from foldstill.oof.table import OOFTable, ScoreTable

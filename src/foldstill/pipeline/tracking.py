@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from foldstill.compare import Comparison
+from foldstill.digests import digest, file_digest
 from foldstill.errors import ExperimentError, FoldstillError, FoldstillWarning
-from foldstill.files import digest, file_digest
 from foldstill.json_files import Shape, read_json, write_json
 from foldstill.pipeline.curves import Curve, curves
 from foldstill.pipeline.run import Run

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.data.simplex import Float
+from foldstill.digests import digest
 from foldstill.errors import StackError, at
-from foldstill.files import digest
 from foldstill.oof.member_arrays import new_scores
 from foldstill.oof.table import FoldScores, OOFTable, ScoreTable
 from foldstill.settings import ByKind, Kind

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.estimators import saved_estimator
+from foldstill.digests import file_digest
 from foldstill.errors import StackError, at
-from foldstill.files import atomic_write, file_digest, write_text
+from foldstill.files import atomic_write, write_text
 from foldstill.json_files import read_json, write_json
 from foldstill.settings import type_adapter
 from foldstill.stacking.combiner import AnyCombiner, Combiner, FittedCombiner
