@@ -2,7 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldstill.data.labels import Labels, as_strings, match_ids, strata_by_votes
+from foldstill.data.labels import Labels
+from foldstill.data.row_order import match_ids
+from foldstill.data.strata import strata_by_votes
+from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
 

@@ -21,7 +21,8 @@ from foldstill.base_models.recipes import check_name, require
 from foldstill.cost import Cost
 from foldstill.data.features import View
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
+from foldstill.data.text import Strings
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import DataError, FoldstillWarning, MemberError, OOFError
 from foldstill.oof.import_settings import ImportSettings

@@ -23,8 +23,8 @@ from foldstill.base_models.gpu_slots import gpu_workers
 from foldstill.base_models.member import Member
 from foldstill.base_models.references import Shipment, store_in
 from foldstill.data.heads import BINARY, two_classes
-from foldstill.data.labels import Strings
 from foldstill.data.simplex import kl_divergence
+from foldstill.data.text import Strings
 from foldstill.data.training import FitContext, FitProgress, Rows, TrainingSet
 from foldstill.errors import FileError, FoldstillError, MemberError, lacks_memory
 from foldstill.json_files import Shape, read_json, write_json

@@ -29,8 +29,9 @@ from foldstill.data.dataset import Dataset
 from foldstill.data.estimators import saved_estimator
 from foldstill.data.features import FeatureTable, View, view_digest
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.labels import Labels
 from foldstill.data.row_form import Recipe
+from foldstill.data.text import as_strings
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.digests import digest
 from foldstill.errors import ExperimentError, FoldstillWarning, MemberError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.base_models.recipes import EarlyStopping, Recipe
-from foldstill.data.labels import MANY_VOTES
+from foldstill.data.strata import MANY_VOTES
 from foldstill.data.training import Rows, TrainingSet
 from foldstill.errors import MemberError
 

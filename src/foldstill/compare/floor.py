@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from foldstill.compare.calibration import calibration_slope
 from foldstill.compare.rows import ComparedRows
 from foldstill.data.bounded import bounded_minimum
-from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows, finite_log, row_blocks, softmax
+from foldstill.data.strata import whole_totals
 
 Floats = NDArray[np.float64]
 

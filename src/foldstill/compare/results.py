@@ -11,7 +11,7 @@ from foldstill.compare.arms import Kind
 from foldstill.compare.calibration import Bin
 from foldstill.compare.intervals import Interval
 from foldstill.cost import Cost
-from foldstill.data.labels import Strings
+from foldstill.data.text import Strings
 from foldstill.digests import digest
 from foldstill.errors import CompareError
 

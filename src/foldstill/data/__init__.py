@@ -6,10 +6,11 @@ from foldstill.data.features import FeatureTable
 from foldstill.data.folder import FolderData
 from foldstill.data.folds import TEST, FoldPlan, make_plan
 from foldstill.data.huggingface import from_huggingface
-from foldstill.data.labels import Labels, strata_by_votes
+from foldstill.data.labels import Labels
 from foldstill.data.npz import NpzData
 from foldstill.data.parquet_images import ParquetImagesData
 from foldstill.data.simplex import kl_divergence, row_kl
+from foldstill.data.strata import strata_by_votes
 from foldstill.data.table import TableData
 from foldstill.data.webdataset import WebDatasetData
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from foldstill.arguments import require_types
 from foldstill.data.array_cache import stored_beside
 from foldstill.data.features import FeatureTable, View, as_view, view_digest
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
 from foldstill.data.row_form import Recipe
+from foldstill.data.text import Strings
 from foldstill.digests import digest
 from foldstill.errors import DataError
 

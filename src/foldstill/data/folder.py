@@ -24,7 +24,7 @@ from foldstill.errors import DataError
 if TYPE_CHECKING:
     from typing import Self
 
-    from foldstill.data.labels import Strings
+    from foldstill.data.text import Strings
 
 
 @dataclass(frozen=True, kw_only=True)

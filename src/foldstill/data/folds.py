@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.data.labels import Labels, Strings, as_strings
+from foldstill.data.labels import Labels
+from foldstill.data.text import Strings, as_strings
 from foldstill.digests import digest
 from foldstill.errors import FoldError
 from foldstill.files import write_parquet

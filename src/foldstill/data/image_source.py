@@ -17,7 +17,8 @@ from foldstill.digests import digest
 from foldstill.workers import Work
 
 if TYPE_CHECKING:
-    from foldstill.data.labels import Labels, Strings
+    from foldstill.data.labels import Labels
+    from foldstill.data.text import Strings
 
 VIEW = "image"
 """The view that image files give."""

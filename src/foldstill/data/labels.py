@@ -1,6 +1,6 @@
 """Votes per sample and what follows from them: targets, strata and row weights.
 
-N samples (rows), C classes, A annotators.
+N samples (rows), C classes, A annotators, H heads.
 """
 
 from collections.abc import Sequence
@@ -12,50 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.arguments import require_types
-from foldstill.data.classes import in_order, match_classes
 from foldstill.data.heads import BINARY, NONE, Heads, two_classes
 from foldstill.data.row_weights import RowWeight, vote_weights
-from foldstill.data.simplex import Float, check_rows, rounding_tolerance
-from foldstill.data.text import Strings, as_array, as_numbers, as_strings, is_missing, is_whole, require_values
+from foldstill.data.strata import strata_by_votes, whole_totals
+from foldstill.data.text import Strings, as_numbers, as_strings
+from foldstill.data.votes import votes_from_annotators, votes_from_hard, votes_from_shares
 from foldstill.digests import digest
 from foldstill.errors import DataError
-
-STRATUM_BOUNDS = (3, 10)
-"""Numbers of votes at which a new stratum begins: 1-2, 3-9, >=10 (the HMS regimes). Thresholds are named only here."""
-
-MANY_VOTES = STRATUM_BOUNDS[-1]
-"""Rows with this many votes or more count as rows with many votes."""
-
-MAX_UNNAMED_CLASSES = 10_000
-"""Indices from here on are taken for a mistake where no class names say how many classes there are."""
-
-
-def whole_totals(total_N: ArrayLike) -> NDArray[np.float64]:
-    """Totals of votes; one within rounding of a whole number is that number, so that it can be compared with one.
-
-    Shares times a total of 3 may add up to 2.9999999999999996.
-
-    >>> whole_totals([2.9999999999999996, 2.5, 1e-12]).tolist()
-    [3.0, 2.5, 1e-12]
-    """
-    total = np.asarray(total_N, dtype=np.float64)
-    near = np.rint(total)
-    return np.where(np.abs(total - near) <= 1e-9 * near, near, total)
-
-
-def strata_by_votes(total_N: ArrayLike, bounds: Sequence[int] = STRATUM_BOUNDS) -> Strings:
-    """Name of the stratum of each row, by its number of votes.
-
-    >>> strata_by_votes([1, 3, 28]).tolist()
-    ['1-2', '3-9', '>=10']
-    """
-    edges = list(bounds)
-    if not edges or edges != sorted(set(edges)) or edges[0] < 2:
-        raise DataError(f"stratum bounds must rise from 2 or more, got {tuple(bounds)}: use for example (3, 10)")
-    lower = [1, *edges[:-1]]
-    names = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in zip(lower, edges, strict=True)] + [f">={edges[-1]}"]
-    return np.asarray(names)[np.searchsorted(edges, whole_totals(total_N), side="right")]
-
 
 _TEXTS = ("ids", "groups", "stratum_N")
 _NUMBERS = ("votes_NC", "sample_weight_N")
@@ -240,23 +203,7 @@ class Labels:
         [[1.0, 3.0]]
         """
         require_types(Labels.from_shares, locals())
-        shares = as_numbers(shares_NC, "vote shares")
-        if shares.ndim != 2 or not np.isfinite(shares).all():
-            raise DataError(
-                f"vote shares must be finite numbers of shape (rows, classes), got shape {shares.shape}"
-                f"{'' if np.isfinite(shares).all() else ' with NaN or infinity'}: give one column per class"
-            )
-        sums = shares.sum(axis=-1, keepdims=True)
-        if shares.size and (np.abs(sums - 1) <= rounding_tolerance(shares) + 1e-9).all():
-            shares = shares / sums
-        shares = np.maximum(check_rows(shares, "vote shares"), 0.0)
-        total = as_numbers(total_N, "totals of votes")
-        if total.shape not in ((), (len(shares),)):
-            raise DataError(f"the totals of votes must be one per row ({len(shares)}) or one number, got {total.shape}")
-        total = np.broadcast_to(total, (len(shares),))
-        if not (np.isfinite(total).all() and (total > 0).all()):
-            raise DataError("the total of votes must be positive in every row: give 1 where it is unknown")
-        votes = shares / shares.sum(axis=1, keepdims=True) * total[:, None]
+        votes = votes_from_shares(shares_NC, total_N)
         return cls.from_votes(votes, **({"counted": False} | rest))
 
     @classmethod
@@ -280,20 +227,7 @@ class Labels:
         [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
         require_types(Labels.from_annotators, locals())
-        choice = as_array(choice_NA, "annotators")
-        if choice.ndim != 2:
-            raise DataError(
-                f"annotators must have shape (rows, annotators), got {choice.shape}: "
-                "one class per row goes to from_hard"
-            )
-        flat = np.asarray(["" if is_missing(value) else value for value in choice.ravel().tolist()], dtype=object)
-        cast = np.flatnonzero([value not in ("", -1, "-1") for value in flat.tolist()])
-        if not len(cast):
-            raise DataError("annotators hold no vote at all: give the class that each annotator chose")
-        chosen = as_strings(flat[cast], "annotators")
-        names = list(map(str, classes)) if classes is not None else _names_up_to(chosen)
-        votes = np.zeros((len(choice), len(names)))
-        np.add.at(votes, (cast // choice.shape[1], match_classes(chosen, names, "annotators").index_N), 1.0)
+        votes, names = votes_from_annotators(choice_NA, classes)
         return cls.from_votes(votes, classes=names, **rest)
 
     @classmethod
@@ -316,28 +250,8 @@ class Labels:
         (('rem', 'wake'), [1.0, 2.0])
         """
         require_types(Labels.from_hard, locals())
-        labels = as_array(labels_N, "labels")
-        if labels.ndim != 1:
-            raise DataError(f"hard labels must be one class per row, got shape {labels.shape}: counts go to from_votes")
-        if labels.dtype.kind == "f":
-            require_values(labels, "labels")
-        if labels.dtype.kind != "f":
-            labels = labels if labels.dtype.kind in "iu" else as_strings(labels, "labels")
-        elif fractions := [value for value in as_strings(np.unique(labels), "labels").tolist() if not is_whole(value)]:
-            raise DataError(
-                f"hard labels must be names or whole numbers, got fractions such as {fractions[0]}: "
-                "shares of votes go to from_shares"
-            )
-        if classes is None:
-            classes = in_order(as_strings(np.unique(labels), "labels").tolist())
-            if "-1" in classes:
-                raise DataError(
-                    "labels hold -1, which often stands for a missing label: drop these rows, or name every class, "
-                    "-1 among them, with classes"
-                )
-        names = [str(c) for c in classes]
-        index_N = match_classes(labels, names, "labels").index_N
-        return cls.from_votes(np.eye(len(names))[index_N], classes=names, **rest)
+        votes, names = votes_from_hard(labels_N, classes)
+        return cls.from_votes(votes, classes=names, **rest)
 
     @classmethod
     def from_heads(cls, share_NH: ArrayLike, *, heads: Sequence[str | int] | None = None, **rest: Any) -> "Labels":
@@ -450,52 +364,3 @@ class Labels:
                 f"{where} has no vote for {missing}: use fewer folds, the stratified strategy, "
                 "or merge the class into another"
             )
-
-
-def _names_up_to(chosen: Strings) -> list[str]:
-    """c0, c1, ... up to the largest index that an annotator chose."""
-    wrong = [value for value in chosen.tolist() if not is_whole(value) or value.startswith("-")]
-    largest = max((int(value) for value in chosen.tolist() if value not in set(wrong)), default=0)
-    if wrong or largest >= MAX_UNNAMED_CLASSES:
-        raise DataError(
-            f"annotators without class names must hold class indices 0..{MAX_UNNAMED_CLASSES - 1}, "
-            f"got {wrong[0] if wrong else largest}: name the classes with classes"
-        )
-    return [f"c{i}" for i in range(largest + 1)]
-
-
-def match_ids(name: str, wanted: Strings, received: Strings) -> NDArray[np.intp]:
-    """Index that brings rows with the ids `received` into the order of `wanted`.
-
-    Raises DataError when the two sets of ids differ; `name` says there whose ids were received.
-
-    >>> match_ids("the scores", np.array(["a", "b"]), np.array(["b", "a"])).tolist()
-    [1, 0]
-    """
-    order = np.argsort(received)
-    position = np.searchsorted(received, wanted, sorter=order)
-    index = order[np.minimum(position, len(received) - 1)] if len(received) else np.zeros(len(wanted), np.intp)
-    missing = wanted[received[index] != wanted] if len(received) else wanted
-    if len(missing):
-        raise DataError(
-            f"{name} lacks {len(missing)} of {len(wanted)} rows; first ids: {missing[:3].tolist()}, "
-            f"it has ids such as {received[:3].tolist()}: score every row, and write ids the same way everywhere"
-        )
-    if len(received) > len(wanted):
-        extra = len(received) - len(wanted)
-        raise DataError(f"{name} has {extra} more rows than the labels: drop rows that have no label")
-    return index
-
-
-__all__ = [
-    "MANY_VOTES",
-    "STRATUM_BOUNDS",
-    "Float",
-    "Labels",
-    "RowWeight",
-    "Strings",
-    "as_strings",
-    "match_ids",
-    "strata_by_votes",
-    "whole_totals",
-]

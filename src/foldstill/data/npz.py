@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from foldstill.data.columns import Columns, read_npz
 from foldstill.data.dataset import Dataset, Inputs, group_column
 from foldstill.data.label_columns import LabelColumns, require_one_form
-from foldstill.data.labels import as_strings
 from foldstill.data.source import PlainSource
+from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from foldstill.errors import DataError
 if TYPE_CHECKING:
     from typing import Self
 
-    from foldstill.data.labels import Labels, Strings
+    from foldstill.data.labels import Labels
+    from foldstill.data.text import Strings
 
 GROUP_ROWS = 1024
 """Rows of a part. A row group of more is read in parts, and each part passes over the rows before it."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from foldstill.csv_files import write_csv
 from foldstill.data.columns import read_frame
-from foldstill.data.labels import as_strings, match_ids
+from foldstill.data.row_order import match_ids
 from foldstill.data.simplex import Float, check_rows
+from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:

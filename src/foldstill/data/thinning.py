@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels, strata_by_votes
+from foldstill.data.labels import Labels
+from foldstill.data.strata import strata_by_votes
 from foldstill.errors import DataError
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from foldstill.data.batch import BatchTeacher, Hint
 from foldstill.data.features import View
 from foldstill.data.heads import BINARY, two_classes
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
 from foldstill.data.row_form import Recipe
 from foldstill.data.row_weights import RowWeight, vote_weights
 from foldstill.data.simplex import Float, check_rows
+from foldstill.data.text import Strings
 from foldstill.errors import DataError
 
 Rows = NDArray[np.intp]

@@ -26,7 +26,8 @@ from foldstill.errors import DataError
 if TYPE_CHECKING:
     from typing import Self
 
-    from foldstill.data.labels import Labels, Strings
+    from foldstill.data.labels import Labels
+    from foldstill.data.text import Strings
 
 KEY = "__key__"
 """Column of the names of the samples, as WebDataset calls it."""

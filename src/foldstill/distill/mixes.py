@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.bounded import bounded_minimum
-from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import Float, clip_rows
+from foldstill.data.strata import whole_totals
 from foldstill.errors import DistillError
 from foldstill.settings import Kind, KindWithExample
 

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
 from foldstill.data.simplex import Float, check_rows
+from foldstill.data.text import Strings
 from foldstill.distill.mixes import Mix, TargetWeight, VotesOnly, mix_votes
 from foldstill.errors import DistillError
 from foldstill.oof.table import OOFTable

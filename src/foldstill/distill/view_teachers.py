@@ -19,8 +19,8 @@ from foldstill.base_models.member import Member
 from foldstill.data.batch import Batch
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
-from foldstill.data.labels import whole_totals
 from foldstill.data.simplex import clip_rows
+from foldstill.data.strata import whole_totals
 from foldstill.digests import digest
 from foldstill.distill.mixes import Mix, VotesOnly, mixed
 from foldstill.distill.targets import SoftTargets

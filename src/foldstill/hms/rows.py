@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels, Strings
+from foldstill.data.labels import Labels
+from foldstill.data.text import Strings
 from foldstill.digests import digest
 from foldstill.errors import DataError
 from foldstill.files import write_parquet

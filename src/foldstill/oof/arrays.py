@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from foldstill.arguments import require_types
 from foldstill.data.classes import positional_names
 from foldstill.data.folds import FoldPlan, make_plan
-from foldstill.data.labels import Labels, Strings, as_strings
-from foldstill.data.text import as_array, is_whole
+from foldstill.data.labels import Labels
+from foldstill.data.text import Strings, as_array, as_strings, is_whole
 from foldstill.errors import FoldError, OOFError, at
 from foldstill.oof.member_arrays import Samples, member_proba
 from foldstill.oof.one_probability import both_classes

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Labels, match_ids
+from foldstill.data.labels import Labels
+from foldstill.data.row_order import match_ids
 from foldstill.data.simplex import row_blocks, row_kl
 from foldstill.oof.findings import Finding, Severity, Verdict
 from foldstill.oof.table import FoldScores, OOFTable

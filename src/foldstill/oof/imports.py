@@ -19,7 +19,8 @@ from foldstill.arguments import require_types
 from foldstill.data.classes import match_classes, positional_names
 from foldstill.data.columns import Columns, read_columns, read_npz
 from foldstill.data.label_columns import LabelColumns
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.labels import Labels
+from foldstill.data.text import as_strings
 from foldstill.errors import FoldstillWarning, OOFError, at
 from foldstill.oof.arrays import with_folds
 from foldstill.oof.column_names import members_by_columns

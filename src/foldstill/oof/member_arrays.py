@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Strings, as_strings, match_ids
-from foldstill.data.text import as_array
+from foldstill.data.row_order import match_ids
+from foldstill.data.text import Strings, as_array, as_strings
 from foldstill.errors import OOFError
 from foldstill.oof.one_probability import both_classes
 from foldstill.oof.probabilities import ONLY_NAMES, Space, as_proba

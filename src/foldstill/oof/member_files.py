@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foldstill.data.classes import in_order, match_classes
 from foldstill.data.columns import CSV, PARQUET, Columns
-from foldstill.data.labels import match_ids
+from foldstill.data.row_order import match_ids
 from foldstill.data.simplex import ROW_SUM_TOLERANCE
 from foldstill.data.text import Strings, as_strings, is_whole
 from foldstill.errors import OOFError

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.arguments import require_types
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.labels import Labels
+from foldstill.data.text import as_strings
 from foldstill.digests import digest
 from foldstill.errors import OOFError
 from foldstill.files import check_output, write_parquet

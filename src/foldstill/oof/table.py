@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.folds import TEST
-from foldstill.data.labels import Labels, Strings, match_ids
+from foldstill.data.labels import Labels
+from foldstill.data.row_order import match_ids
 from foldstill.data.simplex import check_rows, kl_divergence, row_blocks
+from foldstill.data.text import Strings
 from foldstill.errors import OOFError
 from foldstill.frames import FrameLibrary, html_table, make_frame
 from foldstill.oof.column_names import label_columns, score_columns

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import Strings
+from foldstill.data.text import Strings
 from foldstill.errors import FoldstillWarning, OOFError
 
 

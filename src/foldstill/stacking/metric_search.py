@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.choices import metric_of
 from foldstill.compare.predictions import Predictions
-from foldstill.data.labels import RowWeight
+from foldstill.data.row_weights import RowWeight
 from foldstill.errors import StackError
 from foldstill.oof.table import OOFTable
 from foldstill.stacking.combiner import Proba

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from foldstill.data.labels import RowWeight
+from foldstill.data.row_weights import RowWeight
 from foldstill.settings import NamedKind
 
 

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from foldstill.data.labels import Labels, as_strings
+from foldstill.data.labels import Labels
 from foldstill.data.simplex import check_rows
+from foldstill.data.text import as_strings
 from foldstill.errors import StackError
 from foldstill.oof.one_probability import both_classes
 from foldstill.oof.table import OOFTable, ScoreTable

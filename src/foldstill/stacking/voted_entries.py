@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.labels import RowWeight
+from foldstill.data.row_weights import RowWeight
 from foldstill.data.simplex import EPS
 from foldstill.oof.table import OOFTable
 
