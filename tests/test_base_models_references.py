@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foldstill.base_models import references
-from foldstill.base_models.members import _jobs
+from foldstill.base_models.planned_jobs import planned_jobs
 from foldstill.base_models.references import ArrayFile, Shipment, Store, store_in
 from foldstill.data.dataset import Dataset
 from foldstill.data.labels import Labels
@@ -99,7 +99,7 @@ def test_a_job_of_many_rows_is_a_small_message(n: int, tmp_path: Path) -> None:
     view = np.lib.format.open_memmap(tmp_path / "view.npy", "w+", np.uint8, (n, 16, 16, 3))
     data = Dataset(labels, {"image": np.load(tmp_path / "view.npy", mmap_mode="r")}, units_N=labels.ids)
     del view
-    jobs = _jobs([SMALL], data, folds_of(data, 5), tmp_path, 0, left_out=1)
+    jobs = planned_jobs([SMALL], data, folds_of(data, 5), tmp_path, 0, left_out=1)
     with store_in(tmp_path) as store:
         sizes = [len(pickle.dumps(Shipment.of(job, store))) for job in jobs]
         assert max(sizes) < 30_000

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from foldstill.base_models import EarlyStopping, Recipe, SecondStage, TimmMember
-from foldstill.base_models.members import flat
+from foldstill.base_models.planned_jobs import flat
 from foldstill.data.mixing import Mosaic
 from foldstill.data.moving import HorizontalFlip
 from foldstill.errors import FoldstillError

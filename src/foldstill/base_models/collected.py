@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldstill.base_models.fold_models import model_folder
 from foldstill.base_models.joined_member import AnyMember
 from foldstill.base_models.member import is_made_elsewhere
-from foldstill.base_models.members import named_folds
+from foldstill.base_models.planned_jobs import named_folds
 from foldstill.data.folds import TEST, FoldPlan
 from foldstill.data.heads import BINARY, two_classes
 from foldstill.data.labels import Labels
