@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from foldstill.base_models import Recipe, TimmMember, TorchMember, collect, train_members
+from foldstill.base_models.module_code import ModuleCode, factory_digest
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan, make_plan
 from foldstill.data.labels import Labels
 from foldstill.data.training import TrainingSet
+from foldstill.digests import digest
 from foldstill.distill import load_student
 from foldstill.errors import DistillError, ExperimentError, FoldstillError, MemberError
+from foldstill.json_files import write_json
+from foldstill.manifest import read_done
 from foldstill.oof import audit
 from foldstill.pipeline import ExperimentFile, run_all, start_run
 from foldstill.pipeline.experiment_file import parse_experiment
@@ -136,9 +140,52 @@ def test_a_killed_training_continues_to_the_same_bytes_and_an_edited_file_is_ano
     )
     assert stops
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    (tmp_path / "my_models.py").write_text(MODULES + "\n# edited\n")
+    (tmp_path / "my_models.py").write_text(MODULES + "\n# a comment\n")
+    train_members([member], dataset, plan, tmp_path / "a", work=one_worker(), folds=[0])
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    (tmp_path / "my_models.py").write_text(MODULES + "\n\ndef edited():\n    pass\n")
     with pytest.raises(ExperimentError, match=r"made from other inputs: file\.module was"):
         train_members([member], dataset, plan, tmp_path / "a", work=one_worker(), folds=[0])
+
+
+def test_finished_work_that_recorded_the_text_of_a_file_holds_until_the_text_changes(data, tmp_path):
+    (tmp_path / "my_models.py").write_text(MODULES)
+    member = TorchMember("small", f"{tmp_path}/my_models.py:Net", recipe=RECIPE)
+    train_members([member], *data, tmp_path / "a", work=one_worker(), folds=[0])
+    mark = tmp_path / "a" / "small" / "fold-0" / "done.json"
+    done, before = read_done(mark.parent), weights(tmp_path / "a")
+    of_text = digest(MODULES, "Net")
+    assert done["inputs"]["file.module"] != of_text
+    write_json(mark, done | {"inputs": done["inputs"] | {"file.module": of_text}}, sealed=True)
+    written = mark.read_bytes()
+    train_members([member], *data, tmp_path / "a", work=one_worker(), folds=[0])
+    assert (mark.read_bytes(), weights(tmp_path / "a")) == (written, before)
+    (tmp_path / "my_models.py").write_text(MODULES + "\n# a comment\n")
+    with pytest.raises(ExperimentError, match=rf"file\.module was .{of_text}"):
+        train_members([member], *data, tmp_path / "a", work=one_worker(), folds=[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda text: f'"""What the file is for."""\n{text}', True),
+        (lambda text: text.replace("import torch\n", "import torch  # the library\n\n"), True),
+        (lambda text: text.replace("(", "(\n    "), True),
+        (lambda text: f"{text}\n\ndef more():\n    pass\n", False),
+        (lambda text: text.replace("1", "2"), False),
+        (lambda text: text.replace("1", "1.0"), False),
+        (lambda text: text.replace("1", "True"), False),
+        (lambda text: text.replace("import torch", "import torch as t"), False),
+        (lambda text: f'{text}\nNAME = "a text that is no docstring"\n', False),
+    ],
+)
+def test_only_comments_docstrings_and_layout_leave_the_digest_of_code_as_it_is(change, same):
+    text = "import torch\n\n\ndef net(shape):\n    return torch.nn.Linear(shape[0], 1)\n"
+    changed = change(text)
+    assert changed != text
+    digests = [factory_digest(ModuleCode(each, "net")) for each in (text, changed)]
+    assert (digests[0] == digests[1]) is same
+    assert factory_digest(ModuleCode(text, "net")) != factory_digest(ModuleCode(text, "torch"))
 
 
 def linear(shape, n_classes):

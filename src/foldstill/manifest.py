@@ -146,6 +146,15 @@ def read_done(folder: Path) -> dict[str, Any]:
     return done
 
 
+def recorded_inputs(folder: Path) -> Mapping[str, Any]:
+    """What finished work was made from, by its mark; empty where the mark is missing or damaged."""
+    try:
+        inputs: Mapping[str, Any] = read_done(folder)["inputs"]
+    except ExperimentError:
+        return {}
+    return inputs
+
+
 def check_files(folder: Path, *names: str) -> None:
     """Raise ExperimentError unless these files of finished work have the bytes that were written.
 

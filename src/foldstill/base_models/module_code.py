@@ -106,13 +106,51 @@ def factory_name(factory: Factory) -> str:
     return str(getattr(factory, "__qualname__", type(factory).__name__))
 
 
-def factory_digest(factory: Factory) -> str:
-    """Digest of the source of a factory; of its name alone where Python does not know the source."""
+def factory_digest(factory: Factory, recorded: str | None = None) -> str:
+    """Digest of the source of a factory; of its name alone where Python does not know the source.
+
+    Comments, docstrings and the layout of a file do not count. Everything else in it does: which of its lines the
+    factory depends on cannot be known, because Python looks names up when it needs them. `recorded` is the digest in a
+    folder of finished work. It is returned where it is that of the text, which runs of earlier versions recorded.
+
+    >>> plain, commented = ModuleCode("def net(): return 1", "net"), ModuleCode("def net():  # new\\n  return 1", "net")
+    >>> factory_digest(plain) == factory_digest(commented)
+    True
+    >>> factory_digest(plain) == factory_digest(ModuleCode("def net(): return 2", "net"))
+    False
+    """
     if isinstance(factory, ModuleCode):
-        return digest(factory.text, factory.name)
+        of_text = digest(factory.text, factory.name)
+        return of_text if recorded == of_text else digest(_syntax_of(factory.text), factory.name)
     if isinstance(factory, partial):
         return digest(factory_digest(factory.func), repr(factory.args), repr(sorted(factory.keywords.items())))
     try:
         return digest(inspect.getsource(factory))
     except (OSError, TypeError):
         return digest(factory_name(factory))
+
+
+def _syntax_of(text: str) -> str:
+    """The syntax of a Python text; the text itself where it is no Python, which is said when it is run."""
+    try:
+        return _syntax_of_node(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError):
+        return text
+
+
+def _syntax_of_node(node: Any) -> str:
+    """A part of a syntax tree without its place and docstrings.
+
+    Fields without a value are left out, because versions of Python differ in them, which `ast.dump` shows.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_syntax_of_node, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
+    if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = fields["body"][1:]
+    return f"{type(node).__name__}({', '.join(f'{name}={_syntax_of_node(value)}' for name, value in fields.items())})"
+
+
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -48,25 +48,28 @@ def settings_as_json(member: Any) -> dict[str, Any]:
     return values
 
 
-def digests_of_files(member: Any) -> Mapping[str, str]:
+def digests_of_files(member: Any, recorded: Mapping[str, str]) -> Mapping[str, str]:
     """Digest of the content of each file that the settings name, by the name of the setting.
 
-    Raises MemberError for a file that is missing.
+    `recorded` are those in a folder of finished work, by which code is recognised that earlier versions recorded in
+    another way. Raises MemberError for a file that is missing.
     """
     named = {name: getattr(member, name) for name in getattr(member, "files", ())}
-    return {name: _content(member.name, name, value) for name, value in named.items() if _is_file(value)}
+    return {
+        name: _content(member.name, name, value, recorded.get(name)) for name, value in named.items() if _is_file(value)
+    }
 
 
 def _is_file(value: Any) -> bool:
     return callable(value) or (isinstance(value, str) and bool(value))
 
 
-def _content(member: str, setting: str, path: str | Factory) -> str:
+def _content(member: str, setting: str, path: str | Factory, recorded: str | None) -> str:
     """Digest of the content of a file, of all files of a pattern, or of code."""
     if not isinstance(path, str):
         return factory_digest(path)
     if setting == "module":
-        return factory_digest(ModuleCode.read(path))
+        return factory_digest(ModuleCode.read(path), recorded)
     if FOLD not in path:
         return file_digest(require_file(member, setting, path))
     return digest(*(file_digest(Path(each)) for each in sorted(glob(escape(path).replace(FOLD, "*")))))

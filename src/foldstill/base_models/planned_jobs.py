@@ -27,7 +27,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.training import TrainingSet
 from foldstill.digests import digest
 from foldstill.errors import MemberError
-from foldstill.manifest import Stage
+from foldstill.manifest import Stage, recorded_inputs
 
 
 def planned_jobs(
@@ -51,8 +51,9 @@ def planned_jobs(
     def stage(member: Member, folds: tuple[int, ...]) -> Stage:
         member = in_folds(member, folds)
         fold = {"fold": folds[0] if left_out == 1 else list(folds)}
-        inputs = {**_settings(member), **_per_view(member, digests), **common, **fold}
-        return Stage(model_folder(folder, member.name, *folds), inputs)
+        place = model_folder(folder, member.name, *folds)
+        inputs = {**_settings(member, recorded_inputs(place)), **_per_view(member, digests), **common, **fold}
+        return Stage(place, inputs)
 
     def job(member: Member, folds: tuple[int, ...]) -> Job:
         rows = {"oof.parquet": plan.held_out(*folds)}
@@ -133,17 +134,24 @@ def flat(name: str, value: Any) -> dict[str, Any]:
     return {name: json.loads(json.dumps(value, default=saved_estimator))}
 
 
-def _settings(member: Member) -> dict[str, Any]:
-    """The settings of a member and of its parts, and digests of the files that they name."""
+def _settings(member: Member, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a member and of its parts, and digests of the files that they name.
+
+    `recorded` is what the finished work in its folder, if there is any, was made from.
+    """
     own = member.settings if isinstance(member, MadeFromSettings) else member
-    described = [flat("member", settings_as_json(own)), _digests("file", own)]
+    described = [flat("member", settings_as_json(own)), _digests("file", own, recorded)]
     for part in member.parts:
-        described += [flat(f"part.{part.name}", settings_as_json(part)), _digests(f"file.{part.name}", part)]
+        described += [
+            flat(f"part.{part.name}", settings_as_json(part)),
+            _digests(f"file.{part.name}", part, recorded),
+        ]
     return {name: value for each in described for name, value in each.items()}
 
 
-def _digests(name: str, member: Any) -> dict[str, str]:
-    return {f"{name}.{setting}": value for setting, value in digests_of_files(member).items()}
+def _digests(name: str, member: Any, recorded: Mapping[str, Any]) -> dict[str, str]:
+    own = {key.removeprefix(f"{name}."): value for key, value in recorded.items() if key.startswith(f"{name}.")}
+    return {f"{name}.{setting}": value for setting, value in digests_of_files(member, own).items()}
 
 
 def _per_view(member: Member, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

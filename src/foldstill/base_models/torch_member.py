@@ -38,7 +38,8 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
     the mean where they are missing, with a further column that says so; a category has one column per level, all 0
     for a missing value and for a level that no training row has. The shape is then (encoded columns,).
     The file is executed, because the experiment names it. It may import what is installed, but no file beside it: a
-    copy of it is kept with every model.
+    copy of it is kept with every model. After a change of its code, all members of the file are stale, because what a
+    module depends on cannot be known; comments, docstrings and layout may change.
 
     Examples
     --------
@@ -113,7 +114,7 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
     def with_code(self, recorded: str | None) -> Self:
         """The member with the code of its file; raises MemberError if its digest is not the one that was recorded."""
         factory = self.factory
-        if recorded not in (None, factory_digest(factory)):
+        if recorded not in (None, factory_digest(factory, recorded)):
             raise MemberError(f"{self.module} was changed while the run was going: start it again")
         return replace(self, module=factory)
 

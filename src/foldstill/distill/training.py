@@ -30,7 +30,7 @@ from foldstill.distill.settings import StudentSettings
 from foldstill.distill.student import Student, student_of
 from foldstill.distill.view_teachers import ViewTeachers
 from foldstill.errors import DistillError
-from foldstill.manifest import note_made_again
+from foldstill.manifest import note_made_again, recorded_inputs
 from foldstill.workers import Progress, Work
 
 if TYPE_CHECKING:
@@ -135,8 +135,6 @@ def student_jobs(
         "shape": list(array.shape[1:]),
         "classes": list(classes),
     }
-    if member is None and (files := digests_of_files(learner)):
-        made_from["files"] = files
     if lesson.teachers is not None:
         made_from["teachers"] = {"views": settings.views, "bank_views": settings.bank_views} | lesson.teachers.made_from
     if lesson.hint is not None:
@@ -161,12 +159,18 @@ def student_jobs(
             learner,
             training_set,
             folder,
-            {**made_from, "seed": seed},
+            {**made_from, **(_files(learner, folder) if member is None else {}), "seed": seed},
             seed,
             batch_seed=seed,
         )
         for seed, folder in folders.items()
     ]
+
+
+def _files(learner: Member, folder: Path) -> dict[str, Any]:
+    """Digests of the files that the settings of a student name, where there are any."""
+    files = digests_of_files(learner, recorded_inputs(folder).get("files", {}))
+    return {"files": files} if files else {}
 
 
 def _with_unlabelled(settings: StudentSettings, inputs: View, lesson: Lesson) -> tuple[View, Rows]:
