@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foldstill.errors import MemberError
 from foldstill.workers import Work
+from foldstill.workers.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
@@ -108,15 +109,6 @@ def _thread_pools(n_modules: int) -> Any:
     return ThreadpoolController()
 
 
-@contextmanager
-def one_thread(device: str) -> Iterator[None]:
+def one_thread(device: str) -> AbstractContextManager[None]:
     """One torch thread while a CPU trains, so that results do not depend on the number of cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return one_torch_thread() if device == "cpu" else nullcontext()

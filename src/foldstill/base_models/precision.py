@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -37,26 +37,25 @@ def autocast(dtype: torch.dtype | None, device: torch.device, *, keeps_casts: bo
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=on, cache_enabled=keeps_casts)
 
 
-@contextmanager
-def measured_kernels(*, on: bool) -> Iterator[None]:
+def measured_kernels(*, on: bool) -> AbstractContextManager[None]:
     """cuDNN measures its algorithms for each shape it meets and uses the fastest: batches of a training have one shape.
 
     Off for networks whose batches change their size, because each size would be measured.
     """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = on
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+    return _cudnn("benchmark", on)
+
+
+def exact_kernels() -> AbstractContextManager[None]:
+    """Convolutions in float32, which a GPU otherwise rounds to the 10 bits of TensorFloat-32."""
+    return _cudnn("allow_tf32", False)
 
 
 @contextmanager
-def exact_kernels() -> Iterator[None]:
-    """Convolutions in float32, which a GPU otherwise rounds to the 10 bits of TensorFloat-32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def _cudnn(name: str, value: bool) -> Iterator[None]:
+    """A setting of cuDNN, which has its former value afterwards."""
+    before = getattr(torch.backends.cudnn, name)
+    setattr(torch.backends.cudnn, name, value)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        setattr(torch.backends.cudnn, name, before)

@@ -122,12 +122,7 @@ class FolderData(ImageSource, kind="folder", title="Image folder"):
 
     @property
     def _label_columns(self) -> LabelColumns:
-        return LabelColumns.of(
-            self,
-            classes=self.classes or self.votes or self.shares,
-            id=self.id or self.file,
-            group=group_column(self.group),
-        )
+        return self.label_columns(id=self.id or self.file, group=group_column(self.group))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from foldstill.data.array_filling import Backend, Rows
 from foldstill.data.columns import Columns, series_array
-from foldstill.data.dataset import Dataset
+from foldstill.data.dataset import Dataset, group_column
 from foldstill.data.image_cache import PART_ROWS, Encoded
 from foldstill.data.parquet_images import ParquetImagesData
 from foldstill.errors import DataError
@@ -70,7 +70,7 @@ def from_huggingface(
     images = HuggingFaceImages.of(dataset, image)
     names = getattr(dataset.features.get(label), "names", None) or ()
     others = dataset.select_columns([name for name in columns if name != image]).to_pandas()
-    labels = source.label_columns(tuple(names)).read(
+    labels = source.label_columns(tuple(names), group=group_column(source.group)).read(
         Columns(WHERE, {str(name): series_array(others[name]) for name in others.columns})
     )
     return source.dataset_of(images, labels, None if cache is None else Path(cache))

@@ -125,6 +125,19 @@ class LabelledTable(Settings):
     stratum: str = ""
     """Column of the stratum of each row. By number of votes when empty."""
 
+    def label_columns(self, names: tuple[str, ...] = (), **others: Any) -> LabelColumns:
+        """The columns of the labels; `others` replace fields of these settings or are added, as in `LabelColumns.of`.
+
+        Where the settings do not name the classes, columns of votes or shares do, and else `names`.
+        """
+        return LabelColumns.of(self, classes=self.classes or self.votes or self.shares or names, **others)
+
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """Every column that the settings of the labels name, that of the strata included."""
+        single = (self.label, self.stratum, self.total if isinstance(self.total, str) else "")
+        return tuple(n for n in (*single, *self.votes, *self.shares, *self.annotators, *self.heads) if n)
+
     def require_labels(self) -> None:
         """Raise DataError unless the columns of one form of labels are named."""
         require_one_form("data", {name: getattr(self, name) for name in LABEL_FORMS}, self.total)

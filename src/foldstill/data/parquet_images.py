@@ -18,7 +18,6 @@ from foldstill.data.columns import PARQUET, Columns, read_columns
 from foldstill.data.dataset import group_column
 from foldstill.data.image_cache import Encoded, sizes_and_times
 from foldstill.data.image_source import ImageSource
-from foldstill.data.label_columns import LabelColumns
 from foldstill.data.text import as_strings
 from foldstill.errors import DataError
 
@@ -90,16 +89,11 @@ class ParquetImagesData(ImageSource, kind="parquet_images", title="Parquet files
 
     def _labelled(self, root: Path) -> "tuple[ParquetImages, Labels]":
         images = self._images(root)
-        columns = self.label_columns(images.class_names(self.label))
+        columns = self.label_columns(images.class_names(self.label), group=group_column(self.group))
         return images, columns.read(images.other_columns())
 
     def _images(self, root: Path) -> "ParquetImages":
         return ParquetImages.of(root / self.path, self.image, self.id)
-
-    def label_columns(self, names: tuple[str, ...]) -> LabelColumns:
-        """The columns of the labels; `names` are those of the classes where the settings give none."""
-        classes = self.classes or self.votes or self.shares or names
-        return LabelColumns.of(self, classes=classes, group=group_column(self.group))
 
     def _new(self, path: Path) -> "tuple[ParquetImages, Strings]":
         """The images of other files. The row numbers are the ids when these have none."""

@@ -111,15 +111,9 @@ class TableData(LabelledTable, PlainSource, kind="table", title="Feature table")
     @property
     def _roles(self) -> set[str]:
         """The columns that are no features."""
-        single = (self.label, self.id, self.stratum, self.weight, self.fold, group_column(self.group))
-        total = (self.total,) if isinstance(self.total, str) else ()
-        return {*single, *total, *self.votes, *self.shares, *self.annotators, *self.heads, *self.ignored} - {""}
+        single = (self.id, self.weight, self.fold, group_column(self.group))
+        return {*self.named_columns, *single, *self.ignored} - {""}
 
     @property
     def _label_columns(self) -> LabelColumns:
-        return LabelColumns.of(
-            self,
-            classes=self.classes or self.votes or self.shares,
-            group=group_column(self.group),
-            sample_weight=self.weight,
-        )
+        return self.label_columns(group=group_column(self.group), sample_weight=self.weight)

@@ -20,7 +20,6 @@ from foldstill.data.dataset import group_column
 from foldstill.data.image_cache import PART_ROWS, Encoded, sizes_and_times
 from foldstill.data.image_source import ImageSource
 from foldstill.data.images import IMAGE_SUFFIXES
-from foldstill.data.label_columns import LabelColumns
 from foldstill.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,12 +85,7 @@ class WebDatasetData(ImageSource, kind="webdataset", title="WebDataset shards"):
 
     def _labelled(self, root: Path) -> "tuple[TarImages, Labels]":
         images = self._images(root)
-        columns = LabelColumns.of(
-            self,
-            classes=self.classes or self.votes or self.shares,
-            id=self.id or KEY,
-            group=group_column(self.group),
-        )
+        columns = self.label_columns(id=self.id or KEY, group=group_column(self.group))
         return images, columns.read(_columns(images, self._facts))
 
     def _images(self, root: Path) -> "TarImages":
@@ -105,9 +99,7 @@ class WebDatasetData(ImageSource, kind="webdataset", title="WebDataset shards"):
     @property
     def _facts(self) -> list[str]:
         """What must be known of every sample: members of text, or keys of the member `json`."""
-        single = [self.id or KEY, self.label, group_column(self.group), self.stratum]
-        total = [self.total] if isinstance(self.total, str) else []
-        return [name for name in (*single, *total, *self.votes, *self.shares, *self.annotators, *self.heads) if name]
+        return [name for name in (self.id or KEY, group_column(self.group), *self.named_columns) if name]
 
 
 @dataclass(frozen=True)

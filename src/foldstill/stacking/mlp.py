@@ -4,7 +4,6 @@ N samples, C classes, F features, B batch.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
@@ -20,6 +19,7 @@ from foldstill.stacking.crossfit import group_folds
 from foldstill.stacking.features import family_numbers, features_of
 from foldstill.stacking.setting_checks import require_at_least
 from foldstill.stacking.state import State, array
+from foldstill.workers.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
@@ -168,7 +168,8 @@ class MLP(BaggedSettings, kind="mlp", title="MLP"):
         """Yield weights and biases before the first epoch and after each epoch."""
         import torch
 
-        with _one_thread():
+        # A second thread slows networks of this size down.
+        with one_torch_thread():
             generator = torch.Generator().manual_seed(seed)
             widths = [features_NF.shape[1], *self.hidden, target_NC.shape[1]]
             layers = [torch.nn.Linear(a, b) for a, b in pairwise(widths)]
@@ -221,16 +222,3 @@ def report_mlp() -> MLP:
         folds=10,
         bags=1,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: a second one slows networks of this size down."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
