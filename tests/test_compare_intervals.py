@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from foldstill.compare import IntervalSettings, paired_intervals
+from foldstill.compare import IntervalSettings, paired_intervals, simultaneous_intervals
+from foldstill.compare.differences import Differences
 from foldstill.errors import CompareError
 
 
@@ -134,6 +137,47 @@ def test_blocks_of_resamples_do_not_change_the_draws(uneven, monkeypatch):
     monkeypatch.setattr("foldstill.compare.bootstrap._BLOCK_CELLS", 40 * 7)
     in_blocks = paired_intervals(difference, groups, settings=IntervalSettings(method="percentile", resamples=64))
     np.testing.assert_allclose([i.low for i in in_blocks], [i.low for i in in_one], atol=1e-14)
+
+
+def test_of_more_groups_than_are_drawn_sets_of_them_give_the_same_intervals_but_for_the_draws(rng, monkeypatch):
+    # Neighbours are alike: sets of neighbours would have intervals three times as wide.
+    difference = 0.02 + np.repeat(rng.standard_normal((400, 2)), 10, axis=0)
+    weight = rng.uniform(0.5, 2, 4000)
+    for method in ("percentile", "bootstrap_t"):
+        settings = IntervalSettings(method=method, resamples=1000)
+        each = paired_intervals(difference, np.arange(4000), weight_N=weight, settings=settings)
+        monkeypatch.setattr("foldstill.compare.intervals._MOST_DRAWN", 800)
+        in_sets = paired_intervals(difference, np.arange(4000), weight_N=weight, settings=settings)
+        monkeypatch.undo()
+        assert [i.n_groups for i in in_sets] == [4000, 4000]
+        np.testing.assert_allclose([i.estimate for i in in_sets], [i.estimate for i in each], rtol=1e-12)
+        width, wanted = ([i.high - i.low for i in intervals] for intervals in (in_sets, each))
+        assert wanted != width
+        # Standard error of a width: 3 % by the draws, 2.5 % by the sets.
+        np.testing.assert_allclose(width, wanted, rtol=0.12)
+
+
+@pytest.mark.parametrize("compute", [paired_intervals, simultaneous_intervals])
+@pytest.mark.parametrize("method", ["jackknife_t", "jackknife_sides"])
+def test_arms_taken_one_at_a_time_have_the_same_intervals(uneven, monkeypatch, compute, method):
+    difference, groups = uneven
+    together = compute(difference, groups, settings=IntervalSettings(method=method))
+    monkeypatch.setattr("foldstill.data.simplex.BLOCK", 40)
+    for one, other in zip(compute(difference, groups, settings=IntervalSettings(method=method)), together, strict=True):
+        np.testing.assert_allclose([one.low, one.high, one.p], [other.low, other.high, other.p], atol=1e-12)
+
+
+def test_intervals_of_many_groups_take_little_more_memory_than_their_sums(uneven):
+    paired_intervals(*uneven)  # imports what it needs
+    loss_AN = np.random.default_rng(0).standard_normal((30, 100_000))
+    tracemalloc.start()
+    differences = Differences.of_rows(loss_AN, 0, np.arange(100_000), np.ones(100_000))
+    differences.intervals(IntervalSettings())
+    differences.simultaneous(IntervalSettings(), ["combinations"] * 30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The sums, and some blocks of a million numbers. All arms at a time take 6 times the sums.
+    assert peak < 3 * loss_AN.nbytes
 
 
 def test_repeating_every_row_of_a_group_does_not_change_the_interval(uneven):

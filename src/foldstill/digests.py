@@ -5,7 +5,7 @@ A digest is the first 16 hex digits of a SHA-256.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,31 @@ def digest(*parts: Any) -> str:
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
-            # Unicode widths depend on the longest string of the whole array; joined text does not.
-            if part.dtype.kind == "U":
-                sha.update(json.dumps(part.tolist()).encode())
-            else:
-                sha.update(f"{part.dtype.str}{part.shape}".encode())
-                sha.update(np.ascontiguousarray(part).data)
+            for piece in _pieces(part):
+                sha.update(piece)
         else:
             sha.update(json.dumps(part, sort_keys=True, allow_nan=False).encode())
         sha.update(b"\x00")
     return sha.hexdigest()[:16]
+
+
+def _pieces(array: np.ndarray[Any, Any]) -> Iterator[bytes | memoryview]:
+    """What stands for an array in a digest, part by part, so that a large one is not copied as a whole."""
+    is_text = array.dtype.kind == "U"
+    if not is_text:
+        yield f"{array.dtype.str}{array.shape}".encode()
+    if array.ndim == 0 or (array.flags.c_contiguous and not is_text):
+        yield json.dumps(array.tolist()).encode() if is_text else np.ascontiguousarray(array).data
+        return
+    # Unicode widths depend on the longest string of the whole array; a list of them in JSON does not.
+    for start in range(0, len(array), _BLOCK_ROWS):
+        block = array[start : start + _BLOCK_ROWS]
+        if is_text:
+            yield (("[", ", ")[start > 0] + json.dumps(block.tolist())[1:-1]).encode()
+        else:
+            yield np.ascontiguousarray(block).data
+    if is_text:
+        yield b"]" if len(array) else b"[]"
 
 
 def rows_digest(array: np.ndarray[Any, Any], rows: Sequence[int] | np.ndarray[Any, Any]) -> str:

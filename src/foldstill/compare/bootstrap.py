@@ -32,7 +32,7 @@ def bootstrap(
     `top_GA` are weighted sums per group, `bottom_G` the weight per group. Studentised gives bootstrap-t intervals, else
     percentile intervals. One resample costs one row of a matrix product, counts (R, G) @ sums (G, A + 1).
     """
-    sums = _GroupSums(top_GA, bottom_G)
+    sums = _Resampled(top_GA, bottom_G)
     estimate_A = top_GA.sum(axis=0) / bottom_G.sum()
     statistic = sums.t_values if studentised else sums.means
     drawn_RA = np.concatenate([statistic(count_RG) for count_RG in draw_counts(len(bottom_G), resamples, seed)])
@@ -51,7 +51,7 @@ def bootstrap(
 
 
 @dataclass(frozen=True)
-class _GroupSums:
+class _Resampled:
     """Weighted sums per group, and what follows from them for resamples of the groups, by matrix products."""
 
     top_GA: Floats

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from foldstill.compare.comparison import Comparison, shown_arm
 from foldstill.compare.differences import Differences
+from foldstill.compare.group_sums import GroupSums
 from foldstill.compare.intervals import Interval, group_steps, paired_intervals
 from foldstill.compare.judgement import Judgement, carrying_groups, judge
 from foldstill.compare.pairing import family
@@ -137,7 +138,7 @@ def over_heads(heads: Mapping[str, Comparison]) -> HeadsComparison:
     names = [arm.name for arm in first.arms if all(arm.name in [a.name for a in one.arms] for one in heads.values())]
     groups, value_GA = _group_values(list(heads.values()), names)
     base, settings = names.index(first.baseline), first.intervals
-    differences = Differences(value_GA - value_GA[:, [base]], base, np.ones(len(groups)))
+    differences = Differences(GroupSums(value_GA - value_GA[:, [base]], np.ones(len(groups))), base)
     plain = differences.intervals(settings)
     joint = differences.simultaneous(settings, [family(first[name]) for name in names])
     metric = replace(first.metric, title=f"mean {first.metric.title}")

@@ -3,6 +3,7 @@
 Rows of one group, such as a patient, are not independent, so the unit is the group. N rows, G groups, A arms.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foldstill.compare.bootstrap import bootstrap
+from foldstill.compare.group_sums import GroupSums, steps
 from foldstill.compare.weights import row_weights
+from foldstill.data.simplex import row_blocks
 from foldstill.errors import CompareError
 
 Method = Literal["jackknife_sides", "jackknife_t", "percentile", "bootstrap_t"]
@@ -19,6 +22,10 @@ Floats = NDArray[np.float64]
 
 _FREEDOM = 1.5
 """Degrees of freedom of jackknife_t, set by measured coverage: 1 covers 96 to 97 %, 3 covers 91 to 95 %."""
+
+_MOST_DRAWN = 2**14
+"""Groups that a bootstrap draws; more are first taken together in as many sets. The standard error of so many is known
+to 0.6 %, and the ends that follow from 2,000 draws to 3 %."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +108,6 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def group_sums(values_NA: Floats, groups: NDArray[Any], weight_N: Floats) -> Floats:
-    """Weighted sum of every column over the rows of each group, (G, A), groups in rising order."""
-    names, group_N = np.unique(groups, return_inverse=True)
-    # Column by column: no second copy of a large table.
-    return np.stack([np.bincount(group_N, weight_N * value_N, len(names)) for value_N in values_NA.T], axis=1)
-
-
 # Its documentation is longer than its code.
 def paired_intervals(
     difference_NA: ArrayLike,
@@ -148,6 +148,9 @@ def paired_intervals(
     instead of 2.5 %. That is why jackknife_sides is the default, although its intervals cover more than they must: they
     are 0.90 to 1.20 times as wide.
 
+    Of more than 16,384 groups, the bootstrap draws as many sets of groups that were put together at random; over so
+    many sets the standard error is known to 0.6 %.
+
     References
     ----------
     J. G. MacKinnon, M. O. Nielsen, M. D. Webb (2023), Cluster-robust inference: a guide to empirical practice,
@@ -163,23 +166,34 @@ def paired_intervals(
     >>> print(f"{interval.estimate:.3f}, {interval.low:.3f} to {interval.high:.3f}, {interval.n_groups} groups")
     0.101, 0.091 to 0.110, 40 groups
     """
-    top_GA, bottom_G = _sums(difference_NA, groups, weight_N)
-    n_groups = len(bottom_G)
-    if settings.method == "jackknife_sides":
-        ends = _jackknife_sides(top_GA, bottom_G, settings.level)
-    elif settings.method == "jackknife_t":
-        ends = _jackknife_t(top_GA, bottom_G, settings.level)
+    return intervals_of(sums_of(difference_NA, groups, weight_N), settings)
+
+
+def intervals_of(
+    sums: GroupSums, settings: IntervalSettings = IntervalSettings(), arms: Sequence[int] | None = None
+) -> list[Interval]:
+    """Compute one confidence interval per arm, or per one of the named `arms`, from sums over groups."""
+    chosen = range(sums.top_GA.shape[1]) if arms is None else arms
+    if settings.method in ("bootstrap_t", "percentile"):
+        drawn = sums.merged(_MOST_DRAWN)
+        parts = [
+            bootstrap(
+                drawn.top_GA[:, chosen],
+                drawn.bottom_G,
+                studentised=settings.method == "bootstrap_t",
+                level=settings.level,
+                resamples=settings.resamples,
+                seed=settings.seed,
+            )
+        ]
     else:
-        ends = bootstrap(
-            top_GA,
-            bottom_G,
-            studentised=settings.method == "bootstrap_t",
-            level=settings.level,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
+        jackknife = _jackknife_sides if settings.method == "jackknife_sides" else _jackknife_t
+        # A few arms at a time, where there are many groups.
+        blocks = [chosen[part] for part in row_blocks(len(chosen), len(sums))]
+        parts = [jackknife(sums.top_GA[:, block], sums.bottom_G, settings.level) for block in blocks]
     return [
-        Interval(float(estimate), float(low), float(high), settings.level, settings.method, n_groups, float(p))
+        Interval(float(estimate), float(low), float(high), settings.level, settings.method, len(sums), float(p))
+        for ends in parts
         for estimate, low, high, p in zip(*ends, strict=True)
     ]
 
@@ -189,12 +203,12 @@ def group_steps(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayL
 
     Groups without weight are left out.
     """
-    top_GA, bottom_G = _sums(difference_NA, groups, weight_N)
-    return _steps(top_GA, bottom_G)[1]
+    sums = sums_of(difference_NA, groups, weight_N)
+    return steps(sums.top_GA, sums.bottom_G)[1]
 
 
-def _sums(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | None) -> tuple[Floats, Floats]:
-    """Weighted sum of differences, (G, A), and weight, (G,), of each group with weight; checks its arguments."""
+def sums_of(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | None) -> GroupSums:
+    """Sums of differences over the groups with weight; checks its arguments."""
     difference = np.asarray(difference_NA, dtype=np.float64)
     if difference.ndim != 2 or len(difference) != len(groups):
         raise CompareError(
@@ -203,31 +217,11 @@ def _sums(difference_NA: ArrayLike, groups: NDArray[Any], weight_N: ArrayLike | 
         )
     if not np.isfinite(difference).all():
         raise CompareError("difference_NA must be finite, got NaN or infinity: score every row of every arm")
-    weight = row_weights(weight_N, len(difference))
-    top_GA = group_sums(difference, groups, weight)
-    bottom_G = group_sums(np.ones((len(weight), 1)), groups, weight)[:, 0]
-    top_GA, bottom_G = top_GA[bottom_G > 0], bottom_G[bottom_G > 0]
-    if len(bottom_G) < 2:
-        raise CompareError(f"an interval over groups needs two groups or more, got {len(bottom_G)}: use a finer group")
-    return top_GA, bottom_G
-
-
-def _steps(top_GA: Floats, bottom_G: Floats) -> tuple[Floats, Floats, Floats]:
-    """The estimate per arm, the step of the estimate that each group makes, and the jackknife standard error.
-
-    The standard error is the delete-one-group jackknife, CR3 in the cluster literature (MacKinnon, Nielsen & Webb,
-    2023, section 3).
-    """
-    estimate_A = top_GA.sum(axis=0) / bottom_G.sum()
-    # Leaving out group g moves the mean by -(s_g - mean n_g) / (total - n_g).
-    step_GA = (top_GA - estimate_A * bottom_G[:, None]) / (bottom_G.sum() - bottom_G)[:, None]
-    n_groups = len(bottom_G)
-    error_A = np.sqrt((step_GA**2).sum(axis=0) * (n_groups - 1) / n_groups)
-    # Equal differences have no error; what is left is rounding.
-    rounding_A = error_A <= 1e-12 * np.abs(estimate_A)
-    error_A[rounding_A] = 0.0
-    step_GA[:, rounding_A] = 0.0
-    return estimate_A, step_GA, error_A
+    group_N = np.unique(groups, return_inverse=True)[1]
+    sums = GroupSums.of_rows(difference.T, difference.shape[1], group_N, row_weights(weight_N, len(difference)))
+    if len(sums) < 2:
+        raise CompareError(f"an interval over groups needs two groups or more, got {len(sums)}: use a finer group")
+    return sums
 
 
 def _jackknife_sides(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -239,7 +233,7 @@ def _jackknife_sides(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Fl
     """
     from scipy.special import stdtr, stdtrit
 
-    estimate_A, step_GA, error_A = _steps(top_GA, bottom_G)
+    estimate_A, step_GA, error_A = steps(top_GA, bottom_G)
     square_GA = step_GA**2
     total_A, freedom = square_GA.sum(axis=0), len(bottom_G) - 1
     above_A = np.where(step_GA > 0, square_GA, 0.0).sum(axis=0)
@@ -264,7 +258,7 @@ def _jackknife_t(top_GA: Floats, bottom_G: Floats, level: float) -> tuple[Floats
     """
     from scipy.special import stdtr, stdtrit
 
-    estimate_A, step_GA, error_A = _steps(top_GA, bottom_G)
+    estimate_A, step_GA, error_A = steps(top_GA, bottom_G)
     square_GA = step_GA**2
     total_A, spread_A = square_GA.sum(axis=0), (square_GA**2).sum(axis=0)
     counted_A = np.divide(_FREEDOM * total_A**2, spread_A, out=np.full_like(total_A, np.inf), where=spread_A > 0)

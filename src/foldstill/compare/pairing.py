@@ -12,7 +12,7 @@ from foldstill.compare.arms import Arm
 from foldstill.compare.comparison import Comparison, EvaluationRows
 from foldstill.compare.differences import Differences
 from foldstill.compare.floor import Floors
-from foldstill.compare.intervals import IntervalSettings
+from foldstill.compare.intervals import Interval, IntervalSettings
 from foldstill.compare.judgement import Judgement, carrying_groups, is_candidate, judge
 from foldstill.compare.members import error_correlation, size_curve, worth_in_members
 from foldstill.compare.metrics import KL
@@ -91,7 +91,7 @@ def compare(
     compared = ComparedRows(labels, row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels)))
     by_name = {arm.name: arm for arm in arms}
     metric = settings.deciding
-    loss_NA = np.empty((len(labels), len(arms)))
+    loss_NA = np.empty((len(labels), len(arms)), order="F")  # an arm lies in memory as a whole, as it is used
     scored: list[ScoredArm] = []
     for a, arm in enumerate(arms):
         one = score_arm(arm, compared, by_name.get(arm.teacher or ""), metric)
@@ -187,18 +187,14 @@ def _against_baseline(
     scored: Sequence[ScoredArm], baseline: int, compared: ComparedRows, intervals: IntervalSettings, metric: MetricFacts
 ) -> list[ArmScore]:
     """Add what compares each arm with the baseline; the baseline itself stays as it is."""
+    # The strata first: where there are many groups, their sums and those of all rows are large.
+    by_stratum = [
+        _of_stratum(position, scored, baseline, compared, intervals) for position in range(len(compared.strata))
+    ]
     losses = [one.loss_N for one in scored]
     differences = Differences.of_rows(losses, baseline, compared.group_N, compared.weight_N)
     overall = differences.intervals(intervals)
     drawn = [differences.intervals(replace(intervals, method=method)) for method in ("bootstrap_t", "percentile")]
-    by_stratum = []
-    for s, name in enumerate(compared.strata):
-        held_N = compared.of_stratum(name)
-        parts = [loss_N for one in scored if (loss_N := one.loss_of_stratum(s, held_N)) is not None]
-        of_stratum = len(parts) == len(scored) and Differences.of_rows(
-            parts, baseline, compared.group_N[held_N], compared.weight_N[held_N]
-        )
-        by_stratum.append(of_stratum.intervals(intervals) if of_stratum else [None] * len(scored))
     scores = [one.score for one in scored]
     simultaneous = differences.simultaneous(intervals, [family(score) for score in scores])
     results = []
@@ -224,6 +220,18 @@ def _against_baseline(
             )
         )
     return results
+
+
+def _of_stratum(
+    position: int, scored: Sequence[ScoredArm], baseline: int, compared: ComparedRows, intervals: IntervalSettings
+) -> list[Interval | None]:
+    """One interval per arm on the rows of the stratum at a position; None where the metric is not defined for all."""
+    held_N = compared.of_stratum(compared.strata[position])
+    losses = [loss_N for one in scored if (loss_N := one.loss_of_stratum(position, held_N)) is not None]
+    if len(losses) < len(scored):
+        return [None] * len(scored)
+    differences = Differences.of_rows(losses, baseline, compared.group_N[held_N], compared.weight_N[held_N])
+    return differences.intervals(intervals)
 
 
 def family(arm: ArmScore) -> str:

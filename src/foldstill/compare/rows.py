@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.compare.calibration import Halves
-from foldstill.compare.intervals import group_sums
 from foldstill.compare.predictions import by_class
 from foldstill.data.labels import Labels
 
@@ -35,7 +34,7 @@ class ComparedRows:
     @cached_property
     def size_G(self) -> NDArray[np.float64]:
         """Weight per group."""
-        return group_sums(np.ones((len(self), 1)), self.group_N, self.weight_N)[:, 0]
+        return np.bincount(self.group_N, self.weight_N).astype(np.float64)
 
     @cached_property
     def strata(self) -> tuple[str, ...]:

@@ -4,13 +4,15 @@ The best of several arms looks better than it is, because it was chosen by the s
 has its stated coverage when the intervals of all arms hold at once. G groups, A arms, D draws.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldstill.compare.intervals import Interval, IntervalSettings, group_steps, paired_intervals
+from foldstill.compare.group_sums import GroupSums
+from foldstill.compare.intervals import Interval, IntervalSettings, intervals_of, sums_of
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +57,7 @@ def simultaneous_intervals(
     Examples
     --------
     >>> import numpy as np
+    >>> from foldstill.compare import paired_intervals
     >>> rng = np.random.default_rng(0)
     >>> difference_NA = 0.1 * rng.standard_normal((200, 8))
     >>> groups = np.arange(200) // 5
@@ -63,27 +66,39 @@ def simultaneous_intervals(
     >>> print(f"{single.low:.3f} to {single.high:.3f}, simultaneous {joint.low:.3f} to {joint.high:.3f}")
     -0.010 to 0.019, simultaneous -0.016 to 0.025
     """
+    return simultaneous_of(sums_of(difference_NA, groups, weight_N), settings)
+
+
+def simultaneous_of(
+    sums: GroupSums, settings: IntervalSettings = IntervalSettings(), arms: Sequence[int] | None = None
+) -> list[Interval]:
+    """Compute intervals that hold for all arms at once, or for all of the named `arms`, from sums over groups."""
     from scipy.special import ndtr, ndtri
 
-    single = paired_intervals(difference_NA, groups, weight_N=weight_N, settings=settings)
-    largest_D = _largest_deviations(group_steps(difference_NA, groups, weight_N), settings.seed)
+    chosen = range(sums.top_GA.shape[1]) if arms is None else arms
+    single = intervals_of(sums, settings, chosen)
+    largest_D = _largest_deviations(sums.step_products(chosen), settings.seed)
     if largest_D is None:
         return single
     level = float(2 * ndtr(np.quantile(largest_D, settings.level)) - 1)
-    wide = paired_intervals(difference_NA, groups, weight_N=weight_N, settings=replace(settings, level=level))
+    wide = intervals_of(sums, replace(settings, level=level), chosen)
     return [
         replace(w, level=settings.level, p=float(np.mean(np.r_[True, largest_D >= -ndtri(s.p / 2)])))
         for s, w in zip(single, wide, strict=True)
     ]
 
 
-def _largest_deviations(step_GA: Floats, seed: int) -> Floats | None:
-    """Draws of the largest absolute deviation over arms, in standard errors; None for one arm that differs."""
-    length_A = np.sqrt((step_GA**2).sum(axis=0))
-    step_GA = step_GA[:, length_A > 0] / length_A[length_A > 0]
-    if step_GA.shape[1] < 2:
+def _largest_deviations(product_AA: Floats, seed: int) -> Floats | None:
+    """Draws of the largest absolute deviation over arms, in standard errors; None for one arm that differs.
+
+    `product_AA` is the sum over groups of the product of the steps of two arms.
+    """
+    length_A = np.sqrt(np.diag(product_AA))
+    differs_A = length_A > 0
+    if differs_A.sum() < 2:
         return None
-    value_A, vector_AA = np.linalg.eigh(step_GA.T @ step_GA)
+    length_A = length_A[differs_A]
+    value_A, vector_AA = np.linalg.eigh(product_AA[np.ix_(differs_A, differs_A)] / np.outer(length_A, length_A))
     root_AA = (vector_AA * np.sqrt(np.maximum(value_A, 0))) @ vector_AA.T
     normal_DA = np.random.default_rng(seed).standard_normal((_DRAWS, len(value_A)))
     largest_D: Floats = np.abs(normal_DA @ root_AA).max(axis=1)
