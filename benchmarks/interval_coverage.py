@@ -16,25 +16,27 @@ the plain average of the HMS table.
 Measured, 1,000 draws (standard error 0.7), log pool / geometric / one member:
 
     population   groups         jackknife_t     jackknife_sides         bootstrap_t          percentile
-    uneven           20  95.3 / 95.3 / 94.7  96.7 / 96.9 / 96.8  92.7 / 92.3 / 92.9  90.1 / 89.5 / 89.3
-    uneven          100  96.1 / 95.7 / 95.9  97.8 / 97.9 / 97.6  93.1 / 93.5 / 93.8  92.3 / 92.8 / 93.2
-    alike            20  94.3 / 93.8 / 94.2  96.5 / 96.4 / 95.9  92.1 / 92.3 / 91.6  89.6 / 89.6 / 86.7
-    alike           100  96.2 / 95.9 / 95.4  98.0 / 97.9 / 97.4  93.7 / 93.9 / 93.2  92.9 / 92.9 / 92.6
-    very uneven      20  95.0 / 95.2 / 93.1  95.4 / 95.8 / 94.9  92.2 / 91.6 / 89.7  89.0 / 89.8 / 89.0
-    very uneven     100  95.0 / 96.0 / 96.6  96.6 / 96.7 / 97.6  91.5 / 91.8 / 93.4  90.6 / 90.1 / 90.8
-    equal            20  96.1 / 97.1 / 95.4  97.8 / 98.7 / 98.0  94.2 / 96.0 / 94.0  91.8 / 93.8 / 92.2
-    equal           100  95.1 / 95.7 / 96.4  98.2 / 97.8 / 98.4  94.0 / 94.9 / 94.6  93.8 / 94.6 / 94.2
+    uneven           20  95.3 / 95.3 / 94.7  97.1 / 96.8 / 96.8  92.7 / 92.3 / 92.9  90.1 / 89.5 / 89.3
+    uneven          100  96.1 / 95.7 / 95.9  97.3 / 97.6 / 98.5  93.1 / 93.5 / 93.8  92.3 / 92.8 / 93.2
+    alike            20  94.3 / 93.8 / 94.2  97.0 / 97.2 / 96.9  92.1 / 92.3 / 91.6  89.6 / 89.6 / 86.7
+    alike           100  96.2 / 95.9 / 95.4  97.1 / 97.4 / 97.8  93.7 / 93.9 / 93.2  92.9 / 92.9 / 92.6
+    very uneven      20  95.0 / 95.2 / 93.1  96.8 / 96.6 / 95.3  92.2 / 91.6 / 89.7  89.0 / 89.8 / 89.0
+    very uneven     100  95.0 / 96.0 / 96.6  96.9 / 97.2 / 97.8  91.5 / 91.8 / 93.4  90.6 / 90.1 / 90.8
+    equal            20  96.1 / 97.1 / 95.4  98.2 / 99.2 / 98.6  94.2 / 96.0 / 94.0  91.8 / 93.8 / 92.2
+    equal           100  95.1 / 95.7 / 96.4  97.8 / 98.0 / 98.2  94.0 / 94.9 / 94.6  93.8 / 94.6 / 94.2
 
 Measured on skewed populations, 2,000 draws (standard error 0.35), proved gain / proved loss / contains zero in %:
 
-    population                                   jackknife_t       jackknife_sides   width
-    2 % of rows lose much, 100 groups       4.0 / 0.5 / 95.5      1.4 / 0.2 / 98.4    1.26
-    5 % bad groups of 100                   7.2 / 0.1 / 92.7      4.3 / 0.0 / 95.7    1.14
-    500 groups of one log-normal row        7.6 / 0.1 / 92.3      2.5 / 0.1 / 97.5    1.16
-    0.2 % of 500 rows lose hugely          37.8 / 0.0 / 62.2     37.8 / 0.0 / 62.2    0.76
-    HMS, 100 patients                       4.7 / 1.0 / 94.3      3.1 / 0.4 / 96.4    1.02
-    HMS, all patients                       5.1 / 0.4 / 94.6      3.6 / 0.1 / 96.4    1.18
+    population                                   jackknife_t       jackknife_sides   width  reversed  warned  unwarned
+    2 % of rows lose much, 100 groups       4.0 / 0.5 / 95.5      1.1 / 0.4 / 98.5    1.26       2.1     2.1       1.0
+    5 % bad groups of 100                   7.2 / 0.1 / 92.7      2.9 / 0.1 / 97.0    1.14       5.6    38.5       4.7
+    500 groups of one log-normal row        7.6 / 0.1 / 92.3      2.1 / 0.1 / 97.9    1.16       3.5    30.9       3.0
+    0.2 % of 500 rows lose hugely          37.8 / 0.0 / 62.2     37.8 / 0.0 / 62.2    0.76      37.8    62.0      99.3
+    HMS, 100 patients                       4.7 / 1.0 / 94.3      2.4 / 1.0 / 96.7    1.02       4.9    42.6       3.5
+    HMS, all patients                       5.1 / 0.4 / 94.6      3.1 / 0.2 / 96.7    1.18       4.5     5.3       3.3
 
+"width" is that of jackknife_sides divided by that of jackknife_t. "reversed" is how often jackknife_sides proves a loss
+where all signs are changed, so that few groups gain much: its low end allows for fewer unseen groups than its high end.
 A sample without any of the rare huge losses shows nothing of them: no interval over its groups can know. "warned" is
 the share of samples in % in which `carrying_groups` names the few groups that carry the interval, and "unwarned" the
 chance of a proved gain in the others. Gains are proved by chance in the samples that lack such groups.
@@ -172,24 +174,26 @@ def skewed(hms: Path | None) -> dict[str, Draw]:
 def print_skewed(populations: dict[str, Draw], draws: int) -> None:
     """One line per population: how often each method proves a gain, a loss, or neither."""
     methods = ("jackknife_t", "jackknife_sides")
-    print(f"{'population':34}" + "".join(f"{method:>22}" for method in methods) + "   width   warned  unwarned")
+    print(f"{'population':34}" + "".join(f"{m:>22}" for m in methods) + "   width  reversed  warned  unwarned")
     for name, draw in populations.items():
         rng, end_DM2 = np.random.default_rng(7), np.empty((draws, len(methods), 2))
-        warned_D = np.zeros(draws, bool)
+        warned_D, reversed_D = np.zeros(draws, bool), np.zeros(draws, bool)
         for d in range(draws):
             mean_G, size_G = draw(rng)
             warned_D[d] = len(carrying_groups(mean_G, np.arange(len(mean_G)), size_G)) > 0
+            both_GA = np.stack([mean_G, -mean_G], axis=1)
             for m, method in enumerate(methods):
                 settings = IntervalSettings(method=method)
-                [interval] = paired_intervals(
-                    mean_G[:, None], np.arange(len(mean_G)), weight_N=size_G, settings=settings
+                interval, mirrored = paired_intervals(
+                    both_GA, np.arange(len(mean_G)), weight_N=size_G, settings=settings
                 )
                 end_DM2[d, m] = interval.low, interval.high
+                reversed_D[d] = mirrored.low > 0
         gain_M, loss_M = 100 * (end_DM2[..., 1] < 0).mean(axis=0), 100 * (end_DM2[..., 0] > 0).mean(axis=0)
         cells = (f"{g:.1f} / {x:.1f} / {100 - g - x:.1f}" for g, x in zip(gain_M, loss_M, strict=True))
         width_M = (end_DM2[..., 1] - end_DM2[..., 0]).mean(axis=0)
         unwarned = 100 * (end_DM2[~warned_D, 1, 1] < 0).mean() if not warned_D.all() else 0.0
-        warning = f"{100 * warned_D.mean():9.1f}{unwarned:10.1f}"
+        warning = f"{100 * reversed_D.mean():10.1f}{100 * warned_D.mean():8.1f}{unwarned:10.1f}"
         print(
             f"{name:34}" + "".join(f"{cell:>22}" for cell in cells) + f"{width_M[1] / width_M[0]:8.2f}{warning}",
             flush=True,

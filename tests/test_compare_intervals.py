@@ -85,7 +85,7 @@ def test_jackknife_t_leaves_out_one_group_at_a_time_and_has_degrees_of_freedom_f
         assert ours.p == pytest.approx(2 * t.sf(abs(mean) / error, min(freedom, 39)), abs=1e-12)
 
 
-def test_each_end_of_the_default_interval_follows_from_its_side_and_one_more_extreme_group(uneven):
+def test_each_end_of_the_default_interval_follows_from_its_side_and_allows_for_unseen_groups(uneven):
     from scipy.stats import t
 
     difference, groups = uneven
@@ -94,8 +94,8 @@ def test_each_end_of_the_default_interval_follows_from_its_side_and_one_more_ext
         # Deleting a group with a large difference lowers the mean.
         above = (deleted[deleted < 0] ** 2).sum() / (deleted**2).sum()
         extreme, quantile = np.abs(deleted).max(), t.ppf(0.975, 39)
-        low = mean - quantile * error * np.sqrt(max(2 * (1 - above), 1)) - extreme
-        high = mean + quantile * error * np.sqrt(max(2 * above, 1)) + extreme
+        low = mean - quantile * error * np.sqrt(max(2 * (1 - above), 1)) - 0.5 * extreme
+        high = mean + quantile * error * np.sqrt(max(2 * above, 1)) + 1.5 * extreme
         np.testing.assert_allclose([ours.estimate, ours.low, ours.high], [mean, low, high], atol=1e-12)
 
 
@@ -108,7 +108,15 @@ def test_few_groups_that_lose_much_do_not_let_the_others_prove_a_gain():
         for method in proved:
             [interval] = paired_intervals(difference, np.arange(100), settings=IntervalSettings(method=method))
             proved[method] += interval.high < 0
-    assert proved["jackknife_sides"] <= 0.7 * proved["jackknife_t"]
+    assert proved["jackknife_sides"] <= 0.5 * proved["jackknife_t"]
+
+
+def test_a_proved_gain_needs_more_than_a_proved_loss(uneven):
+    """Samples lack rare losses and show nothing of it, so the high end allows for more of them."""
+    difference, groups = uneven
+    for gain, loss in zip(paired_intervals(-difference, groups), paired_intervals(difference, groups), strict=True):
+        assert gain.high > -loss.low
+        assert -gain.low < loss.high
 
 
 @pytest.mark.parametrize("method", ["jackknife_t", "jackknife_sides", "bootstrap_t", "percentile"])

@@ -53,8 +53,8 @@ def test_the_simplest_arm_that_is_not_worse_beyond_noise_is_recommended():
     judgement, text = judged(arms, pair_reach=0.003)
     assert (judgement.leader, judgement.recommended) == ("trees", "recalibrated")
     assert text.endswith(
-        "Use recalibrated, which is simpler and not surely worse than trees: it differs by +0.0020 KL "
-        "(95 % interval −0.0010 to +0.0050)."
+        "Use recalibrated, which is simpler and not surely worse than trees: trees differs from it by −0.0020 KL "
+        "(95 % interval −0.0050 to +0.0010)."
     )
     assert judged(arms, pair_reach=0.001)[0].recommended == "trees"
 

@@ -157,7 +157,8 @@ class Comparison:
     def pair(self, a: str, b: str, *, stratum: str | None = None) -> Interval:
         """Loss of `a` minus loss of `b` with its interval over groups; negative when `a` is better.
 
-        The loss is the KL by default, and a metric of which high values are better counts negatively.
+        The loss is the KL by default, and a metric of which high values are better counts negatively. The default
+        interval asks for a stronger proof that `a` is better than that it is worse; see `IntervalSettings`.
         """
         if stratum is not None and not self.metric.per_row:
             raise CompareError(

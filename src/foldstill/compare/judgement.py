@@ -118,8 +118,8 @@ def carrying_groups(
 
 
 def _simplest(proved: Sequence[ArmScore], leader: ArmScore, pair: Pair) -> str:
-    """The first of the proved arms that is not worse than the leader beyond noise."""
-    return next(arm.name for arm in proved if arm is leader or pair(arm.name, leader.name).low <= 0)
+    """The first of the proved arms over which the leader has no proved gain."""
+    return next(arm.name for arm in proved if arm is leader or pair(leader.name, arm.name).high >= 0)
 
 
 def _groups_needed(found: Sequence[ArmScore], margin: float) -> int | None:

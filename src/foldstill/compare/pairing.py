@@ -85,7 +85,7 @@ def compare(
     >>> comparison = compare(arms, labels)
     >>> difference = comparison["sharper"].difference
     >>> print(f"{difference.estimate:.3f}, {difference.low:.3f} to {difference.high:.3f}")
-    -0.045, -0.052 to -0.039
+    -0.045, -0.051 to -0.038
     """
     _check(arms, labels, rows, baseline, members)
     compared = ComparedRows(labels, row_weights(labels.sample_weight_N if weight_N is None else weight_N, len(labels)))

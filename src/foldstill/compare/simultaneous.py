@@ -64,7 +64,7 @@ def simultaneous_intervals(
     >>> single = paired_intervals(difference_NA, groups)[0]
     >>> joint = simultaneous_intervals(difference_NA, groups)[0]
     >>> print(f"{single.low:.3f} to {single.high:.3f}, simultaneous {joint.low:.3f} to {joint.high:.3f}")
-    -0.010 to 0.019, simultaneous -0.016 to 0.025
+    -0.009 to 0.020, simultaneous -0.015 to 0.026
     """
     return simultaneous_of(sums_of(difference_NA, groups, weight_N), settings)
 

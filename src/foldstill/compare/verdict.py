@@ -153,10 +153,10 @@ def _simpler(by_name: dict[str, ArmScore], judgement: Judgement, pair: Pair, wor
     if judgement.answer != "yes" or judgement.leader in (None, judgement.recommended):
         return ""
     assert judgement.leader is not None, "a gain is somebody's"
-    gap = pair(judgement.recommended, judgement.leader)
-    use = by_name[judgement.recommended].label
+    gap = pair(judgement.leader, judgement.recommended)
+    use, leader = by_name[judgement.recommended].label, by_name[judgement.leader].label
     return (
-        f"Use {use}, which is simpler and not surely worse than {by_name[judgement.leader].label}: it differs by "
+        f"Use {use}, which is simpler and not surely worse than {leader}: {leader} differs from it by "
         f"{words.signed(gap)}."
     )
 
