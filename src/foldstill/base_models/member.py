@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,6 +109,14 @@ class Member(Kind, Protocol):
     def load(self, folder: Path) -> Model:
         """The model that was saved in a folder."""
         ...
+
+
+def blind_to(members: Iterable[Member], view: str) -> list[Member]:
+    """The members that cannot be shown rows which exist in this view alone, such as augmented ones.
+
+    They read another view or several, or none, because they were trained elsewhere.
+    """
+    return [member for member in members if member.views != (view,)]
 
 
 class MadeFromSettings:

@@ -1,4 +1,6 @@
-"""Corrupt rows, to test whether uncertainty rises on them: noise, saturated sensors and lost channels.
+"""Rows unlike those of the data: recombined ones, to which a precision head is fitted, and corrupted ones, to test it.
+
+No kind is in both. Corrupted rows have noise, saturated sensors or lost channels.
 
 N rows. Images (N, H, W, channels) and signals (N, channels, T) come back in their own type.
 """
@@ -15,6 +17,53 @@ SATURATION = 0.5
 
 LINE_PERIOD = 4.0
 """Samples per period of line noise, which is the same in all channels: 50 Hz at 200 Hz."""
+
+SOURCE_ROWS = 512
+"""Largest number of rows that are recombined; each comes back in every kind."""
+PATCHES = (4, 8, 16)
+"""Patches along the shorter side of an image, or along a signal, that are put in another order."""
+
+
+def recombined(rows_N: NDArray[Any], fold_N: NDArray[Any], *, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Make rows of parts of others, and say which fold held out all of these parts.
+
+    Patches in another order, in three sizes; the mean of two rows; and half of one row beside half of another. Two rows
+    that meet are of one fold, so that there are models that saw neither.
+    """
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.permutation(len(rows_N))[:SOURCE_ROWS])
+    rows, fold = np.array(rows_N[chosen]), np.asarray(fold_N)[chosen]
+    partner = np.arange(len(rows))
+    for each in np.unique(fold):
+        of_fold = random.permutation(np.flatnonzero(fold == each))
+        partner[of_fold] = np.roll(of_fold, 1)
+    other = rows[partner]
+    mean = _in_type((rows.astype(np.float32) + other.astype(np.float32)) / 2, rows.dtype)
+    # Images are divided along their height, signals along time.
+    axis = 2 if rows.ndim == 3 else 1
+    at_other = np.arange(rows.shape[axis]) >= rows.shape[axis] // 2
+    beside = np.where(np.expand_dims(at_other, [i for i in range(rows.ndim) if i != axis]), other, rows)
+    kinds = [*(_shuffled(rows, n, random) for n in PATCHES), mean, beside]
+    return np.concatenate(kinds), np.tile(fold, len(kinds))
+
+
+def _shuffled(rows: NDArray[Any], n: int, random: np.random.Generator) -> NDArray[Any]:
+    """The rows with their patches in another order; what is left of a side beyond whole patches stays."""
+    axes = (2,) if rows.ndim == 3 else (1, 2)
+    side = max(1, min(rows.shape[axis] for axis in axes) // n)
+    starts = [np.arange(0, rows.shape[axis] - side + 1, side) for axis in axes]
+    corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, len(axes))
+    result = rows.copy()
+    for one, source in zip(result, rows, strict=True):
+        for to, start in zip(corners, corners[random.permutation(len(corners))], strict=True):
+            one[_patch(to, side, rows.ndim)] = source[_patch(start, side, rows.ndim)]
+    return result
+
+
+def _patch(corner: NDArray[Any], side: int, ndim: int) -> tuple[slice, ...]:
+    """Where a patch lies in one row."""
+    slices = tuple(slice(start, start + side) for start in corner)
+    return (slice(None), *slices) if ndim == 3 else slices
 
 
 def corrupted(rows_N: NDArray[Any], *, seed: int = 0) -> dict[str, NDArray[Any]]:

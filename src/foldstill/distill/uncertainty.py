@@ -1,11 +1,13 @@
 """Uncertainty of a student: a precision head that predicts how far the members of the ensemble would disagree.
 
-The student's predictions do not change. A linear layer on its features, fitted afterwards, predicts the precision of a
-Dirichlet around them that describes the members' predictions. After *Ensemble Distribution Distillation* (Malinin et
-al., 2020), with the mean held fixed. N rows, M members, C classes, F features.
+The student's predictions do not change. A linear layer on its features, and on how far these lie from those of
+training, predicts the precision of a Dirichlet around the prediction that describes the members' predictions. It is
+fitted afterwards. After *Ensemble Distribution Distillation* (Malinin et al., 2020), with the mean held fixed. N rows,
+M members, C classes, F features.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldstill.data.simplex import Float, check_rows, clip_rows
+from foldstill.distill.familiarity import Gaussian, early_layers, student_features
 from foldstill.errors import DistillError
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ MIN_MEMBERS = 4
 SMOOTHING = 1e-3
 """Share of the uniform distribution mixed into the members' scores: a Dirichlet has no mass on the edge."""
 RIDGE = 1e-3
+_OF_GAUSSIAN = {"centre": "F", "scale": "F", "inverse": "FF"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,14 @@ class PrecisionHead:
     weight_F: NDArray[np.float64]
     bias: float
     n_classes: int
+    layers: tuple[str, ...] = ()
+    """Names of the layers of the student whose distances follow the features of its classifier."""
+    gaussians: tuple[Gaussian, ...] = ()
+    """Training rows as the classifier and each of the layers see them; none in a head of an earlier version."""
+
+    def precision_of(self, student: "Student", rows_N: NDArray[Any]) -> NDArray[np.float64]:
+        """Precision per row, (N,), of rows as the student reads them."""
+        return self.precision(_with_distances(student_features(student, rows_N, self.layers), self.gaussians))
 
     def precision(self, features_NF: Float) -> NDArray[np.float64]:
         """Precision per row, (N,), above the number of classes."""
@@ -75,9 +87,11 @@ class PrecisionHead:
 
         from foldstill.base_models.tensor_file import write_tensors
 
-        columns = {"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F}
+        columns: dict[str, NDArray[Any]] = {"centre": self.centre_F, "scale": self.scale_F, "weight": self.weight_F}
+        for i, gaussian in enumerate(self.gaussians):
+            columns |= {f"{i}.{name}": getattr(gaussian, f"{name}_{axes}") for name, axes in _OF_GAUSSIAN.items()}
         tensors = {name: torch.from_numpy(values) for name, values in columns.items()}
-        write_tensors(path, tensors, {"bias": self.bias, "n_classes": self.n_classes})
+        write_tensors(path, tensors, {"bias": self.bias, "n_classes": self.n_classes, "layers": list(self.layers)})
 
     @classmethod
     def read(cls, path: Path) -> "PrecisionHead":
@@ -88,7 +102,10 @@ class PrecisionHead:
             raise DistillError(f"no precision head at {path}: fit one with fit_precision")
         stored, about = read_tensors(path, error=DistillError, cure="fit the precision head again")
         centre, scale, weight = (stored[name].numpy() for name in ("centre", "scale", "weight"))
-        return cls(centre, scale, weight, about["bias"], about["n_classes"])
+        n_gaussians = sum(name.endswith(".inverse") for name in stored)
+        gaussians = (Gaussian(*(stored[f"{i}.{name}"].numpy() for name in _OF_GAUSSIAN)) for i in range(n_gaussians))
+        layers = tuple(about.get("layers", ()))
+        return cls(centre, scale, weight, about["bias"], about["n_classes"], layers, tuple(gaussians))
 
 
 def require_spread(members_NMC: Float) -> None:
@@ -100,11 +117,13 @@ def require_spread(members_NMC: Float) -> None:
         )
 
 
-def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> PrecisionHead:
+def fit_precision(
+    features_NF: Float, mean_NC: Float, members_NMC: Float, weight_N: Float | None = None
+) -> PrecisionHead:
     """Fit the head that makes the members' held-out scores most likely, with `mean_NC` as the mean of each Dirichlet.
 
-    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge penalty, by L-BFGS.
-    Raises DistillError for fewer than four members.
+    Maximises mean_i mean_a log Dir(pi_ia | s_i p_i) over the layer's weights with a small ridge penalty, by L-BFGS; the
+    mean over rows is weighted by `weight_N`. Raises DistillError for fewer than four members.
     """
     from scipy.optimize import minimize
     from scipy.special import digamma, gammaln
@@ -123,6 +142,8 @@ def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> Pre
     centre, scale = features_NF.mean(axis=0, dtype=np.float64), features_NF.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 0, scale, 1.0)
     standard = (features_NF - centre) / scale
+    share_N = np.ones(len(members)) if weight_N is None else np.asarray(weight_N, dtype=np.float64)
+    share_N = share_N / share_N.sum()
 
     def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         u = standard @ theta[:-1] + theta[-1]
@@ -130,39 +151,45 @@ def fit_precision(features_NF: Float, mean_NC: Float, members_NMC: Float) -> Pre
         alpha = mean * s[:, None]
         rows = gammaln(s) - gammaln(alpha).sum(axis=1) + s * pulled_N
         slope = digamma(s) - (mean * digamma(alpha)).sum(axis=1) + pulled_N
-        slope = -slope / (1 + np.exp(-u)) / len(s)
+        slope = -slope / (1 + np.exp(-u)) * share_N
         gradient = np.concatenate([standard.T @ slope + 2 * RIDGE * theta[:-1], [slope.sum()]])
-        return float(-rows.mean() + RIDGE * np.square(theta[:-1]).sum()), gradient
+        return float(-(rows * share_N).sum() + RIDGE * np.square(theta[:-1]).sum()), gradient
 
     result = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return PrecisionHead(centre, scale, result.x[:-1], float(result.x[-1]), n_classes)
 
 
-def student_features(student: "Student", rows_N: NDArray[Any], *, batch: int = 256) -> NDArray[np.float32]:
-    """The input of the student's classifier, (N, F); raises MemberError for a network without a single classifier."""
-    import torch
+def keep_spread(
+    student: "Student",
+    rows_N: NDArray[Any],
+    members_NMC: Float,
+    unlike: tuple[NDArray[Any], Float] | None = None,
+) -> PrecisionHead:
+    """Fit a head for a student on rows it was trained on and the members' held-out scores of them, (N, M, C).
 
-    network = student.network.cpu().eval()
-    features: list[NDArray[np.float32]] = []
-    hook = network.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].numpy()))
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(rows_N), batch):
-                rows = torch.from_numpy(np.array(rows_N[start : start + batch]))
-                network(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
-    finally:
-        hook.remove()
-    return np.concatenate(features)
-
-
-def keep_spread(student: "Student", rows_N: NDArray[Any], members_NMC: Float) -> PrecisionHead:
-    """Fit a head for a student on rows it was trained on and the members' held-out scores of them, (N, M, C)."""
-    return fit_precision(student_features(student, rows_N), student.predict(rows_N, device="cpu"), members_NMC)
+    `unlike` are rows unlike these, with the members' scores of them: they show how far members disagree where rows are
+    not familiar, and count as much as all the others.
+    """
+    layers = early_layers(student, rows_N)
+    parts = student_features(student, rows_N, layers)
+    gaussians = tuple(Gaussian.fit(part) for part in parts)
+    features, mean = _with_distances(parts, gaussians), student.predict(rows_N, device="cpu")
+    weight_N = np.full(len(features), 1 / len(features))
+    if unlike is not None:
+        rows_U, members_UMC = unlike
+        further = _with_distances(student_features(student, rows_U, layers), gaussians)
+        features, mean = (
+            np.concatenate([features, further]),
+            np.concatenate([mean, student.predict(rows_U, device="cpu")]),
+        )
+        members_NMC = np.concatenate([members_NMC, members_UMC])
+        weight_N = np.concatenate([weight_N, np.full(len(further), 1 / len(further))])
+    return replace(fit_precision(features, mean, members_NMC, weight_N), layers=layers, gaussians=gaussians)
 
 
 def student_uncertainty(student: "Student", head: PrecisionHead, rows_N: NDArray[Any]) -> Uncertainty:
     """Uncertainty of the student with its head on these rows: an estimate of the ensemble's uncertainty."""
-    return of_dirichlet(student.predict(rows_N, device="cpu"), head.precision(student_features(student, rows_N)))
+    return of_dirichlet(student.predict(rows_N, device="cpu"), head.precision_of(student, rows_N))
 
 
 def ood_auroc(familiar_N: Float, foreign_N: Float) -> float:
@@ -172,6 +199,12 @@ def ood_auroc(familiar_N: Float, foreign_N: Float) -> float:
     ranks = rankdata(np.concatenate([familiar_N, foreign_N]))
     n, m = len(familiar_N), len(foreign_N)
     return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
+
+
+def _with_distances(parts: Sequence[Float], gaussians: Sequence[Gaussian]) -> NDArray[np.float64]:
+    """The features of the classifier, and after them one distance per Gaussian."""
+    distances = [gaussian.log_distance(part)[:, None] for part, gaussian in zip(parts, gaussians, strict=False)]
+    return np.concatenate([parts[0].astype(np.float64), *distances], axis=1)
 
 
 def _entropy(proba: Float) -> NDArray[np.float64]:

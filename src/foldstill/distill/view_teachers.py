@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foldstill.base_models.device import send
 from foldstill.base_models.fold_models import FoldModels
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import Member, blind_to
 from foldstill.data.batch import Batch
 from foldstill.data.dataset import Dataset
 from foldstill.data.folds import FoldPlan
@@ -124,14 +124,13 @@ def _check_teachers(members: Sequence[Member], soft: SoftTargets, mix: Mix, view
         raise DistillError(
             f"teacher {soft.teacher!r} saw the rows, but teachers of augmented images are the models that did not"
         )
-    joined = [m.name for m in members if m.parts]
-    if joined:
+    blind = blind_to(members, view)
+    if joined := [m.name for m in blind if m.parts]:
         raise DistillError(
             f"members {joined} read several views at once, a student reads one: joined members cannot predict its "
             'augmented images; set views = "identity"'
         )
-    others = sorted({name for m in members for name in m.views} - {view})
-    if others:
+    if others := sorted({name for m in blind for name in m.views}):
         raise DistillError(
             f"members read the views {others}, the student {view!r}: teachers can predict augmented images of "
             'their own view only; set views = "identity"'

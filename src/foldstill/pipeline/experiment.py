@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldstill.base_models.imported_member import ImportedMember
 from foldstill.base_models.joined_member import AnyMember, resolve
 from foldstill.base_models.kinds import MEMBERS
-from foldstill.base_models.member import Member
+from foldstill.base_models.member import Member, blind_to
 from foldstill.base_models.tuning import TuneSettings
 from foldstill.compare.settings import CompareSettings
 from foldstill.data.folds import FoldPlan, Strategy, make_plan
@@ -236,7 +236,7 @@ def _with_views(student: StudentSettings, members: Sequence[Member]) -> StudentS
     """The student, with a bank where views = "auto" means one beside these members."""
     if student.views != "auto" or student.learner is not None or not student.recipe.augment:
         return student
-    shown = all(one.uses_device and one.views == (student.view,) and not one.parts for one in members)
+    shown = not blind_to(members, student.view) and all(one.uses_device for one in members)
     of_rows = isinstance(student.mix, VotesOnly) or student.ablation != "none" or student.cross_validate != "none"
     return replace(student, views="bank") if shown and not of_rows else student
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.base_models.imported_member import ImportedMember
+from foldstill.base_models.device import device_for
+from foldstill.base_models.fold_models import FoldModels
 from foldstill.base_models.joined_member import resolve
+from foldstill.base_models.member import blind_to
 from foldstill.compare.rejection import rejection_curve
 from foldstill.data.features import array_of
 from foldstill.distill import Student, StudentSettings
-from foldstill.distill.corruptions import corrupted
+from foldstill.distill.corruptions import corrupted, recombined
 from foldstill.distill.uncertainty import (
     Uncertainty,
     keep_spread,
@@ -31,7 +33,8 @@ HEAD, SCORES = "precision.safetensors", "uncertainty.json"
 def keep_uncertainty(
     run: Run, settings: StudentSettings, folder: Path, student: Student, error_N: NDArray[np.float64]
 ) -> list[Path]:
-    """Fit a precision head for the student on out-of-fold rows, write it, and evaluate it on the locked rows.
+    """Fit a precision head for the student on out-of-fold rows and on recombined ones, write it, and evaluate it on the
+    locked rows.
 
     Does uncertainty predict the KL per row (`error_N`)? Area under the rejection curve and prediction-rejection ratio.
     Does it rise on corrupted rows, and on foreign rows where there are some? AUROC against the locked rows, beside that
@@ -41,7 +44,8 @@ def keep_uncertainty(
     from scipy.stats import spearmanr
 
     view, rows = array_of(run.dataset.view(student.view), student.view), run.plan.test_rows
-    head = keep_spread(student, view[run.plan.oof_rows], run.table.proba_NMC)
+    learned = view[run.plan.oof_rows]
+    head = keep_spread(student, learned, run.table.proba_NMC, _unlike(run, student.view, learned))
     head.write(folder / HEAD)
     uncertainty = student_uncertainty(student, head, view[rows])
     unusual_rows = corrupted(view[rows]) | _foreign(run, settings)
@@ -86,12 +90,32 @@ def uncertainty_note(folder: Path) -> str:
     )
 
 
+def _unlike(run: Run, view: str, rows_N: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
+    """Recombined out-of-fold rows and their scores (U, M, C) by the fold models that saw none of their parts.
+
+    None unless all members can be shown these rows.
+    """
+    members = resolve(run.experiment.member)
+    if blind_to(members, view):
+        return None
+    rows_U, fold_U = recombined(rows_N, run.plan.fold_N[run.plan.oof_rows])
+    classes, device = run.dataset.labels.classes, device_for(members, run.work.device)
+    proba_UMC = np.empty((len(rows_U), len(members), len(classes)), np.float32)
+    for m, member in enumerate(members):
+        models = FoldModels(member, run.dir.members)
+        for fold in np.unique(fold_U).tolist():
+            of_fold = np.flatnonzero(fold_U == fold)
+            model = models.load_for(fold, {view: rows_U}, classes)
+            proba_UMC[of_fold, m] = model.predict({view: rows_U}, of_fold, device=device)
+    return rows_U, proba_UMC
+
+
 def _of_ensemble(run: Run, view: str, unusual: Mapping[str, NDArray[Any]]) -> dict[str, Uncertainty]:
     """The ensemble's uncertainty of rows that exist in the student's view alone; empty unless all members read it."""
     from foldstill.base_models.members import predict_members
 
     members = resolve(run.experiment.member)
-    if any(member.views != (view,) or isinstance(member, ImportedMember) for member in members):
+    if blind_to(members, view):
         return {}
     classes, device = run.dataset.labels.classes, run.work.device
     return {
