@@ -122,6 +122,6 @@ def _pooled(output: "Tensor", n: int) -> NDArray[np.float32]:
     """
     import torch
 
-    channels = output.unflatten(0, (n, -1)).transpose(1, 2).flatten(2)
+    channels = output.reshape(n, -1, *output.shape[1:]).transpose(1, 2).flatten(2)
     pooled: NDArray[np.float32] = torch.cat([channels.mean(2), channels.std(2, correction=0)], 1).numpy()
     return pooled
