@@ -70,7 +70,56 @@ def test_other_separators_and_encodings_are_read_right(tmp_path, data):
 )
 def test_files_that_cannot_be_read_are_refused_with_separator_or_encoding(tmp_path, data, message):
     with pytest.raises(DataError, match=message):
-        read_columns(_csv(tmp_path, data))
+        read_columns(_csv(tmp_path, data)).get("p", "scores")
+
+
+CELLS = {
+    "whole": ("i", ["7", "8"] * 40),
+    "leading zeros": ("i", ["007", "010"] * 40),
+    "whole then fractions": ("f", ["7"] * 40 + ["0.5"] * 40),
+    "whole then a hexadecimal": ("i", ["7"] * 79 + ["0x1f"]),
+    "a hexadecimal then fractions": ("O", ["0x1f"] * 40 + ["0.5"] * 40),
+    "fractions then whole": ("f", ["0.5"] * 40 + ["7"] * 40),
+    "fractions then text": ("O", ["0.5"] * 79 + ["a"]),
+    "fractions then true": ("O", ["0.5"] * 79 + ["true"]),
+    "fractions then blanks and NA": ("f", ["0.5"] * 40 + ["", " NA", "nan", "0.25"] * 10),
+    "NA then fractions": ("f", ["NA"] * 40 + ["0.5"] * 40),
+    "NA then whole": ("f", ["NA"] * 40 + ["7"] * 40),
+    "NA alone": ("O", ["NA"] * 80),
+    "empty": ("f", [""] * 80),
+    "floats that are whole": ("f", ["7.0", "8.00"] * 40),
+    "infinity": ("f", ["0.5", "inf"] * 40),
+    "truth": ("b", ["True", "false"] * 40),
+    "text then fractions": ("O", ["a"] * 40 + ["0.5"] * 40),
+    "decimal commas": ("f", ["0,5", "7"] * 40),
+    "points then commas": ("O", ["0.5"] * 40 + ["0,5"] * 40),
+    "commas then points": ("O", ["0,5"] * 40 + ["0.5"] * 40),
+    "commas then whole and points": ("O", ["1,5"] * 30 + ["7"] * 30 + ["1e-3"] * 19 + ["1.5"]),
+}
+
+
+def test_a_file_read_in_small_blocks_has_the_columns_of_one_read_as_a_whole(tmp_path, monkeypatch):
+    rows = zip(*(cells for _, cells in CELLS.values()), strict=True)
+    path = _csv(tmp_path, "".join(";".join(row) + "\n" for row in [tuple(CELLS), *rows]))
+    whole = read_columns(path)
+    monkeypatch.setattr("foldstill.data.csv_file._BLOCK_BYTES", 800)
+    in_blocks = read_columns(path)
+    for name, (kind, cells) in CELLS.items():
+        values, text = in_blocks.get(name, "scores"), in_blocks.text(name, "id")
+        assert values.dtype.kind == kind, name
+        assert values.dtype == whole.get(name, "scores").dtype, name
+        np.testing.assert_array_equal(values, whole.get(name, "scores"), err_msg=name)
+        np.testing.assert_array_equal(text, whole.text(name, "id"), err_msg=name)
+        if kind in "iO" or name == "whole then fractions":
+            assert text.tolist() == [cell or None for cell in cells], name
+
+
+def test_a_byte_that_is_no_text_is_found_where_it_is_in_small_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("foldstill.data.csv_file._PIECE", 3)
+    text = "\ufeffid,p\n\u00e9\u20ac\U0001f600,1\n"
+    assert read_columns(_csv(tmp_path, text)).text("id", "id").tolist() == ["\u00e9\u20ac\U0001f600"]
+    with pytest.raises(DataError, match=r"is not UTF-8 text \(unexpected end of data at byte 20\)"):
+        read_columns(_csv(tmp_path, text.encode() + "\u20ac".encode()[:2]))
 
 
 def test_a_cut_archive_is_refused(tmp_path):

@@ -96,7 +96,8 @@ def test_the_python_examples_of_the_readme_run_as_they_stand(
 
 def test_the_page_on_files_names_everything_that_is_recognised() -> None:
     from foldstill.data.columns import CSV, PARQUET
-    from foldstill.data.csv_file import MISSING, SEPARATORS
+    from foldstill.data.csv_column import MISSING
+    from foldstill.data.csv_file import SEPARATORS
     from foldstill.oof.roles import SCORES, SHARES, USUAL, VOTES
 
     text = (DOCS / "files.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldstill.data.csv_file import CsvColumn, read_csv
+from foldstill.data.csv_column import CsvColumn
+from foldstill.data.csv_file import CsvFile
 from foldstill.data.text import as_numbers
 from foldstill.errors import DataError
 
@@ -24,7 +25,7 @@ CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 @dataclass(frozen=True)
 class Columns:
-    """The arrays of one file by name; those of an `.npz` are read from disk when they are used."""
+    """The arrays of one file by name; those of an `.npz` or a CSV are read from disk when they are used."""
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
@@ -33,6 +34,14 @@ class Columns:
 
     def __contains__(self, name: object) -> bool:
         return name in self.arrays
+
+    def without(self, names: Sequence[str]) -> "Columns":
+        """The file without the named arrays, which are then no longer in memory."""
+        cells = {name: self.cells[name] for name in self.cells if name not in names}
+        kept = [name for name in self.arrays if name not in names]
+        if all(name in cells for name in kept):
+            return Columns(self.path, _Values({name: cells[name] for name in kept}), cells)
+        return Columns(self.path, {name: self.arrays[name] for name in kept}, cells)
 
     @property
     def listing(self) -> str:
@@ -49,6 +58,8 @@ class Columns:
             raise DataError(f"{self.path} has no {name!r} (for {role}), it has {self.listing}: name one of these")
         try:
             values = self.arrays[name]
+        except DataError:
+            raise
         except ValueError as error:
             if "allow_pickle" in str(error):
                 raise DataError(
@@ -98,6 +109,25 @@ class Columns:
         return np.stack(list(columns.values()), axis=1)
 
 
+class _Values(Mapping[str, NDArray[Any]]):
+    """The values of columns of a CSV, which are made each time they are asked for: names as objects are large."""
+
+    def __init__(self, cells: Mapping[str, CsvColumn]) -> None:
+        self.cells = cells
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.cells[name].values()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.cells
+
+
 def read_npz(path: Path) -> Columns:
     """Read the arrays of an `.npz`; nothing is unpickled."""
     try:
@@ -127,17 +157,21 @@ def read_columns(path: Path, *, without: Sequence[str] = ()) -> Columns:
     name = path.name.lower()
     if not name.endswith((*PARQUET, *CSV)):
         raise DataError(f"{path} must be named .csv, .csv.gz, .tsv or .parquet: the suffix says how to read it")
-    cells = {} if name.endswith(PARQUET) else read_csv(path)
-    arrays = {name: column.values() for name, column in cells.items()} if cells else _read_parquet(path, without)
-    if not arrays or not len(next(iter(arrays.values()))):
+    if name.endswith(PARQUET):
+        arrays = _read_parquet(path, without)
+        if not arrays or not len(next(iter(arrays.values()))):
+            raise DataError(f"{path} has no rows: check the filter that made it")
+        return Columns(path, arrays)
+    cells = CsvFile(path)
+    if not cells.has_rows:
         raise DataError(f"{path} has no rows: check the filter that made it")
-    if "" in arrays:
-        # pandas writes the index of a frame as a first column without a name.
-        index = arrays.pop("")
-        cells = {**{name: column for name, column in cells.items() if name}, "index": cells[""]}
-        if "index" not in arrays and not np.array_equal(index, np.arange(len(index))):
-            arrays = {"index": index, **arrays}
-    return Columns(path, arrays, cells)
+    if "" not in cells:
+        return Columns(path, _Values(cells), cells)
+    # pandas writes the index of a frame as a first column without a name.
+    index, named = cells[""], {name: column for name, column in cells.items() if name}
+    counts_rows = np.array_equal(index.values(), np.arange(len(index.values())))
+    shown = named if "index" in named or counts_rows else {"index": index, **named}
+    return Columns(path, _Values(shown), shown)
 
 
 def read_frame(path: Path) -> "pd.DataFrame":

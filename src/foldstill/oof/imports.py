@@ -37,7 +37,7 @@ from foldstill.oof.member_files import (
 )
 from foldstill.oof.one_probability import both_classes, columns_of_members
 from foldstill.oof.probabilities import as_proba, smoothed_proba
-from foldstill.oof.roles import class_columns, label_columns, role_values, vote_columns
+from foldstill.oof.roles import class_columns, column_names, label_columns, role_values, vote_columns
 from foldstill.oof.store import is_score_file, read_table
 from foldstill.oof.table import OOFTable, ScoreTable
 from foldstill.oof.unlabelled import note_unlabelled, with_every_label
@@ -263,7 +263,8 @@ def _assembled(
     return _of_used_rows(members, proba_NMC if rows is None else proba_NMC[rows], labelled, files, settings)
 
 
-def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTable:
+def _from_members(files: list[Columns], settings: ImportSettings) -> OOFTable:
+    """The table of one file per member; `files` holds them without their scores afterwards."""
     label_source = _label_source(files[0], settings)
     layout = find_layout(files, label_source, settings)
     plain = label_source is files[0] and layout.pattern == "{class}"
@@ -273,15 +274,20 @@ def _from_members(files: Sequence[Columns], settings: ImportSettings) -> OOFTabl
     if label_source is files[0]:
         _require_same_labels(files, (labels, known_N), columns, layout)
     names = tuple(member_name(file.path.name) for file in files)
-    proba: list[NDArray[np.float32]] = []
-    sources: list[tuple[Columns, NDArray[np.intp] | None]] = [(label_source, None)]
-    for name, file in zip(names, files, strict=True):
+    used = column_names(layout.pattern, labels.classes)
+    sources: list[tuple[Columns, NDArray[np.intp] | None]] = []
+    if label_source is not files[0]:
+        sources.append((label_source, None))
+    del label_source
+    proba_NMC = np.empty((len(labels), len(files), len(labels.classes)), np.float32)
+    for m, (name, file) in enumerate(zip(names, files, strict=True)):
         own = member_proba(name, file, layout, labels.classes, settings, unscored=True)
         rows = member_rows(name, file, layout, labels.ids)
-        proba.append(own if rows is None else own[rows])
-        if file is not label_source:
-            sources.append((file, rows))
-    return _of_used_rows(names, np.stack(proba, axis=1), (labels, known_N), sources, settings)
+        proba_NMC[:, m] = own if rows is None else own[rows]
+        # What has been used is forgotten: scores in the form of their file take twice the memory of the table.
+        files[m] = file.without([*used, layout.id_names[file.path]])
+        sources.append((files[m], rows))
+    return _of_used_rows(names, proba_NMC, (labels, known_N), sources, settings)
 
 
 def _of_used_rows(
