@@ -12,6 +12,7 @@ from pathlib import Path
 
 from foldstill.cli.terminal import console
 from foldstill.pipeline import ExperimentFile, run_all, start_run
+from foldstill.pipeline.overrides import with_values
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_few_votes.toml"
 
@@ -24,8 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     text = EXPERIMENT.read_text(encoding="utf-8")
     if options.data:
-        at = text.index('path = "') + len('path = "')
-        text = text[:at] + str(Path(options.data).resolve()) + text[text.index('"', at) :]
+        text = with_values(text, {"data.path": str(Path(options.data).resolve())})
     screen = console()
     for votes in options.votes:
         changed = text.replace("thin_votes = 3\n", f"thin_votes = {votes}\n" if votes else "")

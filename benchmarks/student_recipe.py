@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from foldstill.pipeline import ExperimentFile, run_all, start_run
+from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -69,20 +70,13 @@ ARCHITECTURES = {
 
 def inner_data(outer: Path, data: Path, path: Path) -> None:
     """Write the pictures that the experiment does not lock away."""
-    text = outer.read_text(encoding="utf-8")
-    run = start_run(
-        ExperimentFile(with_data(text, data), outer.parent, outer.name), path.parent / "none", Work(1, "cpu")
-    )
+    file = ExperimentFile.read(outer, [f"data.path={data.resolve()}"])
+    run = start_run(file, path.parent / "none", Work(1, "cpu"))
     rows = run.plan.oof_rows
     labels = run.dataset.labels
     np.savez(
         path, images=run.dataset.view("image")[rows], counts=labels.votes_NC[rows].astype(int), classes=labels.classes
     )
-
-
-def with_data(text: str, data: Path) -> str:
-    at = text.index('path = "') + len('path = "')
-    return text[:at] + str(data.resolve()) + text[text.index('"', at) :]
 
 
 def main() -> None:
@@ -96,7 +90,8 @@ def main() -> None:
     outer, inner = EXPERIMENTS / "cifar10h_student.toml", options.folder / "inner.npz"
     if not inner.exists():
         inner_data(outer, options.data, inner)
-    members = with_data(outer.read_text(encoding="utf-8"), inner).partition("[student]\n")[0]
+    text = with_values(outer.read_text(encoding="utf-8"), {"data.path": str(inner.resolve())})
+    members = text.partition("[student]\n")[0]
     arms = {f"{name}, votes": VOTES + text for name, text in ARCHITECTURES.items()} | ABLATIONS
     more = "".join(f'[[ablation]]\nname = "{name}"\n{text}' for name, text in arms.items())
     student = (STUDENT + "{augment}" + more).format(

@@ -106,3 +106,9 @@ class _Floats(nn.Module):
 
     def forward(self, raw):
         return self.inner(raw.float())
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(exported, monkeypatch):
+    monkeypatch.setattr("foldstill.errors.find_spec", lambda name: None)
+    with pytest.raises(DistillError, match=r"needs onnxruntime, which is not installed: .*'foldstill\[onnx\]'"):
+        OnnxStudent(exported).classes

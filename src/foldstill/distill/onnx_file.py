@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foldstill.data.feature_form import Form, array_in, form_from_json
 from foldstill.data.features import View
 from foldstill.data.row_form import RowForm
-from foldstill.errors import DataError, DistillError, lacks_memory
+from foldstill.errors import DataError, DistillError, lacks_memory, require_package
 from foldstill.seals import SEAL, check_seal
 
 METADATA_KEY = "foldstill"
@@ -56,10 +56,9 @@ class OnnxStudent:
     @cached_property
     def session(self) -> Any:
         """The open ONNX Runtime session."""
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise DistillError("ONNX Runtime is not installed: install foldstill[onnx]") from error
+        require_package("onnxruntime", "onnx", purpose=f"reading {self.path}", error=DistillError)
+        import onnxruntime
+
         if not self._file.exists():
             raise DistillError(f"no ONNX file at {self._file}: make one with `foldstill export`")
         check_seal(self._file, error=DistillError, cure=_CURE, required=False)

@@ -21,7 +21,7 @@ from foldstill.distill.export import OUTPUT, PARITY, write_model
 from foldstill.distill.onnx_file import OnnxStudent
 from foldstill.distill.onnx_graph import OPSETS, ROWS, Graph
 from foldstill.distill.tree_onnx import tree_ensemble
-from foldstill.errors import DistillError
+from foldstill.errors import DistillError, require_package
 from foldstill.files import atomic_write
 
 
@@ -65,6 +65,7 @@ def export_features(model: Model, rows: FeatureTable, path: Path, *, about: Mapp
 
 def _converted(estimator: Any, prepared: str) -> Any:
     """The estimator as an ONNX model with one input of float32."""
+    require_package("skl2onnx", "onnx", purpose=f"exporting {type(estimator).__name__} to ONNX", error=DistillError)
     try:
         with torch_hidden(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -76,8 +77,6 @@ def _converted(estimator: Any, prepared: str) -> Any:
             return to_onnx(
                 estimator, initial_types=[(prepared, FloatTensorType(width))], options=options, target_opset=OPSETS
             )
-    except ModuleNotFoundError as error:
-        raise DistillError("skl2onnx is not installed: install foldstill[onnx]") from error
     except Exception as error:
         cause = error.__cause__ or error
         reason = str(cause).strip().partition("\n")[0].rstrip(".") or type(cause).__name__
