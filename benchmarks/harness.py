@@ -53,20 +53,23 @@ def side_by_side(
     same: Callable[[Any, Any], None],
     repeats: int = 7,
     clock: str = "process",
+    calls: int = 1,
 ) -> Ratio:
     """Check that both give the same result, then time them in turn and print the ratio.
 
     `same(ours(), baseline())` runs once and must assert that both results agree. `clock` is "process" (CPU time of this
-    process, fine-grained), "cpu" (including child processes, in steps of 10 ms) or "wall".
+    process, fine-grained), "cpu" (including child processes, in steps of 10 ms) or "wall". With `calls`, ours is called
+    so often in a row, and its time is the mean of these calls.
     """
     same(ours(), baseline())  # also the warm-up
     now = CLOCKS[clock]
     mine, theirs = [], []
     for _ in range(repeats):
-        for run, seconds in ((ours, mine), (baseline, theirs)):
+        for run, seconds, times in ((ours, mine, calls), (baseline, theirs, 1)):
             start = now()
-            run()
-            seconds.append(now() - start)
+            for _ in range(times):
+                run()
+            seconds.append((now() - start) / times)
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
     ratio = Ratio(
         name,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from foldstill.base_models.networks import InputLayer
 from foldstill.distill import OnnxStudent, predict_onnx
 from foldstill.distill.export import export_onnx, export_program
 from foldstill.errors import DistillError
@@ -108,7 +109,15 @@ class _Floats(nn.Module):
         return self.inner(raw.float())
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(exported, monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(exported, images, monkeypatch):
     monkeypatch.setattr("foldstill.errors.find_spec", lambda name: None)
     with pytest.raises(DistillError, match=r"needs onnxruntime, which is not installed: .*'foldstill\[onnx\]'"):
-        OnnxStudent(exported).classes
+        predict_onnx(exported, images)
+
+
+@pytest.mark.parametrize("resize", [None, (8, 12)])
+def test_images_with_their_channels_last_are_scaled_as_the_network_scales_them(rng, resize):
+    layer = InputLayer(3, resize)
+    layer.mean[:], layer.std[:] = torch.tensor([10.0, 120.0, 200.0]), torch.tensor([3.0, 50.0, 70.0])
+    rows = torch.from_numpy(rng.integers(0, 256, (2, 6, 9, 3)).astype(np.uint8))
+    assert torch.equal(layer.of_rows(rows), layer(rows.permute(0, 3, 1, 2)))

@@ -36,7 +36,18 @@ class InputLayer(nn.Module):
     def forward(self, raw: Tensor) -> Tensor:
         """(B, C, H, W) or (B, C, T) of any dtype to float32."""
         shape = (-1,) + (1,) * (raw.ndim - 2)
-        x = (raw.float() - self.mean.view(shape)).div_(self.std.view(shape))
+        return self._resized((raw.float() - self.mean.view(shape)).div_(self.std.view(shape)))
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """The same of images with their channels last, (B, H, W, C), which it scales before it moves their channels.
+
+        Constants are as long as a line of pixels: ONNX Runtime is slow where it repeats a few of them at every pixel.
+        """
+        width = rows.shape[2]
+        scaled = (rows.flatten(2).float() - self.mean.repeat(width)) / self.std.repeat(width)
+        return self._resized(scaled.view(rows.shape).permute(0, 3, 1, 2))
+
+    def _resized(self, x: Tensor) -> Tensor:
         if self.resize is None or x.ndim != 4 or tuple(x.shape[2:]) == self.resize:
             return x
         smaller = self.resize[0] < x.shape[2] or self.resize[1] < x.shape[3]

@@ -32,14 +32,19 @@ def serving(network: "nn.Module") -> "nn.Module":
     """A module that takes rows as they are stored (images channels-last) and gives probabilities instead of logits."""
     import torch
 
+    from foldstill.base_models.networks import InputLayer, Network
+
     class Serving(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            raw = rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
-            return torch.softmax(self.network(raw).float(), dim=1)
+            if rows.ndim == 4 and isinstance(network, Network) and isinstance(network.input, InputLayer):
+                logits = network.body(network.input.of_rows(rows))
+            else:
+                logits = self.network(rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows)
+            return torch.softmax(logits.float(), dim=1)
 
     return Serving().eval()
 
