@@ -53,7 +53,8 @@ class GroupSums:
 
     def step_products(self, arms: Sequence[int]) -> Floats:
         """Sum over groups of the product of the steps of two arms, (A, A); see `steps`."""
-        estimate_A, total = self.top_GA[:, arms].sum(axis=0) / self.bottom_G.sum(), self.bottom_G.sum()
+        total = self.bottom_G.sum()
+        estimate_A = self.top_GA.sum(axis=0)[list(arms)] / total
         product_AA = np.zeros((len(arms), len(arms)))
         for rows in row_blocks(len(self), len(arms)):
             step_BA = _moved(self.top_GA[rows][:, arms], self.bottom_G[rows], estimate_A, total)
