@@ -123,23 +123,38 @@ def test_wrong_input_is_one_sentence_and_leaves_no_folder(
     assert not (files / "v").exists()
 
 
-def test_without_the_mlp_nothing_that_trains_is_imported(files: Path) -> None:
-    code = f"""
+@pytest.mark.parametrize("command", ["verdict", "stack", "compare"])
+def test_without_the_mlp_nothing_that_trains_is_imported(files: Path, command: str) -> None:
+    of_command = {
+        "verdict": [arguments(files, "-q", "--combiner", "lightgbm", "auto")],
+        "stack": [
+            arguments(files, "-q", "--combiner", "average"),
+            ["stack", files / "v/oof.parquet", "--combiner", "auto"],
+        ],
+        "compare": [arguments(files, "-q", "--combiner", "average"), ["compare", files / "v"]],
+    }
+    code = """
 import sys
 from foldstill.cli import main
-sys.argv = ["foldstill", *{list(map(str, arguments(files, "-q", "--combiner", "lightgbm", "auto")))!r}]
+sys.argv = ["foldstill", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-assert not {{"torch", "sklearn", "scipy.stats"}} & set(sys.modules)
-assert not {{"foldstill.base_models", "foldstill.distill.settings", "foldstill.hms"}} & set(sys.modules)
+assert not {"torch", "sklearn", "scipy.stats"} & set(sys.modules)
+assert not {"foldstill.base_models", "foldstill.distill.settings", "foldstill.hms"} & set(sys.modules)
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for each in of_command[command]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, each)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_auto_decides_for_the_stratum_that_is_named(
