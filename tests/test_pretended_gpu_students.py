@@ -32,7 +32,7 @@ MEMBERS = [
 ]
 # Three epochs of one pass: a bank is recorded in the first and replayed in the others.
 RECIPE = Recipe(epochs=3, batch_size=8, lr=3e-4, augment=(HorizontalFlip(), Mixup()), precision="float32")
-SETTINGS = StudentSettings(network="test_resnet", recipe=RECIPE, mix=FixedMix(0.5))
+SETTINGS = StudentSettings(network="test_resnet", recipe=RECIPE, mix=FixedMix(0.5), views="identity")
 
 
 @pytest.fixture(scope="module")
