@@ -86,7 +86,15 @@ def test_the_ready_search_can_begin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "swaps"), [("hms_two_stage", 3), ("hms_synthetic", 4), ("hms_ours", 9), ("demo", 4), ("eeg", 4)]
+    ("name", "swaps"),
+    [
+        ("hms_two_stage", 3),
+        ("hms_synthetic", 4),
+        ("hms_synthetic_student", 6),
+        ("hms_ours", 9),
+        ("demo", 4),
+        ("eeg", 4),
+    ],
 )
 def test_a_hemisphere_swap_exchanges_left_and_right(name: str, swaps: int) -> None:
     """The permutations read against the montage: odd electrodes are left, even ones right."""
