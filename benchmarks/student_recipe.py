@@ -3,9 +3,9 @@
     python benchmarks/student_recipe.py FOLDER [--data cifar10h.npz] [--unlabelled more.npz]
 
 The pictures that the experiment trains on become a data set of their own, with folds, members and locked pictures of
-its own. On these inner locked pictures the student of the experiment is compared with others: on the votes alone, with
-more of the teacher, with further pictures without votes, wider, and at a fiftieth of the ensemble's
-multiply-accumulates. One seed each; about 70 CPU-minutes. Finished stages are kept.
+its own. On these inner locked pictures, networks at about a fifteenth and a fiftieth of the ensemble's
+multiply-accumulates are compared on the votes alone, and shares of the teacher and lengths of the training on one of
+them. One seed each; about two CPU-hours. Finished stages are kept.
 """
 
 import argparse
@@ -14,27 +14,66 @@ from pathlib import Path
 import numpy as np
 
 from foldstill.pipeline import ExperimentFile, run_all, start_run
+from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_student.toml"
-VOTES = 'mix = { kind = "votes" }\nviews = "identity"\n'
-WIDER = "options = { widths = [16, 32, 64], stem = 9 }\n"
-ARMS = {
-    "votes": VOTES,
-    "three quarters of the teacher": 'mix = { kind = "fixed", share = 0.75 }\n',
-    "further pictures": 'unlabelled = "{unlabelled}"\n',
-    "wider": WIDER,
-    "wider, votes": WIDER + VOTES,
-    "a fiftieth": 'module = "my_models.py:inverted"\n'
-    "options = { widths = [16, 32, 64], stem = 10, head = 128 }\n"
-    "recipe = { epochs = 150 }\n",
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+AUGMENT = """augment = [
+    { kind = "horizontal_flip" },
+    { kind = "shift" },
+    { kind = "cutout", p = 0.5, size = 0.5 },
+    { kind = "mixup", p = 0.5 },
+]
+"""
+RESIDUAL = 'module = "{modules}:residual"\n'
+STUDENT = (
+    '[student]\nkind = "torch"\n'
+    + RESIDUAL
+    + """options = {{ widths = [14, 28, 56], stem = 8 }}
+teacher = "auto"
+seeds = 1
+without_teacher = false
+mix = {{ kind = "fixed", share = 0.5 }}
+row_weight = "none"
+views = "bank"
+bank_views = 40
+unlabelled = "{unlabelled}"
+[student.recipe]
+epochs = 40
+ema = 0.998
+"""
+)
+VOTES = 'mix = {{ kind = "votes" }}\nviews = "identity"\nunlabelled = ""\n'
+QUARTER = 'mix = {{ kind = "fixed", share = 0.25 }}\nrecipe = {{ epochs = 100 }}\n'
+ABLATIONS = {
+    "share 0.75": 'mix = {{ kind = "fixed", share = 0.75 }}\n',
+    "share 0.95": 'mix = {{ kind = "fixed", share = 0.95 }}\n',
+    "100 epochs": "recipe = {{ epochs = 100 }}\n",
+    "100 epochs, votes": VOTES + "recipe = {{ epochs = 100 }}\n",
+    "100 epochs, a quarter": QUARTER,
+    "100 epochs, a quarter, no further inputs": QUARTER + 'unlabelled = ""\n',
+    "100 epochs, a quarter, no further inputs, original images": QUARTER + 'unlabelled = ""\nviews = "identity"\n',
+    "a fiftieth, 100 epochs": "options = {{ widths = [8, 15, 30], stem = 4 }}\nrecipe = {{ epochs = 100 }}\n",
+}
+RESNET = 'kind = "timm"\nnetwork = "test_resnet"\n'
+ARCHITECTURES = {
+    "resnet, stride 2": RESNET + "options = {{ channels = [24, 32, 48, 96], stem_width = 12 }}\n",
+    "resnet, stride 1": RESNET + "stem_stride = 1\noptions = {{ channels = [12, 16, 24, 48], stem_width = 6 }}\n",
+    "resnet, stride 1, narrow stem": RESNET
+    + "stem_stride = 1\noptions = {{ channels = [12, 20, 32, 64], stem_width = 4 }}\n",
+    "residual": RESIDUAL,
+    "resnet, a fiftieth": RESNET + "stem_stride = 1\noptions = {{ channels = [6, 8, 12, 24], stem_width = 3 }}\n",
+    "residual, a fiftieth": RESIDUAL + "options = {{ widths = [8, 15, 30], stem = 4 }}\n",
+    "inverted, a fiftieth": 'module = "{modules}:inverted"\noptions = {{ widths = [16, 32], stem = 10, head = 128 }}\n',
 }
 
 
-def inner_data(data: Path, path: Path) -> None:
+def inner_data(outer: Path, data: Path, path: Path) -> None:
     """Write the pictures that the experiment does not lock away."""
-    run = start_run(ExperimentFile.read(EXPERIMENT, [f"data.path={data}"]), path.parent / "none", Work(1, "cpu"))
-    rows, labels = run.plan.oof_rows, run.dataset.labels
+    file = ExperimentFile.read(outer, [f"data.path={data.resolve()}"])
+    run = start_run(file, path.parent / "none", Work(1, "cpu"))
+    rows = run.plan.oof_rows
+    labels = run.dataset.labels
     np.savez(
         path, images=run.dataset.view("image")[rows], counts=labels.votes_NC[rows].astype(int), classes=labels.classes
     )
@@ -43,23 +82,26 @@ def inner_data(data: Path, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    shared = EXPERIMENT.parents[2] / "shared" / "data"
+    shared = EXPERIMENTS.parents[1] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=shared / "cifar10h" / "cifar10h.npz")
     parser.add_argument("--unlabelled", type=Path, default=shared / "cifar10n" / "cifar10n_train4k_lossless.npz")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    inner = options.folder.resolve() / "inner.npz"
+    outer, inner = EXPERIMENTS / "cifar10h_student.toml", options.folder / "inner.npz"
     if not inner.exists():
-        inner_data(options.data.resolve(), inner)
-    changes = [f"data.path={inner}", "student.seeds=1", "student.without_teacher=false"]
-    text = ExperimentFile.read(EXPERIMENT, changes).text.partition("[[ablation]]")[0]
-    for name, settings in ARMS.items():
-        text += f'[[ablation]]\nname = "{name}"\n{settings}'.replace("{unlabelled}", str(options.unlabelled.resolve()))
+        inner_data(outer, options.data, inner)
+    text = with_values(outer.read_text(encoding="utf-8"), {"data.path": str(inner.resolve())})
+    members = text.partition("[student]\n")[0]
+    arms = {f"{name}, votes": VOTES + text for name, text in ARCHITECTURES.items()} | ABLATIONS
+    more = "".join(f'[[ablation]]\nname = "{name}"\n{text}' for name, text in arms.items())
+    student = (STUDENT + "{augment}" + more).format(
+        modules=EXPERIMENTS / "my_models.py", unlabelled=options.unlabelled.resolve(), augment=AUGMENT
+    )
     run = start_run(
-        ExperimentFile(text, EXPERIMENT.parent, "the inner experiment"), options.folder / "run", Work(device="cpu")
+        ExperimentFile(members + student, options.folder, "inner.toml"), options.folder / "run", Work(device="cpu")
     )
     comparison = run_all(run)
-    for name in ("average", "auto", "student", *ARMS):
+    for name in ("average", "auto", "student", *arms):
         arm = comparison[name]
         assert arm.cost is not None
         share = comparison["average"].cost.macs / arm.cost.macs  # type: ignore[union-attr]
