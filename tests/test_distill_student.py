@@ -12,6 +12,7 @@ from foldstill.data.labels import Labels
 from foldstill.data.simplex import kl_divergence
 from foldstill.distill import Lesson, StudentSettings, distill, load_student, predict_student, train_student
 from foldstill.errors import DistillError, ExperimentError, FileError, FoldstillWarning
+from foldstill.manifest import read_done
 from foldstill.workers import silent
 from made_up import held_by_another_thread, one_worker
 
@@ -218,3 +219,20 @@ def test_a_student_is_kept_in_the_folder_of_the_call_which_has_one_writer(tmp_pa
     assert (tmp_path / "student" / "done.json").stat().st_mtime_ns == mark
     with held_by_another_thread(tmp_path / "other"), pytest.raises(FileError, match="is being written by"):
         distill(*given, folder=tmp_path / "other", work=one_worker())
+
+
+def test_the_files_of_a_seed_are_not_those_of_another_at_work_below_its_folder(dataset, tmp_path):
+    """Seeds at work side by side: what the other leaves for a while must not be among the files of the first."""
+    other = tmp_path / "seed-1"
+
+    def other_at_work(_):
+        other.mkdir(exist_ok=True)
+        for name in (".lock", "progress.json", "checkpoint-1.safetensors"):
+            (other / name).touch()
+
+    train(dataset, tmp_path, report=other_at_work)
+    for path in other.iterdir():
+        path.unlink()
+    (other / "done.json").touch()
+    train(dataset, tmp_path)  # it is finished, and nothing of it is missing
+    assert set(read_done(tmp_path)["files"]) == {"weights.safetensors", "history.csv"}

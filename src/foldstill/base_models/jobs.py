@@ -234,8 +234,22 @@ def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
     if not folder.is_dir():
         return {}
     temporary = {folder / DONE, folder / _PROGRESS, *_checkpoints(folder)}
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path not in temporary}
+    files = [path for path in _files_of(folder) if path not in temporary]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The files below the folder of a job, without those of other jobs: further seeds of a student, at work beside it.
+
+    Another job's folder has a lock before it has files, and a mark before the lock is gone. So both are looked for
+    after its files.
+    """
+    files = []
+    for path in folder.iterdir():
+        below = _files_of(path) if path.is_dir() else [path]
+        if not any((path / mark).exists() for mark in (LOCK, DONE)):
+            files += [file for file in below if not file.name.startswith(".")]
+    return files
 
 
 def _checkpoints(folder: Path) -> list[Path]:
