@@ -10,9 +10,9 @@ of the ensemble's multiply-accumulates. One seed each; about 70 CPU-minutes. Fin
 import argparse
 from pathlib import Path
 
-from foldstill.pipeline import ExperimentFile, run_all, start_run
+from foldstill.pipeline import ExperimentFile, start_run
 from foldstill.workers import Work
-from student_recipe import inner_data
+from student_recipe import inner_data, show_arms
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_fine_members.toml"
 VOTES = 'mix = { kind = "votes" }\nviews = "identity"\n'
@@ -47,12 +47,7 @@ def main() -> None:
     run = start_run(
         ExperimentFile(text, EXPERIMENT.parent, "the inner experiment"), options.folder / "run", Work(device="cpu")
     )
-    comparison = run_all(run)
-    for name in ("average", "auto", "student", *ARMS):
-        arm = comparison[name]
-        assert arm.cost is not None
-        share = comparison["average"].cost.macs / arm.cost.macs  # type: ignore[union-attr]
-        print(f"{name:40} KL {arm.kl:.4f}, multiply-accumulates 1/{share:.1f}", flush=True)
+    show_arms(run, ARMS)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ them. One seed each; about two CPU-hours. Finished stages are kept.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from foldstill.pipeline import ExperimentFile, run_all, start_run
+from foldstill.pipeline import ExperimentFile, Run, run_all, start_run
 from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
 
@@ -79,6 +80,16 @@ def inner_data(outer: Path, data: Path, path: Path) -> None:
     )
 
 
+def show_arms(run: Run, arms: Iterable[str]) -> None:
+    """Do every stage of a run, and print the KL and the cost of these arms beside the student's and the average's."""
+    comparison = run_all(run)
+    for name in ("average", "auto", "student", *arms):
+        arm = comparison[name]
+        assert arm.cost is not None
+        share = comparison["average"].cost.macs / arm.cost.macs  # type: ignore[union-attr]
+        print(f"{name:40} KL {arm.kl:.4f}, multiply-accumulates 1/{share:.1f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -100,12 +111,7 @@ def main() -> None:
     run = start_run(
         ExperimentFile(members + student, options.folder, "inner.toml"), options.folder / "run", Work(device="cpu")
     )
-    comparison = run_all(run)
-    for name in ("average", "auto", "student", *arms):
-        arm = comparison[name]
-        assert arm.cost is not None
-        share = comparison["average"].cost.macs / arm.cost.macs  # type: ignore[union-attr]
-        print(f"{name:40} KL {arm.kl:.4f}, multiply-accumulates 1/{share:.1f}", flush=True)
+    show_arms(run, arms)
 
 
 if __name__ == "__main__":

@@ -246,9 +246,11 @@ def _files_of(folder: Path) -> list[Path]:
     """
     files = []
     for path in folder.iterdir():
-        below = _files_of(path) if path.is_dir() else [path]
-        if not any((path / mark).exists() for mark in (LOCK, DONE)):
-            files += [file for file in below if not file.name.startswith(".")]
+        if path.is_dir():
+            below = _files_of(path)
+            files += [] if any((path / mark).exists() for mark in (LOCK, DONE)) else below
+        elif not path.name.startswith("."):
+            files.append(path)
     return files
 
 
