@@ -145,7 +145,7 @@ def test_a_student_is_taught_by_live_teachers_on_views_mixed_within_folds(run, s
 def bank_lesson(run, soft, folder, settings, seed):
     _, _, dataset, plan, table = run
     target, weight = mixed_targets(soft, table.labels, settings.mix)
-    lesson = Lesson(plan.oof_rows, target, weight, teachers_of(run, soft, settings.mix), folder / "bank")
+    lesson = Lesson(plan.oof_rows, target, weight, teachers_of(run, soft, settings.mix), folder / "banks")
     return train_student(settings, dataset, lesson, folder / f"student-{seed}", seed=seed)
 
 
@@ -160,7 +160,8 @@ def test_a_bank_is_filled_once_and_teaches_every_later_student(run, soft, tmp_pa
     bank_lesson(run, soft, tmp_path, settings, seed=0)
     # 32 rows in batches of 8; the third epoch repeats the first view.
     assert asked == [0] * 4 + [1] * 4
-    assert sorted(p.name for p in (tmp_path / "bank").iterdir()) == ["view-000.safetensors", "view-001.safetensors"]
+    [bank] = (tmp_path / "banks").iterdir()
+    assert sorted(p.name for p in bank.iterdir()) == ["view-000.safetensors", "view-001.safetensors"]
     asked.clear()
     first = bank_lesson(run, soft, tmp_path, settings, seed=1)
     assert asked == []
@@ -170,12 +171,17 @@ def test_a_bank_is_filled_once_and_teaches_every_later_student(run, soft, tmp_pa
     np.testing.assert_array_equal(first.predict(rows), again.predict(rows))
 
 
-def test_a_bank_of_other_augmentation_is_refused(run, soft, tmp_path):
+def test_a_bank_is_shared_by_students_that_are_shown_the_same_and_by_no_others(run, soft, tmp_path, monkeypatch):
     settings = replace(SETTINGS, views="bank", bank_views=1)
     bank_lesson(run, soft, tmp_path, settings, seed=0)
-    other = replace(settings, recipe=replace(settings.recipe, augment=(HorizontalFlip(),)))
-    with pytest.raises(DistillError, match="made from other inputs: augmentation"):
-        bank_lesson(run, soft, tmp_path, other, seed=1)
+    monkeypatch.setattr(LiveTeachers, "member_scores", lambda self, batch: pytest.fail("the bank has these scores"))
+    longer = replace(settings, mix=FixedMix(0.25), recipe=replace(settings.recipe, epochs=3, lr=1e-3))
+    bank_lesson(run, soft, tmp_path, longer, seed=1)
+    assert len(list((tmp_path / "banks").iterdir())) == 1
+    monkeypatch.undo()
+    for seed, other in enumerate(({"augment": (HorizontalFlip(),)}, {"batch_size": 4}), start=2):
+        bank_lesson(run, soft, tmp_path, replace(settings, recipe=replace(settings.recipe, **other)), seed=seed)
+    assert len(list((tmp_path / "banks").iterdir())) == 3
 
 
 def teach_one_epoch(teachers, *batches):

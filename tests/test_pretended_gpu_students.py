@@ -49,13 +49,13 @@ def taught(run: Any, settings: StudentSettings, folder: Path, device: str) -> ND
     models, dataset, plan, table = run
     soft = average_teacher(table)
     target, weight = mixed_targets(soft, table.labels, settings.mix)
-    teachers = hint = bank = None
+    teachers = hint = banks = None
     if settings.views != "identity":
         teachers = view_teachers(models, dataset, plan, table, soft, settings.mix, view="image")
-        bank = folder / "bank" if settings.views == "bank" else None
+        banks = folder / "banks" if settings.views == "bank" else None
     if settings.features is not None:
         hint = hint_teacher(settings, models, plan)
-    lesson = Lesson(plan.oof_rows, target, weight, teachers, bank, hint)
+    lesson = Lesson(plan.oof_rows, target, weight, teachers, banks, hint)
     student = train_student(settings, dataset, lesson, folder / "student", work=Work(device=device))
     return student.predict(dataset.view("image"), device=device)
 
@@ -78,7 +78,7 @@ def test_live_teachers_and_hints_do_not_wait(run: Any, tmp_path: Path) -> None:
 def test_a_bank_is_recorded_and_replayed_without_waiting(run: Any, tmp_path: Path) -> None:
     settings = replace(SETTINGS, views="bank", bank_views=1, recipe=replace(RECIPE, loss=DKD()))
     assert waits_where_it_learns_the_same(run, settings, tmp_path) == []
-    assert [path.name for path in (tmp_path / "cuda" / "bank").iterdir()] == ["view-000.safetensors"]
+    assert [path.name for path in (tmp_path / "cuda" / "banks").glob("*/*")] == ["view-000.safetensors"]
 
 
 @pytest.mark.parametrize(

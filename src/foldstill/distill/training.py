@@ -49,8 +49,9 @@ class Lesson:
     """Weights of these rows, then of the unlabelled rows."""
     teachers: ViewTeachers | None = None
     """Teachers of augmented images, for settings with views = "live" or "bank"."""
-    bank: Path | None = None
-    """Folder for the scores of recurring augmentation passes, for views = "bank"."""
+    banks: Path | None = None
+    """Folder for the scores of recurring augmentation passes, for views = "bank"; students that are shown the same
+    augmentations of the same rows by the same models share them."""
     hint: HintTeacher | None = None
     """Teacher of features, for settings with `features`."""
     unlabelled: View | None = None
@@ -220,12 +221,12 @@ def _check_teachers(settings: StudentSettings, lesson: Lesson) -> None:
             f"a student with features = {settings.features} {verb} hints: make them with hint_teacher from trained "
             "members, or leave `features` out"
         )
-    if settings.views == "bank" and lesson.bank is None:
-        raise DistillError("a bank of teacher scores needs a folder: give `bank` in the lesson")
+    if settings.views == "bank" and lesson.banks is None:
+        raise DistillError("a bank of teacher scores needs a folder: give `banks` in the lesson")
 
 
 def _batch_teacher(settings: StudentSettings, lesson: Lesson, made_from: Mapping[str, Any]) -> BatchTeacher | None:
-    if settings.views != "bank" or lesson.teachers is None or lesson.bank is None:
+    if settings.views != "bank" or lesson.teachers is None or lesson.banks is None:
         return lesson.teachers
     from foldstill.distill.bank import BankTeacher
 
@@ -238,4 +239,5 @@ def _batch_teacher(settings: StudentSettings, lesson: Lesson, made_from: Mapping
         "batch_size": batch_size,
         "augmentation": [asdict(each) for each in recipe.augment],
     }
-    return BankTeacher(lesson.teachers, lesson.bank, bank_from, n_rows // batch_size, settings.bank_views)
+    folder = lesson.banks / digest(bank_from)
+    return BankTeacher(lesson.teachers, folder, bank_from, n_rows // batch_size, settings.bank_views)

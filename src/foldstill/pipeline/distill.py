@@ -89,6 +89,8 @@ def _jobs(run: Run) -> list[StudentJob]:
     if run.experiment.student is None:
         raise DistillError('the experiment has no [student]: add one, for example with network = "small"')
     table = run.table
+    if run.work.force:
+        shutil.rmtree(run.dir.teacher_banks, ignore_errors=True)
     sources = {(one.unlabelled, one.view) for one in run.experiment.students() if one.unlabelled}
     unlabelled = {source: read_unlabelled(run, *source) for source in sources}
     jobs = [
@@ -96,8 +98,22 @@ def _jobs(run: Run) -> list[StudentJob]:
         for one in run.experiment.students()
         for job in _jobs_of(run, one, table, unlabelled.get((one.unlabelled, one.view)))
     ]
+    _remove_other_banks(run, jobs)
     # All first seeds come first: if the run is stopped early, every student has been trained once.
     return sorted(jobs, key=lambda each: each.job.seed)
+
+
+def _remove_other_banks(run: Run, jobs: list[StudentJob]) -> None:
+    """Remove the banks that no student asks for any more: of other members, rows or augmentations."""
+    banks = list(run.dir.teacher_banks.glob("*"))
+    if banks:
+        from foldstill.distill.bank import BankTeacher
+
+        teachers = (each.job.training_set.teacher for each in jobs)
+        asked = {teacher.folder for teacher in teachers if isinstance(teacher, BankTeacher)}
+        for bank in banks:
+            if bank not in asked:
+                shutil.rmtree(bank)
 
 
 def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: Unlabelled | None) -> list[StudentJob]:
@@ -115,9 +131,6 @@ def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: U
     if soft is not None:
         made = explain_mix(soft, table.labels, settings.mix, ablation=settings.ablation)
         write_json(folder / "targets.json", {"made": made, "teacher": settings.teacher}, sealed=True)
-    bank = run.dir.teacher_bank(folder)
-    if settings.views == "bank" and run.work.force:
-        shutil.rmtree(bank, ignore_errors=True)
     lesson = _lesson(run, settings, table, soft, unlabelled)
     if synthetic is not None:
         lesson = replace(lesson, unlabelled=synthetic.inputs, unlabelled_group_N=synthetic.group_S)
@@ -144,7 +157,7 @@ def _lesson(
         target_NC,
         weight_N,
         _view_teachers(run, settings, models, table, soft, unlabelled),
-        run.dir.teacher_bank(run.student_folder(settings)),
+        run.dir.teacher_banks,
         hint,
         None if unlabelled is None else unlabelled.inputs,
         run.dataset.recipes.get(settings.view, {}),

@@ -35,6 +35,8 @@ class RunDir:
     student = Inside("student")
     student_without_teacher = Inside("student-without-teacher")
     ablations = Inside("ablations")
+    # Scores of members for recurring augmented inputs, shared by all students that are shown the same ones.
+    teacher_banks = Inside("teacher-banks")
     card = Inside("student/card.md")
     comparison = Inside("comparison.json")
     report = Inside("report.html")
@@ -72,10 +74,6 @@ class RunDir:
 
     def ablation(self, name: str) -> Path:
         return self.ablations / name
-
-    def teacher_bank(self, student: Path) -> Path:
-        """Scores of the teachers on recurring augmented inputs, shared by the seeds of one student."""
-        return student / "bank"
 
     def seed(self, student: Path, seed: int) -> Path:
         """The folder of one seed of a student: the first is the student's own folder, the others lie inside it."""
