@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from foldstill.data.dataset import Dataset
+from foldstill.data.training import Rows
 from foldstill.pipeline import ExperimentFile, Run, run_all, start_run
 from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
@@ -69,15 +71,18 @@ ARCHITECTURES = {
 }
 
 
+def rows_to_train_on(outer: Path, data: Path, folder: Path) -> tuple[Dataset, Rows]:
+    """The data set of an experiment, and the rows that it does not lock away."""
+    file = ExperimentFile.read(outer, [f"data.path={data.resolve()}"])
+    run = start_run(file, folder / "none", Work(1, "cpu"))
+    return run.dataset, run.plan.oof_rows
+
+
 def inner_data(outer: Path, data: Path, path: Path) -> None:
     """Write the pictures that the experiment does not lock away."""
-    file = ExperimentFile.read(outer, [f"data.path={data.resolve()}"])
-    run = start_run(file, path.parent / "none", Work(1, "cpu"))
-    rows = run.plan.oof_rows
-    labels = run.dataset.labels
-    np.savez(
-        path, images=run.dataset.view("image")[rows], counts=labels.votes_NC[rows].astype(int), classes=labels.classes
-    )
+    dataset, rows = rows_to_train_on(outer, data, path.parent)
+    labels = dataset.labels
+    np.savez(path, images=dataset.view("image")[rows], counts=labels.votes_NC[rows].astype(int), classes=labels.classes)
 
 
 def show_arms(run: Run, arms: Iterable[str]) -> None:
