@@ -28,6 +28,7 @@ TWO_COMBINERS = '[stacking]\ncombiner = [{kind = "average"}, {kind = "recalibrat
             '[[member]]\nname = "mine"\nmodule = "my_models.py:residual"\n',
             'member.1.module (member \'mine\'): is a key of kind = "torch"; add kind = "torch"',
         ),
+        ("[student]\nrounds = 40\n", 'student.rounds: is a key of kind = "lightgbm"; add kind = "lightgbm"'),
         ('[[member]]\nmodule = "my_models.py:residual"\n', 'member.1.module: is a key of kind = "torch"; add kind'),
         (
             '[[member]]\nname = "both"\nmembers = ["a", "b"]\nview = "image"\n',

@@ -27,7 +27,12 @@ def sentences(error: "ValidationError", raw: Any, written: Any, settings: type, 
     for i, (detail, path) in enumerate(details):
         if detail["type"] in _UNKNOWN:
             table = _value_at(written, _path_in_file(path, written)[:-1])
-            classes = kinds_of_table(settings, kinds, raw, path[:-1])
+            classes = kinds_of_table(settings, kinds, raw, path[:-1]) or [
+                # The keys of a learner stand in the table of its student; a network has its own keys there.
+                one
+                for one in kinds_of_table(settings, kinds, raw, [*path[:-1], "learner"])
+                if not hasattr(one, "build")
+            ]
             if isinstance(table, Mapping) and (owners := _kinds_with(path[-1], table, classes)):
                 foreign[i] = _foreign_key(owners, table.get("kind", ""))
                 without_kind += [path[:-1]] if "kind" not in table else []
