@@ -4,8 +4,8 @@
 
 The pictures that the experiment trains on become a data set of their own, with folds, members and locked pictures of
 its own. On these inner locked pictures, networks at about a fifteenth and a fiftieth of the ensemble's
-multiply-accumulates are compared on the votes alone, and shares of the teacher and lengths of the training on one of
-them. One seed each; about two CPU-hours. Finished stages are kept.
+multiply-accumulates are compared on the votes alone, and shares of the teacher, lengths of the training and mixup on
+one of them. One seed each, three for the last two candidates; about two and a half CPU-hours. Finished stages are kept.
 """
 
 import argparse
@@ -21,13 +21,8 @@ from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-AUGMENT = """augment = [
-    { kind = "horizontal_flip" },
-    { kind = "shift" },
-    { kind = "cutout", p = 0.5, size = 0.5 },
-    { kind = "mixup", p = 0.5 },
-]
-"""
+PLAIN = 'augment = [{ kind = "horizontal_flip" }, { kind = "shift" }, { kind = "cutout", p = 0.5, size = 0.5 }]'
+MIXED = PLAIN.replace("]", ', { kind = "mixup", p = 0.5 }]')
 RESIDUAL = 'module = "{modules}:residual"\n'
 STUDENT = (
     '[student]\nkind = "torch"\n'
@@ -44,6 +39,7 @@ unlabelled = "{unlabelled}"
 [student.recipe]
 epochs = 40
 ema = 0.998
+{mixed}
 """
 )
 VOTES = 'mix = {{ kind = "votes" }}\nviews = "identity"\nunlabelled = ""\n'
@@ -52,9 +48,11 @@ ABLATIONS = {
     "share 0.75": 'mix = {{ kind = "fixed", share = 0.75 }}\n',
     "share 0.95": 'mix = {{ kind = "fixed", share = 0.95 }}\n',
     "100 epochs": "recipe = {{ epochs = 100 }}\n",
-    "100 epochs, votes": VOTES + "recipe = {{ epochs = 100 }}\n",
+    "100 epochs, no mixup": "recipe = {{ epochs = 100, {plain} }}\n",
+    "100 epochs, no further inputs": 'recipe = {{ epochs = 100 }}\nunlabelled = ""\n',
+    "100 epochs, votes": VOTES + "recipe = {{ epochs = 100 }}\nseeds = 3\n",
     "100 epochs, a quarter": QUARTER,
-    "100 epochs, a quarter, no further inputs": QUARTER + 'unlabelled = ""\n',
+    "100 epochs, a quarter, no further inputs": QUARTER + 'unlabelled = ""\nseeds = 3\n',
     "100 epochs, a quarter, no further inputs, original images": QUARTER + 'unlabelled = ""\nviews = "identity"\n',
     "a fiftieth, 100 epochs": "options = {{ widths = [8, 15, 30], stem = 4 }}\nrecipe = {{ epochs = 100 }}\n",
 }
@@ -110,8 +108,8 @@ def main() -> None:
     members = text.partition("[student]\n")[0]
     arms = {f"{name}, votes": VOTES + text for name, text in ARCHITECTURES.items()} | ABLATIONS
     more = "".join(f'[[ablation]]\nname = "{name}"\n{text}' for name, text in arms.items())
-    student = (STUDENT + "{augment}" + more).format(
-        modules=EXPERIMENTS / "my_models.py", unlabelled=options.unlabelled.resolve(), augment=AUGMENT
+    student = (STUDENT + more).format(
+        modules=EXPERIMENTS / "my_models.py", unlabelled=options.unlabelled.resolve(), plain=PLAIN, mixed=MIXED
     )
     run = start_run(
         ExperimentFile(members + student, options.folder, "inner.toml"), options.folder / "run", Work(device="cpu")
