@@ -47,6 +47,14 @@ def test_members_that_agree_leave_no_knowledge_uncertainty(rng):
     np.testing.assert_allclose(of_dirichlet(one, np.full(10, 1e9)).knowledge_N, 0, atol=1e-6)
 
 
+def test_a_row_that_is_far_from_all_others_overflows_nothing(rng):
+    """The search for the layer tries steps far out, where exp(-u) is more than a number can hold."""
+    features = rng.normal(size=(50, 100))
+    features[-1] += 100
+    mean, members = spread(rng, np.r_[np.full(49, 1e5), 5.0])
+    assert np.isfinite(fit_precision(features, mean, members).weight_F).all()
+
+
 def test_the_head_recovers_the_precision_that_depends_on_the_features(rng):
     features = rng.normal(size=(3000, 5))
     precision = 4 + np.logaddexp(0, 12 + 6 * features[:, 0])

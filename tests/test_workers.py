@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def test_a_process_that_has_grown_as_by_importing_torch_is_not_replaced() -> Non
     pytest.importorskip("psutil")
     sizes = [(0,), (0,), (350_000_000,), (350_000_000,), (0,), (0,)]
     assert len({pid for _, pid in spread(grow, sizes, Workers.parse("2"))}) == 2
+
+
+def test_jobs_that_are_left_behind_by_an_interruption_are_no_reason_for_advice_of_joblib() -> None:
+    """Ctrl-C printed a warning of joblib above its sentence where it came between two results."""
+    results = spread(time.sleep, [(0.01,), (0.01,), (30.0,), (30.0,)], Workers.parse("2"))
+    next(results)
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        results.close()
+    assert noted == []
 
 
 def test_a_folder_for_shared_arrays_that_the_user_chose_is_used(

@@ -126,7 +126,7 @@ def fit_precision(
     mean over rows is weighted by `weight_N`. Raises DistillError for fewer than four members.
     """
     from scipy.optimize import minimize
-    from scipy.special import digamma, gammaln
+    from scipy.special import digamma, expit, gammaln
 
     members = check_rows(members_NMC, "the members' scores")
     require_spread(members)
@@ -151,7 +151,7 @@ def fit_precision(
         alpha = mean * s[:, None]
         rows = gammaln(s) - gammaln(alpha).sum(axis=1) + s * pulled_N
         slope = digamma(s) - (mean * digamma(alpha)).sum(axis=1) + pulled_N
-        slope = -slope / (1 + np.exp(-u)) * share_N
+        slope = -slope * expit(u) * share_N
         gradient = np.concatenate([standard.T @ slope + 2 * RIDGE * theta[:-1], [slope.sum()]])
         return float(-(rows * share_N).sum() + RIDGE * np.square(theta[:-1]).sum()), gradient
 

@@ -1,6 +1,7 @@
 """Jobs in processes of this machine, or wherever an active `joblib.parallel_config` says."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def in_processes(function: Callable[..., Any], calls: Sequence[Call], n_jobs: in
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
         results = _parallel(n_jobs)(_delayed(function, calls))
-    yield from results
+    yield from _until_stopped(results)
 
 
 def in_threads(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
@@ -40,12 +41,25 @@ def in_threads(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int)
     from joblib import parallel_config
 
     with parallel_config(backend="threading"):
-        yield from _parallel(n_jobs)(_delayed(function, calls))
+        yield from _until_stopped(_parallel(n_jobs)(_delayed(function, calls)))
 
 
 def in_active_backend(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
     """Number and result of each call, by the active backend of joblib; some give all results at the end."""
-    yield from _parallel(n_jobs)(_delayed(function, calls))
+    yield from _until_stopped(_parallel(n_jobs)(_delayed(function, calls)))
+
+
+def _until_stopped(results: Any) -> Iterator[tuple[int, Any]]:
+    """The results as they come. A caller that stops early, as by Ctrl-C, needs no advice of joblib about its jobs."""
+    try:
+        for result in results:  # noqa: UP028 - `yield from` would close joblib's generator before it is silent
+            yield result
+    except GeneratorExit:
+        if not isinstance(results, list):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results.close()
+        raise
 
 
 def _parallel(n_jobs: int) -> Any:
