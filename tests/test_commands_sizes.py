@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +12,8 @@ import foldstill
 from foldstill.commands.sizes import list_sizes
 from foldstill.cost.measure import count_activations
 from foldstill.distill import StudentSettings
+from foldstill.distill.settings import SIZES
+from foldstill.errors import DistillError
 
 SMOKE = Path(__file__).parents[1] / "experiments" / "smoke.toml"
 
@@ -47,6 +51,47 @@ def test_an_experiments_sizes_are_shares_of_all_its_fold_models_and_nothing_is_w
     assert own.macs < sizes.ensemble.macs / 2
     assert "of those of the 4 fold models" in sizes.line("student (test_resnet)")
     assert list(tmp_path.iterdir()) == []
+
+
+MODULE = """import math
+
+from torch import nn
+
+
+def net(shape, n_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), n_classes))
+"""
+OWN = 'kind = "torch"\nmodule = "net.py:net"\n'
+TABLE = """name = "x"
+[data]
+kind = "table"
+path = "d.csv"
+label = "y"
+[[member]]
+kind = "lightgbm"
+name = "boosted"
+[student]
+"""
+
+
+def test_a_module_of_the_users_own_stands_beside_the_named_sizes(tmp_path):
+    (tmp_path / "net.py").write_text(MODULE)
+    before, student, after = SMOKE.read_text().partition("[student]\n")
+    (tmp_path / "own.toml").write_text(before + student + after.replace('network = "test_resnet"\n', OWN))
+    assert list(list_sizes(tmp_path / "own.toml").students) == [*SIZES, "student (net.py:net)"]
+
+
+def test_a_feature_table_has_the_sizes_of_its_networks_alone(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(60.0), "y": np.arange(60) % 3})
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    (tmp_path / "net.py").write_text(MODULE)
+    (tmp_path / "own.toml").write_text(f'{TABLE}{OWN}view = "features"\n')
+    sizes = list_sizes(tmp_path / "own.toml")
+    assert list(sizes.students) == ["student (net.py:net)"]
+    assert sizes.ensemble is None
+    (tmp_path / "boosted.toml").write_text(f'{TABLE}kind = "lightgbm"\nview = "features"\n')
+    with pytest.raises(DistillError, match="is known when they are trained"):
+        list_sizes(tmp_path / "boosted.toml")
 
 
 def test_memory_is_that_of_the_tensors_alive_at_one_time():

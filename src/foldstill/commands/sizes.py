@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from foldstill.base_models.joined_member import resolve
 from foldstill.cost import Cost, percent_of, total_cost, with_unit
 from foldstill.data.dataset import Dataset
+from foldstill.data.features import FeatureTable
 from foldstill.distill.sizes import is_network, size_of, student_sizes
+from foldstill.errors import DistillError
 from foldstill.pipeline.experiment import Experiment
 from foldstill.pipeline.experiment_file import ExperimentFile
 from foldstill.pipeline.run import Run
@@ -86,8 +88,16 @@ def list_sizes(target: Path, changes: Sequence[str] = ()) -> Sizes:
     n_folds = experiment.folds.plan(dataset.labels, experiment.seed, root).n_folds
     views = [view for member in resolve(experiment.member) for view in member.views] or sorted(dataset.views)
     view = experiment.student.view if experiment.student else views[0]
-    named = student_sizes(dataset.view(view), len(dataset.labels.classes), experiment.student)
-    return _sizes(experiment, dataset, n_folds, view, named)
+    # The named sizes are networks of images and signals.
+    is_table = isinstance(dataset.view(view), FeatureTable)
+    named = {} if is_table else student_sizes(dataset.view(view), len(dataset.labels.classes), experiment.student)
+    sizes = _sizes(experiment, dataset, n_folds, view, named)
+    if not sizes.students:
+        raise DistillError(
+            f"no student of the feature table {view!r} is a network, and the size of other students is known when they "
+            "are trained: run `foldstill run`, whose report shows it"
+        )
+    return sizes
 
 
 def chosen_sizes(run: Run) -> Sizes | None:

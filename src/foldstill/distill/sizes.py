@@ -34,7 +34,9 @@ def student_sizes(inputs: View, n_classes: int, student: StudentSettings | None 
         )
     asked = student if student is not None else StudentSettings()
     names = tuple(SIZES) if inputs.ndim == 4 else (EegMember.kind,)
-    return {name: size_of(replace(asked, network=name, options={}).member(), [inputs], n_classes) for name in names}
+    # Nothing else of the student holds for another network, least of all a module of the user's own.
+    usual = StudentSettings(image_size=asked.image_size, stem_stride=asked.stem_stride)
+    return {name: size_of(replace(usual, network=name).member(), [inputs], n_classes) for name in names}
 
 
 def is_network(member: Member) -> TypeGuard[TimmMember | EegMember | TorchMember | Joined]:
