@@ -212,6 +212,18 @@ def test_a_module_that_gives_no_logits_is_one_sentence_before_anything_is_traine
     assert "\n" not in str(error.value)
 
 
+def lazy(shape: tuple[int, ...], n_classes: int) -> torch.nn.Module:
+    nn = torch.nn
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_classes))
+
+
+def test_lazy_modules_take_their_shapes_from_the_rows_and_their_norms_count_no_batch() -> None:
+    torch.manual_seed(0)
+    body = TorchMember("net", lazy).build([(16, 16, 3)], 3).body
+    assert [tuple(value.shape) for value in body.parameters()] == [(8, 768), (8,), (8,), (8,), (3, 8), (3,)]
+    assert body[2].num_batches_tracked == 0
+
+
 def test_options_and_files_that_do_not_fit_are_named(folder, data, tmp_path):
     with pytest.raises(MemberError, match=r"my_models.py:Net\(\(16, 16, 3\), 3, depth=2\) fails \(TypeError: .*depth"):
         check(data, f"{folder}/my_models.py:Net", options={"depth": 2})

@@ -163,10 +163,12 @@ class TorchMember(KindSettings, SingleViewMember, kind="torch", title="Torch mod
 def _try_batch(about: str, body: nn.Module, batch: tuple[int, ...], n_classes: int) -> None:
     """Raises MemberError unless a module gives logits for two rows, in evaluation and in training."""
     import torch
+    from torch.nn.parameter import is_lazy
 
+    lazy = any(is_lazy(value) for value in (*body.parameters(), *body.buffers()))
     for training in (False, True):
-        # A copy, because running statistics of a norm would change.
-        tried = copy.deepcopy(body).train(training)
+        # A copy, because running statistics of a norm would change. Lazy modules take their shapes from a first batch.
+        tried = (body if lazy and not training else copy.deepcopy(body)).train(training)
         mode = "in training" if training else "in evaluation"
         try:
             with torch.no_grad():
