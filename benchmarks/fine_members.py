@@ -8,22 +8,12 @@ fiftieth of the ensemble's multiply-accumulates. One seed each; about 120 CPU-mi
 are kept.
 """
 
-import argparse
-from pathlib import Path
-
 from foldstill.pipeline import ExperimentFile, start_run
 from foldstill.workers import Work
-from student_recipe import inner_data, show_arms
+from student_recipe import EXPERIMENTS, MIXED, ablations, inner_pictures, show_arms
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments" / "cifar10h_fine_members.toml"
-MIXUP = """[ablation.recipe]
-augment = [
-    { kind = "horizontal_flip" },
-    { kind = "shift" },
-    { kind = "cutout", p = 0.5, size = 0.5 },
-    { kind = "mixup", p = 0.5 },
-]
-"""
+EXPERIMENT = EXPERIMENTS / "cifar10h_fine_members.toml"
+MIXUP = f"[ablation.recipe]\n{MIXED}\n"
 LABELLED = 'unlabelled = ""\n'
 VOTES = LABELLED + 'mix = { kind = "votes" }\nviews = "identity"\n'
 THREE_QUARTERS = LABELLED + 'mix = { kind = "fixed", share = 0.75 }\n'
@@ -43,24 +33,11 @@ ARMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    shared = EXPERIMENT.parents[2] / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=shared / "cifar10h" / "cifar10h.npz")
-    parser.add_argument("--unlabelled", type=Path, default=shared / "cifar10n" / "cifar10n_train4k_lossless.npz")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    inner = options.folder.resolve() / "inner.npz"
-    if not inner.exists():
-        inner_data(EXPERIMENT, options.data, inner)
-    changes = [f"data.path={inner}", f"student.unlabelled={options.unlabelled.resolve()}"]
+    folder, inner, unlabelled = inner_pictures(__doc__, EXPERIMENT)
+    changes = [f"data.path={inner}", f"student.unlabelled={unlabelled}"]
     changes += ["student.seeds=1", "student.without_teacher=false"]
-    text = ExperimentFile.read(EXPERIMENT, changes).text.partition("[[ablation]]")[0]
-    for name, settings in ARMS.items():
-        text += f'[[ablation]]\nname = "{name}"\n{settings}'
-    run = start_run(
-        ExperimentFile(text, EXPERIMENT.parent, "the inner experiment"), options.folder / "run", Work(device="cpu")
-    )
+    text = ExperimentFile.read(EXPERIMENT, changes).text.partition("[[ablation]]")[0] + ablations(ARMS)
+    run = start_run(ExperimentFile(text, EXPERIMENTS, "the inner experiment"), folder / "run", Work(device="cpu"))
     show_arms(run, ARMS)
 
 

@@ -18,7 +18,7 @@ from foldstill.compare import Comparison
 from foldstill.pipeline import ExperimentFile, run_all, start_run
 from foldstill.pipeline.overrides import with_values
 from foldstill.workers import Work
-from student_recipe import EXPERIMENTS, inner_data, rows_to_train_on
+from student_recipe import EXPERIMENTS, ablations, inner_data, rows_to_train_on
 
 PERCEPTRON = 'kind = "torch"\nmodule = "my_models.py:mlp"\nview = "features"\n'
 DIAMONDS = {
@@ -39,8 +39,7 @@ PERCEPTRONS = {
 
 def with_student(text: str, student: str, others: dict[str, str]) -> str:
     """An experiment with another student, and ablations of it."""
-    more = "".join(f'[[ablation]]\nname = "{name}"\n{settings}' for name, settings in others.items())
-    return text.partition("[student]\n")[0] + f"[student]\n{student}" + more
+    return text.partition("[student]\n")[0] + f"[student]\n{student}" + ablations(others)
 
 
 def cifar10h(shared: Path, folder: Path) -> tuple[str, dict[str, list[str]]]:

@@ -9,7 +9,7 @@ one of them. One seed each, three for the last two candidates; about two and a h
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,26 @@ def inner_data(outer: Path, data: Path, path: Path) -> None:
     np.savez(path, images=dataset.view("image")[rows], counts=labels.votes_NC[rows].astype(int), classes=labels.classes)
 
 
+def inner_pictures(about: str | None, outer: Path) -> tuple[Path, Path, Path]:
+    """What the command line asks for: a folder, the inner pictures of an experiment in it, and further pictures."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    shared = EXPERIMENTS.parents[1] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=shared / "cifar10h" / "cifar10h.npz")
+    parser.add_argument("--unlabelled", type=Path, default=shared / "cifar10n" / "cifar10n_train4k_lossless.npz")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    inner = options.folder.resolve() / "inner.npz"
+    if not inner.exists():
+        inner_data(outer, options.data, inner)
+    return options.folder, inner, options.unlabelled.resolve()
+
+
+def ablations(arms: Mapping[str, str]) -> str:
+    """The tables of these arms, settings by name, in an experiment file."""
+    return "".join(f'[[ablation]]\nname = "{name}"\n{settings}' for name, settings in arms.items())
+
+
 def show_arms(run: Run, arms: Iterable[str]) -> None:
     """Do every stage of a run, and print the KL and the cost of these arms beside the student's and the average's."""
     comparison = run_all(run)
@@ -94,26 +114,15 @@ def show_arms(run: Run, arms: Iterable[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    shared = EXPERIMENTS.parents[1] / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=shared / "cifar10h" / "cifar10h.npz")
-    parser.add_argument("--unlabelled", type=Path, default=shared / "cifar10n" / "cifar10n_train4k_lossless.npz")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    outer, inner = EXPERIMENTS / "cifar10h_student.toml", options.folder / "inner.npz"
-    if not inner.exists():
-        inner_data(outer, options.data, inner)
-    text = with_values(outer.read_text(encoding="utf-8"), {"data.path": str(inner.resolve())})
+    outer = EXPERIMENTS / "cifar10h_student.toml"
+    folder, inner, unlabelled = inner_pictures(__doc__, outer)
+    text = with_values(outer.read_text(encoding="utf-8"), {"data.path": str(inner)})
     members = text.partition("[student]\n")[0]
     arms = {f"{name}, votes": VOTES + text for name, text in ARCHITECTURES.items()} | ABLATIONS
-    more = "".join(f'[[ablation]]\nname = "{name}"\n{text}' for name, text in arms.items())
-    student = (STUDENT + more).format(
-        modules=EXPERIMENTS / "my_models.py", unlabelled=options.unlabelled.resolve(), plain=PLAIN, mixed=MIXED
+    student = (STUDENT + ablations(arms)).format(
+        modules=EXPERIMENTS / "my_models.py", unlabelled=unlabelled, plain=PLAIN, mixed=MIXED
     )
-    run = start_run(
-        ExperimentFile(members + student, options.folder, "inner.toml"), options.folder / "run", Work(device="cpu")
-    )
+    run = start_run(ExperimentFile(members + student, folder, "inner.toml"), folder / "run", Work(device="cpu"))
     show_arms(run, arms)
 
 

@@ -190,6 +190,16 @@ def teach_one_epoch(teachers, *batches):
     teachers.end_epoch()
 
 
+def test_a_bank_of_other_augmentation_is_refused(run, soft, network, tmp_path):
+    """As where its folder was copied to the place of another bank."""
+    _, _, dataset, plan, _ = run
+    live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")
+    batch = batch_of(network, dataset, plan.oof_rows)
+    teach_one_epoch(BankedTeachers(live, tmp_path, {"augmentation": []}, 1), batch)
+    with pytest.raises(DistillError, match="made from other inputs: augmentation"):
+        teach_one_epoch(BankedTeachers(live, tmp_path, {"augmentation": [{}]}, 1), batch)
+
+
 def test_a_bank_whose_inputs_are_not_replayed_is_refused(run, soft, network, tmp_path):
     _, _, dataset, plan, _ = run
     live = LiveTeachers(teachers_of(run, soft, TeacherOnly()), "cpu")

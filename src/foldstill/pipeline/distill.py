@@ -105,15 +105,14 @@ def _jobs(run: Run) -> list[StudentJob]:
 
 def _remove_other_banks(run: Run, jobs: list[StudentJob]) -> None:
     """Remove the banks that no student asks for any more: of other members, rows or augmentations."""
-    banks = list(run.dir.teacher_banks.glob("*"))
-    if banks:
-        from foldstill.distill.bank import BankTeacher
+    if not run.dir.teacher_banks.exists():
+        return
+    from foldstill.distill.bank import BankTeacher
 
-        teachers = (each.job.training_set.teacher for each in jobs)
-        asked = {teacher.folder for teacher in teachers if isinstance(teacher, BankTeacher)}
-        for bank in banks:
-            if bank not in asked:
-                shutil.rmtree(bank)
+    teachers = [each.job.training_set.teacher for each in jobs]
+    asked = {teacher.folder for teacher in teachers if isinstance(teacher, BankTeacher)}
+    for bank in set(run.dir.teacher_banks.iterdir()) - asked:
+        shutil.rmtree(bank)
 
 
 def _jobs_of(run: Run, settings: StudentSettings, table: OOFTable, unlabelled: Unlabelled | None) -> list[StudentJob]:

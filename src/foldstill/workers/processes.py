@@ -32,8 +32,8 @@ def in_processes(function: Callable[..., Any], calls: Sequence[Call], n_jobs: in
     from joblib import parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        results = _parallel(n_jobs)(_delayed(function, calls))
-    yield from _until_stopped(results)
+        results = _parallel(function, calls, n_jobs)
+    yield from results
 
 
 def in_threads(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
@@ -41,12 +41,12 @@ def in_threads(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int)
     from joblib import parallel_config
 
     with parallel_config(backend="threading"):
-        yield from _until_stopped(_parallel(n_jobs)(_delayed(function, calls)))
+        yield from _parallel(function, calls, n_jobs)
 
 
 def in_active_backend(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
     """Number and result of each call, by the active backend of joblib; some give all results at the end."""
-    yield from _until_stopped(_parallel(n_jobs)(_delayed(function, calls)))
+    yield from _parallel(function, calls, n_jobs)
 
 
 def _until_stopped(results: Any) -> Iterator[tuple[int, Any]]:
@@ -62,7 +62,8 @@ def _until_stopped(results: Any) -> Iterator[tuple[int, Any]]:
         raise
 
 
-def _parallel(n_jobs: int) -> Any:
+def _parallel(function: Callable[..., Any], calls: Sequence[Call], n_jobs: int) -> Iterator[tuple[int, Any]]:
+    """Begin all calls under the configuration of joblib that is active now, and give their results."""
     from joblib import Parallel
     from joblib.parallel import get_active_backend
 
@@ -71,7 +72,7 @@ def _parallel(n_jobs: int) -> Any:
     if type(backend).__name__ in ("LokyBackend", "MultiprocessingBackend"):
         options |= {"initializer": prepare_worker, "initargs": (os.getpid(),)}
     # One call at a time: a job is long, and an interruption loses what was not given back.
-    return Parallel(n_jobs=n_jobs, batch_size=1, **options)
+    return _until_stopped(Parallel(n_jobs=n_jobs, batch_size=1, **options)(_delayed(function, calls)))
 
 
 def _delayed(function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
